@@ -1,0 +1,1 @@
+"""The `nbdist` command, one module a subcommand."""

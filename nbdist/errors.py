@@ -1,0 +1,23 @@
+"""What nbdist raises when a person can mend it: one line that names the field or file, what was found and what is allowed."""
+
+from __future__ import annotations
+
+
+class NbdistError(Exception):
+    """Something the user can put right; the command line prints it in one line and exits with status 2."""
+
+
+class ExperimentError(NbdistError):
+    """An experiment file or one of its fields is wrong."""
+
+
+class FileFormatError(NbdistError):
+    """A file of another program is missing or malformed; the message carries its name and, where there is one, the line."""
+
+
+class StoreError(NbdistError):
+    """A Zarr store cannot be written, continued or read as a series of nbdist."""
+
+
+class RunError(NbdistError):
+    """A run cannot start or cannot go on."""

@@ -1,0 +1,95 @@
+"""The beam: wavelength, fluence, polarization, and its spread in direction and wavelength."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from nbdist.experiment.fields import Count, Direction, FilePath, NotNegative, Positive, Section
+
+EV_ANGSTROM = 12398.42
+"""Photon energy (eV) times wavelength (Angstrom), the value nanoBragg uses."""
+
+DEFAULT_FLUENCE_PHOTONS_PER_M2 = 1.259320152862271e29
+"""nanoBragg's default: with it, one electron scatters one photon into one steradian (1/r_e^2)."""
+
+
+class Divergence(Section):
+    """A grid of beam directions, as nanoBragg builds it."""
+
+    horizontal_mrad: NotNegative = 0.0
+    horizontal_steps: Count = 1
+    vertical_mrad: NotNegative = 0.0
+    vertical_steps: Count = 1
+    round: bool = Field(True, description="keep the directions inside the ellipse; false keeps the whole rectangle")
+
+
+class Dispersion(Section):
+    """A flat spectrum: equally spaced wavelengths over `percent` of the mean."""
+
+    percent: float = Field(0.0, ge=0, lt=200)
+    steps: Count = 1
+
+
+class Source(Section):
+    """One direction and wavelength of the beam."""
+
+    direction: Direction = Field(description="the way the photons travel, lab frame")
+    wavelength_A: Positive | None = Field(None, description="the beam's wavelength when left out")
+    weight: NotNegative = Field(1.0, description="relative; weights are normalised to mean 1")
+
+
+class Beam(Section):
+    """The incident beam. Give `wavelength_A` or `energy_eV`, and a fluence or a flux with exposure and beam size."""
+
+    wavelength_A: Positive | None = Field(None, description="Angstrom; 1.0 when neither it nor energy_eV is given")
+    energy_eV: Positive | None = None
+    fluence_photons_per_m2: Positive | None = Field(None, description="photons/m^2; nanoBragg's default when no flux is given")
+    flux_photons_per_s: Positive | None = Field(None, description="with exposure_s and beam_size_mm: fluence = flux exposure / size^2")
+    exposure_s: Positive | None = Field(None, description="seconds a frame; 1.0 when a flux is given")
+    beam_size_mm: Positive | None = Field(None, description="side of the square beam; 0.1 when a flux is given")
+    polarization_factor: float | None = Field(
+        0.0, ge=-1, le=1, description="Kahn factor K: 0 is unpolarised, 1 fully polarised; null leaves the correction out"
+    )
+    polarization_vector: Direction | None = Field(None, description="E vector; the detector convention's when left out")
+    direction: Direction | None = Field(None, description="the way the beam travels; the detector convention's when left out")
+    divergence: Divergence = Divergence()
+    dispersion: Dispersion = Dispersion()
+    sources: tuple[Source, ...] | None = Field(None, min_length=1, description="explicit sources instead of the two grids")
+    source_file: FilePath | None = Field(None, description="nanoBragg source file: x y z weight wavelength (metres) a line")
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> Beam:
+        if self.wavelength_A is not None and self.energy_eV is not None:
+            raise ValueError("give wavelength_A or energy_eV, not both")
+        if self.fluence_photons_per_m2 is not None and self.flux_photons_per_s is not None:
+            raise ValueError("give fluence_photons_per_m2 or flux_photons_per_s, not both")
+        if self.flux_photons_per_s is None and not (self.exposure_s is None and self.beam_size_mm is None):
+            raise ValueError("exposure_s and beam_size_mm need flux_photons_per_s")
+        if self.sources is not None and self.source_file is not None:
+            raise ValueError("give sources or source_file, not both")
+        grids: list[Any] = [self.divergence != Divergence(), self.dispersion != Dispersion()]
+        if any(grids) and (self.sources is not None or self.source_file is not None):
+            raise ValueError("an explicit source list replaces divergence and dispersion; give one or the other")
+        if self.sources is not None and not any(source.weight > 0 for source in self.sources):
+            raise ValueError("at least one source needs a weight above 0")
+        return self
+
+    @property
+    def mean_wavelength_A(self) -> float:
+        """Wavelength of the beam's centre, Angstrom."""
+        if self.energy_eV is not None:
+            return EV_ANGSTROM / self.energy_eV
+        return 1.0 if self.wavelength_A is None else self.wavelength_A
+
+    @property
+    def fluence(self) -> float:
+        """Photons per square metre on the crystal in one frame."""
+        if self.flux_photons_per_s is not None:
+            exposure_s = 1.0 if self.exposure_s is None else self.exposure_s
+            size_m = 1e-3 * (0.1 if self.beam_size_mm is None else self.beam_size_mm)
+            return self.flux_photons_per_s * exposure_s / (size_m * size_m)
+        if self.fluence_photons_per_m2 is not None:
+            return self.fluence_photons_per_m2
+        return DEFAULT_FLUENCE_PHOTONS_PER_M2

@@ -1,0 +1,105 @@
+"""The detector: panels in the convention of a data-processing program, sensor, mask, and the region that is rendered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from nbdist.experiment.fields import Count, Direction, FilePath, Pair, Positive, Section, Vector
+
+Convention = Literal["mosflm", "denzo", "adxv", "xds", "dials", "custom"]
+Pivot = Literal["beam", "sample"]
+
+
+class Panel(Section):
+    """A flat rectangle of square pixels."""
+
+    spixels: Count = Field(1024, description="pixels along slow")
+    fpixels: Count = Field(1024, description="pixels along fast")
+    pixel_size_mm: Positive = 0.1
+    distance_mm: Positive | None = Field(None, description="sample to detector along the beam; 100 when neither distance is given")
+    close_distance_mm: Positive | None = Field(None, description="sample to the detector plane along its normal")
+    beam_center_mm: Pair | None = Field(None, description="Xbeam, Ybeam of the convention; the middle when left out")
+    near_point_pixels: Pair | None = Field(None, description="ORGX, ORGY: foot of the perpendicular from the sample, first pixel = 1")
+    rotation_deg: Vector = Field((0.0, 0.0, 0.0), description="detector rotations about lab x, then y, then z")
+    two_theta_deg: float = Field(0.0, description="swing about two_theta_axis, after rotation_deg")
+    two_theta_axis: Direction | None = Field(None, description="the convention's when left out")
+    fast_axis: Direction | None = Field(None, description="the convention's when left out")
+    slow_axis: Direction | None = Field(None, description="the convention's when left out")
+    normal_axis: Direction | None = Field(None, description="away from the sample; worked out from fast and slow unless it is a unit vector")
+    origin_mm: Vector | None = Field(None, description="lab position of the first pixel's outer corner; overrides centres and distances")
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> Panel:
+        if self.distance_mm is not None and self.close_distance_mm is not None:
+            raise ValueError("give distance_mm or close_distance_mm, not both")
+        return self
+
+
+class Sensor(Section):
+    """A thick sensor, modelled as layers."""
+
+    thickness_um: Positive
+    attenuation_depth_um: Positive | None = Field(
+        description="depth in which 1/e of the photons are left; null counts every photon once in every layer, as nanoBragg does"
+    )
+    layers: Count = Field(description="layers that stand for the thickness")
+
+
+class Region(Section):
+    """Pixels to render, half-open ranges: `slow: [0, 100]` is rows 0 to 99."""
+
+    slow: tuple[Annotated[int, Field(ge=0)], Count]
+    fast: tuple[Annotated[int, Field(ge=0)], Count]
+
+    @field_validator("slow", "fast")
+    @classmethod
+    def _not_empty(cls, span: tuple[int, int]) -> tuple[int, int]:
+        if span[0] >= span[1]:
+            raise ValueError(f"[{span[0]}, {span[1]}] holds no pixel; the first number must be below the second")
+        return span
+
+
+class Detector(Section):
+    """One or more panels. Their images are stacked along slow, in order; they share the number of fast pixels."""
+
+    convention: Convention = Field("mosflm", description="axes and the meaning of beam_center_mm; custom when axes are given")
+    pivot: Pivot | None = Field(None, description="what stays put when the detector is rotated; the convention's when left out")
+    panels: tuple[Panel, ...] = Field((Panel(),), min_length=1)
+    sensor: Sensor | None = None
+    curved: bool = Field(False, description="every pixel at `distance` from the sample (one panel)")
+    point_pixels: bool = Field(False, description="solid angle 1/R^2, without pixel area and obliquity")
+    mask_file: FilePath | None = Field(None, description=".npy (slow, fast) of the whole image: anything but 0 is a dead pixel")
+    region_of_interest: Region | None = Field(None, description="render these pixels only; the others are 0")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Detector:
+        widths = {panel.fpixels for panel in self.panels}
+        if len(widths) > 1:
+            raise ValueError(f"panels are stacked along slow and need the same fpixels; found {sorted(widths)}")
+        if self.curved and len(self.panels) > 1:
+            raise ValueError("a curved detector has one panel")
+        axes = ("fast_axis", "slow_axis", "normal_axis", "two_theta_axis")
+        if self.convention != "custom":
+            for number, panel in enumerate(self.panels):
+                named = [axis for axis in axes[:3] if getattr(panel, axis) is not None]
+                if named:
+                    raise ValueError(f"panels.{number}.{named[0]} needs convention: custom; found {self.convention}")
+        region = self.region_of_interest
+        if region is not None and (region.slow[1] > self.spixels or region.fast[1] > self.fpixels):
+            raise ValueError(
+                f"region_of_interest slow {list(region.slow)} fast {list(region.fast)} lies outside the detector "
+                f"of {self.spixels} x {self.fpixels} pixels (slow x fast)"
+            )
+        return self
+
+    @property
+    def spixels(self) -> int:
+        """Rows of the image: all panels stacked."""
+        return sum(panel.spixels for panel in self.panels)
+
+    @property
+    def fpixels(self) -> int:
+        """Columns of the image."""
+        return self.panels[0].fpixels

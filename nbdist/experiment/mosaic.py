@@ -1,0 +1,61 @@
+"""The mosaic domains that nanoBragg draws: a spherical cap of rotations from a portable generator, in single precision.
+
+The generator is Park and Miller's minimal standard with a Bays-Durham shuffle of 32 (Press et al., Numerical Recipes in C,
+section 7.1); it is written out here because the domains of a seed are part of the physics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MULTIPLIER, _MODULUS = 16807, 2147483647
+_TABLE = 32
+_LARGEST = np.float32(1.0 - 1.2e-7)
+
+
+def uniform_deviates(seed: int) -> Iterator[float]:
+    """Yield nanoBragg's single-precision uniform deviates in (0, 1) for a seed (its sign is of no account, 0 counts as 1)."""
+    state = abs(seed) or 1
+    table = [0] * _TABLE
+    for position in range(_TABLE + 7, -1, -1):
+        state = _MULTIPLIER * state % _MODULUS
+        if position < _TABLE:
+            table[position] = state
+    shuffled = table[0]
+    divisor = 1 + (_MODULUS - 1) // _TABLE
+    while True:
+        state = _MULTIPLIER * state % _MODULUS
+        slot = shuffled // divisor
+        shuffled, table[slot] = table[slot], state
+        yield float(min(np.float32(shuffled * (1.0 / _MODULUS)), _LARGEST))
+
+
+def cap_rotation(spread_rad: float, deviates: Iterator[float]) -> NDArray[np.float64]:
+    """One rotation matrix (3, 3) of a spherical cap of radius `spread_rad`, from the next three deviates."""
+    r1, r2, r3 = (2.0 * next(deviates) - 1.0 for _ in range(3))
+    radius = np.sqrt(1.0 - r2 * r2)
+    x, y, z = radius * np.sin(np.pi * r1), radius * np.cos(np.pi * r1), r2
+    angle = float(np.float32(spread_rad) * np.float32(1.0 - r3 * r3) ** np.float32(1.0 / 3.0))
+    cosine, sine = np.cos(angle), np.sin(angle)
+    versine = 1.0 - cosine
+    return np.array(
+        [
+            [cosine + versine * x * x, versine * x * y - sine * z, versine * x * z + sine * y],
+            [versine * x * y + sine * z, cosine + versine * y * y, versine * y * z - sine * x],
+            [versine * x * z - sine * y, versine * y * z + sine * x, cosine + versine * z * z],
+        ]
+    )
+
+
+def mosaic_rotations(spread_deg: float, domains: int, seed: int) -> NDArray[np.float64]:
+    """Rotation matrices of the mosaic domains, float64 (domains, 3, 3); domain 0 is the identity.
+
+    Source: nanoBragg's mosaic_rotation_umat; drawn on the CPU, so the same on every device.
+    """
+    deviates = uniform_deviates(seed)
+    rotations = np.stack([cap_rotation(np.deg2rad(spread_deg), deviates) for _ in range(domains)])
+    rotations[0] = np.eye(3)
+    return rotations

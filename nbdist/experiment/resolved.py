@@ -1,0 +1,237 @@
+"""What an experiment means in numbers: vectors, sources, orientations and counts, ready for planning and physics.
+
+`resolve` is the only way from fields to numbers; `check`, `plan`, the kernel and the store all read what it returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.errors import ExperimentError
+from nbdist.experiment.geometry import (
+    CONVENTIONS,
+    PanelGeometry,
+    beam_direction,
+    panel_geometry,
+    polarization_vector,
+    unit,
+)
+from nbdist.experiment.lattice import axis_rotation, dual_vectors, reciprocal_from_cell, xyz_rotation
+from nbdist.experiment.model import Experiment
+from nbdist.experiment.mosaic import mosaic_rotations
+from nbdist.experiment.sources import Sources, make_sources
+from nbdist.formats.mosflm_matrix import read_mosflm_matrix
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ResolvedExperiment:
+    """The numbers of an experiment; arrays are float64, lengths in the unit that their name says.
+
+    Attributes
+    ----------
+    experiment
+        What was resolved.
+    panels
+        Geometry of each panel.
+    beam_direction, polarization_vector, spindle_axis
+        Unit vectors (3,).
+    sources
+        Directions, wavelengths and weights.
+    real_vectors_A
+        Rows a, b, c (3, 3) at phi 0.
+    N_cells
+        Cells along a, b, c.
+    mosaic
+        Rotations of the mosaic domains (n, 3, 3).
+    oversample
+        Subpixels along each side of a pixel.
+    interpolate
+        Whether amplitudes are interpolated between reflections.
+    usable
+        Pixels (slow, fast) that are rendered and not masked, bool.
+    """
+
+    experiment: Experiment
+    panels: tuple[PanelGeometry, ...]
+    beam_direction: Array
+    polarization_vector: Array
+    spindle_axis: Array
+    sources: Sources
+    real_vectors_A: Array
+    N_cells: tuple[int, int, int]
+    mosaic: Array
+    oversample: int
+    interpolate: bool
+    usable: NDArray[np.bool_]
+
+    @property
+    def steps(self) -> int:
+        """The divisor of the whole experiment: sources x phi steps x mosaic domains x oversample^2 (never a part's)."""
+        return len(self.sources) * self.experiment.scan.phi_steps * len(self.mosaic) * self.oversample**2
+
+    @property
+    def orientations_per_frame(self) -> int:
+        """Phi steps x mosaic domains."""
+        return self.experiment.scan.phi_steps * len(self.mosaic)
+
+    @property
+    def sensor_layers(self) -> int:
+        """Layers of the sensor, at least 1."""
+        sensor = self.experiment.detector.sensor
+        return 1 if sensor is None else sensor.layers
+
+    def phi_rotations(self, frame: int) -> Array:
+        """Spindle rotation of every phi step of `frame`, (n, 3, 3)."""
+        steps = self.experiment.scan.phi_deg(frame)
+        return np.stack([axis_rotation(self.spindle_axis, np.deg2rad(phi)) for phi in steps])
+
+    def frame_orientation_A(self, frame: int) -> Array:
+        """Real-space rows a, b, c (3, 3) at the middle of `frame`, Angstrom, without mosaicity."""
+        scan = self.experiment.scan
+        middle = np.deg2rad(scan.frame_start_deg(frame) + scan.osc_range_deg / 2)
+        return np.asarray(self.real_vectors_A @ axis_rotation(self.spindle_axis, middle).T)
+
+
+def resolve(experiment: Experiment) -> ResolvedExperiment:
+    """Work out the numbers of `experiment`, reading its small files (matrix, sources, mask, rotations).
+
+    Raises
+    ------
+    ExperimentError, FileFormatError
+        If a file cannot be read, a matrix is singular, the mask has another shape than the detector, ...
+    """
+    detector, beam = experiment.detector, experiment.beam
+    convention = CONVENTIONS[detector.convention]
+    direction, polarization = beam_direction(beam, detector), polarization_vector(beam, detector)
+    if np.linalg.norm(np.cross(direction, polarization)) < 1e-9:
+        raise ExperimentError("beam.polarization_vector: is parallel to the beam")
+    panels, first_row = [], 0
+    for number, panel in enumerate(detector.panels):
+        try:
+            panels.append(panel_geometry(panel, first_row, detector, direction))
+        except ValueError as error:
+            raise ExperimentError(f"detector.panels.{number}: {error}") from None
+        first_row += panel.spixels
+    real = dual_vectors(_reciprocal_vectors(experiment))
+    N_cells = _cells(experiment, real)
+    largest_A = float((np.linalg.norm(real, axis=1) * N_cells).max())
+    return ResolvedExperiment(
+        experiment=experiment,
+        panels=tuple(panels),
+        beam_direction=direction,
+        polarization_vector=polarization,
+        spindle_axis=unit(experiment.scan.spindle_axis or convention.spindle),
+        sources=make_sources(beam, direction, polarization),
+        real_vectors_A=real,
+        N_cells=N_cells,
+        mosaic=_mosaic(experiment),
+        oversample=_oversample(experiment, largest_A, panels),
+        interpolate=_interpolate(experiment, N_cells),
+        usable=_usable_pixels(experiment),
+    )
+
+
+def recommended_oversample(largest_A: float, wavelength_A: float, panel: PanelGeometry) -> int:
+    """Subpixels for three samples across a spot of the crystal's size: ceil(3 size / (lambda distance / pixel)), as nanoBragg."""
+    return max(1, int(np.ceil(3.0 * largest_A / (wavelength_A * abs(panel.distance_m) / panel.pixel_m))))
+
+
+def _oversample(experiment: Experiment, largest_A: float, panels: list[PanelGeometry]) -> int:
+    given = experiment.sampling.oversample
+    if given != "auto":
+        return int(given)
+    return max(recommended_oversample(largest_A, experiment.beam.mean_wavelength_A, panel) for panel in panels)
+
+
+def _interpolate(experiment: Experiment, N_cells: tuple[int, int, int]) -> bool:
+    if experiment.structure_factors.kind == "uniform":
+        return False
+    given = experiment.sampling.interpolate
+    return min(N_cells) <= 2 if given == "auto" else bool(given)
+
+
+def _reciprocal_vectors(experiment: Experiment) -> Array:
+    crystal = experiment.crystal
+    if crystal.cell is not None:
+        reciprocal = reciprocal_from_cell(crystal.cell)
+    else:
+        if crystal.matrix_file is not None:
+            source = f"crystal.matrix_file: {crystal.matrix_file}"
+            reciprocal = read_mosflm_matrix(crystal.matrix_file).T / experiment.beam.mean_wavelength_A
+        else:
+            source = "crystal.reciprocal_vectors_per_A"
+            reciprocal = np.array(crystal.reciprocal_vectors_per_A, dtype=np.float64)
+        scale = np.prod(np.linalg.norm(reciprocal, axis=1))
+        if scale == 0 or abs(np.linalg.det(reciprocal)) < 1e-9 * scale:
+            raise ExperimentError(f"{source}: the matrix is singular, its three vectors span no volume")
+    return np.asarray(reciprocal @ xyz_rotation(crystal.misset_deg).T)
+
+
+def _cells(experiment: Experiment, real: Array) -> tuple[int, int, int]:
+    crystal = experiment.crystal
+    if crystal.size_mm is not None:
+        counts = np.ceil(1e7 * np.array(crystal.size_mm) / np.linalg.norm(real, axis=1))
+        na, nb, nc = (max(1, int(count)) for count in counts)
+        return na, nb, nc
+    return crystal.N_cells or (1, 1, 1)
+
+
+def _mosaic(experiment: Experiment) -> Array:
+    crystal = experiment.crystal
+    if crystal.mosaic_rotations_file is not None:
+        field = f"crystal.mosaic_rotations_file: {crystal.mosaic_rotations_file}"
+        rotations = np.asarray(load_array(crystal.mosaic_rotations_file, "crystal.mosaic_rotations_file"))
+    elif crystal.mosaic_rotations is not None:
+        field = "crystal.mosaic_rotations"
+        rotations = np.array(crystal.mosaic_rotations, dtype=np.float64)
+    else:
+        domains = crystal.mosaic_domains or (10 if crystal.mosaic_spread_deg > 0 else 1)
+        return mosaic_rotations(crystal.mosaic_spread_deg, domains, crystal.mosaic_seed)
+    if rotations.ndim != 3 or rotations.shape[1:] != (3, 3) or rotations.dtype.kind not in "fiu":
+        raise ExperimentError(f"{field}: expected numbers of shape (n, 3, 3), found {rotations.dtype} {rotations.shape}")
+    rotations = rotations.astype(np.float64)
+    error = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).reshape(len(rotations), -1).max(axis=1)
+    wrong = np.flatnonzero(~(error < 1e-6) | (np.linalg.det(rotations) < 0))
+    if len(wrong):
+        raise ExperimentError(f"{field}: matrix {wrong[0]} is not a rotation")
+    return rotations
+
+
+def _usable_pixels(experiment: Experiment) -> NDArray[np.bool_]:
+    detector = experiment.detector
+    usable = np.ones(experiment.image_shape, dtype=bool)
+    if detector.mask_file is not None:
+        mask = np.asarray(load_array(detector.mask_file, "detector.mask_file"))
+        if mask.shape != usable.shape:
+            raise ExperimentError(
+                f"detector.mask_file: {detector.mask_file} has shape {mask.shape}, the detector {usable.shape} (slow, fast)"
+            )
+        usable &= mask == 0
+    region = detector.region_of_interest
+    if region is not None:
+        inside = np.zeros_like(usable)
+        inside[slice(*region.slow), slice(*region.fast)] = True
+        usable &= inside
+    return usable
+
+
+def load_array(path: Any, field: str) -> NDArray[Any]:
+    """Read a .npy file without unpickling anything.
+
+    Raises
+    ------
+    ExperimentError
+        If it is missing or not a plain array.
+    """
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except OSError as error:
+        raise ExperimentError(f"{field}: {path} cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        raise ExperimentError(f"{field}: {path} is not a .npy array") from None

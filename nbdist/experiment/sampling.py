@@ -1,0 +1,36 @@
+"""How finely a pixel is sampled, and what is added to the diffraction: water background and photon noise."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nbdist.experiment.fields import Count, NotNegative, Positive, Section
+
+
+class Sampling(Section):
+    """Subpixels, corrections, resolution limit, interpolation and precision."""
+
+    oversample: Count | Literal["auto"] = Field("auto", description="subpixels along each side of a pixel")
+    oversample_thick: bool = Field(False, description="absorption at every subpixel; false: at the first of each layer")
+    oversample_polar: bool = Field(False, description="polarization for every subpixel, layer and source; false: at the first")
+    oversample_omega: bool = Field(False, description="solid angle at every subpixel and layer; false: at the first")
+    d_min_A: Positive | None = Field(None, description="leave out scattering beyond this resolution, Angstrom")
+    interpolate: bool | Literal["auto"] = Field(
+        "auto", description="tricubic interpolation of amplitudes between reflections; auto: when a crystal axis has 2 cells or fewer"
+    )
+    precision: Literal["float32", "float64"] = Field("float32", description="of the sum over orientations")
+
+
+class Background(Section):
+    """Scattering added to the crystal's."""
+
+    water_um: NotNegative = Field(0.0, description="side of a cube of amorphous water, micrometres")
+
+
+class Noise(Section):
+    """What the detector reads, besides the expected photons."""
+
+    photon_noise: bool = Field(False, description="write `counts`: Poisson deviates of the expected photons")
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0

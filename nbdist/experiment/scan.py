@@ -1,0 +1,32 @@
+"""The scan: which oscillation each frame of the series covers, and in how many phi steps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from nbdist.experiment.fields import Count, Direction, Section
+
+
+class Scan(Section):
+    """A rotation series: frame n covers phi_start + n osc to phi_start + (n + 1) osc. An oscillation of 0 is a series of stills."""
+
+    frames: Count = 1
+    phi_start_deg: float = 0.0
+    osc_range_deg: float = Field(0.0, description="degrees a frame")
+    phi_steps: Count = Field(1, description="orientations that stand for one frame's oscillation")
+    phi_rule: Literal["midpoint", "left"] = Field(
+        "midpoint", description="midpoint samples the middle of each phi step; left, its start, as nanoBragg does"
+    )
+    spindle_axis: Direction | None = Field(None, description="the detector convention's when left out")
+
+    def frame_start_deg(self, frame: int) -> float:
+        """Phi at which `frame` starts, degrees."""
+        return self.phi_start_deg + frame * self.osc_range_deg
+
+    def phi_deg(self, frame: int) -> list[float]:
+        """Phi of every step of `frame`, degrees."""
+        start, width = self.frame_start_deg(frame), self.osc_range_deg / self.phi_steps
+        offset = 0.5 if self.phi_rule == "midpoint" else 0.0
+        return [start + (step + offset) * width for step in range(self.phi_steps)]

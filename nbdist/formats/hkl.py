@@ -1,0 +1,72 @@
+"""Structure-factor amplitudes as nanoBragg reads them: `h k l F` a line, any further columns ignored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.errors import FileFormatError
+from nbdist.formats.text import data_lines, read_text
+
+WHAT = "structure-factor file"
+LARGEST_INDEX = 1_000_000
+
+
+def read_hkl(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Read amplitudes from a text file.
+
+    Parameters
+    ----------
+    path
+        Lines of `h k l F`: whole Miller indices and an amplitude in electrons. Blank lines and `#` comments are skipped.
+
+    Returns
+    -------
+    indices : int64 array (n, 3)
+    amplitudes : float64 array (n,), electrons
+
+    Raises
+    ------
+    FileFormatError
+        With the file and line, for a line that does not hold three whole numbers and a finite amplitude.
+    """
+    text = read_text(path, WHAT)
+    indices, amplitudes = _read_fast(text) or _read_lines(text, path)
+    if len(amplitudes) == 0:
+        raise FileFormatError(f"{WHAT} {path} holds no reflections")
+    return indices, amplitudes
+
+
+def _read_fast(text: str) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    """Whole-file parse of a regular file; None sends the caller to the line-by-line reader, which can name a bad line."""
+    if "#" in text:
+        return None
+    try:
+        table = np.loadtxt(text.splitlines(), dtype=np.float64, usecols=(0, 1, 2, 3), ndmin=2)
+    except (ValueError, IndexError):
+        return None
+    indices = table[:, :3]
+    regular = np.isfinite(table).all() and (indices == np.rint(indices)).all() and (np.abs(indices) < LARGEST_INDEX).all()
+    return (indices.astype(np.int64), table[:, 3].copy()) if regular and len(table) else None
+
+
+def _read_lines(text: str, path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    indices: list[tuple[int, int, int]] = []
+    amplitudes: list[float] = []
+    for number, columns in data_lines(text):
+        try:
+            if len(columns) < 4:
+                raise ValueError
+            h, k, l, amplitude = (float(column) for column in columns[:4])
+            if any(index != round(index) or abs(index) >= LARGEST_INDEX for index in (h, k, l)):
+                raise ValueError
+            if not np.isfinite(amplitude):
+                raise ValueError
+        except (ValueError, OverflowError):
+            found = " ".join(columns[:6])
+            raise FileFormatError(f"{path}, line {number}: expected 'h k l F' (whole h, k, l), found '{found}'") from None
+        indices.append((int(h), int(k), int(l)))
+        amplitudes.append(amplitude)
+    return np.array(indices, dtype=np.int64).reshape(-1, 3), np.array(amplitudes, dtype=np.float64)

@@ -1,0 +1,120 @@
+"""The physics functions as they are run: compiled by torch.compile where that works, eagerly in small blocks where it does not.
+
+Both give the same numbers within rounding. A compiled function is fused: pixels x orientations are never stored. The eager one is
+cut into blocks of orientations, so that what it stores fits the cache.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from nbdist.physics import orientation_sum as spec
+from nbdist.physics.amplitudes import AmplitudeTensors
+from nbdist.physics.factors import FactorChoice, SensorNumbers, pixel_factors
+from nbdist.physics.orientation_sum import Variant
+from nbdist.physics.pixels import PanelVectors
+
+logger = logging.getLogger(__name__)
+
+KernelMode = Literal["compiled", "eager"]
+EAGER_ELEMENTS = 2**18
+"""Pixels x orientations that the eager path holds at a time (1 MiB in float32)."""
+COMPILE_OPTIONS: dict[str, Any] = {
+    "cpp.enable_floating_point_contract_flag": "fast",
+    "cpp.dynamic_threads": True,
+}
+_compiled: dict[str, Callable[..., Any]] = {}
+
+
+class Kernels:
+    """The three heavy functions in one of two modes.
+
+    `mode` is "compiled" until a compilation fails (no C++ compiler, for instance): that is said once, and the object goes on eagerly.
+    """
+
+    def __init__(self, mode: KernelMode = "compiled") -> None:
+        self.mode: KernelMode = mode
+
+    def pixel_part(
+        self,
+        coordinates: tuple[Tensor, Tensor, Tensor],
+        panel: PanelVectors,
+        source: tuple[Tensor, Tensor],
+        q_reference: Tensor,
+        real_reference: Tensor,
+        variant: Variant,
+    ) -> Tensor:
+        """`orientation_sum.pixel_part`."""
+        return self._call(
+            spec.pixel_part,
+            *coordinates,
+            panel,
+            *source,
+            q_reference,
+            real_reference,
+            variant.curved,
+            variant.dtype,
+        )
+
+    def pixel_factors(
+        self,
+        coordinates: tuple[Tensor, Tensor],
+        panel: PanelVectors,
+        source: tuple[Tensor, Tensor],
+        sensor: SensorNumbers,
+        choice: FactorChoice,
+    ) -> Tensor:
+        """`factors.pixel_factors`."""
+        return self._call(pixel_factors, *coordinates, panel, *source, sensor, choice)
+
+    def orientation_sum(
+        self, pixels: Tensor, orientations: Tensor, cells: Tensor, fudge: Tensor, table: AmplitudeTensors, variant: Variant
+    ) -> Tensor:
+        """`orientation_sum.orientation_sum`."""
+        return self._call(_blocked if self.mode == "eager" else spec.orientation_sum, pixels, orientations, cells, fudge, table, variant)
+
+    def _call(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        if self.mode == "compiled":
+            try:
+                return _compile(function)(*arguments)
+            except Exception as error:
+                if function is spec.orientation_sum:
+                    function = _blocked
+                result = function(*arguments)  # a mistake of ours fails here again, and is not taken for the compiler's
+                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                logger.warning("torch.compile does not work here (%s); going on without it, several times slower", reason)
+                self.mode = "eager"
+                return result
+        return function(*arguments)
+
+
+def _blocked(
+    pixels: Tensor, orientations: Tensor, cells: Tensor, fudge: Tensor, table: AmplitudeTensors, variant: Variant
+) -> Tensor:
+    """`orientation_sum` in blocks of orientations that fit the cache."""
+    block = max(1, EAGER_ELEMENTS // pixels.shape[1])
+    parts = (
+        spec.orientation_sum(pixels, part, cells, fudge, table, variant) for part in torch.split(orientations, block, dim=1)
+    )
+    total = next(parts)
+    for part in parts:
+        total = total + part
+    return total
+
+
+def _compile(function: Callable[..., Tensor]) -> Callable[..., Any]:
+    name = function.__name__
+    if name not in _compiled:
+        import torch._dynamo
+
+        # one function serves every shape transform, precision and detector kind: each is a recompilation that is meant
+        for limit in ("recompile_limit", "cache_size_limit"):
+            if hasattr(torch._dynamo.config, limit):
+                setattr(torch._dynamo.config, limit, 256)
+        _compiled[name] = torch.compile(function, dynamic=True, fullgraph=True, options=COMPILE_OPTIONS)
+    return _compiled[name]
