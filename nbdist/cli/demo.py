@@ -1,0 +1,72 @@
+"""`nbdist demo`: a whole run without an input file, in under a minute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nbdist.cli.display import console
+from nbdist.errors import NbdistError
+
+DEMO: dict[str, Any] = {
+    "title": "nbdist demo: tetragonal lysozyme",
+    "beam": {
+        "wavelength_A": 0.9768,
+        "flux_photons_per_s": 2e11,
+        "exposure_s": 0.1,
+        "beam_size_mm": 0.05,
+        "polarization_factor": 0.99,
+    },
+    "crystal": {"cell": (79.1, 79.1, 37.9, 90, 90, 90), "misset_deg": (14, -31, 52), "N_cells": (14, 14, 28)},
+    "scan": {"frames": 8, "osc_range_deg": 0.5, "phi_steps": 20},
+    "detector": {
+        "convention": "xds",
+        "panels": [{"spixels": 480, "fpixels": 480, "pixel_size_mm": 0.34, "distance_mm": 120}],
+    },
+    "structure_factors": {"kind": "wilson", "d_min_A": 1.6, "mean_F2": 2e5, "seed": 1},
+    "sampling": {"oversample": 1},
+    "background": {"water_um": 30},
+    "noise": {"photon_noise": True, "seed": 1},
+}
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where to write.")] = Path("nbdist-demo"),
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Local processes; one a core.")] = None,
+) -> None:
+    """Render a short lysozyme series, with noise, and draw it; needs no input."""
+    import numpy as np
+
+    from nbdist.cli.pictures import contact_sheet
+    from nbdist.cli.run import render
+    from nbdist.experiment import experiment_to_yaml, validate
+    from nbdist.store import open_group
+    from nbdist.store.locations import one_line
+
+    experiment = validate(DEMO)
+    file, store, sheet = folder / "demo.yaml", folder / "demo.zarr", folder / "demo.png"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(experiment_to_yaml(experiment))
+    except OSError as error:
+        raise NbdistError(f"{folder} cannot be written: {one_line(error)}") from None
+    console.print(f"wrote {file}; the first frame waits for the kernel to be compiled")
+    options = {"workers": workers, "overwrite": True}
+    render(experiment, str(store), None, options, again=f"nbdist run {file} -o {store} --resume")
+    group: Any = open_group(str(store))
+    counts = group["counts"][:]
+    starts, ends = group["phi_start_deg"][:], group["phi_end_deg"][:]
+    titles = [f"frame {n}: {start:g} to {end:g} deg" for n, (start, end) in enumerate(zip(starts, ends, strict=True))]
+    title = f"{experiment.title}: {counts.shape[0]} frames, brightest pixel {np.max(counts)} photons"
+    contact_sheet(list(counts), titles, title, "photons per pixel", sheet)
+    console.print(
+        f"wrote {sheet}\n"
+        "next:\n"
+        f"  nbdist info {store}\n"
+        f"  nbdist preview {store} --max-over 0:8 -o maximum.png\n"
+        f"  nbdist verify {store}\n"
+        "  nbdist init -o lysozyme.yaml      # an experiment of your own\n"
+        "  nbdist check lysozyme.yaml; nbdist plan lysozyme.yaml; nbdist run lysozyme.yaml -o lysozyme.zarr"
+    )

@@ -1,0 +1,50 @@
+"""`nbdist info`: what a store holds, how far it is, and how it was made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from nbdist.cli.arguments import StoreLocation
+from nbdist.cli.display import console, duration, facts, size
+
+
+def info(location: StoreLocation) -> None:
+    """Show what a store holds, how far it is, and how it was made."""
+    from nbdist.store import summarize
+
+    summary = summarize(location)
+    facts(_holds(summary), f"{location}" + (f": {summary.experiment.title}" if summary.experiment.title else ""))
+    facts(_made(summary), "made")
+    if summary.frames_complete < summary.frames:
+        console.print(f"unfinished; go on with: nbdist run EXPERIMENT.yaml -o {location} --resume")
+
+
+def _holds(summary: Any) -> list[tuple[str, str]]:
+    slow, fast = summary.image_shape
+    scan = summary.experiment.scan
+    written = sum(sum(record["shard_bytes"].values()) for record in summary.records)
+    return [
+        ("frames", f"{summary.frames_complete} of {summary.frames} complete, {len(summary.complete)} of {len(summary.units)} units"),
+        ("image", f"{slow} x {fast} pixels (slow x fast)"),
+        ("arrays", ", ".join(f"{name} {dtype}" for name, dtype in summary.arrays.items())),
+        ("phi", f"{scan.phi_start_deg:g} to {scan.frame_start_deg(scan.frames):g} deg, {scan.osc_range_deg:g} a frame"),
+        ("size", size(written)),
+    ]
+
+
+def _made(summary: Any) -> list[tuple[str, str]]:
+    settings, provenance = summary.settings, summary.provenance
+    seconds: Counter[str] = Counter()
+    for record in summary.records:
+        seconds[f"{record['device']} {record['precision']} {record['kernel']}"] += record["seconds"]
+    spent = ", ".join(f"{duration(total)} {where}" for where, total in seconds.items()) or "nothing yet"
+    versions = ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
+    return [
+        ("fingerprint", summary.fingerprint[:16]),
+        ("steps", str(summary.steps)),
+        ("cut", f"tile {settings.tile[0]} x {settings.tile[1]}, phi chunk {settings.phi_chunk}, {settings.frames_per_shard} frame(s) a shard"),
+        ("rendered in", spent),
+        ("created", provenance["created"]),
+        ("with", f"{versions}, Python {provenance['python']} on {provenance['machine']}"),
+    ]

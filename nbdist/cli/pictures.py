@@ -1,0 +1,118 @@
+"""Pictures of frames: one frame or a projection of several, and a contact sheet of a series. Matplotlib is imported when used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.errors import NbdistError
+
+LARGEST_SIDE_PIXELS = 1600
+DECADES = 4.0
+"""Orders of magnitude below the brightest spot that are drawn."""
+
+
+def _plotting() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot
+
+
+def shrink(image: NDArray[Any], side: int = LARGEST_SIDE_PIXELS) -> tuple[NDArray[Any], int]:
+    """Take the maximum over squares of pixels until the image is no longer than `side`: no spot gets lost.
+
+    Returns the smaller image and how many pixels a side were merged.
+    """
+    factor = -(-max(image.shape) // side)
+    if factor == 1:
+        return image, 1
+    rows, columns = -(-image.shape[0] // factor), -(-image.shape[1] // factor)
+    padded = np.zeros((rows * factor, columns * factor), dtype=image.dtype)
+    padded[: image.shape[0], : image.shape[1]] = image
+    return padded.reshape(rows, factor, columns, factor).max(axis=(1, 3)), factor
+
+
+def _limits(image: NDArray[Any]) -> tuple[float, float]:
+    """Darkest and brightest value drawn: from the brightest spots down `DECADES`, and no further than the faint half of the image."""
+    top = float(image.max())
+    if top <= 0:
+        return 1e-3, 1.0
+    typical = float(np.quantile(image[image > 0], 0.5))
+    low = max(top * 10**-DECADES, min(typical, top / 10))
+    return low, top
+
+
+def _draw(axes: Any, image: NDArray[Any], limits: tuple[float, float], extent: tuple[float, float, float, float]) -> Any:
+    from matplotlib.colors import LogNorm
+
+    low, top = limits
+    return axes.imshow(
+        np.maximum(image, low), cmap="gray_r", norm=LogNorm(low, top), extent=extent, interpolation="nearest", aspect="equal"
+    )
+
+
+def frame_picture(image: NDArray[Any], origin: tuple[int, int], title: str, units: str, output: Path) -> None:
+    """Write a PNG of one image, dark spots on white, on a logarithmic scale.
+
+    Parameters
+    ----------
+    image
+        (slow, fast) photons.
+    origin
+        Slow and fast coordinate of its first pixel.
+    title, units
+        What it shows, and the scale's name.
+    """
+    plotting = _plotting()
+    small, _ = shrink(image)
+    extent = (origin[1], origin[1] + image.shape[1], origin[0] + image.shape[0], origin[0])
+    figure, axes = plotting.subplots(figsize=(8.2, 8.2 * min(2.0, max(0.4, image.shape[0] / image.shape[1]))), layout="constrained")
+    shown = _draw(axes, small, _limits(small), extent)
+    axes.set(xlabel="fast (pixels)", ylabel="slow (pixels)")
+    axes.set_title(title, fontsize=10)
+    figure.colorbar(shown, ax=axes, label=units, shrink=0.7)
+    save(figure, output)
+
+
+def contact_sheet(images: list[NDArray[Any]], titles: list[str], title: str, units: str, output: Path) -> None:
+    """Write a PNG of several images side by side on one logarithmic scale."""
+    plotting = _plotting()
+    small = [shrink(image, LARGEST_SIDE_PIXELS // 3)[0] for image in images]
+    columns = min(4, len(small))
+    rows = -(-len(small) // columns)
+    figure, grid = plotting.subplots(rows, columns, figsize=(3.1 * columns, 3.3 * rows + 0.5), layout="constrained", squeeze=False)
+    low, top = _limits(np.stack(small))
+    for axes, image, name in zip(grid.flat, small, titles, strict=False):
+        slow, fast = images[0].shape
+        shown = _draw(axes, image, (low, top), (0, fast, slow, 0))
+        axes.set_title(name, fontsize=8)
+        axes.set(xticks=[], yticks=[])
+    for axes in list(grid.flat)[len(small) :]:
+        axes.axis("off")
+    figure.suptitle(title, fontsize=11)
+    figure.colorbar(shown, ax=grid, label=units, shrink=0.6)
+    save(figure, output)
+
+
+def save(figure: Any, output: Path) -> None:
+    """Write a figure.
+
+    Raises
+    ------
+    NbdistError
+        If the file cannot be written.
+    """
+    from nbdist.store.locations import one_line
+
+    try:
+        figure.savefig(output, dpi=130)
+    except (OSError, ValueError) as error:
+        raise NbdistError(f"{output} cannot be written: {one_line(error)}") from None
+    finally:
+        _plotting().close(figure)

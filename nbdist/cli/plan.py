@@ -1,0 +1,79 @@
+"""`nbdist plan`: the pieces of a run, and what it will take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from nbdist.cli.arguments import (
+    DeviceName,
+    DeviceOption,
+    ExperimentFile,
+    KernelName,
+    KernelOption,
+    PhiChunkOption,
+    PrecisionOption,
+    ShardOption,
+    TileOption,
+    load,
+    read_tile,
+)
+from nbdist.cli.display import count, duration, facts, size
+
+SHORT_UNIT_S, LONG_UNIT_S = 0.5, 600.0
+
+
+def plan(
+    path: ExperimentFile,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes; one a core, or one a GPU.")] = None,
+    tile: TileOption = None,
+    phi_chunk: PhiChunkOption = None,
+    frames_per_shard: ShardOption = None,
+    precision: PrecisionOption = None,
+    device: DeviceOption = DeviceName.auto,
+    kernel: KernelOption = KernelName.compiled,
+) -> None:
+    """Show how a run is cut, and its expected size and time."""
+    from nbdist.execution.context import make_context, pick_device
+    from nbdist.execution.generate import default_workers
+
+    where = pick_device(device.value)
+    number = workers or default_workers(where)
+    context = make_context(
+        load(path, precision),
+        workers=number,
+        device=where,
+        kernel=kernel.value,
+        tile=read_tile(tile),
+        phi_chunk=phi_chunk,
+        frames_per_shard=frames_per_shard,
+    )
+    facts(_rows(context, number, where), f"{path}: {context.plan.frames} frames")
+
+
+def _rows(context: Any, workers: int, device: str) -> list[tuple[str, str]]:
+    plan, cost, resolved = context.plan, context.plan.cost, context.resolved
+    settings, layout = plan.settings, plan.layout
+    unit_s = cost.seconds * settings.frames_per_shard / (plan.tasks_per_frame if plan.split else 1)
+    total_s = cost.seconds * plan.frames / max(1, min(workers, plan.unit_count * plan.tasks_per_frame))
+    rows = [
+        ("steps", f"{resolved.steps} (photons are divided by it once)"),
+        ("pixel-steps", f"{count(cost.pixel_steps)} a frame, {count(cost.pixel_steps * plan.frames)} in all"),
+        ("tiles", f"{len(plan.tiles)} a frame, of {settings.tile[0]} x {settings.tile[1]} pixels"),
+        ("phi chunks", f"{len(plan.chunks)} a frame, of {settings.phi_chunk} steps"),
+        (
+            "units",
+            f"{plan.unit_count}, of {settings.frames_per_shard} frame(s); "
+            + (f"each frame split into {plan.tasks_per_frame} tasks" if plan.split else "whole frames in one task"),
+        ),
+        ("shards", f"{plan.unit_count * (2 if plan.with_counts else 1)}, inner chunks {' x '.join(map(str, layout.chunk))}"),
+        ("size on disk", f"about {size(cost.disk_bytes * plan.frames)} ({size(cost.disk_bytes)} a frame)"),
+        ("memory", f"about {size(plan.worker_memory_bytes)} a worker"),
+        ("time", f"about {duration(total_s)} on {workers} {device} worker(s); {duration(cost.seconds)} a frame, {duration(unit_s)} a task"),
+    ]
+    if unit_s > LONG_UNIT_S:
+        rows.append(("warning", f"a task takes {duration(unit_s)}: smaller --tile or --phi-chunk lose less when a worker is lost"))
+    elif unit_s < SHORT_UNIT_S and plan.unit_count > workers:
+        rows.append(("warning", f"a task takes {unit_s:.2g} s: more --frames-per-shard would waste less on scheduling"))
+    return rows

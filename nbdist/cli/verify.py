@@ -1,0 +1,44 @@
+"""`nbdist verify`: every shard decodes, and a sample of frames rendered again is the same to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nbdist.cli.arguments import DeviceName, DeviceOption, StoreLocation, load
+from nbdist.cli.display import console, error_console, interactive
+
+
+def verify(
+    location: StoreLocation,
+    sample: Annotated[int, typer.Option("--sample", min=0, help="Frames to render again.")] = 5,
+    experiment: Annotated[
+        Path | None, typer.Option("--experiment", help="Experiment file, where its inputs have moved since.")
+    ] = None,
+    device: DeviceOption = DeviceName.auto,
+) -> None:
+    """Decode every shard and render a sample of frames again."""
+    from nbdist.execution.verify import verify as verify_store
+
+    def report(what: str, done: int, total: int) -> None:
+        if interactive():
+            error_console.print(f"{what} {done}/{total}", end="\r")
+
+    result = verify_store(
+        location, sample=sample, experiment=load(experiment) if experiment else None, device=device.value, report=report
+    )
+    console.print(f"{location}: {result.frames_decoded} frames decode")
+    for unit, wrong in result.damaged.items():
+        console.print(f"unit {unit} is damaged: {wrong}")
+    if result.missing:
+        console.print(f"{len(result.missing)} unit(s) were never finished")
+    differing = {frame: difference for frame, difference in result.compared.items() if difference}
+    if result.compared:
+        console.print(f"{len(result.compared) - len(differing)} of {len(result.compared)} frames rendered again are the same to the bit")
+    for frame, difference in differing.items():
+        console.print(f"frame {frame} differs by {difference:.2g} of its maximum")
+    if not result.good:
+        console.print("damaged and missing units are rendered by: nbdist run EXPERIMENT.yaml -o STORE --resume")
+        raise typer.Exit(1)

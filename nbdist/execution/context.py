@@ -1,0 +1,102 @@
+"""What a process needs to render: the experiment's numbers, amplitudes and plan, and the renderer made of them once."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from nbdist.errors import RunError
+from nbdist.experiment import Experiment, ResolvedExperiment, resolve
+from nbdist.experiment.amplitudes import load_reflections
+from nbdist.physics.amplitudes import AmplitudeTable
+from nbdist.planning import Plan, Settings, make_plan
+
+if TYPE_CHECKING:
+    from nbdist.physics.renderer import Renderer
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass
+class RunContext:
+    """All of a run that travels to a worker, once; `renderer` is made where it is first asked for and not pickled."""
+
+    resolved: ResolvedExperiment
+    table: AmplitudeTable
+    plan: Plan
+    device: str
+    location: str | None = None
+    _renderer: Renderer | None = field(default=None, repr=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_renderer": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    @property
+    def renderer(self) -> Renderer:
+        """The renderer of this process."""
+        from nbdist.physics.renderer import Renderer
+
+        with self._lock:
+            if self._renderer is None:
+                mode = "eager" if self.plan.settings.kernel == "eager" else "compiled"
+                self._renderer = Renderer(self.resolved, self.table, pick_device(self.device), mode)
+            return self._renderer
+
+
+def pick_device(wanted: str) -> str:
+    """Turn auto into cuda where there is a GPU, else cpu.
+
+    Raises
+    ------
+    RunError
+        If cuda is wanted and cannot be had.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if wanted == "auto":
+        return "cuda" if available else "cpu"
+    if wanted == "cuda" and not available:
+        raise RunError("device cuda: there is no CUDA device that PyTorch can use here")
+    return wanted
+
+
+def make_context(
+    experiment: Experiment,
+    *,
+    workers: int = 1,
+    device: str = "cpu",
+    kernel: str = "compiled",
+    tile: tuple[int, int] | None = None,
+    phi_chunk: int | None = None,
+    frames_per_shard: int | None = None,
+    settings: Settings | None = None,
+    location: str | None = None,
+) -> RunContext:
+    """Resolve an experiment, load its amplitudes and plan it; see `planning.make_plan` for the sizes.
+
+    Raises
+    ------
+    NbdistError
+        If the experiment, one of its files, or a size is wrong.
+    """
+    resolved = resolve(experiment)
+    table = AmplitudeTable.of(load_reflections(resolved))
+    plan = make_plan(
+        resolved,
+        workers=workers,
+        device="cuda" if device == "cuda" else "cpu",
+        kernel=kernel,
+        tile=tile,
+        phi_chunk=phi_chunk,
+        frames_per_shard=frames_per_shard,
+        settings=settings,
+        table_bytes=table.nbytes,
+    )
+    return RunContext(resolved, table, plan, device, location)

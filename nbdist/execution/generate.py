@@ -1,0 +1,188 @@
+"""Making a series: what `nbdist run` does, from an experiment to a complete store."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from nbdist.errors import RunError, StoreError
+from nbdist.execution.context import Device, RunContext, make_context, pick_device
+from nbdist.execution.progress import Progress, Report, silent
+from nbdist.experiment import Experiment
+from nbdist.planning import Unit
+from nbdist.store import complete_units, consolidate, create_store, exists, open_group, remove, summarize
+from nbdist.store.locations import check_writable, one_line
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+RETRIES = 2
+
+
+def generate(
+    experiment: Experiment,
+    location: str | os.PathLike[str],
+    client: Client | None = None,
+    *,
+    workers: int | None = None,
+    serial: bool = False,
+    frames: range | None = None,
+    tile: tuple[int, int] | None = None,
+    phi_chunk: int | None = None,
+    frames_per_shard: int | None = None,
+    device: Device = "auto",
+    kernel: str = "compiled",
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Report = silent,
+) -> Progress:
+    """Render a series, or what is missing of it, into a Zarr store.
+
+    Parameters
+    ----------
+    experiment
+        What to simulate.
+    location
+        Path of the store.
+    client
+        A Dask client whose workers render; without one, `workers` local processes do (default: one a core, one a GPU).
+    serial
+        Render in this process instead.
+    frames
+        Part of the series (rounded out to whole shards); all when left out.
+    tile, phi_chunk, frames_per_shard
+        How to cut; chosen from the cost where left out.
+    device, kernel
+        Where to render, and "compiled" or "eager".
+    resume
+        Go on with the store that exists; units that are complete and decode are kept.
+    overwrite
+        Remove the store that exists first.
+    report
+        Called with the progress after every event.
+
+    Returns
+    -------
+    The final progress: frames done and units that failed.
+
+    Raises
+    ------
+    NbdistError
+        If the experiment is wrong, the store exists (or is another experiment's), or cannot be written.
+    """
+    if resume and overwrite:
+        raise RunError("resume and overwrite exclude each other")
+    device_type = pick_device(device) if client is None else ("cpu" if device == "auto" else device)
+    count = len(client.nthreads()) if client is not None else (1 if serial else workers or default_workers(device_type))
+    context = _prepare(
+        experiment,
+        str(location),
+        resume=resume,
+        overwrite=overwrite,
+        frames=frames,
+        make=dict(
+            workers=max(1, count),
+            device=device_type if client is None else device,
+            kernel=kernel,
+            tile=tile,
+            phi_chunk=phi_chunk,
+            frames_per_shard=frames_per_shard,
+        ),
+    )
+    units = _pending(context, frames)
+    progress = Progress(frames_total=sum(len(unit.frames) for unit in units))
+    try:
+        if units:
+            _run(context, units, client, count, serial, progress, report)
+    except OSError as error:
+        raise StoreError(f"{location}: writing stopped: {one_line(error)}; what is complete is kept, go on with --resume") from None
+    if not progress.failed and not _missing(context):
+        consolidate(location)
+    return progress
+
+
+def _run(
+    context: RunContext, units: list[Unit], client: Client | None, count: int, serial: bool, progress: Progress, report: Report
+) -> None:
+    if serial:
+        from nbdist.execution.serial import run_serial
+
+        run_serial(context, units, progress, report, RETRIES)
+        return
+    from distributed import Client
+
+    from nbdist.execution.dask_run import local_cluster, run_dask
+
+    if client is not None:
+        run_dask(context, units, client, progress, report, RETRIES)
+        return
+    splits = context.plan.tasks_per_frame if context.plan.split else 1
+    with local_cluster(min(count, len(units) * splits)) as cluster, Client(cluster) as local:
+        run_dask(context, units, local, progress, report, RETRIES)
+
+
+def default_workers(device: str) -> int:
+    """One worker a usable core, or one a GPU."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.device_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _prepare(
+    experiment: Experiment,
+    location: str,
+    *,
+    resume: bool,
+    overwrite: bool,
+    frames: range | None,
+    make: dict[str, Any],
+) -> RunContext:
+    """Make or reopen the store; nothing is written before everything has been checked."""
+    present = exists(location)
+    if present and not (resume or overwrite):
+        open_group(location)
+        raise StoreError(f"{location} exists; --resume goes on with it, --overwrite replaces it")
+    if present and resume:
+        return _reopen(experiment, location, frames, make)
+    if present:
+        open_group(location)
+    check_writable(location)
+    context = make_context(experiment, location=location, **make)
+    context.plan.units(frames)
+    if present:
+        remove(location)
+    create_store(location, context.resolved, context.plan)
+    return context
+
+
+def _reopen(experiment: Experiment, location: str, frames: range | None, make: dict[str, Any]) -> RunContext:
+    summary = summarize(location)
+    if summary.fingerprint != experiment.fingerprint:
+        raise StoreError(
+            f"{location} holds another experiment (fingerprint {summary.fingerprint[:12]}, this one {experiment.fingerprint[:12]}); "
+            "--resume needs the same one"
+        )
+    kept = summary.settings
+    for name in ("tile", "phi_chunk", "frames_per_shard"):
+        if make[name] is not None and make[name] != getattr(kept, name):
+            raise StoreError(f"{location} was begun with {name} {getattr(kept, name)}; it cannot go on with {make[name]}")
+    context = make_context(
+        experiment, location=location, workers=make["workers"], device=make["device"], settings=kept
+    )
+    context.plan.units(frames)
+    return context
+
+
+def _pending(context: RunContext, frames: range | None) -> list[Unit]:
+    assert context.location is not None
+    units = list(context.plan.units(frames))
+    complete = complete_units(open_group(context.location), units, decode=True)
+    return [unit for unit in units if unit.number not in complete]
+
+
+def _missing(context: RunContext) -> bool:
+    assert context.location is not None
+    units = list(context.plan.units())
+    return len(complete_units(open_group(context.location), units)) < len(units)

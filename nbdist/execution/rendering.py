@@ -1,0 +1,89 @@
+"""Rendering the pieces of a plan; the serial and the Dask run call these functions and differ in the loop only.
+
+Partials are added in the order of the plan's chunks, tile by tile, in float64, and divided once by the experiment's steps when all of
+a pixel are there. So a frame has the same bits whether one task rendered it or many.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nbdist.execution.context import RunContext
+from nbdist.physics.noise import photon_counts
+from nbdist.planning import PhiChunk, Tile, Unit
+from nbdist.store import UnitWriter
+
+
+def render_partial(context: RunContext, frame: int, tile: Tile, chunk: PhiChunk) -> NDArray[np.float64]:
+    """Partial intensity of one tile over one phi chunk, float64 (slow, fast), un-normalised."""
+    return np.asarray(context.renderer.partial(tile, frame, *chunk).cpu().numpy())
+
+
+def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.float64]]]) -> NDArray[np.floating[Any]]:
+    """Photons of a frame from its partials, given by tile and then by chunk in plan order."""
+    renderer, tiles = context.renderer, context.plan.tiles
+    image = np.zeros(context.plan.image_shape, dtype=context.resolved.experiment.sampling.precision)
+    for tile, parts in zip(tiles, partials, strict=True):
+        image[tile.slices] = renderer.photons(_added([torch.from_numpy(part).to(renderer.device) for part in parts]), tile).cpu()
+    return image
+
+
+def render_frame(context: RunContext, frame: int) -> NDArray[np.floating[Any]]:
+    """Expected photons of a whole frame, (slow, fast), in the experiment's precision; pixels outside the tiles are 0."""
+    renderer = context.renderer
+    image = np.zeros(context.plan.image_shape, dtype=context.resolved.experiment.sampling.precision)
+    for tile in context.plan.tiles:
+        image[tile.slices] = renderer.photons(
+            _added([renderer.partial(tile, frame, *chunk) for chunk in context.plan.chunks]), tile
+        ).cpu()
+    return image
+
+
+def _added(partials: Sequence[torch.Tensor]) -> torch.Tensor:
+    total = partials[0]
+    for partial in partials[1:]:
+        total = total + partial
+    return total
+
+
+def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating[Any]]) -> dict[str, NDArray[Any]]:
+    """What a store holds of a frame, by array name: intensity float32, and counts int32 where there is noise."""
+    noise = context.resolved.experiment.noise
+    arrays: dict[str, NDArray[Any]] = {"intensity": photons.astype(np.float32)}
+    if noise.photon_noise:
+        counts = photon_counts(arrays["intensity"], noise.seed, frame)
+        counts[~context.resolved.usable] = 0
+        arrays["counts"] = counts
+    return arrays
+
+
+def render_unit(context: RunContext, writer: UnitWriter, unit: Unit) -> dict[str, Any]:
+    """Render a unit's frames, write its shards, and return its record."""
+    started = time.time()
+    frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in unit.frames]
+    return write_unit(context, writer, unit, frames, started)
+
+
+def write_unit(
+    context: RunContext, writer: UnitWriter, unit: Unit, frames: Sequence[dict[str, NDArray[Any]]], started: float
+) -> dict[str, Any]:
+    """Write finished frames of a unit and its record."""
+    stacked = {name: np.stack([frame[name] for frame in frames]) for name in writer.names}
+    renderer = context.renderer
+    record = {
+        "frames": [unit.first_frame, unit.last_frame],
+        "device": renderer.device.type,
+        "kernel": renderer.kernels.mode,
+        "precision": context.resolved.experiment.sampling.precision,
+        "host": platform.node(),
+        "started": started,
+        "seconds": time.time() - started,
+    }
+    return writer.write(unit, stacked, record)

@@ -1,0 +1,50 @@
+"""The serial run: one unit after the other in this process."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Sequence
+
+from nbdist.execution.context import RunContext
+from nbdist.execution.progress import Progress, Report
+from nbdist.execution.rendering import render_unit
+from nbdist.planning import Unit
+from nbdist.store import UnitWriter
+from nbdist.store.locations import one_line
+
+logger = logging.getLogger(__name__)
+FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+"""Errors of the file system that no other unit would escape."""
+
+
+def run_serial(context: RunContext, units: Sequence[Unit], progress: Progress, report: Report, retries: int) -> None:
+    """Render `units` in order; a unit that fails after its retries is set aside in `progress.failed`.
+
+    Raises
+    ------
+    OSError
+        If the store cannot be written any more (disk full, no permission).
+    """
+    assert context.location is not None
+    writer = UnitWriter(context.location)
+    progress.workers, progress.in_flight = 1, 1
+    for unit in units:
+        for attempt in range(retries + 1):
+            try:
+                progress.add(render_unit(context, writer, unit))
+                break
+            except Exception as error:
+                if is_fatal(error):
+                    raise
+                logger.warning("unit %d failed (attempt %d): %s", unit.number, attempt + 1, one_line(error))
+                if attempt == retries:
+                    progress.failed[unit.number] = one_line(error)
+        report(progress)
+    progress.in_flight = 0
+    report(progress)
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether an error would meet every other unit too, so that the run had better stop."""
+    return isinstance(error, OSError) and error.errno in FATAL_ERRNOS

@@ -1,0 +1,131 @@
+"""One frame as an array, or the whole series as a lazy one: no store, no cluster needed."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.errors import RunError
+from nbdist.execution.context import Device, RunContext, make_context, pick_device
+from nbdist.execution.rendering import render_frame
+from nbdist.experiment import Experiment, validate
+
+if TYPE_CHECKING:
+    import xarray
+
+LAZY_TILE = (512, 512)
+_lock = threading.Lock()
+
+
+def simulate_frame(
+    experiment: Experiment, frame: int = 0, *, device: Device = "auto", kernel: str = "compiled"
+) -> NDArray[np.floating[Any]]:
+    """Render one frame.
+
+    Parameters
+    ----------
+    experiment
+        What to simulate.
+    frame
+        Number of the frame, from 0.
+    device, kernel
+        Where, and "compiled" or "eager".
+
+    Returns
+    -------
+    Expected photons a pixel, (slow, fast), in the experiment's precision.
+
+    Raises
+    ------
+    NbdistError
+        If the experiment or one of its files is wrong, or the frame lies outside the series.
+    """
+    context = _context(experiment, device, kernel)
+    if not 0 <= frame < context.plan.frames:
+        raise RunError(f"frame {frame} lies outside the series of {context.plan.frames} frames")
+    return render_frame(context, frame)
+
+
+def simulate_series(
+    experiment: Experiment, *, device: Device = "auto", kernel: str = "compiled", tile: tuple[int, int] = LAZY_TILE
+) -> xarray.DataArray:
+    """The series as a lazy array: slicing renders only the tiles that are asked for.
+
+    Returns
+    -------
+    DataArray over Dask (frame, slow, fast), expected photons in the experiment's precision, with the coordinates
+    phi_start_deg and phi_end_deg (frame).
+
+    Raises
+    ------
+    NbdistError
+        If the experiment or one of its files is wrong.
+    """
+    import dask.array
+    import xarray
+
+    _context(experiment, device, kernel)  # what is wrong is said here, not at the first slice
+    frames = range(experiment.scan.frames)
+    slow, fast = experiment.image_shape
+    chunks = ((1,) * len(frames), _pieces(slow, tile[0]), _pieces(fast, tile[1]))
+    dtype = np.dtype(experiment.sampling.precision)
+    values = dask.array.map_blocks(
+        _render_block,
+        chunks=chunks,
+        dtype=dtype,
+        meta=np.empty((0, 0, 0), dtype=dtype),
+        name=f"nbdist-{experiment.fingerprint[:16]}-{tile[0]}-{tile[1]}-{kernel}",
+        experiment=experiment.model_dump(mode="json"),
+        device=device,
+        kernel=kernel,
+    )
+    scan = experiment.scan
+    coordinates = {
+        "frame": list(frames),
+        "phi_start_deg": ("frame", [scan.frame_start_deg(frame) for frame in frames]),
+        "phi_end_deg": ("frame", [scan.frame_start_deg(frame + 1) for frame in frames]),
+    }
+    return xarray.DataArray(
+        values, dims=("frame", "slow", "fast"), coords=coordinates, name="intensity", attrs={"units": "photon"}
+    )
+
+
+def _render_block(
+    experiment: dict[str, Any], device: Device, kernel: str, block_info: Any = None
+) -> NDArray[np.floating[Any]]:
+    (frame, _), (slow0, slow1), (fast0, fast1) = block_info[None]["array-location"]
+    context = _context(validate(experiment), device, kernel)
+    box = (slow0, slow1, fast0, fast1)
+    return context.renderer.frame(frame, box).astype(experiment["sampling"]["precision"])[None]
+
+
+def _pieces(size: int, piece: int) -> tuple[int, ...]:
+    return tuple(min(piece, size - start) for start in range(0, size, piece))
+
+
+def _context(experiment: Experiment, device: Device, kernel: str) -> RunContext:
+    """The context of an experiment, kept for the next call: amplitudes and kernels are not loaded again."""
+    with _lock:
+        return _cached_context(experiment.fingerprint, _Unhashed(experiment), pick_device(device), kernel)
+
+
+class _Unhashed:
+    """Carries an experiment past the cache, whose key is the fingerprint."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Unhashed)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=2)
+def _cached_context(fingerprint: str, carried: _Unhashed, device: str, kernel: str) -> RunContext:
+    return make_context(carried.experiment, device=device, kernel=kernel)

@@ -1,0 +1,106 @@
+"""Checking a store: every shard decodes, and a sample of frames rendered again is the same to the bit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nbdist.errors import StoreError
+from nbdist.execution.context import Device, make_context, pick_device
+from nbdist.execution.rendering import finished_frame, render_frame
+from nbdist.experiment import Experiment
+from nbdist.store import damage, open_group, summarize
+
+
+@dataclass
+class Verification:
+    """What was found.
+
+    Attributes
+    ----------
+    frames_decoded
+        Frames of units that are whole.
+    damaged
+        What is wrong, by unit.
+    missing
+        Units that were never finished.
+    compared
+        Frames rendered again, with the largest difference over the frame's maximum (0.0: the same bits).
+    """
+
+    frames_decoded: int = 0
+    damaged: dict[int, str] = field(default_factory=dict)
+    missing: list[int] = field(default_factory=list)
+    compared: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        """Whether all is there and the same to the bit."""
+        return not (self.damaged or self.missing or any(self.compared.values()))
+
+
+def verify(
+    location: str | os.PathLike[str],
+    *,
+    sample: int = 5,
+    experiment: Experiment | None = None,
+    device: Device = "auto",
+    report: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Verification:
+    """Decode every shard of a store and render a sample of its frames again.
+
+    Parameters
+    ----------
+    sample
+        Frames to render again, spread evenly over those that are complete.
+    experiment
+        The experiment, where the files that the store names have moved.
+    device
+        Where to render; bits agree between runs on the same kind of device.
+    report
+        Called with ("decoded" or "compared", done, total).
+
+    Raises
+    ------
+    StoreError
+        If there is no store of nbdist, or the experiment is not the store's.
+    """
+    summary, result = summarize(location), Verification()
+    group = open_group(location)
+    good = []
+    for done, unit in enumerate(summary.units, start=1):
+        if unit.number not in summary.complete and not _begun(group, unit.number):
+            result.missing.append(unit.number)
+        elif (wrong := damage(group, unit)) is not None:
+            result.damaged[unit.number] = wrong
+        elif unit.number not in summary.complete:
+            result.damaged[unit.number] = "a shard has another size than its record says"
+        else:
+            result.frames_decoded += len(unit.frames)
+            good.extend(unit.frames)
+        report("decoded", done, len(summary.units))
+    chosen = sorted({good[round(i)] for i in np.linspace(0, len(good) - 1, min(sample, len(good)))}) if good else []
+    if not chosen:
+        return result
+    experiment = experiment or summary.experiment
+    if experiment.fingerprint != summary.fingerprint:
+        raise StoreError(f"{location} was made from other files or another experiment than the one given; --experiment names it")
+    context = make_context(experiment, device=pick_device(device), settings=summary.settings)
+    for done, frame in enumerate(chosen, start=1):
+        again = finished_frame(context, frame, render_frame(context, frame))
+        stored = {name: np.asarray(group[name][frame]) for name in again}  # type: ignore[index]
+        same = all(np.array_equal(again[name], stored[name]) for name in again)
+        scale = max(float(stored["intensity"].max()), np.finfo(np.float32).tiny)
+        differences = [np.abs(again[name].astype(np.float64) - stored[name]).max() / scale for name in again]
+        result.compared[frame] = 0.0 if same else float(max(differences))
+        report("compared", done, len(chosen))
+    return result
+
+
+def _begun(group: object, unit: int) -> bool:
+    from nbdist.store.units import read_record
+
+    return read_record(group, unit) is not None  # type: ignore[arg-type]

@@ -1,0 +1,66 @@
+"""The experiment file that `nbdist init` writes: a lysozyme-like rotation series, with the choices there are in comments."""
+
+TEMPLATE = """\
+# An experiment for nbdist. Units are in the field names; a field left out has the value that its comment names.
+# Check it with `nbdist check`, see its pieces with `nbdist plan`, render it with `nbdist run`.
+title: tetragonal lysozyme, 30 frames of 0.1 degrees
+
+beam:
+  wavelength_A: 0.9768            # or energy_eV
+  flux_photons_per_s: 1.0e+12     # fluence = flux * exposure / beam_size^2; or give fluence_photons_per_m2
+  exposure_s: 0.1
+  beam_size_mm: 0.05
+  polarization_factor: 0.99       # Kahn factor K; 0 is unpolarised; null leaves the correction out
+  # divergence: {horizontal_mrad: 0.2, horizontal_steps: 3, vertical_mrad: 0.1, vertical_steps: 3}
+  # dispersion: {percent: 0.02, steps: 3}
+  # source_file: sources.txt      # x y z weight wavelength (metres) a line, instead of the two grids
+
+crystal:
+  cell: [79.1, 79.1, 37.9, 90, 90, 90]   # a b c (Angstrom) alpha beta gamma (degrees); or matrix_file: A.mat
+  misset_deg: [14, -31, 52]              # rotations of the crystal about lab x, then y, then z
+  N_cells: [20, 20, 40]                  # unit cells along a, b, c; or size_mm: [0.01, 0.01, 0.01]
+  shape: square                          # square, round, gauss or tophat
+  mosaic_spread_deg: 0.0
+  # mosaic_domains: 10                   # 10 when there is a spread, else 1
+
+scan:
+  frames: 30
+  phi_start_deg: 0.0
+  osc_range_deg: 0.1
+  phi_steps: 10                   # orientations that stand for one frame's oscillation
+  # phi_rule: midpoint            # midpoint, or left as nanoBragg samples
+  # spindle_axis: [1, 0, 0]       # the convention's
+
+detector:
+  convention: xds                 # mosflm, denzo, adxv, xds, dials or custom
+  panels:
+    - spixels: 1100
+      fpixels: 1000
+      pixel_size_mm: 0.172
+      distance_mm: 150
+      # near_point_pixels: [500.5, 550.5]   # ORGX, ORGY; the middle
+  # sensor: {thickness_um: 450, attenuation_depth_um: 350, layers: 5}
+  # mask_file: mask.npy           # anything but 0 is a dead pixel
+  # region_of_interest: {slow: [0, 500], fast: [0, 500]}
+
+structure_factors:
+  kind: wilson                    # random amplitudes, the same for the same seed
+  d_min_A: 1.5
+  B_factor_A2: 20
+  seed: 1
+  # kind: file                    # amplitudes of your own, `h k l F` a line (P1: no symmetry is applied)
+  # file: scaled.hkl
+  # default_F: 0
+
+sampling:
+  oversample: 1                   # subpixels along a pixel's side; auto: three samples a spot
+  precision: float32              # or float64
+  # d_min_A: 1.5                  # leave out scattering beyond this resolution
+
+background:
+  water_um: 0                     # side of a cube of water in the beam
+
+noise:
+  photon_noise: false             # true: also write `counts`, drawn from a Poisson distribution
+  seed: 1
+"""

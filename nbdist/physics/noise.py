@@ -1,0 +1,111 @@
+"""Photon noise: exact Poisson deviates that depend on the seed, the frame and the pixel, and on nothing else.
+
+The random words of a pixel are those of a counter-based generator (Philox 4x64; J. K. Salmon et al., SC'11) with the key (seed, frame)
+and the counter (pixel, attempt), so a frame can be drawn again alone, in any pieces and on any worker.
+
+Small means are drawn by inverting the distribution function with one 53-bit uniform; others by transformed rejection
+(PTRS: W. Hoermann, Insurance: Mathematics and Economics 12 (1993) 39), which is exact, with fresh words for every attempt.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+SMALL_MEAN = 10.0
+LARGEST_COUNT = 2**31 - 1
+WORDS_PER_PIXEL = 4
+PIXELS_AT_A_TIME = 2**18
+
+
+def photon_counts(photons: NDArray[np.float32], seed: int, frame: int) -> NDArray[np.int32]:
+    """Draw the counts of a whole frame.
+
+    Parameters
+    ----------
+    photons
+        Expected photons (slow, fast), as stored; the flat index of a pixel is its counter.
+    seed
+        0 to 2^64 - 1.
+    frame
+        Number of the frame in its series.
+
+    Returns
+    -------
+    int32 (slow, fast); a count past 2^31 - 1 is held there.
+    """
+    flat = photons.ravel()
+    counts = np.empty(flat.shape, dtype=np.int32)
+    for start in range(0, flat.size, PIXELS_AT_A_TIME):
+        piece = slice(start, min(start + PIXELS_AT_A_TIME, flat.size))
+        counts[piece] = _draw(flat[piece].astype(np.float64), seed, frame, start)
+    return counts.reshape(photons.shape)
+
+
+def _words(seed: int, frame: int, first_pixel: int, pixels: int, attempt: int) -> NDArray[np.uint64]:
+    """The random words (pixels, 4) of consecutive pixels: one counter of the generator each."""
+    generator = np.random.Philox(counter=[first_pixel, attempt, 0, 0], key=[seed, frame])
+    return generator.random_raw(WORDS_PER_PIXEL * pixels).reshape(pixels, WORDS_PER_PIXEL)
+
+
+def _uniforms(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Uniform deviates in (0, 1), 53 bits."""
+    return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def _draw(means: NDArray[np.float64], seed: int, frame: int, first_pixel: int) -> NDArray[np.int32]:
+    counts = np.zeros(means.shape, dtype=np.int32)
+    first = _uniforms(_words(seed, frame, first_pixel, means.size, 0)[:, :1])[:, 0]
+    small = np.flatnonzero((means > 0) & (means < SMALL_MEAN))
+    counts[small] = _invert(means[small], first[small])
+    large = np.flatnonzero(means >= SMALL_MEAN)
+    attempt = 1
+    while large.size:
+        uniforms = _uniforms(_words(seed, frame, first_pixel, means.size, attempt)[large])
+        for pair in (0, 2):
+            candidate, accepted = _transformed_rejection(means[large], uniforms[:, pair], uniforms[:, pair + 1])
+            counts[large[accepted]] = np.minimum(candidate[accepted], LARGEST_COUNT)
+            large, uniforms = large[~accepted], uniforms[~accepted]
+        attempt += 1
+    return counts
+
+
+def _invert(means: NDArray[np.float64], uniforms: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Smallest k with P(X <= k) > u."""
+    counts = np.zeros(means.shape, dtype=np.int32)
+    active = np.arange(means.size)
+    probability = np.exp(-means)
+    cumulative = probability.copy()
+    k = 0
+    while True:
+        above = uniforms[active] >= cumulative
+        active, probability, cumulative = active[above], probability[above], cumulative[above]
+        if not active.size:
+            return counts
+        k += 1
+        counts[active] = k
+        probability = probability * means[active] / k
+        grown = cumulative + probability
+        going_on = grown > cumulative  # past the last digit of the distribution function the tail ends
+        active, probability, cumulative = active[going_on], probability[going_on], grown[going_on]
+
+
+def _transformed_rejection(
+    means: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """One attempt of PTRS for means of 10 or more: candidates and which of them are accepted."""
+    log_mean = np.log(means)
+    b = 0.931 + 2.53 * np.sqrt(means)
+    a = -0.059 + 0.02483 * b
+    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
+    v_limit = 0.9277 - 3.6224 / (b - 2)
+    centred = u - 0.5
+    distance = 0.5 - np.abs(centred)
+    candidate = np.floor((2 * a / distance + b) * centred + means + 0.43)
+    quick = (distance >= 0.07) & (v <= v_limit)
+    possible = (candidate >= 0) & ((distance >= 0.013) | (v <= distance))
+    log_factorial = torch.lgamma(torch.from_numpy(np.maximum(candidate, 0) + 1)).numpy()
+    left = np.log(v) + np.log(inverse_alpha) - np.log(a / (distance * distance) + b)
+    right = -means + candidate * log_mean - log_factorial
+    return candidate, quick | (possible & (left <= right))

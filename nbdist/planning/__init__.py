@@ -1,0 +1,7 @@
+"""WHICH pieces make the series: tiles, phi chunks, units, shards and their cost; pure Python."""
+
+from nbdist.planning.cutting import PhiChunk, Tile
+from nbdist.planning.layout import Layout
+from nbdist.planning.plan import Plan, Settings, Unit, make_plan
+
+__all__ = ["Layout", "PhiChunk", "Plan", "Settings", "Tile", "Unit", "make_plan"]

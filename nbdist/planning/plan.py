@@ -1,0 +1,236 @@
+"""The plan: which pieces make the series, who renders what, and what it will take.
+
+A unit owns one shard, that is `frames_per_shard` consecutive frames. It normally renders them whole, in one task; where frames are few
+and each is heavy, a frame is split into (tile, chunk) tasks whose partials meet in the task that owns the shard. Either way the
+partials of a pixel are added in the order of the plan's chunks, so the bits depend on tile and chunk only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from nbdist.errors import RunError
+from nbdist.experiment.resolved import ResolvedExperiment
+from nbdist.planning.cost import Cost, frame_cost, worker_memory_bytes
+from nbdist.planning.cutting import PhiChunk, Tile, cut_phi, cut_tiles
+from nbdist.planning.layout import Layout
+
+DEFAULT_TILE = 1024
+LARGEST_SHARD_BYTES = 128 * 2**20
+LONGEST_UNIT_S = 30.0
+SHORTEST_UNIT_S = 2.0
+SPLIT_TASK_S = 10.0
+"""A frame is split only into tasks of at least about this length ..."""
+UNITS_PER_WORKER = 4
+"""... and only where fewer whole frames than this are left for each worker."""
+
+
+class Unit(NamedTuple):
+    """The frames that one task owns; `number` counts them from the start of the series."""
+
+    number: int
+    first_frame: int
+    last_frame: int
+
+    @property
+    def frames(self) -> range:
+        """Its frames."""
+        return range(self.first_frame, self.last_frame)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the bits and the layout of a store besides the experiment; recorded in it and kept by every resume.
+
+    Attributes
+    ----------
+    tile
+        Rows and columns of a tile.
+    phi_chunk
+        Phi steps of a chunk.
+    frames_per_shard
+        Frames in one object of the store.
+    kernel
+        "compiled" or "eager".
+    """
+
+    tile: tuple[int, int]
+    phi_chunk: int
+    frames_per_shard: int
+    kernel: str = "compiled"
+
+    def as_attributes(self) -> dict[str, Any]:
+        """JSON form for the store's attributes."""
+        return {**asdict(self), "tile": list(self.tile)}
+
+    @classmethod
+    def from_attributes(cls, attributes: dict[str, Any]) -> Settings:
+        """Back from `as_attributes`."""
+        return cls(**{**attributes, "tile": tuple(attributes["tile"])})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole series, cut.
+
+    Attributes
+    ----------
+    frames
+        Frames of the series.
+    image_shape
+        (slow, fast).
+    tiles, chunks
+        The cut of every frame.
+    settings
+        Tile, chunk, shard and kernel.
+    split
+        Whether a frame is rendered by several tasks.
+    cost
+        Of one frame.
+    """
+
+    frames: int
+    image_shape: tuple[int, int]
+    tiles: tuple[Tile, ...]
+    chunks: tuple[PhiChunk, ...]
+    settings: Settings
+    split: bool
+    cost: Cost
+    table_bytes: int
+    with_counts: bool
+
+    @property
+    def layout(self) -> Layout:
+        """Chunks and shards of the store."""
+        return Layout.of(self.image_shape, self.settings.frames_per_shard)
+
+    @property
+    def unit_count(self) -> int:
+        """Units of the whole series."""
+        return -(-self.frames // self.settings.frames_per_shard)
+
+    @property
+    def tasks_per_frame(self) -> int:
+        """Tasks that render one frame."""
+        return len(self.tiles) * len(self.chunks) if self.split else 1
+
+    @property
+    def worker_memory_bytes(self) -> int:
+        """Expected peak memory of a worker."""
+        pixels = self.image_shape[0] * self.image_shape[1]
+        return worker_memory_bytes(pixels, self.settings.frames_per_shard, self.table_bytes, self.with_counts)
+
+    def unit(self, number: int) -> Unit:
+        """The unit with this number."""
+        first = number * self.settings.frames_per_shard
+        return Unit(number, first, min(first + self.settings.frames_per_shard, self.frames))
+
+    def units(self, frames: range | None = None) -> Iterable[Unit]:
+        """The units that hold any of `frames` (default: all), in order.
+
+        Raises
+        ------
+        RunError
+            If frames lie outside the series.
+        """
+        frames = range(self.frames) if frames is None else frames
+        if len(frames) == 0 or frames.start < 0 or frames.stop > self.frames:
+            raise RunError(f"frames {frames.start}:{frames.stop} lie outside the series of {self.frames} frames")
+        size = self.settings.frames_per_shard
+        return (self.unit(number) for number in range(frames.start // size, (frames.stop - 1) // size + 1))
+
+
+def make_plan(
+    resolved: ResolvedExperiment,
+    *,
+    workers: int = 1,
+    device: str = "cpu",
+    kernel: str = "compiled",
+    tile: tuple[int, int] | None = None,
+    phi_chunk: int | None = None,
+    frames_per_shard: int | None = None,
+    settings: Settings | None = None,
+    table_bytes: int = 0,
+) -> Plan:
+    """Cut an experiment for a number of workers.
+
+    Parameters
+    ----------
+    resolved
+        The experiment's numbers.
+    workers
+        Processes that will render.
+    device, kernel
+        "cpu" or "cuda", "compiled" or "eager": they set the time expected.
+    tile, phi_chunk, frames_per_shard
+        The user's choice; each is chosen from the cost where left out.
+    settings
+        Those of an existing store, instead.
+    table_bytes
+        Size of the amplitude table, for the memory expected.
+
+    Raises
+    ------
+    RunError
+        If a size is not at least 1.
+    """
+    experiment = resolved.experiment
+    if settings is not None:
+        tile, phi_chunk, frames_per_shard, kernel = (
+            settings.tile,
+            settings.phi_chunk,
+            settings.frames_per_shard,
+            settings.kernel,
+        )
+    for name, value in (("tile", tile and min(tile)), ("phi chunk", phi_chunk), ("frames per shard", frames_per_shard)):
+        if value is not None and value < 1:
+            raise RunError(f"a {name} of {value} is too small; at least 1")
+    region = experiment.detector.region_of_interest
+    slow, fast = experiment.image_shape
+    rendered = Tile(*region.slow, *region.fast) if region is not None else Tile(0, slow, 0, fast)
+    cost = frame_cost(resolved, rendered.pixels, device, kernel)
+    frames, phi_steps = experiment.scan.frames, experiment.scan.phi_steps
+    split = (
+        cost.seconds > 2 * SPLIT_TASK_S and frames < UNITS_PER_WORKER * workers and workers > 1 and frames_per_shard in (None, 1)
+    )
+    if frames_per_shard is None:
+        frames_per_shard = 1 if split else _frames_per_shard(frames, workers, cost, slow * fast)
+    if split and tile is None and phi_chunk is None:
+        tile, phi_chunk = _split_sizes(rendered, phi_steps, frames, workers, cost)
+    tile = (min(tile[0], slow), min(tile[1], fast)) if tile else (min(DEFAULT_TILE, slow), min(DEFAULT_TILE, fast))
+    phi_chunk = min(phi_chunk or phi_steps, phi_steps)
+    panel_rows = [panel.spixels for panel in experiment.detector.panels]
+    return Plan(
+        frames=frames,
+        image_shape=(slow, fast),
+        tiles=tuple(cut_tiles(panel_rows, fast, rendered, tile)),
+        chunks=tuple(cut_phi(phi_steps, phi_chunk)),
+        settings=Settings(tile, phi_chunk, frames_per_shard, kernel),
+        split=split,
+        cost=cost,
+        table_bytes=table_bytes,
+        with_counts=experiment.noise.photon_noise,
+    )
+
+
+def _frames_per_shard(frames: int, workers: int, cost: Cost, image_pixels: int) -> int:
+    """Enough frames for a unit of seconds, few enough for every worker to have several units and for a shard to fit memory."""
+    fit = max(1, LARGEST_SHARD_BYTES // (4 * image_pixels))
+    lasting = max(1, int(LONGEST_UNIT_S / max(cost.seconds, 1e-9)))
+    wanted = max(1, round(SHORTEST_UNIT_S / max(cost.seconds, 1e-9)))
+    shared = max(1, frames // (UNITS_PER_WORKER * workers))
+    return min(fit, lasting, max(wanted, min(shared, 16)), max(1, frames // max(1, workers)))
+
+
+def _split_sizes(region: Tile, phi_steps: int, frames: int, workers: int, cost: Cost) -> tuple[tuple[int, int], int]:
+    """Tile and chunk that make enough tasks of a heavy frame for every worker: smaller tiles first, then chunks of phi."""
+    wanted = min(max(1, -(-UNITS_PER_WORKER * workers // frames)), max(1, int(cost.seconds / SPLIT_TASK_S)))
+    rows, columns = region.slow_stop - region.slow_start, region.fast_stop - region.fast_start
+    side = DEFAULT_TILE
+    while side > 256 and -(-rows // side) * -(-columns // side) < wanted:
+        side //= 2
+    tiles = -(-rows // side) * -(-columns // side)
+    chunks = min(phi_steps, max(1, -(-wanted // tiles)))
+    return (side, side), -(-phi_steps // chunks)

@@ -1,0 +1,21 @@
+"""WHERE frames live: the Zarr layout, shard-owned writes, opening for reading."""
+
+from nbdist.store.creation import create_store
+from nbdist.store.locations import exists, is_url, open_group, remove
+from nbdist.store.reading import StoreSummary, consolidate, open_series, summarize
+from nbdist.store.units import UnitWriter, complete_units, damage
+
+__all__ = [
+    "StoreSummary",
+    "UnitWriter",
+    "complete_units",
+    "consolidate",
+    "create_store",
+    "damage",
+    "exists",
+    "is_url",
+    "open_group",
+    "open_series",
+    "remove",
+    "summarize",
+]

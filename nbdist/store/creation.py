@@ -1,0 +1,123 @@
+"""Making a store: every group, array, coordinate and attribute is written by the client before the first frame is rendered.
+
+    series.zarr/
+      intensity   (frame, slow, fast) float32   expected photons
+      counts      (frame, slow, fast) int32     Poisson counts, where the experiment asks for photon noise
+      mask        (slow, fast) uint8            0 = usable
+      phi_start_deg, phi_end_deg (frame), orientation (frame, axis, xyz), frame, slow, fast
+      records/    one small JSON object a finished unit
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, BloscShuffle
+
+from nbdist.errors import StoreError
+from nbdist.experiment.resolved import ResolvedExperiment
+from nbdist.planning import Plan
+from nbdist.store.locations import FORMAT, FORMAT_VERSION, check_writable, one_line
+
+FRAME_DIMENSIONS = ("frame", "slow", "fast")
+
+
+def create_store(location: str | os.PathLike[str], resolved: ResolvedExperiment, plan: Plan) -> None:
+    """Write an empty store for a series; nothing may lie at `location`.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written; what was begun is left for `--overwrite`.
+    """
+    check_writable(location)
+    experiment = resolved.experiment
+    attributes = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "title": experiment.title,
+        "fingerprint": experiment.fingerprint,
+        "experiment": experiment.model_dump(mode="json"),
+        "steps": resolved.steps,
+        "plan": plan.settings.as_attributes(),
+        "provenance": provenance(),
+        "normalisation": "photons = r_e^2 fluence / steps * sum of partial intensities (+ background, not divided by steps)",
+    }
+    try:
+        group = zarr.open_group(str(location), mode="w-", zarr_format=3, attributes=attributes)
+        _create_frames(group, plan)
+        _create_coordinates(group, resolved, plan)
+        group.create_group("records")
+    except OSError as error:
+        raise StoreError(f"{location} cannot be written: {one_line(error)}") from None
+
+
+def provenance() -> dict[str, Any]:
+    """Versions and platform that made a store."""
+    versions = {name: importlib.metadata.version(name) for name in ("nbdist", "torch", "numpy", "zarr", "distributed")}
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def _create_frames(group: zarr.Group, plan: Plan) -> None:
+    arrays = {"intensity": (np.float32, "photon", "expected photons, without noise")}
+    if plan.with_counts:
+        arrays["counts"] = (np.int32, "photon", "photons drawn from a Poisson distribution of intensity")
+    for name, (dtype, units, long_name) in arrays.items():
+        group.create_array(
+            name,
+            shape=(plan.frames, *plan.image_shape),
+            dtype=dtype,
+            chunks=plan.layout.chunk,
+            shards=plan.layout.shard,
+            compressors=BloscCodec(cname="zstd", clevel=3, shuffle=BloscShuffle.bitshuffle),
+            fill_value=0,
+            dimension_names=FRAME_DIMENSIONS,
+            attributes={"units": units, "long_name": long_name},
+            config={"write_empty_chunks": True},
+        )
+
+
+def _create_coordinates(group: zarr.Group, resolved: ResolvedExperiment, plan: Plan) -> None:
+    frames, scan = range(plan.frames), resolved.experiment.scan
+    slow, fast = plan.image_shape
+    starts = [scan.frame_start_deg(frame) for frame in frames]
+    ends = [scan.frame_start_deg(frame + 1) for frame in frames]
+    orientation = np.stack([resolved.frame_orientation_A(frame) for frame in frames])
+    degree = {"units": "degree"}
+    write = _write_small
+    write(group, "frame", np.arange(plan.frames), ("frame",), {"long_name": "frame of the series, from 0"})
+    write(group, "slow", np.arange(slow), ("slow",), {"units": "pixel"})
+    write(group, "fast", np.arange(fast), ("fast",), {"units": "pixel"})
+    write(group, "phi_start_deg", np.array(starts), ("frame",), degree)
+    write(group, "phi_end_deg", np.array(ends), ("frame",), degree)
+    description = {"units": "angstrom", "long_name": "rows a, b, c in the lab frame at the middle of the frame"}
+    write(group, "orientation", orientation, ("frame", "axis", "xyz"), description)
+    mask = (~resolved.usable).astype(np.uint8)
+    write(group, "mask", mask, ("slow", "fast"), {"long_name": "0 = usable"})
+
+
+def _write_small(
+    group: zarr.Group, name: str, values: NDArray[Any], dimensions: tuple[str, ...], attributes: dict[str, str]
+) -> None:
+    array = group.create_array(
+        name, shape=values.shape, dtype=values.dtype, chunks=values.shape, dimension_names=dimensions, attributes=attributes
+    )
+    array[...] = values
+
+
+def as_json(record: dict[str, Any]) -> bytes:
+    """Canonical JSON bytes of a record."""
+    return json.dumps(record, sort_keys=True).encode()

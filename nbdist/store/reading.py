@@ -1,0 +1,132 @@
+"""Opening a series for reading: a lazy xarray.Dataset, and what a store says of itself."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import zarr
+
+from nbdist.experiment import Experiment, validate
+from nbdist.planning import Settings, Unit
+from nbdist.store.locations import open_group
+from nbdist.store.units import complete_units, frame_arrays, read_record
+
+if TYPE_CHECKING:
+    import xarray
+
+COORDINATES = ("phi_start_deg", "phi_end_deg", "orientation", "mask")
+
+
+def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarray.Dataset:
+    """Open a series as a lazy Dataset.
+
+    Parameters
+    ----------
+    location
+        Path or URL of the store; it may be unfinished (frames not yet rendered read as 0).
+    chunks
+        Dask chunks, as in `xarray.open_zarr`; None gives lazy arrays without Dask.
+
+    Returns
+    -------
+    Dataset with `intensity` (frame, slow, fast), `counts` where there is noise, and the coordinates frame, slow, fast,
+    phi_start_deg, phi_end_deg, orientation (rows a, b, c in Angstrom) and mask (0 = usable).
+
+    Raises
+    ------
+    StoreError
+        If there is no series of nbdist.
+    """
+    import xarray
+
+    group = open_group(location)
+    if chunks == "auto":
+        chunks = {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        data = xarray.open_zarr(
+            str(location), chunks=chunks, consolidated=group.metadata.consolidated_metadata is not None, zarr_format=3
+        )
+    return data.set_coords(list(COORDINATES))
+
+
+def consolidate(location: str | os.PathLike[str]) -> None:
+    """Gather all metadata into one object, so that readers open the store with one request."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
+        zarr.consolidate_metadata(open_group(location, mode="r+").store, zarr_format=3)
+
+
+@dataclass(frozen=True)
+class StoreSummary:
+    """What a store holds and how far it is.
+
+    Attributes
+    ----------
+    frames, image_shape
+        Frames and (slow, fast).
+    arrays
+        Names and dtypes of the frame arrays.
+    complete
+        Numbers of the units that are complete.
+    units
+        Units of the whole series.
+    records
+        The records of the complete units.
+    """
+
+    location: str
+    experiment: Experiment
+    fingerprint: str
+    settings: Settings
+    steps: int
+    provenance: dict[str, Any]
+    frames: int
+    image_shape: tuple[int, int]
+    arrays: dict[str, str]
+    complete: frozenset[int]
+    units: tuple[Unit, ...]
+    records: tuple[dict[str, Any], ...]
+
+    @property
+    def frames_complete(self) -> int:
+        """Frames of the complete units."""
+        return sum(len(unit.frames) for unit in self.units if unit.number in self.complete)
+
+
+def summarize(location: str | os.PathLike[str]) -> StoreSummary:
+    """Read what a store says of itself, and which units are complete.
+
+    Raises
+    ------
+    StoreError
+        If there is no series of nbdist.
+    """
+    group = open_group(location)
+    intensity: Any = group["intensity"]
+    settings = Settings.from_attributes(dict(group.attrs["plan"]))  # type: ignore[arg-type]
+    frames, *image_shape = intensity.shape
+    size = settings.frames_per_shard
+    units = tuple(
+        Unit(number, first, min(first + size, frames)) for number, first in enumerate(range(0, frames, size))
+    )
+    complete = complete_units(group, units)
+    records = (read_record(group, number) for number in sorted(complete))
+    return StoreSummary(
+        location=str(location),
+        experiment=validate(dict(group.attrs["experiment"])),  # type: ignore[arg-type]
+        fingerprint=str(group.attrs["fingerprint"]),
+        settings=settings,
+        steps=int(group.attrs["steps"]),  # type: ignore[arg-type]
+        provenance=dict(group.attrs["provenance"]),  # type: ignore[arg-type]
+        frames=frames,
+        image_shape=(image_shape[0], image_shape[1]),
+        arrays={name: str(group[name].dtype) for name in frame_arrays(group)},  # type: ignore[union-attr]
+        complete=frozenset(complete),
+        units=units,
+        records=tuple(record for record in records if record is not None),
+    )
