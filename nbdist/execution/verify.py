@@ -87,7 +87,9 @@ def verify(
         return result
     experiment = experiment or summary.experiment
     if experiment.fingerprint != summary.fingerprint:
-        raise StoreError(f"{location} was made from other files or another experiment than the one given; --experiment names it")
+        raise StoreError(
+            f"{location} was made from other files or another experiment than the one given; --experiment names it"
+        )
     context = make_context(experiment, device=pick_device(device), settings=summary.settings)
     for done, frame in enumerate(chosen, start=1):
         again = finished_frame(context, frame, render_frame(context, frame))

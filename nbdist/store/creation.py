@@ -1,11 +1,11 @@
 """Making a store: every group, array, coordinate and attribute is written by the client before the first frame is rendered.
 
-    series.zarr/
-      intensity   (frame, slow, fast) float32   expected photons
-      counts      (frame, slow, fast) int32     Poisson counts, where the experiment asks for photon noise
-      mask        (slow, fast) uint8            0 = usable
-      phi_start_deg, phi_end_deg (frame), orientation (frame, axis, xyz), frame, slow, fast
-      records/    one small JSON object a finished unit
+series.zarr/
+  intensity   (frame, slow, fast) float32   expected photons
+  counts      (frame, slow, fast) int32     Poisson counts, where the experiment asks for photon noise
+  mask        (slow, fast) uint8            0 = usable
+  phi_start_deg, phi_end_deg (frame), orientation (frame, axis, xyz), frame, slow, fast
+  records/    one small JSON object a finished unit
 """
 
 from __future__ import annotations
@@ -113,7 +113,12 @@ def _write_small(
     group: zarr.Group, name: str, values: NDArray[Any], dimensions: tuple[str, ...], attributes: dict[str, str]
 ) -> None:
     array = group.create_array(
-        name, shape=values.shape, dtype=values.dtype, chunks=values.shape, dimension_names=dimensions, attributes=attributes
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=values.shape,
+        dimension_names=dimensions,
+        attributes=attributes,
     )
     array[...] = values
 

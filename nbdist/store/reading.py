@@ -111,9 +111,7 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
     settings = Settings.from_attributes(dict(group.attrs["plan"]))  # type: ignore[arg-type]
     frames, *image_shape = intensity.shape
     size = settings.frames_per_shard
-    units = tuple(
-        Unit(number, first, min(first + size, frames)) for number, first in enumerate(range(0, frames, size))
-    )
+    units = tuple(Unit(number, first, min(first + size, frames)) for number, first in enumerate(range(0, frames, size)))
     complete = complete_units(group, units)
     records = (read_record(group, number) for number in sorted(complete))
     return StoreSummary(
