@@ -51,6 +51,20 @@ class Block(NamedTuple):
     shape: tuple[int, int]
 
 
+class Factors(NamedTuple):
+    """What multiplies an orientation sum, (P,) each: solid angle (sr), polarization, capture fraction, 1 within the resolution."""
+
+    omega: Tensor
+    polar: Tensor
+    capture: Tensor
+    resolved: Tensor
+
+    @property
+    def product(self) -> Tensor:
+        """All of them."""
+        return self.omega * self.polar * self.capture * self.resolved
+
+
 class Renderer:
     """One experiment on one device: everything that does not change from frame to frame is prepared once.
 
@@ -137,14 +151,14 @@ class Renderer:
         w omega polar capture F_cell^2 F_latt^2.
         """
         last_step = self.resolved.experiment.scan.phi_steps if last_step is None else last_step
-        groups = list(self._orientation_groups(frame, first_step, last_step))
+        groups = list(self.orientation_groups(frame, first_step, last_step))
         total = torch.zeros(box[1] - box[0], box[3] - box[2], dtype=torch.float64, device=self.device)
-        for panel, vectors, block in self._blocks(box):
+        for panel, vectors, block in self.blocks(box):
             values = self._block_partial(panel, vectors, block, groups)
             total[block.target] = self._unpadded(values, block)
         return total
 
-    def _orientation_groups(self, frame: int, first_step: int, last_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def orientation_groups(self, frame: int, first_step: int, last_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (orientations (M, 3, 3), reference (3, 3)) of the fixed groups that the range of steps touches."""
         scan = self.resolved.experiment.scan
         width = abs(scan.osc_range_deg) / scan.phi_steps
@@ -162,7 +176,7 @@ class Renderer:
     ) -> Tensor:
         total = torch.zeros_like(block.slow)
         middle_slow, middle_fast = self._tensor([block.middle[0]]), self._tensor([block.middle[1]])
-        for layer, (slow, fast), factor_of_source in self._samples(vectors, block):
+        for layer, (slow, fast), factors_of_source in self.samples(vectors, block):
             depth = self._tensor(layer * self.layer_thickness_m)
             for number, source in enumerate(self.sources):
                 weight = self.resolved.sources.weights[number]
@@ -181,13 +195,13 @@ class Renderer:
                     )
                     summed = part if summed is None else summed + part
                 assert summed is not None
-                total += summed * (factor_of_source(number) * weight)
+                total += summed * (factors_of_source(number).product * weight)
         return total
 
-    def _samples(
+    def samples(
         self, vectors: PanelVectors, block: Block
-    ) -> Iterator[tuple[int, tuple[Tensor, Tensor], Callable[[int], Tensor]]]:
-        """Yield every (layer, subpixel coordinates, factor by source) of a block.
+    ) -> Iterator[tuple[int, tuple[Tensor, Tensor], Callable[[int], Factors]]]:
+        """Yield every (layer, subpixel coordinates, factors by source) of a block.
 
         A factor that is not oversampled is the first subpixel's (and first layer's and source's), and stands for the whole pixel.
         """
@@ -203,19 +217,19 @@ class Renderer:
                 for f in range(self.resolved.oversample):
                     here = _subpixel(block, s, f, self.resolved.oversample)
 
-                    def factor_of_source(
+                    def factors_of_source(
                         source: int,
                         layer: int = layer,
                         here: tuple[Tensor, Tensor] = here,
                         layer_fixed: Tensor = layer_fixed,
-                    ) -> Tensor:
+                    ) -> Factors:
                         own = self._factors(here, vectors, layer, source) if every_term else fixed
                         omega = own[OMEGA] if sampling.oversample_omega else fixed[OMEGA]
                         polar = own[POLAR] if sampling.oversample_polar else fixed[POLAR]
                         captured = own[CAPTURE] if sampling.oversample_thick else layer_fixed[CAPTURE]
-                        return omega * polar * captured * own[RESOLVED]
+                        return Factors(omega, polar, captured, own[RESOLVED])
 
-                    yield layer, here, factor_of_source
+                    yield layer, here, factors_of_source
 
     def _factors(self, coordinates: tuple[Tensor, Tensor], vectors: PanelVectors, layer: int, source: int) -> Tensor:
         sensor = self.sensor._replace(layer=self._tensor(float(layer)))
@@ -244,7 +258,7 @@ class Renderer:
         oversample = self.resolved.oversample if sampling.oversample_omega or sampling.oversample_polar else 1
         sources = range(len(self.sources)) if sampling.oversample_polar else range(1)
         total = torch.zeros(box[1] - box[0], box[3] - box[2], dtype=torch.float64, device=self.device)
-        for _, vectors, block in self._blocks(box):
+        for _, vectors, block in self.blocks(box):
             fixed = self._factors(_subpixel(block, 0, 0, self.resolved.oversample), vectors, layer=0, source=0)
             values = torch.zeros_like(block.slow)
             for s in range(oversample):
@@ -264,7 +278,7 @@ class Renderer:
 
     # ---- blocks
 
-    def _blocks(self, box: Box) -> Iterator[tuple[PanelGeometry, PanelVectors, Block]]:
+    def blocks(self, box: Box) -> Iterator[tuple[PanelGeometry, PanelVectors, Block]]:
         """Cut a box along the fixed grid of each panel."""
         side = BLOCK_PIXELS.get(self.device.type, BLOCK_PIXELS["cuda"])
         for panel, vectors in zip(self.resolved.panels, self.panels, strict=True):
