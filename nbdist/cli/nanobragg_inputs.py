@@ -51,7 +51,7 @@ def input_path(flag: str, flags: Flags, folder: Path) -> Path:
 def header_values(flags: Flags, folder: Path) -> dict[str, Any]:
     """What the headers of -mask and then -img set, by flag; flags of the command line override them.
 
-    As in nanoBragg a mask's BEAM_CENTER_Y is counted from the other edge, and TWOTHETA is not used.
+    As in nanoBragg a mask's BEAM_CENTER_Y is counted from the other edge, and TWOTHETA is not used (`header_twotheta` tells it).
 
     Raises
     ------
@@ -77,6 +77,7 @@ def header_values(flags: Flags, folder: Path) -> dict[str, Any]:
 
 def _from_header(header: Header, path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {"detpixels_f": int(header["SIZE1"]), "detpixels_s": int(header["SIZE2"])}
+    values["header_twotheta"] = header_number(header, "TWOTHETA", path) or 0.0
     for key, name in HEADER_FLAGS.items():
         number = header_number(header, key, path)
         if number is not None:
