@@ -19,6 +19,11 @@ from nbdist.formats.smv import Value, smv_bytes
 
 LARGEST = 65535
 MAXIMUM_AT = 55000.0
+DERIVED = frozenset(
+    {f"{name}_CENTER_{axis}" for name in ("ADXV", "MOSFLM") for axis in "XY"}
+    | {"DENZO_X_BEAM", "DENZO_Y_BEAM", "DIALS_ORIGIN"}
+)
+"""Keys of the header that only say the geometry again in another program's words."""
 PGM_GREY_AT, PGM_DEVIATIONS = 250.0, 5.0
 Image = NDArray[np.float32]
 
@@ -172,7 +177,7 @@ def rendered_files(
     )
     files = {
         outputs.float_file: image.astype("<f4").tobytes(),
-        outputs.int_file: smv_bytes(header, _sixteen_bits(image.astype(np.float64) * scale + outputs.adc)[0]),
+        outputs.int_file: smv_bytes(header, _sixteen_bits(image.astype(np.float64) * scale + outputs.adc)[0], DERIVED),
     }
     if outputs.pgm_file is not None:
         files[outputs.pgm_file] = pgm_bytes(greys(image, pgm_scale), f"pixels scaled by {pgm_scale:g}")
@@ -180,7 +185,7 @@ def rendered_files(
     if outputs.noise_file is not None and counts is not None:
         read, overloads = _sixteen_bits(counts.astype(np.float64) + outputs.adc)
         photons = int(counts.sum(dtype=np.int64))
-        files[outputs.noise_file] = smv_bytes(header, read)
+        files[outputs.noise_file] = smv_bytes(header, read, DERIVED)
     return Rendered(files, scale, pgm_scale, photons, overloads)
 
 

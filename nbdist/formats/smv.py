@@ -6,7 +6,8 @@ and simtbx write: two dimensions, either byte order, 8 to 32 bits a pixel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from nbdist.errors import FileFormatError
 
 HEADER_BYTES = 512
-MOST_DIGITS, FEWEST_DIGITS = 12, 6
+MOST_DIGITS, FEWEST_DIGITS = 12, 5
+NOTHING = 1e-9
+"""Below it a number is the rounding error of a 0: a picometre, if it is mm."""
 TYPES = {
     "unsigned_byte": "u1",
     "unsigned_char": "u1",
@@ -116,39 +119,50 @@ def header_number(header: Mapping[str, str], key: str, path: Path, what: str = "
     return value
 
 
-def smv_bytes(header: Mapping[str, Value], pixels: NDArray[np.uint16]) -> bytes:
-    """An SMV file of 16-bit pixels (slow, fast): a header of exactly 512 bytes, then the pixels in little-endian order.
+def smv_bytes(header: Mapping[str, Value], pixels: NDArray[np.uint16], derived: Collection[str] = ()) -> bytes:
+    """An SMV file of 16-bit pixels (slow, fast): a header of 512 bytes, then the pixels in little-endian order.
+
+    Numbers have as many digits as 512 bytes leave room for. Where even 5 are too many, the header has 1024 bytes and says so:
+    a header that runs into the pixels, as nanoBragg's can, shifts the image.
 
     Parameters
     ----------
     header
-        What comes after HEADER_BYTES, DIM, BYTE_ORDER, TYPE, SIZE1 and SIZE2. Numbers have as many digits as 512 bytes leave room for.
+        What comes after HEADER_BYTES, DIM, BYTE_ORDER, TYPE, SIZE1 and SIZE2.
+    derived
+        Keys that follow from the others: their numbers lose digits first.
 
     Raises
     ------
     ValueError
-        If the header does not fit.
+        If the header does not fit 1024 bytes either.
     """
-    fixed: dict[str, Value] = {
-        "HEADER_BYTES": HEADER_BYTES,
-        "DIM": 2,
-        "BYTE_ORDER": "little_endian",
-        "TYPE": "unsigned_short",
-        "SIZE1": pixels.shape[1],
-        "SIZE2": pixels.shape[0],
-    }
-    for digits in range(MOST_DIGITS, FEWEST_DIGITS - 1, -1):
-        lines = "".join(f"{key}={_text(value, digits)};\n" for key, value in (fixed | dict(header)).items())
-        text = f"{{\n{lines}}}\f".encode("ascii")
-        if len(text) <= HEADER_BYTES:
-            return text.ljust(HEADER_BYTES) + pixels.astype("<u2").tobytes()
-    raise ValueError(f"an SMV header of {len(text)} bytes does not fit {HEADER_BYTES}")
+    for size in (HEADER_BYTES, 2 * HEADER_BYTES):
+        fixed: dict[str, Value] = {
+            "HEADER_BYTES": size,
+            "DIM": 2,
+            "BYTE_ORDER": "little_endian",
+            "TYPE": "unsigned_short",
+            "SIZE1": pixels.shape[1],
+            "SIZE2": pixels.shape[0],
+        }
+        for digits, fewer in product(range(MOST_DIGITS, FEWEST_DIGITS - 1, -1), range(3)):
+            lines = "".join(
+                f"{key}={_text(value, digits - fewer if key in derived else digits)};\n"
+                for key, value in (fixed | dict(header)).items()
+            )
+            text = f"{{\n{lines}}}\f".encode("ascii")
+            if len(text) <= size:
+                return text.ljust(size) + pixels.astype("<u2").tobytes()
+    raise ValueError(f"an SMV header of {len(text)} bytes does not fit {size}")
 
 
 def _text(value: Value, digits: int) -> str:
     if isinstance(value, tuple):
         return ",".join(_text(number, digits) for number in value)
-    return f"{value + 0.0:.{digits}g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.{digits}g}" if abs(value) > NOTHING else "0"
+    return str(value)
 
 
 def _parse(data: bytes) -> Header:

@@ -102,12 +102,13 @@ def test_the_carry_over_reproduces_nanobragg_c(reference_data, make_renderer):
 
 def test_keys_come_in_the_order_of_the_chain(make_renderer):
     chain = trace(make_renderer(golden_experiment("triclinic_still")), (10, 12))
-    assert [line.key for line in chain.lines] == (
-        "pix0_vector_m fdet_vec sdet_vec pixel_pos_m airpath_m close_distance_m obliquity_factor omega_pixel diffracted_vec "
-        "incident_vec wavelength_A scattering_vec_m_inv rot_a_A rot_b_A rot_c_A phi_step phi_deg mosaic_domain hkl_frac hkl_rounded "
-        "F_latt_a F_latt_b F_latt_c F_latt F_cell term I_before_scaling r_e_sqr fluence_photons_per_m2 steps oversample_thick "
-        "oversample_polar oversample_omega capture_fraction polar cos_2theta I_pixel_final"
-    ).split()
+    assert " ".join(line.key for line in chain.lines) == (
+        "pix0_vector_m fdet_vec sdet_vec pixel_pos_m airpath_m close_distance_m obliquity_factor omega_pixel "
+        "diffracted_vec incident_vec wavelength_A scattering_vec_m_inv rot_a_A rot_b_A rot_c_A phi_step "
+        "phi_deg mosaic_domain hkl_frac hkl_rounded F_latt_a F_latt_b F_latt_c F_latt "
+        "F_cell term I_before_scaling r_e_sqr fluence_photons_per_m2 steps oversample_thick oversample_polar "
+        "oversample_omega capture_fraction polar cos_2theta I_pixel_final"
+    )
 
 
 def test_subpixels_are_listed_on_request_and_add_up(make_renderer):
