@@ -34,16 +34,22 @@ class KernelName(StrEnum):
     eager = "eager"
 
 
-ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="Experiment file (YAML or JSON).", show_default=False)]
+ExperimentFile = Annotated[
+    Path, typer.Argument(metavar="EXPERIMENT", help="Experiment file (YAML or JSON).", show_default=False)
+]
 StoreLocation = Annotated[str, typer.Argument(metavar="STORE", help="Zarr store of nbdist.", show_default=False)]
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="Where to render.")]
 PrecisionOption = Annotated[
     Precision | None, typer.Option("--precision", help="Of the sum over orientations; the experiment's by default.")
 ]
-KernelOption = Annotated[KernelName, typer.Option("--kernel", help="compiled by torch.compile, or eager (slower, no compiler).")]
+KernelOption = Annotated[
+    KernelName, typer.Option("--kernel", help="compiled by torch.compile, or eager (slower, no compiler).")
+]
 TileOption = Annotated[str | None, typer.Option("--tile", metavar="ROWS,COLS", help="Pixels of a tile.")]
 PhiChunkOption = Annotated[int | None, typer.Option("--phi-chunk", min=1, help="Phi steps of a chunk.")]
-ShardOption = Annotated[int | None, typer.Option("--frames-per-shard", min=1, help="Frames in one object of the store.")]
+ShardOption = Annotated[
+    int | None, typer.Option("--frames-per-shard", min=1, help="Frames in one object of the store.")
+]
 
 
 def read_span(text: str, what: str, size: int) -> range:

@@ -40,7 +40,10 @@ def _beam(resolved: Any) -> list[tuple[str, str]]:
         ("wavelength", f"{wavelength:.6g} A ({EV_ANGSTROM / wavelength:.1f} eV)"),
         ("fluence", f"{beam.fluence:.6g} photons/m^2"),
         ("sources", f"{len(resolved.sources)}"),
-        ("polarization", "correction left out" if factor is None else f"K = {factor:g}" + (" (unpolarised)" if factor == 0 else "")),
+        (
+            "polarization",
+            "correction left out" if factor is None else f"K = {factor:g}" + (" (unpolarised)" if factor == 0 else ""),
+        ),
         ("direction", _vector(resolved.beam_direction)),
     ]
 
@@ -53,7 +56,11 @@ def _crystal(resolved: Any, reflections: Any) -> list[tuple[str, str]]:
     cell = cell_from_real(resolved.real_vectors_A)
     size_um = np.linalg.norm(resolved.real_vectors_A, axis=1) * resolved.N_cells * 1e-4
     listed = len(reflections.indices)
-    amplitudes = f"{listed:,} reflections, F {reflections.default_F:g} for all others" if listed else f"F = {reflections.default_F:g} for all"
+    amplitudes = (
+        f"{listed:,} reflections, F {reflections.default_F:g} for all others"
+        if listed
+        else f"F = {reflections.default_F:g} for all"
+    )
     return [
         ("cell", f"{_vector(cell[:3])} A, {_vector(cell[3:])} deg"),
         ("volume", f"{abs(np.linalg.det(resolved.real_vectors_A)):.6g} A^3"),
@@ -93,7 +100,9 @@ def _resolutions(resolved: Any, panel: Any) -> tuple[float, float]:
     import numpy as np
 
     def spacing(slow: Any, fast: Any) -> Any:
-        position = panel.origin_m + panel.pixel_m * (np.multiply.outer(fast, panel.fast) + np.multiply.outer(slow, panel.slow))
+        position = panel.origin_m + panel.pixel_m * (
+            np.multiply.outer(fast, panel.fast) + np.multiply.outer(slow, panel.slow)
+        )
         towards = position / np.linalg.norm(position, axis=-1, keepdims=True)
         scattering = np.linalg.norm(towards - resolved.beam_direction, axis=-1)
         return resolved.experiment.beam.mean_wavelength_A / np.maximum(scattering, 1e-12)
@@ -108,7 +117,9 @@ def _resolutions(resolved: Any, panel: Any) -> tuple[float, float]:
 def _sampling(resolved: Any) -> list[tuple[str, str]]:
     sampling = resolved.experiment.sampling
     chosen = " (auto)" if sampling.oversample == "auto" else ""
-    parts = f"{len(resolved.sources)} sources x {resolved.experiment.scan.phi_steps} phi x {len(resolved.mosaic)} domains"
+    parts = (
+        f"{len(resolved.sources)} sources x {resolved.experiment.scan.phi_steps} phi x {len(resolved.mosaic)} domains"
+    )
     pixels = resolved.experiment.detector.spixels * resolved.experiment.detector.fpixels
     return [
         ("oversample", f"{resolved.oversample}{chosen}"),
@@ -128,7 +139,9 @@ def _notes(resolved: Any) -> list[str]:
     largest = float((np.linalg.norm(resolved.real_vectors_A, axis=1) * resolved.N_cells).max())
     wanted = max(recommended_oversample(largest, experiment.beam.mean_wavelength_A, panel) for panel in resolved.panels)
     if wanted > resolved.oversample:
-        notes.append(f"spots are narrower than the sampling; sampling.oversample: {wanted} (or auto) takes three samples a spot")
+        notes.append(
+            f"spots are narrower than the sampling; sampling.oversample: {wanted} (or auto) takes three samples a spot"
+        )
     if experiment.crystal.mosaic_spread_deg > 0 and experiment.crystal.mosaic_domains is None:
         notes.append(f"a mosaic spread without mosaic_domains: {len(resolved.mosaic)} are used")
     if experiment.scan.osc_range_deg == 0 and experiment.scan.phi_steps > 1:

@@ -25,7 +25,10 @@ def _holds(summary: Any) -> list[tuple[str, str]]:
     scan = summary.experiment.scan
     written = sum(sum(record["shard_bytes"].values()) for record in summary.records)
     return [
-        ("frames", f"{summary.frames_complete} of {summary.frames} complete, {len(summary.complete)} of {len(summary.units)} units"),
+        (
+            "frames",
+            f"{summary.frames_complete} of {summary.frames} complete, {len(summary.complete)} of {len(summary.units)} units",
+        ),
         ("image", f"{slow} x {fast} pixels (slow x fast)"),
         ("arrays", ", ".join(f"{name} {dtype}" for name, dtype in summary.arrays.items())),
         ("phi", f"{scan.phi_start_deg:g} to {scan.frame_start_deg(scan.frames):g} deg, {scan.osc_range_deg:g} a frame"),
@@ -43,7 +46,10 @@ def _made(summary: Any) -> list[tuple[str, str]]:
     return [
         ("fingerprint", summary.fingerprint[:16]),
         ("steps", str(summary.steps)),
-        ("cut", f"tile {settings.tile[0]} x {settings.tile[1]}, phi chunk {settings.phi_chunk}, {settings.frames_per_shard} frame(s) a shard"),
+        (
+            "cut",
+            f"tile {settings.tile[0]} x {settings.tile[1]}, phi chunk {settings.phi_chunk}, {settings.frames_per_shard} frame(s) a shard",
+        ),
         ("rendered in", spent),
         ("created", provenance["created"]),
         ("with", f"{versions}, Python {provenance['python']} on {provenance['machine']}"),

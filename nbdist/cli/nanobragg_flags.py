@@ -20,7 +20,15 @@ from nbdist.experiment.geometry import default_beam_center_mm
 from nbdist.experiment.model import Experiment
 
 CONVENTION_FLAGS = ("mosflm", "denzo", "adxv", "xds", "dials")
-VECTOR_FLAGS = ("fdet_vector", "sdet_vector", "odet_vector", "beam_vector", "polar_vector", "spindle_axis", "twotheta_axis")
+VECTOR_FLAGS = (
+    "fdet_vector",
+    "sdet_vector",
+    "odet_vector",
+    "beam_vector",
+    "polar_vector",
+    "spindle_axis",
+    "twotheta_axis",
+)
 SHAPES = {
     "square_xtal": "square",
     "round_xtal": "round",
@@ -463,8 +471,14 @@ def _detector(flags: Flags) -> dict[str, Any]:
     bare = Panel.model_construct(spixels=counts["s"], fpixels=counts["f"], pixel_size_mm=pixel)
     center = default_beam_center_mm(convention, bare)
     if convention == "custom":
-        panel |= {f"{axis}_axis": get(f"{letter}det_vector") for axis, letter in zip(("fast", "slow", "normal"), "fso", strict=True)}
-        center = (_first(get("Xclose"), _near(get("ORGX"), pixel), center[0]), _first(get("Yclose"), _near(get("ORGY"), pixel), center[1]))
+        panel |= {
+            f"{axis}_axis": get(f"{letter}det_vector")
+            for axis, letter in zip(("fast", "slow", "normal"), "fso", strict=True)
+        }
+        center = (
+            _first(get("Xclose"), _near(get("ORGX"), pixel), center[0]),
+            _first(get("Yclose"), _near(get("ORGY"), pixel), center[1]),
+        )
     panel["beam_center_mm"] = (get("Xbeam", center[0]), get("Ybeam", center[1]))
     if convention in ("xds", "dials"):
         middle = (counts["f"] / 2 + 0.5, counts["s"] / 2 + 0.5)

@@ -48,12 +48,19 @@ def _limits(image: NDArray[Any]) -> tuple[float, float]:
     return low, top
 
 
-def _draw(axes: Any, image: NDArray[Any], limits: tuple[float, float], extent: tuple[float, float, float, float]) -> Any:
+def _draw(
+    axes: Any, image: NDArray[Any], limits: tuple[float, float], extent: tuple[float, float, float, float]
+) -> Any:
     from matplotlib.colors import LogNorm
 
     low, top = limits
     return axes.imshow(
-        np.maximum(image, low), cmap="gray_r", norm=LogNorm(low, top), extent=extent, interpolation="nearest", aspect="equal"
+        np.maximum(image, low),
+        cmap="gray_r",
+        norm=LogNorm(low, top),
+        extent=extent,
+        interpolation="nearest",
+        aspect="equal",
     )
 
 
@@ -72,7 +79,9 @@ def frame_picture(image: NDArray[Any], origin: tuple[int, int], title: str, unit
     plotting = _plotting()
     small, _ = shrink(image)
     extent = (origin[1], origin[1] + image.shape[1], origin[0] + image.shape[0], origin[0])
-    figure, axes = plotting.subplots(figsize=(8.2, 8.2 * min(2.0, max(0.4, image.shape[0] / image.shape[1]))), layout="constrained")
+    figure, axes = plotting.subplots(
+        figsize=(8.2, 8.2 * min(2.0, max(0.4, image.shape[0] / image.shape[1]))), layout="constrained"
+    )
     shown = _draw(axes, small, _limits(small), extent)
     axes.set(xlabel="fast (pixels)", ylabel="slow (pixels)")
     axes.set_title(title, fontsize=10)
@@ -86,7 +95,9 @@ def contact_sheet(images: list[NDArray[Any]], titles: list[str], title: str, uni
     small = [shrink(image, LARGEST_SIDE_PIXELS // 3)[0] for image in images]
     columns = min(4, len(small))
     rows = -(-len(small) // columns)
-    figure, grid = plotting.subplots(rows, columns, figsize=(3.1 * columns, 3.3 * rows + 0.5), layout="constrained", squeeze=False)
+    figure, grid = plotting.subplots(
+        rows, columns, figsize=(3.1 * columns, 3.3 * rows + 0.5), layout="constrained", squeeze=False
+    )
     low, top = _limits(np.stack(small))
     for axes, image, name in zip(grid.flat, small, titles, strict=False):
         slow, fast = images[0].shape

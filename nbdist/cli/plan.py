@@ -26,7 +26,9 @@ SHORT_UNIT_S, LONG_UNIT_S = 0.5, 600.0
 
 def plan(
     path: ExperimentFile,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes; one a core, or one a GPU.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Worker processes; one a core, or one a GPU.")
+    ] = None,
     tile: TileOption = None,
     phi_chunk: PhiChunkOption = None,
     frames_per_shard: ShardOption = None,
@@ -67,13 +69,24 @@ def _rows(context: Any, workers: int, device: str) -> list[tuple[str, str]]:
             f"{plan.unit_count}, of {settings.frames_per_shard} frame(s); "
             + (f"each frame split into {plan.tasks_per_frame} tasks" if plan.split else "whole frames in one task"),
         ),
-        ("shards", f"{plan.unit_count * (2 if plan.with_counts else 1)}, inner chunks {' x '.join(map(str, layout.chunk))}"),
+        (
+            "shards",
+            f"{plan.unit_count * (2 if plan.with_counts else 1)}, inner chunks {' x '.join(map(str, layout.chunk))}",
+        ),
         ("size on disk", f"about {size(cost.disk_bytes * plan.frames)} ({size(cost.disk_bytes)} a frame)"),
         ("memory", f"about {size(plan.worker_memory_bytes)} a worker"),
-        ("time", f"about {duration(total_s)} on {workers} {device} worker(s); {duration(cost.seconds)} a frame, {duration(unit_s)} a task"),
+        (
+            "time",
+            f"about {duration(total_s)} on {workers} {device} worker(s); {duration(cost.seconds)} a frame, {duration(unit_s)} a task",
+        ),
     ]
     if unit_s > LONG_UNIT_S:
-        rows.append(("warning", f"a task takes {duration(unit_s)}: smaller --tile or --phi-chunk lose less when a worker is lost"))
+        rows.append(
+            (
+                "warning",
+                f"a task takes {duration(unit_s)}: smaller --tile or --phi-chunk lose less when a worker is lost",
+            )
+        )
     elif unit_s < SHORT_UNIT_S and plan.unit_count > workers:
         rows.append(("warning", f"a task takes {unit_s:.2g} s: more --frames-per-shard would waste less on scheduling"))
     return rows

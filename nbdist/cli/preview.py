@@ -20,7 +20,9 @@ def preview(
         str | None, typer.Option("--max-over", metavar="FIRST:LAST", help="Show the maximum over these frames instead.")
     ] = None,
     zoom: Annotated[str | None, typer.Option("--zoom", metavar="S0:S1,F0:F1", help="Rows and columns to show.")] = None,
-    array: Annotated[str | None, typer.Option("--array", help="intensity or counts; counts where the store has them.")] = None,
+    array: Annotated[
+        str | None, typer.Option("--array", help="intensity or counts; counts where the store has them.")
+    ] = None,
 ) -> None:
     """Write a picture of one frame, or of the maximum over several."""
     from nbdist.cli.pictures import frame_picture
@@ -69,7 +71,13 @@ def _require_complete(location: str, frames: range) -> None:
 
     summary = summarize(location)
     missing = [
-        frame for unit in summary.units if unit.number not in summary.complete for frame in unit.frames if frame in frames
+        frame
+        for unit in summary.units
+        if unit.number not in summary.complete
+        for frame in unit.frames
+        if frame in frames
     ]
     if missing:
-        raise NbdistError(f"{location}: frame {missing[0]} is not rendered yet ({summary.frames_complete} of {summary.frames} are)")
+        raise NbdistError(
+            f"{location}: frame {missing[0]} is not rendered yet ({summary.frames_complete} of {summary.frames} are)"
+        )

@@ -31,10 +31,16 @@ LINE_EVERY_S = 10.0
 def run(
     path: ExperimentFile,
     output: Annotated[str, typer.Option("--output", "-o", metavar="STORE", help="Zarr store to write.")],
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Local processes; one a core, or one a GPU.")] = None,
-    scheduler: Annotated[str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Use a running Dask cluster.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Local processes; one a core, or one a GPU.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Use a running Dask cluster.")
+    ] = None,
     serial: Annotated[bool, typer.Option("--serial", help="Render in this process, without Dask.")] = False,
-    frames: Annotated[str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Part of the series, half-open.")] = None,
+    frames: Annotated[
+        str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Part of the series, half-open.")
+    ] = None,
     tile: TileOption = None,
     phi_chunk: PhiChunkOption = None,
     frames_per_shard: ShardOption = None,
@@ -164,5 +170,3 @@ def _line(progress: Any) -> str:
     if progress.failed:
         parts.append(f"{len(progress.failed)} unit(s) failed")
     return ", ".join(parts)
-
-

@@ -36,7 +36,9 @@ def verify(
         console.print(f"{len(result.missing)} unit(s) were never finished")
     differing = {frame: difference for frame, difference in result.compared.items() if difference}
     if result.compared:
-        console.print(f"{len(result.compared) - len(differing)} of {len(result.compared)} frames rendered again are the same to the bit")
+        console.print(
+            f"{len(result.compared) - len(differing)} of {len(result.compared)} frames rendered again are the same to the bit"
+        )
     for frame, difference in differing.items():
         console.print(f"frame {frame} differs by {difference:.2g} of its maximum")
     if not result.good:

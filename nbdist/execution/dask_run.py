@@ -71,7 +71,9 @@ def _partial_task(run: str, frame: int, tile: Tile, chunk: PhiChunk) -> NDArray[
     return render_partial(_plugin(run).context, frame, Tile(*tile), PhiChunk(*chunk))
 
 
-def _assemble_task(run: str, unit: Unit, started: float, frames: list[list[list[NDArray[np.float64]]]]) -> dict[str, Any]:
+def _assemble_task(
+    run: str, unit: Unit, started: float, frames: list[list[list[NDArray[np.float64]]]]
+) -> dict[str, Any]:
     plugin, unit = _plugin(run), Unit(*unit)
     finished = [
         finished_frame(plugin.context, frame, assemble_frame(plugin.context, partials))

@@ -95,14 +95,22 @@ def generate(
         if units:
             _run(context, units, client, count, serial, progress, report)
     except OSError as error:
-        raise StoreError(f"{location}: writing stopped: {one_line(error)}; what is complete is kept, go on with --resume") from None
+        raise StoreError(
+            f"{location}: writing stopped: {one_line(error)}; what is complete is kept, go on with --resume"
+        ) from None
     if not progress.failed and not _missing(context):
         consolidate(location)
     return progress
 
 
 def _run(
-    context: RunContext, units: list[Unit], client: Client | None, count: int, serial: bool, progress: Progress, report: Report
+    context: RunContext,
+    units: list[Unit],
+    client: Client | None,
+    count: int,
+    serial: bool,
+    progress: Progress,
+    report: Report,
 ) -> None:
     if serial:
         from nbdist.execution.serial import run_serial
@@ -167,10 +175,10 @@ def _reopen(experiment: Experiment, location: str, frames: range | None, make: d
     kept = summary.settings
     for name in ("tile", "phi_chunk", "frames_per_shard"):
         if make[name] is not None and make[name] != getattr(kept, name):
-            raise StoreError(f"{location} was begun with {name} {getattr(kept, name)}; it cannot go on with {make[name]}")
-    context = make_context(
-        experiment, location=location, workers=make["workers"], device=make["device"], settings=kept
-    )
+            raise StoreError(
+                f"{location} was begun with {name} {getattr(kept, name)}; it cannot go on with {make[name]}"
+            )
+    context = make_context(experiment, location=location, workers=make["workers"], device=make["device"], settings=kept)
     context.plan.units(frames)
     return context
 

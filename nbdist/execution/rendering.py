@@ -31,7 +31,9 @@ def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.f
     renderer, tiles = context.renderer, context.plan.tiles
     image = np.zeros(context.plan.image_shape, dtype=context.resolved.experiment.sampling.precision)
     for tile, parts in zip(tiles, partials, strict=True):
-        image[tile.slices] = renderer.photons(_added([torch.from_numpy(part).to(renderer.device) for part in parts]), tile).cpu()
+        image[tile.slices] = renderer.photons(
+            _added([torch.from_numpy(part).to(renderer.device) for part in parts]), tile
+        ).cpu()
     return image
 
 

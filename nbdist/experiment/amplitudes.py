@@ -65,7 +65,9 @@ def wilson_amplitudes(
     """
     limits = np.floor(np.linalg.norm(dual_vectors(reciprocal_per_A), axis=1) / wilson.d_min_A).astype(int)
     if int(np.prod((2 * limits + 1).astype(object))) > LARGEST_WILSON_SET:
-        raise ExperimentError(f"structure_factors.d_min_A: {wilson.d_min_A} A gives more than {LARGEST_WILSON_SET} reflections")
+        raise ExperimentError(
+            f"structure_factors.d_min_A: {wilson.d_min_A} A gives more than {LARGEST_WILSON_SET} reflections"
+        )
     grids = np.meshgrid(*(np.arange(-limit, limit + 1) for limit in limits), indexing="ij")
     indices = np.stack([grid.ravel() for grid in grids], axis=1)
     # the first half of the box is the second half's Friedel mates in reverse order; 000 stands in the middle

@@ -45,19 +45,32 @@ class Beam(Section):
 
     wavelength_A: Positive | None = Field(None, description="Angstrom; 1.0 when neither it nor energy_eV is given")
     energy_eV: Positive | None = None
-    fluence_photons_per_m2: Positive | None = Field(None, description="photons/m^2; nanoBragg's default when no flux is given")
-    flux_photons_per_s: Positive | None = Field(None, description="with exposure_s and beam_size_mm: fluence = flux exposure / size^2")
+    fluence_photons_per_m2: Positive | None = Field(
+        None, description="photons/m^2; nanoBragg's default when no flux is given"
+    )
+    flux_photons_per_s: Positive | None = Field(
+        None, description="with exposure_s and beam_size_mm: fluence = flux exposure / size^2"
+    )
     exposure_s: Positive | None = Field(None, description="seconds a frame; 1.0 when a flux is given")
     beam_size_mm: Positive | None = Field(None, description="side of the square beam; 0.1 when a flux is given")
     polarization_factor: float | None = Field(
-        0.0, ge=-1, le=1, description="Kahn factor K: 0 is unpolarised, 1 fully polarised; null leaves the correction out"
+        0.0,
+        ge=-1,
+        le=1,
+        description="Kahn factor K: 0 is unpolarised, 1 fully polarised; null leaves the correction out",
     )
     polarization_vector: Direction | None = Field(None, description="E vector; the detector convention's when left out")
-    direction: Direction | None = Field(None, description="the way the beam travels; the detector convention's when left out")
+    direction: Direction | None = Field(
+        None, description="the way the beam travels; the detector convention's when left out"
+    )
     divergence: Divergence = Divergence()
     dispersion: Dispersion = Dispersion()
-    sources: tuple[Source, ...] | None = Field(None, min_length=1, description="explicit sources instead of the two grids")
-    source_file: FilePath | None = Field(None, description="nanoBragg source file: x y z weight wavelength (metres) a line")
+    sources: tuple[Source, ...] | None = Field(
+        None, min_length=1, description="explicit sources instead of the two grids"
+    )
+    source_file: FilePath | None = Field(
+        None, description="nanoBragg source file: x y z weight wavelength (metres) a line"
+    )
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Beam:

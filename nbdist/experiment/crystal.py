@@ -21,17 +21,31 @@ class Crystal(Section):
         None, description="a, b, c (Angstrom), alpha, beta, gamma (degrees)"
     )
     matrix_file: FilePath | None = Field(None, description="MOSFLM A matrix: columns a*, b*, c* times the wavelength")
-    reciprocal_vectors_per_A: Matrix | None = Field(None, description="rows a*, b*, c* in 1/Angstrom, lab frame at phi 0")
-    misset_deg: Vector = Field((0.0, 0.0, 0.0), description="rotations about lab x, then y, then z, of the reciprocal vectors")
-    N_cells: tuple[Count, Count, Count] | None = Field(None, description="unit cells along a, b, c; 1, 1, 1 when no size is given")
-    size_mm: tuple[Positive, Positive, Positive] | None = Field(None, description="instead of N_cells: N = ceil(size / axis)")
+    reciprocal_vectors_per_A: Matrix | None = Field(
+        None, description="rows a*, b*, c* in 1/Angstrom, lab frame at phi 0"
+    )
+    misset_deg: Vector = Field(
+        (0.0, 0.0, 0.0), description="rotations about lab x, then y, then z, of the reciprocal vectors"
+    )
+    N_cells: tuple[Count, Count, Count] | None = Field(
+        None, description="unit cells along a, b, c; 1, 1, 1 when no size is given"
+    )
+    size_mm: tuple[Positive, Positive, Positive] | None = Field(
+        None, description="instead of N_cells: N = ceil(size / axis)"
+    )
     shape: Shape = Field("square", description="shape transform: square (brick), round (sphere), gauss, tophat")
     fudge: Positive = Field(1.0, description="scales the radius of round, gauss and tophat spots")
     mosaic_spread_deg: NotNegative = Field(0.0, description="radius of the spherical cap of domain rotations")
     mosaic_domains: Count | None = Field(None, description="10 when there is a spread, else 1")
-    mosaic_seed: int = Field(DEFAULT_MOSAIC_SEED, description="seed of nanoBragg's generator; 42 means nanoBragg's -mosaic_seed 42")
-    mosaic_rotations: tuple[Matrix, ...] | None = Field(None, min_length=1, description="explicit rotation matrices instead")
-    mosaic_rotations_file: FilePath | None = Field(None, description="explicit rotation matrices in a .npy file (n, 3, 3)")
+    mosaic_seed: int = Field(
+        DEFAULT_MOSAIC_SEED, description="seed of nanoBragg's generator; 42 means nanoBragg's -mosaic_seed 42"
+    )
+    mosaic_rotations: tuple[Matrix, ...] | None = Field(
+        None, min_length=1, description="explicit rotation matrices instead"
+    )
+    mosaic_rotations_file: FilePath | None = Field(
+        None, description="explicit rotation matrices in a .npy file (n, 3, 3)"
+    )
 
     @field_validator("cell")
     @classmethod
@@ -44,7 +58,9 @@ class Crystal(Section):
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Crystal:
-        given = [name for name in ("cell", "matrix_file", "reciprocal_vectors_per_A") if getattr(self, name) is not None]
+        given = [
+            name for name in ("cell", "matrix_file", "reciprocal_vectors_per_A") if getattr(self, name) is not None
+        ]
         if len(given) != 1:
             found = " and ".join(given) if given else "none of them"
             raise ValueError(f"give exactly one of cell, matrix_file, reciprocal_vectors_per_A; found {found}")
@@ -52,5 +68,7 @@ class Crystal(Section):
             raise ValueError("give N_cells or size_mm, not both")
         explicit = [self.mosaic_rotations is not None, self.mosaic_rotations_file is not None]
         if all(explicit) or (any(explicit) and (self.mosaic_spread_deg or self.mosaic_domains is not None)):
-            raise ValueError("give mosaic_spread_deg with mosaic_domains, or mosaic_rotations, or mosaic_rotations_file")
+            raise ValueError(
+                "give mosaic_spread_deg with mosaic_domains, or mosaic_rotations, or mosaic_rotations_file"
+            )
         return self

@@ -18,17 +18,25 @@ class Panel(Section):
     spixels: Count = Field(1024, description="pixels along slow")
     fpixels: Count = Field(1024, description="pixels along fast")
     pixel_size_mm: Positive = 0.1
-    distance_mm: Positive | None = Field(None, description="sample to detector along the beam; 100 when neither distance is given")
+    distance_mm: Positive | None = Field(
+        None, description="sample to detector along the beam; 100 when neither distance is given"
+    )
     close_distance_mm: Positive | None = Field(None, description="sample to the detector plane along its normal")
     beam_center_mm: Pair | None = Field(None, description="Xbeam, Ybeam of the convention; the middle when left out")
-    near_point_pixels: Pair | None = Field(None, description="ORGX, ORGY: foot of the perpendicular from the sample, first pixel = 1")
+    near_point_pixels: Pair | None = Field(
+        None, description="ORGX, ORGY: foot of the perpendicular from the sample, first pixel = 1"
+    )
     rotation_deg: Vector = Field((0.0, 0.0, 0.0), description="detector rotations about lab x, then y, then z")
     two_theta_deg: float = Field(0.0, description="swing about two_theta_axis, after rotation_deg")
     two_theta_axis: Direction | None = Field(None, description="the convention's when left out")
     fast_axis: Direction | None = Field(None, description="the convention's when left out")
     slow_axis: Direction | None = Field(None, description="the convention's when left out")
-    normal_axis: Direction | None = Field(None, description="away from the sample; worked out from fast and slow unless it is a unit vector")
-    origin_mm: Vector | None = Field(None, description="lab position of the first pixel's outer corner; overrides centres and distances")
+    normal_axis: Direction | None = Field(
+        None, description="away from the sample; worked out from fast and slow unless it is a unit vector"
+    )
+    origin_mm: Vector | None = Field(
+        None, description="lab position of the first pixel's outer corner; overrides centres and distances"
+    )
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Panel:
@@ -64,13 +72,19 @@ class Region(Section):
 class Detector(Section):
     """One or more panels. Their images are stacked along slow, in order; they share the number of fast pixels."""
 
-    convention: Convention = Field("mosflm", description="axes and the meaning of beam_center_mm; custom when axes are given")
-    pivot: Pivot | None = Field(None, description="what stays put when the detector is rotated; the convention's when left out")
+    convention: Convention = Field(
+        "mosflm", description="axes and the meaning of beam_center_mm; custom when axes are given"
+    )
+    pivot: Pivot | None = Field(
+        None, description="what stays put when the detector is rotated; the convention's when left out"
+    )
     panels: tuple[Panel, ...] = Field((Panel(),), min_length=1)
     sensor: Sensor | None = None
     curved: bool = Field(False, description="every pixel at `distance` from the sample (one panel)")
     point_pixels: bool = Field(False, description="solid angle 1/R^2, without pixel area and obliquity")
-    mask_file: FilePath | None = Field(None, description=".npy (slow, fast) of the whole image: anything but 0 is a dead pixel")
+    mask_file: FilePath | None = Field(
+        None, description=".npy (slow, fast) of the whole image: anything but 0 is a dead pixel"
+    )
     region_of_interest: Region | None = Field(None, description="render these pixels only; the others are 0")
 
     @model_validator(mode="after")

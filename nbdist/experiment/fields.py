@@ -27,4 +27,6 @@ Vector = tuple[float, float, float]
 Direction = Annotated[Vector, AfterValidator(_nonzero)]
 Pair = tuple[float, float]
 Matrix = tuple[Vector, Vector, Vector]
-FilePath = Annotated[Path, Field(description="path; relative ones are relative to the experiment file, $NAME and ~ are expanded")]
+FilePath = Annotated[
+    Path, Field(description="path; relative ones are relative to the experiment file, $NAME and ~ are expanded")
+]

@@ -124,7 +124,9 @@ def _anchored(name: str, folder: Path, field: str) -> str:
 
 
 def _complaint(detail: Any) -> str:
-    location = ".".join(str(part) for part in detail["loc"] if part not in ("file", "uniform", "wilson") or part == detail["loc"][-1])
+    location = ".".join(
+        str(part) for part in detail["loc"] if part not in ("file", "uniform", "wilson") or part == detail["loc"][-1]
+    )
     kind, message, found = detail["type"], detail["msg"], detail["input"]
     if kind == "extra_forbidden":
         return f"{location}: unknown field (found {_shown(found)})"

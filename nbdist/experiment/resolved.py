@@ -194,7 +194,9 @@ def _mosaic(experiment: Experiment) -> Array:
         domains = crystal.mosaic_domains or (10 if crystal.mosaic_spread_deg > 0 else 1)
         return mosaic_rotations(crystal.mosaic_spread_deg, domains, crystal.mosaic_seed)
     if rotations.ndim != 3 or rotations.shape[1:] != (3, 3) or rotations.dtype.kind not in "fiu":
-        raise ExperimentError(f"{field}: expected numbers of shape (n, 3, 3), found {rotations.dtype} {rotations.shape}")
+        raise ExperimentError(
+            f"{field}: expected numbers of shape (n, 3, 3), found {rotations.dtype} {rotations.shape}"
+        )
     rotations = rotations.astype(np.float64)
     error = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).reshape(len(rotations), -1).max(axis=1)
     wrong = np.flatnonzero(~(error < 1e-6) | (np.linalg.det(rotations) < 0))

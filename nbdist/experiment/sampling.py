@@ -14,11 +14,14 @@ class Sampling(Section):
 
     oversample: Count | Literal["auto"] = Field("auto", description="subpixels along each side of a pixel")
     oversample_thick: bool = Field(False, description="absorption at every subpixel; false: at the first of each layer")
-    oversample_polar: bool = Field(False, description="polarization for every subpixel, layer and source; false: at the first")
+    oversample_polar: bool = Field(
+        False, description="polarization for every subpixel, layer and source; false: at the first"
+    )
     oversample_omega: bool = Field(False, description="solid angle at every subpixel and layer; false: at the first")
     d_min_A: Positive | None = Field(None, description="leave out scattering beyond this resolution, Angstrom")
     interpolate: bool | Literal["auto"] = Field(
-        "auto", description="tricubic interpolation of amplitudes between reflections; auto: when a crystal axis has 2 cells or fewer"
+        "auto",
+        description="tricubic interpolation of amplitudes between reflections; auto: when a crystal axis has 2 cells or fewer",
     )
     precision: Literal["float32", "float64"] = Field("float32", description="of the sum over orientations")
 

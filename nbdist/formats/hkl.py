@@ -48,7 +48,9 @@ def _read_fast(text: str) -> tuple[NDArray[np.int64], NDArray[np.float64]] | Non
     except (ValueError, IndexError):
         return None
     indices = table[:, :3]
-    regular = np.isfinite(table).all() and (indices == np.rint(indices)).all() and (np.abs(indices) < LARGEST_INDEX).all()
+    regular = (
+        np.isfinite(table).all() and (indices == np.rint(indices)).all() and (np.abs(indices) < LARGEST_INDEX).all()
+    )
     return (indices.astype(np.int64), table[:, 3].copy()) if regular and len(table) else None
 
 
@@ -66,7 +68,9 @@ def _read_lines(text: str, path: Path) -> tuple[NDArray[np.int64], NDArray[np.fl
                 raise ValueError
         except (ValueError, OverflowError):
             found = " ".join(columns[:6])
-            raise FileFormatError(f"{path}, line {number}: expected 'h k l F' (whole h, k, l), found '{found}'") from None
+            raise FileFormatError(
+                f"{path}, line {number}: expected 'h k l F' (whole h, k, l), found '{found}'"
+            ) from None
         indices.append((int(h), int(k), int(l)))
         amplitudes.append(amplitude)
     return np.array(indices, dtype=np.int64).reshape(-1, 3), np.array(amplitudes, dtype=np.float64)

@@ -33,7 +33,9 @@ def read_mosflm_matrix(path: Path) -> NDArray[np.float64]:
             except ValueError:
                 value = np.nan
             if not np.isfinite(value):
-                raise FileFormatError(f"{path}, line {line}: expected a number of the orientation matrix, found '{column}'")
+                raise FileFormatError(
+                    f"{path}, line {line}: expected a number of the orientation matrix, found '{column}'"
+                )
             numbers.append(value)
     if len(numbers) < 9:
         raise FileFormatError(f"{WHAT} {path} holds {len(numbers)} numbers, expected 9")

@@ -70,8 +70,12 @@ def pixel_factors(
     return torch.stack(
         [
             solid_angle(distance, panel, choice.point_pixels),
-            polarization(direction, incident, sensor.polarization_vector, sensor.kahn_factor) if choice.polarized else one,
-            capture(direction, panel, sensor.layer, sensor.layer_thickness, sensor.attenuation) if choice.absorbing else one,
+            polarization(direction, incident, sensor.polarization_vector, sensor.kahn_factor)
+            if choice.polarized
+            else one,
+            capture(direction, panel, sensor.layer, sensor.layer_thickness, sensor.attenuation)
+            if choice.absorbing
+            else one,
             resolved(scattering_vectors(direction, incident, wavelength), sensor.d_min) if choice.limited else one,
         ]
     )

@@ -73,10 +73,24 @@ class Kernels:
         return self._call(pixel_factors, *coordinates, panel, *source, sensor, choice)
 
     def orientation_sum(
-        self, pixels: Tensor, orientations: Tensor, cells: Tensor, fudge: Tensor, table: AmplitudeTensors, variant: Variant
+        self,
+        pixels: Tensor,
+        orientations: Tensor,
+        cells: Tensor,
+        fudge: Tensor,
+        table: AmplitudeTensors,
+        variant: Variant,
     ) -> Tensor:
         """`orientation_sum.orientation_sum`."""
-        return self._call(_blocked if self.mode == "eager" else spec.orientation_sum, pixels, orientations, cells, fudge, table, variant)
+        return self._call(
+            _blocked if self.mode == "eager" else spec.orientation_sum,
+            pixels,
+            orientations,
+            cells,
+            fudge,
+            table,
+            variant,
+        )
 
     def _call(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
         if self.mode == "compiled":
@@ -87,7 +101,9 @@ class Kernels:
                     function = _blocked
                 result = function(*arguments)  # a mistake of ours fails here again, and is not taken for the compiler's
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                logger.warning("torch.compile does not work here (%s); going on without it, several times slower", reason)
+                logger.warning(
+                    "torch.compile does not work here (%s); going on without it, several times slower", reason
+                )
                 self.mode = "eager"
                 return result
         return function(*arguments)
@@ -99,7 +115,8 @@ def _blocked(
     """`orientation_sum` in blocks of orientations that fit the cache."""
     block = max(1, EAGER_ELEMENTS // pixels.shape[1])
     parts = (
-        spec.orientation_sum(pixels, part, cells, fudge, table, variant) for part in torch.split(orientations, block, dim=1)
+        spec.orientation_sum(pixels, part, cells, fudge, table, variant)
+        for part in torch.split(orientations, block, dim=1)
     )
     total = next(parts)
     for part in parts:

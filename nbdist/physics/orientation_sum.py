@@ -121,5 +121,9 @@ def orientation_sum(
     terms = lattice_factor(variant.shape, distances, cells, fudge)
     if variant.uniform:
         return terms.sum(0, dtype=torch.float64) * table.values[0].to(torch.float64) ** 2
-    F_cell = interpolated(whole, [coarse + rest for coarse, rest in distances], table) if variant.interpolate else nearest(whole, table)
+    F_cell = (
+        interpolated(whole, [coarse + rest for coarse, rest in distances], table)
+        if variant.interpolate
+        else nearest(whole, table)
+    )
     return (F_cell * F_cell * terms).sum(0, dtype=torch.float64)

@@ -115,14 +115,18 @@ def polarization(direction: Tensor, incident: Tensor, vector: Tensor, kahn_facto
     sin_squared = 1 - cos_squared
     # cos(2 psi) sin^2 = (E^2 - B^2) sin^2/(E^2 + B^2), and E^2 + B^2 is sin^2: no angle is needed, no 0/0 in the beam
     doubled = along_electric * along_electric - along_magnetic * along_magnetic
-    return 0.5 * (1 + cos_squared - kahn_factor * doubled * sin_squared / _positive(along_electric**2 + along_magnetic**2))
+    return 0.5 * (
+        1 + cos_squared - kahn_factor * doubled * sin_squared / _positive(along_electric**2 + along_magnetic**2)
+    )
 
 
 def _positive(value: Tensor) -> Tensor:
     return torch.clamp_min(value, 1e-300)
 
 
-def capture(direction: Tensor, panel: PanelVectors, layer: Tensor, layer_thickness: Tensor, attenuation: Tensor) -> Tensor:
+def capture(
+    direction: Tensor, panel: PanelVectors, layer: Tensor, layer_thickness: Tensor, attenuation: Tensor
+) -> Tensor:
     """Fraction of the photons that stop in one sensor layer, (P,).
 
     Parameters

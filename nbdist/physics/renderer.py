@@ -194,7 +194,9 @@ class Renderer:
         sampling = self.resolved.experiment.sampling
         first = _subpixel(block, 0, 0, self.resolved.oversample)
         fixed = self._factors(first, vectors, layer=0, source=0)
-        every_term = sampling.oversample_omega or sampling.oversample_polar or sampling.oversample_thick or self.choice.limited
+        every_term = (
+            sampling.oversample_omega or sampling.oversample_polar or sampling.oversample_thick or self.choice.limited
+        )
         for layer in range(self.layers):
             layer_fixed = fixed if layer == 0 else self._factors(first, vectors, layer=layer, source=0)
             for s in range(self.resolved.oversample):

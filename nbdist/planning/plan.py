@@ -193,7 +193,10 @@ def make_plan(
     cost = frame_cost(resolved, rendered.pixels, device, kernel)
     frames, phi_steps = experiment.scan.frames, experiment.scan.phi_steps
     split = (
-        cost.seconds > 2 * SPLIT_TASK_S and frames < UNITS_PER_WORKER * workers and workers > 1 and frames_per_shard in (None, 1)
+        cost.seconds > 2 * SPLIT_TASK_S
+        and frames < UNITS_PER_WORKER * workers
+        and workers > 1
+        and frames_per_shard in (None, 1)
     )
     if frames_per_shard is None:
         frames_per_shard = 1 if split else _frames_per_shard(frames, workers, cost, slow * fast)

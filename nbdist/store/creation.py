@@ -1,11 +1,11 @@
 """Making a store: every group, array, coordinate and attribute is written by the client before the first frame is rendered.
 
-    series.zarr/
-      intensity   (frame, slow, fast) float32   expected photons
-      counts      (frame, slow, fast) int32     Poisson counts, where the experiment asks for photon noise
-      mask        (slow, fast) uint8            0 = usable
-      phi_start_deg, phi_end_deg (frame), orientation (frame, axis, xyz), frame, slow, fast
-      records/    one small JSON object a finished unit
+series.zarr/
+  intensity   (frame, slow, fast) float32   expected photons
+  counts      (frame, slow, fast) int32     Poisson counts, where the experiment asks for photon noise
+  mask        (slow, fast) uint8            0 = usable
+  phi_start_deg, phi_end_deg (frame), orientation (frame, axis, xyz), frame, slow, fast
+  records/    one small JSON object a finished unit
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _create_frames(group: zarr.Group, plan: Plan) -> None:
-    arrays = {"intensity": (np.float32, "photon", "expected photons, without noise")}
+    arrays: dict[str, tuple[Any, str, str]] = {"intensity": (np.float32, "photon", "expected photons, without noise")}
     if plan.with_counts:
         arrays["counts"] = (np.int32, "photon", "photons drawn from a Poisson distribution of intensity")
     for name, (dtype, units, long_name) in arrays.items():
@@ -113,7 +113,12 @@ def _write_small(
     group: zarr.Group, name: str, values: NDArray[Any], dimensions: tuple[str, ...], attributes: dict[str, str]
 ) -> None:
     array = group.create_array(
-        name, shape=values.shape, dtype=values.dtype, chunks=values.shape, dimension_names=dimensions, attributes=attributes
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=values.shape,
+        dimension_names=dimensions,
+        attributes=attributes,
     )
     array[...] = values
 
