@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import dask
 import numpy as np
 from distributed import Client, Future, LocalCluster, WorkerPlugin, as_completed, get_worker
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ from nbdist.store.locations import one_line
 logger = logging.getLogger(__name__)
 TASKS_PER_WORKER = 3
 """Tasks in flight for each worker thread: one running, the next ones on their way."""
+
+WORKER_MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**25}
+"""Dask's workers give freed memory back at once, by default; ours ask for the same few blocks all the time and keep them."""
 
 
 class RunPlugin(WorkerPlugin):
@@ -194,6 +198,7 @@ def _collect(future: Future, unit: Unit, progress: Progress) -> None:
 def local_cluster(workers: int) -> LocalCluster:
     """Workers on this machine, one process and one thread each, reachable from this machine only."""
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_MALLOC.items()})
     return LocalCluster(
         n_workers=workers,
         threads_per_worker=1,
