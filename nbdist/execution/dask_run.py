@@ -6,8 +6,11 @@ worker needs (amplitudes, geometry, plan) reaches it once, as a worker plugin, a
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -17,8 +20,10 @@ from typing import Any
 import dask
 import numpy as np
 from distributed import Client, Future, LocalCluster, WorkerPlugin, as_completed, get_worker
+from distributed.comm import CommClosedError
 from numpy.typing import NDArray
 
+from nbdist.errors import RunError
 from nbdist.execution.context import RunContext
 from nbdist.execution.progress import Progress, Report
 from nbdist.execution.rendering import assemble_frame, finished_frame, render_partial, render_unit, write_unit
@@ -47,10 +52,12 @@ class RunPlugin(WorkerPlugin):
         return {**self.__dict__, "_writer": None}
 
     def setup(self, worker: Any) -> None:
-        """One torch thread a worker: the processes share the cores."""
+        """One torch thread a worker: the processes share the cores. An interrupt is the client's to handle."""
         import torch
 
         torch.set_num_threads(1)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     @property
     def writer(self) -> UnitWriter:
@@ -157,19 +164,23 @@ def run_dask(
     running: dict[Future, Unit] = {}
     finished = as_completed()
     try:
-        report(progress)
         _refill(submitter, pending, running, finished, progress)
+        report(progress)
         while running:
             future = next(finished)
             unit = running.pop(future)
             _collect(future, unit, progress)
             _refill(submitter, pending, running, finished, progress)
             report(progress)
+    except CommClosedError:
+        raise RunError("the Dask scheduler was lost; what is complete is kept, go on with --resume") from None
     except BaseException:
-        client.cancel(list(running), force=True)
+        with contextlib.suppress(OSError, TimeoutError):
+            client.cancel(list(running), force=True)
         raise
     finally:
-        client.unregister_worker_plugin(plugin.name)
+        with contextlib.suppress(OSError, TimeoutError):  # a scheduler that is gone took the plugin along
+            client.unregister_worker_plugin(plugin.name)
 
 
 def _refill(
@@ -199,12 +210,26 @@ def local_cluster(workers: int) -> LocalCluster:
     """Workers on this machine, one process and one thread each, reachable from this machine only."""
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_MALLOC.items()})
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.ERROR,
-        memory_limit=0,
-    )
+    with _interrupts_ignored():
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
+            memory_limit=0,
+        )
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes started in here are deaf to Ctrl-C: the terminal sends it to all, and the client alone ends a run in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

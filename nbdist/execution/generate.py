@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nbdist.errors import RunError, StoreError
 from nbdist.execution.context import Device, RunContext, make_context, pick_device
 from nbdist.execution.progress import Progress, Report, silent
+from nbdist.execution.serial import is_fatal
 from nbdist.experiment import Experiment, resolve
 from nbdist.planning import Unit, make_plan
 from nbdist.store import complete_units, consolidate, create_store, exists, open_group, remove, summarize
@@ -95,6 +96,8 @@ def generate(
         if units:
             _run(context, units, client, count, serial, progress, report)
     except OSError as error:
+        if not is_fatal(error):
+            raise
         raise StoreError(
             f"{location}: writing stopped: {one_line(error)}; what is complete is kept, go on with --resume"
         ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -90,8 +90,13 @@ def verify(
         raise StoreError(
             f"{location} was made from other files or another experiment than the one given; --experiment names it"
         )
-    context = make_context(experiment, device=pick_device(device), settings=summary.settings)
+    kernels = {frame: record["kernel"] for record in summary.records for frame in range(*record["frames"])}
+    contexts = {
+        kernel: make_context(experiment, device=pick_device(device), settings=replace(summary.settings, kernel=kernel))
+        for kernel in {kernels[frame] for frame in chosen}
+    }
     for done, frame in enumerate(chosen, start=1):
+        context = contexts[kernels[frame]]
         again = finished_frame(context, frame, render_frame(context, frame))
         stored = {name: np.asarray(group[name][frame]) for name in again}
         same = all(np.array_equal(again[name], stored[name]) for name in again)

@@ -146,8 +146,10 @@ def _field(location: tuple[Any, ...]) -> tuple[Any, ...]:
         part
         for position, part in enumerate(location)
         if isinstance(part, int)
-        or ((part.isidentifier() and not (part in STRUCTURE_FACTOR_KINDS and position == 1 and position < last))
-        and part not in ("bool", "int", "float"))
+        or (
+            (part.isidentifier() and not (part in STRUCTURE_FACTOR_KINDS and position == 1 and position < last))
+            and part not in ("bool", "int", "float")
+        )
     )
 
 
