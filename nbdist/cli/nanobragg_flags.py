@@ -16,7 +16,7 @@ from nbdist.errors import ExperimentError
 from nbdist.experiment.beam import EV_ANGSTROM
 from nbdist.experiment.detector import Panel
 from nbdist.experiment.files import validate
-from nbdist.experiment.geometry import default_beam_center_mm
+from nbdist.experiment.geometry import CONVENTIONS, default_beam_center_mm
 from nbdist.experiment.model import Experiment
 
 CONVENTION_FLAGS = ("mosflm", "denzo", "adxv", "xds", "dials")
@@ -475,6 +475,7 @@ def _detector(flags: Flags) -> dict[str, Any]:
             f"{axis}_axis": get(f"{letter}det_vector")
             for axis, letter in zip(("fast", "slow", "normal"), "fso", strict=True)
         }
+        panel["normal_axis"] = get("odet_vector", CONVENTIONS["custom"].normal)
         center = (
             _first(get("Xclose"), _near(get("ORGX"), pixel), center[0]),
             _first(get("Yclose"), _near(get("ORGY"), pixel), center[1]),

@@ -158,7 +158,7 @@ def _prepare(
     if present and resume:
         return _reopen(experiment, location, frames, make)
     if present:
-        open_group(location)
+        open_group(location, begun=True)
     check_writable(location)
     context = make_context(experiment, location=location, **make)
     context.plan.units(frames)
