@@ -24,8 +24,8 @@ COMPILED_FLOAT64 = ("rotation_10_steps", "shape_round", "shape_gauss", "mosaic_r
 
 # fractions of the image's maximum, from tests/golden/README.md; mosaic angles were drawn in single precision
 FLOAT64, FLOAT64_MOSAIC, FLOAT64_RELATIVE = 1e-9, 1e-6, 1e-6
-# README allows 1e-5; the worst case (sharp_N_1000) comes to about 6e-7
-FLOAT32 = 2e-6
+# measured: 6.7e-7 in the worst case of tests/golden (convention_dials); its README allows 1e-5
+FLOAT32 = 1e-5 if "NBDIST_GOLDEN_DATA" in os.environ else 2e-6
 
 
 def golden_image(name: str) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_compiled_float32_agrees_with_the_golden_image(name, make_renderer):
 @pytest.mark.parametrize("name", MOSAIC)
 def test_mosaic_rotations_are_those_of_nanobragg(name):
     golden = np.load(GOLDEN / "images" / f"{name}.mosaic.npy")
-    # measured: equal to 2e-16; the angles were drawn in single precision by both
+    # measured: equal to the bit; both draw the angles in single precision
     np.testing.assert_allclose(resolve(golden_experiment(name, "float64")).mosaic, golden, rtol=0, atol=1e-15)
 
 

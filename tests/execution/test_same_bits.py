@@ -81,7 +81,7 @@ def test_the_run_makes_its_own_workers_where_no_client_is_given(experiment, seri
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("kernel", ["eager", "compiled"])
+@pytest.mark.parametrize("kernel", ["eager", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_frames_split_into_tasks_have_the_bits_of_whole_frames(
     kernel, experiment, client, tmp_path, monkeypatch, assert_same_bits
 ):
@@ -126,7 +126,9 @@ def test_photons_are_divided_by_the_steps_of_the_experiment_not_of_a_chunk(small
     context = make_context(small_experiment(), kernel="eager", phi_chunk=1)
     assert context.resolved.steps == 4, "one source, 4 phi steps, one domain, one subpixel"
     tile = context.plan.tiles[0]
-    single = [context.renderer.photons(context.renderer.partial(tile, 0, *chunk), tile) for chunk in context.plan.chunks]
+    single = [
+        context.renderer.photons(context.renderer.partial(tile, 0, *chunk), tile) for chunk in context.plan.chunks
+    ]
     np.testing.assert_allclose(sum(single), render_frame(context, 0), rtol=1e-6)
     one_step = small_experiment(scan={"phi_steps": 1, "osc_range_deg": 0.125, "frames": 1})
     alone = simulate_frame(one_step, 0, kernel="eager")

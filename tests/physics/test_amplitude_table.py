@@ -44,7 +44,9 @@ def lagrange(x, nodes):
     return np.array([np.prod([(x - m) / (n - m) for m in nodes if m != n]) for n in nodes])
 
 
-@given(listed=reflections, points=st.lists(st.tuples(*[st.integers(-40, 40)] * 3), min_size=1), default_F=st.floats(0, 500))
+@given(
+    listed=reflections, points=st.lists(st.tuples(*[st.integers(-40, 40)] * 3), min_size=1), default_F=st.floats(0, 500)
+)
 def test_nearest_answers_like_a_dictionary(listed, points, default_F):
     values = dict(listed)  # a reflection listed twice keeps its last amplitude, as in the table
     indices = np.array([hkl for hkl, _ in listed], dtype=np.int64)
@@ -78,11 +80,15 @@ def test_interpolation_is_exact_for_cubics(h, k, l):
     assert interpolate(full_table(cubic), [(h, k, l)])[0] == pytest.approx(cubic(h, k, l), rel=0, abs=1e-11 * 4e3)
 
 
-@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-12), (torch.float32, 3e-6)], ids=["float64", "float32"])
+@pytest.mark.parametrize(
+    ("dtype", "limit"), [(torch.float64, 1e-12), (torch.float32, 3e-6)], ids=["float64", "float32"]
+)
 @given(points=st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9), st.floats(-9, 9)), min_size=1, max_size=15))
 def test_interpolation_is_the_product_of_lagrange_polynomials_and_nearest_at_the_edge(dtype, limit, points):
     box = np.random.default_rng(5).uniform(0, 100, HIGH - LOW + 1)
-    table = full_table(lambda h, k, l: box[(h - LOW[0]).astype(int), (k - LOW[1]).astype(int), (l - LOW[2]).astype(int)])
+    table = full_table(
+        lambda h, k, l: box[(h - LOW[0]).astype(int), (k - LOW[1]).astype(int), (l - LOW[2]).astype(int)]
+    )
     if dtype is torch.float32:  # what float32 makes of a point: a whole number and a rounded fraction
         points = [tuple(float(np.rint(x)) + float(np.float32(x - np.rint(x))) for x in point) for point in points]
 

@@ -71,5 +71,5 @@ def test_a_mistake_in_the_physics_is_not_taken_for_a_failed_compilation(monkeypa
 def test_eager_blocks_of_orientations_change_nothing_beyond_rounding(small_experiment, make_renderer, monkeypatch):
     experiment = small_experiment(scan={"phi_steps": 30}, sampling={"precision": "float64"})
     whole = make_renderer(experiment).frame(0)
-    monkeypatch.setattr(kernels, "EAGER_ELEMENTS", 1)  # one orientation at a time
+    monkeypatch.setattr(kernels, "EAGER_ORIENTATIONS", 1)
     assert np.abs(make_renderer(experiment).frame(0) - whole).max() <= 1e-14 * whole.max()

@@ -63,7 +63,11 @@ def test_counts_are_int32_in_the_shape_of_the_frame():
     assert counts.shape == (7, 5)
 
 
-@given(means=st.lists(st.floats(0, 1e5, width=32), min_size=2, max_size=40), place=st.integers(0), value=st.floats(0, 1e5, width=32))
+@given(
+    means=st.lists(st.floats(0, 1e5, width=32), min_size=2, max_size=40),
+    place=st.integers(0),
+    value=st.floats(0, 1e5, width=32),
+)
 def test_counts_of_a_pixel_depend_on_its_own_mean_only(means, place, value):
     photons = np.array([means], dtype=np.float32)
     before = photon_counts(photons, 3, 8)

@@ -88,12 +88,16 @@ def test_point_pixels_have_no_area_and_no_obliquity():
     np.testing.assert_allclose(pixels.solid_angle(length, panel, True), 1 / (position**2).sum(0), rtol=1e-15)
 
 
-@given(layers=st.integers(1, 12), thickness_um=st.floats(1, 2000), depth_um=st.floats(10, 5000), cosine=st.floats(0.2, 1))
+@given(
+    layers=st.integers(1, 12), thickness_um=st.floats(1, 2000), depth_um=st.floats(10, 5000), cosine=st.floats(0.2, 1)
+)
 def test_layers_together_capture_what_the_sensor_stops(layers, thickness_um, depth_um, cosine):
     panel = flat_panel(10, 1e-3, 0.1)
     direction = tensor([[np.sqrt(1 - cosine**2)], [0], [cosine]])
     parts = [
-        pixels.capture(direction, panel, tensor(float(n)), tensor(thickness_um * 1e-6 / layers), tensor(1e6 / depth_um)).item()
+        pixels.capture(
+            direction, panel, tensor(float(n)), tensor(thickness_um * 1e-6 / layers), tensor(1e6 / depth_um)
+        ).item()
         for n in range(layers)
     ]
     assert sum(parts) == pytest.approx(-np.expm1(-thickness_um / depth_um / cosine), abs=1e-14)

@@ -78,7 +78,11 @@ def test_square_of_a_thousand_cells_near_its_peaks(dtype, offset):
 
 
 @DTYPES
-@given(distances=st.tuples(fractions, fractions, fractions), cells=st.tuples(*[st.integers(1, 20)] * 3), fudge=st.floats(0.3, 3))
+@given(
+    distances=st.tuples(fractions, fractions, fractions),
+    cells=st.tuples(*[st.integers(1, 20)] * 3),
+    fudge=st.floats(0.3, 3),
+)
 def test_round_is_the_transform_of_a_sphere(dtype, distances, cells, fudge):
     x = np.pi * np.sqrt(fudge * radius_squared(distances, cells))
     amplitude = np.prod(cells) * 0.723601254558268
@@ -96,7 +100,11 @@ def test_round_is_smooth_down_to_its_centre(x):
 
 
 @DTYPES
-@given(distances=st.tuples(fractions, fractions, fractions), cells=st.tuples(*[st.integers(1, 20)] * 3), fudge=st.floats(0.3, 3))
+@given(
+    distances=st.tuples(fractions, fractions, fractions),
+    cells=st.tuples(*[st.integers(1, 20)] * 3),
+    fudge=st.floats(0.3, 3),
+)
 def test_gauss_is_a_gaussian_of_the_radius(dtype, distances, cells, fudge):
     exponent = 2 * radius_squared(distances, cells) * fudge / 0.63
     expected = np.prod(cells) ** 2 * np.exp(-exponent)
@@ -106,7 +114,11 @@ def test_gauss_is_a_gaussian_of_the_radius(dtype, distances, cells, fudge):
 
 
 @DTYPES
-@given(distances=st.tuples(fractions, fractions, fractions), cells=st.tuples(*[st.integers(1, 20)] * 3), fudge=st.floats(0.3, 3))
+@given(
+    distances=st.tuples(fractions, fractions, fractions),
+    cells=st.tuples(*[st.integers(1, 20)] * 3),
+    fudge=st.floats(0.3, 3),
+)
 def test_tophat_is_all_inside_its_radius_and_nothing_outside(dtype, distances, cells, fudge):
     radius = radius_squared(distances, cells) * fudge
     found = f_latt_squared("tophat", [[h] for h in distances], cells, fudge, dtype)[0]
