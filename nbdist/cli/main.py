@@ -51,7 +51,7 @@ def _options(
 ) -> None:
     logging.basicConfig(level=logging.WARNING, format="nbdist: %(message)s", stream=sys.stderr)
     logging.getLogger("nbdist").setLevel(logging.INFO if verbose else logging.WARNING)
-    logging.getLogger("distributed").setLevel(logging.INFO if verbose else logging.CRITICAL)
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "info" if verbose else "critical")
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     if not debug:
         warnings.simplefilter("ignore")

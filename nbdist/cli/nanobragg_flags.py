@@ -14,10 +14,10 @@ from typing import Any
 from nbdist.cli.nanobragg_inputs import clipped_sizes, header_values, input_path, random_misset
 from nbdist.cli.nanobragg_table import TABLE
 from nbdist.cli.nanobragg_words import FlagError, Flags, read_words
-from nbdist.errors import ExperimentError, NbdistError
+from nbdist.errors import NbdistError
 from nbdist.experiment.detector import Panel
 from nbdist.experiment.files import validate
-from nbdist.experiment.geometry import default_beam_center_mm
+from nbdist.experiment.geometry import CONVENTIONS, default_beam_center_mm
 from nbdist.experiment.model import Experiment
 
 __all__ = ["FlagError", "Flags", "build_experiment", "experiment_from_flags", "named_by_flags"]
@@ -115,7 +115,7 @@ def build_experiment(flags: Flags, folder: Path) -> Experiment:
     try:
         experiment = validate(_content(flags, folder))
         return _with_partial_sizes(experiment, flags)
-    except ExperimentError as error:
+    except NbdistError as error:
         raise named_by_flags(error, flags, folder) from None
 
 
@@ -314,6 +314,7 @@ def _detector(flags: Flags, folder: Path) -> dict[str, Any]:
             f"{axis}_axis": get(f"{letter}det_vector")
             for axis, letter in zip(("fast", "slow", "normal"), "fso", strict=True)
         }
+        panel["normal_axis"] = get("odet_vector", CONVENTIONS["custom"].normal)
         center = (
             _first(get("Xclose"), _near(get("ORGX"), pixel), center[0]),
             _first(get("Yclose"), _near(get("ORGY"), pixel), center[1]),

@@ -32,20 +32,8 @@ HEADER_FLAGS = {
 
 
 def input_path(flag: str, flags: Flags, folder: Path) -> Path:
-    """The file that a flag names.
-
-    Raises
-    ------
-    FlagError
-        If there is no such file.
-    """
-    path: Path = folder / Path(flags.get(flag)).expanduser()
-    try:
-        if path.is_file():
-            return path
-    except (OSError, ValueError):  # a name too long, or with a NUL
-        pass
-    raise FlagError(f"-{flag}: {flags.get(flag)} does not exist or is not a file")
+    """The file that a flag names."""
+    return folder / Path(flags.get(flag)).expanduser()
 
 
 def header_values(flags: Flags, folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import NbdistError
 
-LARGEST_SIDE_PIXELS = 1600
+LARGEST_SIDE_PIXELS = 900
 DECADES = 4.0
 """Orders of magnitude below the brightest spot that are drawn."""
 
@@ -80,7 +80,7 @@ def frame_picture(image: NDArray[Any], origin: tuple[int, int], title: str, unit
     small, _ = shrink(image)
     extent = (origin[1], origin[1] + image.shape[1], origin[0] + image.shape[0], origin[0])
     figure, axes = plotting.subplots(
-        figsize=(8.2, 8.2 * min(2.0, max(0.4, image.shape[0] / image.shape[1]))), layout="constrained"
+        figsize=(8.2, 7.2 * min(2.0, max(0.4, image.shape[0] / image.shape[1]))), layout="constrained"
     )
     shown = _draw(axes, small, _limits(small), extent)
     axes.set(xlabel="fast (pixels)", ylabel="slow (pixels)")
@@ -92,11 +92,11 @@ def frame_picture(image: NDArray[Any], origin: tuple[int, int], title: str, unit
 def contact_sheet(images: list[NDArray[Any]], titles: list[str], title: str, units: str, output: Path) -> None:
     """Write a PNG of several images side by side on one logarithmic scale."""
     plotting = _plotting()
-    small = [shrink(image, LARGEST_SIDE_PIXELS // 3)[0] for image in images]
+    small = [shrink(image, LARGEST_SIDE_PIXELS // 2)[0] for image in images]
     columns = min(4, len(small))
     rows = -(-len(small) // columns)
     figure, grid = plotting.subplots(
-        rows, columns, figsize=(3.1 * columns, 3.3 * rows + 0.5), layout="constrained", squeeze=False
+        rows, columns, figsize=(3.1 * columns, 2.9 * rows + 0.4), layout="constrained", squeeze=False
     )
     low, top = _limits(np.stack(small))
     for axes, image, name in zip(grid.flat, small, titles, strict=False):

@@ -95,6 +95,11 @@ def render(experiment: Any, output: str, scheduler: str | None, options: dict[st
     if progress.frames_total == 0:
         console.print(f"{output}: nothing was missing")
         return
+    if progress.eager_units and options.get("kernel") != "eager":
+        error_console.print(
+            f"note: {progress.eager_units} unit(s) were rendered without a compiled kernel, several times slower; "
+            "torch.compile needs a C++ compiler (g++) where the workers run"
+        )
     rate = progress.frames_done / progress.seconds
     console.print(
         f"{output}: {progress.frames_done} frames in {duration(progress.seconds)} "

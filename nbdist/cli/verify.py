@@ -41,6 +41,11 @@ def verify(
         )
     for frame, difference in differing.items():
         console.print(f"frame {frame} differs by {difference:.2g} of its maximum")
+    if differing:
+        console.print(
+            "differences of rounding size come from another processor or compiler than the one that made the store"
+        )
+    if result.damaged or result.missing:
+        console.print(f"damaged and missing units are rendered by: nbdist run EXPERIMENT.yaml -o {location} --resume")
     if not result.good:
-        console.print("damaged and missing units are rendered by: nbdist run EXPERIMENT.yaml -o STORE --resume")
         raise typer.Exit(1)

@@ -13,6 +13,7 @@ from nbdist.physics.amplitudes import AmplitudeTable
 from nbdist.planning import Plan, Settings, make_plan
 
 if TYPE_CHECKING:
+    from nbdist.physics.kernels import KernelMode
     from nbdist.physics.renderer import Renderer
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -44,7 +45,7 @@ class RunContext:
 
         with self._lock:
             if self._renderer is None:
-                mode = "eager" if self.plan.settings.kernel == "eager" else "compiled"
+                mode: KernelMode = "eager" if self.plan.settings.kernel == "eager" else "compiled"
                 self._renderer = Renderer(self.resolved, self.table, pick_device(self.device), mode)
             return self._renderer
 

@@ -6,18 +6,24 @@ worker needs (amplitudes, geometry, plan) reaches it once, as a worker plugin, a
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import dask
 import numpy as np
 from distributed import Client, Future, LocalCluster, WorkerPlugin, as_completed, get_worker
+from distributed.comm import CommClosedError
 from numpy.typing import NDArray
 
+from nbdist.errors import RunError
 from nbdist.execution.context import RunContext
 from nbdist.execution.progress import Progress, Report
 from nbdist.execution.rendering import assemble_frame, finished_frame, render_partial, render_unit, write_unit
@@ -29,6 +35,9 @@ from nbdist.store.locations import one_line
 logger = logging.getLogger(__name__)
 TASKS_PER_WORKER = 3
 """Tasks in flight for each worker thread: one running, the next ones on their way."""
+
+WORKER_MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**25}
+"""Dask's workers give freed memory back at once, by default; ours ask for the same few blocks all the time and keep them."""
 
 
 class RunPlugin(WorkerPlugin):
@@ -43,10 +52,12 @@ class RunPlugin(WorkerPlugin):
         return {**self.__dict__, "_writer": None}
 
     def setup(self, worker: Any) -> None:
-        """One torch thread a worker: the processes share the cores."""
+        """One torch thread a worker: the processes share the cores. An interrupt is the client's to handle."""
         import torch
 
         torch.set_num_threads(1)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     @property
     def writer(self) -> UnitWriter:
@@ -154,19 +165,23 @@ def run_dask(
     running: dict[Future, Unit] = {}
     finished = as_completed()
     try:
-        report(progress)
         _refill(submitter, pending, running, finished, progress)
+        report(progress)
         while running:
             future = next(finished)
             unit = running.pop(future)
             _collect(future, unit, progress)
             _refill(submitter, pending, running, finished, progress)
             report(progress)
+    except CommClosedError:
+        raise RunError("the Dask scheduler was lost; what is complete is kept, go on with --resume") from None
     except BaseException:
-        client.cancel(list(running), force=True)
+        with contextlib.suppress(OSError, TimeoutError):
+            client.cancel(list(running), force=True)
         raise
     finally:
-        client.unregister_worker_plugin(plugin.name)
+        with contextlib.suppress(OSError, TimeoutError):  # a scheduler that is gone took the plugin along
+            client.unregister_worker_plugin(plugin.name)
 
 
 def _refill(
@@ -195,12 +210,27 @@ def _collect(future: Future, unit: Unit, progress: Progress) -> None:
 def local_cluster(workers: int) -> LocalCluster:
     """Workers on this machine, one process and one thread each, reachable from this machine only."""
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.ERROR,
-        memory_limit=0,
-    )
+    dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_MALLOC.items()})
+    with _interrupts_ignored():
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
+            memory_limit=0,
+        )
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes started in here are deaf to Ctrl-C: the terminal sends it to all, and the client alone ends a run in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

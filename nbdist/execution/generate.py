@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from nbdist.errors import RunError, StoreError
 from nbdist.execution.context import Device, RunContext, make_context, pick_device
 from nbdist.execution.progress import Progress, Report, silent
-from nbdist.experiment import Experiment
-from nbdist.planning import Unit
+from nbdist.execution.serial import is_fatal
+from nbdist.experiment import Experiment, resolve
+from nbdist.planning import Unit, make_plan
 from nbdist.store import complete_units, consolidate, create_store, exists, open_group, remove, summarize
 from nbdist.store.locations import check_writable, one_line
 
@@ -99,6 +100,8 @@ def generate(
         if units:
             _run(context, units, client, count, serial, progress, report)
     except OSError as error:
+        if not is_fatal(error):
+            raise
         raise StoreError(
             f"{location}: writing stopped: {one_line(error)}; what is complete is kept, go on with --resume"
         ) from None
@@ -159,7 +162,7 @@ def _prepare(
     if present and resume:
         return _reopen(experiment, location, frames, make)
     if present:
-        open_group(location)
+        open_group(location, begun=True)
     check_writable(location)
     context = make_context(experiment, location=location, **make)
     context.plan.units(frames)
@@ -177,11 +180,11 @@ def _reopen(experiment: Experiment, location: str, frames: range | None, make: d
             "--resume needs the same one"
         )
     kept = summary.settings
-    for name in ("tile", "phi_chunk", "frames_per_shard"):
-        if make[name] is not None and make[name] != getattr(kept, name):
-            raise StoreError(
-                f"{location} was begun with {name} {getattr(kept, name)}; it cannot go on with {make[name]}"
-            )
+    sizes = {name: make[name] for name in ("tile", "phi_chunk", "frames_per_shard")}
+    wanted = make_plan(resolve(experiment), **sizes).settings
+    for name, size in sizes.items():
+        if size is not None and getattr(wanted, name) != getattr(kept, name):
+            raise StoreError(f"{location} was begun with {name} {getattr(kept, name)}; it cannot go on with {size}")
     context = make_context(experiment, location=location, workers=make["workers"], device=make["device"], settings=kept)
     context.plan.units(frames)
     return context

@@ -24,6 +24,8 @@ class Progress:
         Address of the Dask dashboard, where there is one.
     bytes_written
         Size of the shards written.
+    eager_units
+        Units that were rendered without a compiled kernel.
     """
 
     frames_total: int = 0
@@ -34,6 +36,7 @@ class Progress:
     dashboard: str | None = None
     bytes_written: int = 0
     seconds_rendering: float = 0.0
+    eager_units: int = 0
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -57,6 +60,7 @@ class Progress:
         self.frames_done += last - first
         self.bytes_written += sum(record["shard_bytes"].values())
         self.seconds_rendering += record["seconds"]
+        self.eager_units += record["kernel"] == "eager"
 
 
 Report = Callable[[Progress], None]

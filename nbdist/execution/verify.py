@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def verify(
     """
     summary, result = summarize(location), Verification()
     group = open_group(location)
-    good = []
+    good: list[int] = []
     for done, unit in enumerate(summary.units, start=1):
         if unit.number not in summary.complete and not _begun(group, unit.number):
             result.missing.append(unit.number)
@@ -90,10 +90,15 @@ def verify(
         raise StoreError(
             f"{location} was made from other files or another experiment than the one given; --experiment names it"
         )
-    context = make_context(experiment, device=pick_device(device), settings=summary.settings)
+    kernels = {frame: record["kernel"] for record in summary.records for frame in range(*record["frames"])}
+    contexts = {
+        kernel: make_context(experiment, device=pick_device(device), settings=replace(summary.settings, kernel=kernel))
+        for kernel in {kernels[frame] for frame in chosen}
+    }
     for done, frame in enumerate(chosen, start=1):
+        context = contexts[kernels[frame]]
         again = finished_frame(context, frame, render_frame(context, frame))
-        stored = {name: np.asarray(group[name][frame]) for name in again}  # type: ignore[index]
+        stored = {name: np.asarray(group[name][frame]) for name in again}
         same = all(np.array_equal(again[name], stored[name]) for name in again)
         scale = max(float(stored["intensity"].max()), np.finfo(np.float32).tiny)
         differences = [np.abs(again[name].astype(np.float64) - stored[name]).max() / scale for name in again]
@@ -105,4 +110,4 @@ def verify(
 def _begun(group: object, unit: int) -> bool:
     from nbdist.store.units import read_record
 
-    return read_record(group, unit) is not None  # type: ignore[arg-type]
+    return read_record(group, unit) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from nbdist.errors import ExperimentError
 from nbdist.experiment.model import Experiment
 
 FILE_FIELDS = frozenset({"file", "matrix_file", "mosaic_rotations_file", "source_file", "mask_file"})
+
+
+STRUCTURE_FACTOR_KINDS = ("file", "uniform", "wilson")
 
 
 def load_experiment(path: str | os.PathLike[str]) -> Experiment:
@@ -54,7 +57,7 @@ def validate(content: dict[str, Any]) -> Experiment:
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
-        raise ExperimentError("; ".join(_complaint(detail) for detail in error.errors())) from None
+        raise ExperimentError("; ".join(_complaints(error.errors()))) from None
 
 
 def experiment_to_yaml(experiment: Experiment) -> str:
@@ -123,22 +126,47 @@ def _anchored(name: str, folder: Path, field: str) -> str:
     return str(folder / Path(expanded).expanduser())
 
 
-def _complaint(detail: Any) -> str:
-    location = ".".join(
-        str(part) for part in detail["loc"] if part not in ("file", "uniform", "wilson") or part == detail["loc"][-1]
+def _complaints(details: Iterable[Any]) -> list[str]:
+    """One sentence a wrong field: alternatives of a field are joined, and what merely follows from a field inside it is left out."""
+    by_field: dict[tuple[Any, ...], list[Any]] = {}
+    for detail in details:
+        by_field.setdefault(_field(detail["loc"]), []).append(detail)
+    deepest = [
+        field
+        for field in by_field
+        if not any(other != field and other[: len(field)] == field for other in by_field if field)
+    ]
+    return [_complaint(".".join(map(str, field)), by_field[field]) for field in deepest]
+
+
+def _field(location: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The place in the file: pydantic's names for the branches of a union are no fields."""
+    last = len(location) - 1
+    return tuple(
+        part
+        for position, part in enumerate(location)
+        if isinstance(part, int)
+        or (
+            (part.isidentifier() and not (part in STRUCTURE_FACTOR_KINDS and position == 1 and position < last))
+            and part not in ("bool", "int", "float")
+        )
     )
-    kind, message, found = detail["type"], detail["msg"], detail["input"]
+
+
+def _complaint(field: str, details: list[Any]) -> str:
+    kind, found = details[0]["type"], details[0]["input"]
     if kind == "extra_forbidden":
-        return f"{location}: unknown field (found {_shown(found)})"
+        return f"{field}: unknown field (found {_shown(found)})"
     if kind == "missing":
-        return f"{location}: is required and was not given"
+        return f"{field}: is required and was not given"
     if kind == "value_error":
-        message = message.removeprefix("Value error, ")
-        return f"{location}: {message}" if location else message
-    if kind == "union_tag_not_found":
-        return f"{location}: needs kind: file, uniform or wilson"
-    message = message.replace("Input should", "should", 1)
-    return f"{location}: {message}, found {_shown(found)}"
+        message = details[0]["msg"].removeprefix("Value error, ")
+        return f"{field}: {message}" if field else message
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        found = found.get("kind") if isinstance(found, dict) else found
+        return f"{field}.kind: should be {', '.join(STRUCTURE_FACTOR_KINDS)}, found {_shown(found)}"
+    messages = [detail["msg"].replace("Input should be ", "", 1) for detail in details]
+    return f"{field}: should be {' or '.join(dict.fromkeys(messages))}, found {_shown(found)}"
 
 
 def _shown(value: Any) -> str:

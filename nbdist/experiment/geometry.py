@@ -133,8 +133,9 @@ def panel_geometry(panel: Panel, first_row: int, detector: Detector, beam: Array
     fast, slow = unit(panel.fast_axis or convention.fast), unit(panel.slow_axis or convention.slow)
     if np.linalg.norm(np.cross(fast, slow)) < 1e-6:
         raise ValueError("fast_axis and slow_axis are parallel")
+    own_axes = panel.fast_axis is not None or panel.slow_axis is not None
     normal = np.asarray(panel.normal_axis or convention.normal, dtype=np.float64)
-    if np.linalg.norm(normal) != 1.0:
+    if np.linalg.norm(normal) != 1.0 or (own_axes and panel.normal_axis is None):
         normal = unit(np.cross(fast, slow))
 
     turn = xyz_rotation(panel.rotation_deg)

@@ -7,9 +7,7 @@ title: tetragonal lysozyme, 30 frames of 0.1 degrees
 
 beam:
   wavelength_A: 0.9768            # or energy_eV
-  flux_photons_per_s: 1.0e+12     # fluence = flux * exposure / beam_size^2; or give fluence_photons_per_m2
-  exposure_s: 0.1
-  beam_size_mm: 0.05
+  fluence_photons_per_m2: 1.0e+24 # on the crystal, a frame; or flux_photons_per_s with exposure_s and beam_size_mm
   polarization_factor: 0.99       # Kahn factor K; 0 is unpolarised; null leaves the correction out
   # divergence: {horizontal_mrad: 0.2, horizontal_steps: 3, vertical_mrad: 0.1, vertical_steps: 3}
   # dispersion: {percent: 0.02, steps: 3}
@@ -18,7 +16,7 @@ beam:
 crystal:
   cell: [79.1, 79.1, 37.9, 90, 90, 90]   # a b c (Angstrom) alpha beta gamma (degrees); or matrix_file: A.mat
   misset_deg: [14, -31, 52]              # rotations of the crystal about lab x, then y, then z
-  N_cells: [20, 20, 40]                  # unit cells along a, b, c; or size_mm: [0.01, 0.01, 0.01]
+  N_cells: [30, 30, 60]                  # unit cells along a, b, c; or size_mm: [0.01, 0.01, 0.01]
   shape: square                          # square, round, gauss or tophat
   mosaic_spread_deg: 0.0
   # mosaic_domains: 10                   # 10 when there is a spread, else 1
@@ -46,7 +44,8 @@ detector:
 structure_factors:
   kind: wilson                    # random amplitudes, the same for the same seed
   d_min_A: 1.5
-  B_factor_A2: 20
+  mean_F2: 2.0e+5                 # electrons^2, before the B factor
+  B_factor_A2: 20                 # Angstrom^2
   seed: 1
   # kind: file                    # amplitudes of your own, `h k l F` a line (P1: no symmetry is applied)
   # file: scaled.hkl
@@ -58,7 +57,7 @@ sampling:
   # d_min_A: 1.5                  # leave out scattering beyond this resolution
 
 background:
-  water_um: 0                     # side of a cube of water in the beam
+  water_um: 0.6                   # side of a cube of water in the beam
 
 noise:
   photon_noise: false             # true: also write `counts`, drawn from a Poisson distribution

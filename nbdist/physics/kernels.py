@@ -22,8 +22,9 @@ from nbdist.physics.pixels import PanelVectors
 logger = logging.getLogger(__name__)
 
 KernelMode = Literal["compiled", "eager"]
-EAGER_ELEMENTS = 2**18
-"""Pixels x orientations that the eager path holds at a time (1 MiB in float32)."""
+EAGER_ORIENTATIONS = 16
+"""Orientations that the eager path holds at a time: with a block of pixels 1 MiB in float32. Fixed, so that the order of the
+additions does not depend on the size of a box."""
 COMPILE_OPTIONS: dict[str, Any] = {
     "cpp.enable_floating_point_contract_flag": "fast",
     "cpp.dynamic_threads": True,
@@ -113,10 +114,9 @@ def _blocked(
     pixels: Tensor, orientations: Tensor, cells: Tensor, fudge: Tensor, table: AmplitudeTensors, variant: Variant
 ) -> Tensor:
     """`orientation_sum` in blocks of orientations that fit the cache."""
-    block = max(1, EAGER_ELEMENTS // pixels.shape[1])
     parts = (
         spec.orientation_sum(pixels, part, cells, fudge, table, variant)
-        for part in torch.split(orientations, block, dim=1)
+        for part in torch.split(orientations, EAGER_ORIENTATIONS, dim=1)
     )
     total = next(parts)
     for part in parts:

@@ -45,7 +45,8 @@ def photon_counts(photons: NDArray[np.float32], seed: int, frame: int) -> NDArra
 
 def _words(seed: int, frame: int, first_pixel: int, pixels: int, attempt: int) -> NDArray[np.uint64]:
     """The random words (pixels, 4) of consecutive pixels: one counter of the generator each."""
-    generator = np.random.Philox(counter=[first_pixel, attempt, 0, 0], key=[seed, frame])
+    counter, key = np.array([first_pixel, attempt, 0, 0], dtype=np.uint64), np.array([seed, frame], dtype=np.uint64)
+    generator = np.random.Philox(counter=counter, key=key)
     return generator.random_raw(WORDS_PER_PIXEL * pixels).reshape(pixels, WORDS_PER_PIXEL)
 
 

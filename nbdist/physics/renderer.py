@@ -10,6 +10,8 @@ chunks, so neither do the numbers, beyond the order of the last float64 addition
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +22,7 @@ from torch import Tensor
 from nbdist.experiment.geometry import PanelGeometry
 from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.physics.amplitudes import AmplitudeTable
-from nbdist.physics.factors import CAPTURE, OMEGA, POLAR, RESOLVED, FactorChoice, SensorNumbers
+from nbdist.physics.factors import CAPTURE, OMEGA, POLAR, RESOLVED, FactorChoice, SensorNumbers, pixel_factors
 from nbdist.physics.kernels import KernelMode, Kernels
 from nbdist.physics.orientation_sum import Variant, orientation_part
 from nbdist.physics.pixels import PanelVectors, directions, positions, scattering_vectors
@@ -34,6 +36,7 @@ BLOCK_PIXELS = {"cpu": 128, "cuda": 1024}
 """Side of the fixed blocks: small enough for a core's cache, large enough to fill a GPU."""
 GROUP_DEG = 1.0
 """Phi that one reference orientation stands for."""
+KEPT_FACTORS_BYTES = 128 * 2**20
 VECTOR_LANES = 16
 """Blocks are padded to whole vectors, so that no pixel is computed by the scalar remainder of a loop (other last bits)."""
 
@@ -42,8 +45,9 @@ Box = tuple[int, int, int, int]
 
 
 class Block(NamedTuple):
-    """Pixel coordinates of a block on its panel (padded, float64), and where it belongs in the box."""
+    """Pixel coordinates of a block on its panel (which starts at image row `panel`; padded, float64), and its place in the box."""
 
+    panel: int
     slow: Tensor
     fast: Tensor
     middle: tuple[float, float]
@@ -51,18 +55,23 @@ class Block(NamedTuple):
     shape: tuple[int, int]
 
 
-class Factors(NamedTuple):
-    """What multiplies an orientation sum, (P,) each: solid angle (sr), polarization, capture fraction, 1 within the resolution."""
+@dataclass(frozen=True)
+class Factors:
+    """What multiplies an orientation sum, (P,) each: solid angle (sr), polarization, capture fraction, 1 within the resolution.
+
+    `resolved` is None where there is no limit.
+    """
 
     omega: Tensor
     polar: Tensor
     capture: Tensor
-    resolved: Tensor
+    resolved: Tensor | None = None
 
-    @property
+    @cached_property
     def product(self) -> Tensor:
         """All of them."""
-        return self.omega * self.polar * self.capture * self.resolved
+        product = self.omega * self.polar * self.capture
+        return product if self.resolved is None else product * self.resolved
 
 
 class Renderer:
@@ -105,6 +114,11 @@ class Renderer:
             absorbing=sensor is not None and sensor.attenuation_depth_um is not None,
             limited=sampling.d_min_A is not None,
         )
+        self._every_term = (
+            sampling.oversample_omega or sampling.oversample_polar or sampling.oversample_thick or self.choice.limited
+        )
+        self._kept_factors: dict[tuple[float, ...], Tensor] = {}
+        self._kept_bytes = 0
         self.panels = [self._panel_vectors(panel) for panel in resolved.panels]
         self.cells = self._tensor(resolved.N_cells).to(self.dtype)
         self.fudge = self._tensor(experiment.crystal.fudge).to(self.dtype)
@@ -205,35 +219,53 @@ class Renderer:
 
         A factor that is not oversampled is the first subpixel's (and first layer's and source's), and stands for the whole pixel.
         """
-        sampling = self.resolved.experiment.sampling
-        first = _subpixel(block, 0, 0, self.resolved.oversample)
-        fixed = self._factors(first, vectors, layer=0, source=0)
-        every_term = (
-            sampling.oversample_omega or sampling.oversample_polar or sampling.oversample_thick or self.choice.limited
-        )
+        whole_pixel = self._whole_pixel_factors(vectors, block)
         for layer in range(self.layers):
-            layer_fixed = fixed if layer == 0 else self._factors(first, vectors, layer=layer, source=0)
+            fixed = Factors(whole_pixel[OMEGA], whole_pixel[POLAR], whole_pixel[CAPTURE + layer])
             for s in range(self.resolved.oversample):
                 for f in range(self.resolved.oversample):
                     here = _subpixel(block, s, f, self.resolved.oversample)
+                    if self._every_term:
+                        yield layer, here, partial(self._term_factors, fixed, vectors, layer, here)
+                    else:
+                        yield layer, here, partial(_constant, fixed)
 
-                    def factors_of_source(
-                        source: int,
-                        layer: int = layer,
-                        here: tuple[Tensor, Tensor] = here,
-                        layer_fixed: Tensor = layer_fixed,
-                    ) -> Factors:
-                        own = self._factors(here, vectors, layer, source) if every_term else fixed
-                        omega = own[OMEGA] if sampling.oversample_omega else fixed[OMEGA]
-                        polar = own[POLAR] if sampling.oversample_polar else fixed[POLAR]
-                        captured = own[CAPTURE] if sampling.oversample_thick else layer_fixed[CAPTURE]
-                        return Factors(omega, polar, captured, own[RESOLVED])
+    def _term_factors(
+        self, fixed: Factors, vectors: PanelVectors, layer: int, here: tuple[Tensor, Tensor], source: int
+    ) -> Factors:
+        """The factors of one subpixel, layer and source, where some are evaluated for every term."""
+        sampling = self.resolved.experiment.sampling
+        own = self._factors(here, vectors, layer, source)
+        return Factors(
+            own[OMEGA] if sampling.oversample_omega else fixed.omega,
+            own[POLAR] if sampling.oversample_polar else fixed.polar,
+            own[CAPTURE] if sampling.oversample_thick else fixed.capture,
+            own[RESOLVED],
+        )
 
-                    yield layer, here, factors_of_source
+    def _whole_pixel_factors(self, vectors: PanelVectors, block: Block) -> Tensor:
+        """Solid angle, polarization, and the capture of every layer, at the first subpixel, (2 + layers, P).
 
-    def _factors(self, coordinates: tuple[Tensor, Tensor], vectors: PanelVectors, layer: int, source: int) -> Tensor:
+        The detector does not move, so they are worked out once and kept while they are few.
+        """
+        key = (block.panel, float(block.slow[0]), float(block.fast[0]), *block.shape)
+        if key not in self._kept_factors:
+            first = _subpixel(block, 0, 0, self.resolved.oversample)
+            layers = [self._factors(first, vectors, layer, 0, compiled=False) for layer in range(self.layers)]
+            factors = torch.stack([layers[0][OMEGA], layers[0][POLAR], *(layer[CAPTURE] for layer in layers)])
+            if self._kept_bytes + factors.nbytes > KEPT_FACTORS_BYTES:
+                return factors
+            self._kept_bytes += factors.nbytes
+            self._kept_factors[key] = factors
+        return self._kept_factors[key]
+
+    def _factors(
+        self, coordinates: tuple[Tensor, Tensor], vectors: PanelVectors, layer: int, source: int, compiled: bool = True
+    ) -> Tensor:
         sensor = self.sensor._replace(layer=self._tensor(float(layer)))
-        return self.kernels.pixel_factors(coordinates, vectors, self.sources[source], sensor, self.choice)
+        if compiled:
+            return self.kernels.pixel_factors(coordinates, vectors, self.sources[source], sensor, self.choice)
+        return pixel_factors(*coordinates, vectors, *self.sources[source], sensor, self.choice)
 
     # ---- photons
 
@@ -259,12 +291,13 @@ class Renderer:
         sources = range(len(self.sources)) if sampling.oversample_polar else range(1)
         total = torch.zeros(box[1] - box[0], box[3] - box[2], dtype=torch.float64, device=self.device)
         for _, vectors, block in self.blocks(box):
-            fixed = self._factors(_subpixel(block, 0, 0, self.resolved.oversample), vectors, layer=0, source=0)
+            fixed = self._whole_pixel_factors(vectors, block)
             values = torch.zeros_like(block.slow)
             for s in range(oversample):
                 for f in range(oversample):
                     for source in sources:
-                        own = self._factors(_subpixel(block, s, f, self.resolved.oversample), vectors, 0, source)
+                        here = _subpixel(block, s, f, self.resolved.oversample)
+                        own = self._factors(here, vectors, 0, source) if self._every_term else fixed
                         omega = own[OMEGA] if sampling.oversample_omega else fixed[OMEGA]
                         polar = own[POLAR] if sampling.oversample_polar else fixed[POLAR]
                         values += omega * polar
@@ -293,7 +326,7 @@ class Renderer:
                     index = index.clamp_max(count - 1)
                     slow = (index // shape[1] + slow0).to(torch.float64)
                     fast = (index % shape[1] + fast0).to(torch.float64)
-                    yield panel, vectors, Block(slow, fast, (slow_middle, fast_middle), target, shape)
+                    yield panel, vectors, Block(top, slow, fast, (slow_middle, fast_middle), target, shape)
 
     @staticmethod
     def _unpadded(values: Tensor, block: Block) -> Tensor:
@@ -305,6 +338,11 @@ def _grid(start: int, stop: int, side: int, size: int) -> Iterator[tuple[int, in
     for low in range(start // side * side, stop, side):
         high = min(low + side, size)
         yield max(low, start), min(high, stop), (low + high) / 2
+
+
+def _constant(factors: Factors, source: int) -> Factors:
+    """Factors that are the same for every source."""
+    return factors
 
 
 def _subpixel(block: Block, s: int, f: int, oversample: int) -> tuple[Tensor, Tensor]:

@@ -19,8 +19,8 @@ from nbdist.planning.layout import Layout
 
 DEFAULT_TILE = 1024
 LARGEST_SHARD_BYTES = 128 * 2**20
-LONGEST_UNIT_S = 30.0
-SHORTEST_UNIT_S = 2.0
+UNIT_S = 2.0
+"""What a unit should take, so that scheduling costs nothing."""
 SPLIT_TASK_S = 10.0
 """A frame is split only into tasks of at least about this length ..."""
 UNITS_PER_WORKER = 4
@@ -220,11 +220,10 @@ def make_plan(
 
 def _frames_per_shard(frames: int, workers: int, cost: Cost, image_pixels: int) -> int:
     """Enough frames for a unit of seconds, few enough for every worker to have several units and for a shard to fit memory."""
-    fit = max(1, LARGEST_SHARD_BYTES // (4 * image_pixels))
-    lasting = max(1, int(LONGEST_UNIT_S / max(cost.seconds, 1e-9)))
-    wanted = max(1, round(SHORTEST_UNIT_S / max(cost.seconds, 1e-9)))
-    shared = max(1, frames // (UNITS_PER_WORKER * workers))
-    return min(fit, lasting, max(wanted, min(shared, 16)), max(1, frames // max(1, workers)))
+    fit = LARGEST_SHARD_BYTES // (4 * image_pixels)
+    lasting = round(UNIT_S / max(cost.seconds, 1e-9))
+    shared = frames // (UNITS_PER_WORKER * workers)
+    return max(1, min(fit, lasting, shared))
 
 
 def _split_sizes(region: Tile, phi_steps: int, frames: int, workers: int, cost: Cost) -> tuple[tuple[int, int], int]:

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, BloscShuffle
+from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
 from nbdist.errors import StoreError
 from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.planning import Plan
-from nbdist.store.locations import FORMAT, FORMAT_VERSION, check_writable, one_line
+from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, check_writable, one_line
 
 FRAME_DIMENSIONS = ("frame", "slow", "fast")
 
@@ -55,7 +55,7 @@ def create_store(location: str | os.PathLike[str], resolved: ResolvedExperiment,
         group = zarr.open_group(str(location), mode="w-", zarr_format=3, attributes=attributes)
         _create_frames(group, plan)
         _create_coordinates(group, resolved, plan)
-        group.create_group("records")
+        group.create_group(LAST_MADE)
     except OSError as error:
         raise StoreError(f"{location} cannot be written: {one_line(error)}") from None
 
@@ -72,7 +72,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _create_frames(group: zarr.Group, plan: Plan) -> None:
-    arrays = {"intensity": (np.float32, "photon", "expected photons, without noise")}
+    arrays: dict[str, tuple[Any, str, str]] = {"intensity": (np.float32, "photon", "expected photons, without noise")}
     if plan.with_counts:
         arrays["counts"] = (np.int32, "photon", "photons drawn from a Poisson distribution of intensity")
     for name, (dtype, units, long_name) in arrays.items():
@@ -82,7 +82,7 @@ def _create_frames(group: zarr.Group, plan: Plan) -> None:
             dtype=dtype,
             chunks=plan.layout.chunk,
             shards=plan.layout.shard,
-            compressors=BloscCodec(cname="zstd", clevel=3, shuffle=BloscShuffle.bitshuffle),
+            compressors=[BloscCodec(cname="zstd", clevel=3, shuffle=BloscShuffle.bitshuffle), Crc32cCodec()],
             fill_value=0,
             dimension_names=FRAME_DIMENSIONS,
             attributes={"units": units, "long_name": long_name},

@@ -15,6 +15,8 @@ from nbdist.errors import StoreError
 
 FORMAT = "nbdist series"
 FORMAT_VERSION = 1
+LAST_MADE = "records"
+"""What `create_store` makes last: a store without it was never whole."""
 
 
 def is_url(location: str | os.PathLike[str]) -> bool:
@@ -34,8 +36,8 @@ def exists(location: str | os.PathLike[str]) -> bool:
     return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
 
-def open_group(location: str | os.PathLike[str], mode: Any = "r") -> zarr.Group:
-    """Open the series at a location, and check that it is one of nbdist's.
+def open_group(location: str | os.PathLike[str], mode: Any = "r", *, begun: bool = False) -> zarr.Group:
+    """Open the series at a location, and check that it is one of nbdist's; `begun` accepts one whose making was cut short.
 
     Raises
     ------
@@ -55,6 +57,8 @@ def open_group(location: str | os.PathLike[str], mode: Any = "r") -> zarr.Group:
     version = group.attrs.get("format_version")
     if version != FORMAT_VERSION:
         raise StoreError(f"{location}: store format {version}, this nbdist reads format {FORMAT_VERSION}")
+    if not begun and LAST_MADE not in group:
+        raise StoreError(f"{location}: its making was cut short; --overwrite replaces it")
     return group
 
 
@@ -89,13 +93,13 @@ def remove(location: str | os.PathLike[str]) -> None:
         If something else lies there.
     """
     if is_url(location):
-        open_group(location)
+        open_group(location, begun=True)
         zarr.open_group(str(location), mode="w")
         return
     path = Path(location)
     if path.is_dir() and not (path / "zarr.json").exists() and not any(path.iterdir()):
         return
-    open_group(location)
+    open_group(location, begun=True)
     shutil.rmtree(path)
 
 

@@ -108,7 +108,7 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
     """
     group = open_group(location)
     intensity: Any = group["intensity"]
-    settings = Settings.from_attributes(dict(group.attrs["plan"]))  # type: ignore[arg-type]
+    settings = Settings.from_attributes(dict(group.attrs["plan"]))
     frames, *image_shape = intensity.shape
     size = settings.frames_per_shard
     units = tuple(Unit(number, first, min(first + size, frames)) for number, first in enumerate(range(0, frames, size)))
@@ -116,14 +116,14 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
     records = (read_record(group, number) for number in sorted(complete))
     return StoreSummary(
         location=str(location),
-        experiment=validate(dict(group.attrs["experiment"])),  # type: ignore[arg-type]
+        experiment=validate(dict(group.attrs["experiment"])),
         fingerprint=str(group.attrs["fingerprint"]),
         settings=settings,
-        steps=int(group.attrs["steps"]),  # type: ignore[arg-type]
-        provenance=dict(group.attrs["provenance"]),  # type: ignore[arg-type]
+        steps=int(group.attrs["steps"]),
+        provenance=dict(group.attrs["provenance"]),
         frames=frames,
         image_shape=(image_shape[0], image_shape[1]),
-        arrays={name: str(group[name].dtype) for name in frame_arrays(group)},  # type: ignore[union-attr]
+        arrays={name: str(group[name].dtype) for name in frame_arrays(group)},
         complete=frozenset(complete),
         units=units,
         records=tuple(record for record in records if record is not None),

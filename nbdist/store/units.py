@@ -29,8 +29,7 @@ class UnitWriter:
     def __init__(self, location: str | os.PathLike[str]) -> None:
         self._group = open_group(location, mode="r+")
         self._arrays: dict[str, Any] = {
-            name: self._group[name].with_config({"write_empty_chunks": True})  # type: ignore[union-attr]
-            for name in frame_arrays(self._group)
+            name: self._group[name].with_config({"write_empty_chunks": True}) for name in frame_arrays(self._group)
         }
 
     @property

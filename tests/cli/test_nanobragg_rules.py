@@ -9,6 +9,7 @@ from nbdist.cli.nanobragg_flags import FlagError, experiment_from_flags
 from nbdist.cli.nanobragg_table import GROUPS, TABLE
 from nbdist.errors import NbdistError
 from nbdist.experiment import resolve
+from nbdist.experiment.amplitudes import load_reflections
 from nbdist.formats.smv import smv_bytes
 
 CRYSTAL = "-cell 50 60 70 90 90 90 -default_F 10"
@@ -163,7 +164,7 @@ def resolve_flags(flags: str, folder):
     from nbdist.cli.nanobragg_words import read_words
 
     try:
-        resolve(experiment(flags, folder))
+        load_reflections(resolve(experiment(flags, folder)))
     except FlagError:
         raise
     except NbdistError as error:

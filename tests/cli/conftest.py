@@ -1,0 +1,74 @@
+"""What the command-line tests share: the command run in this process, an experiment file, and a finished store."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from nbdist.cli import main
+
+
+@pytest.fixture
+def nbdist(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
+    """Run `nbdist ARGUMENTS` in this process as the console script does; return its code, out (words joined by single blanks) and err."""
+
+    def run(*arguments: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["nbdist", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main.run()
+        except SystemExit as ended:
+            code = ended.code or 0
+        said = capsys.readouterr()
+        return SimpleNamespace(code=code, out=" ".join(said.out.split()), raw=said.out, err=said.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def write_experiment(small_experiment) -> Callable[..., Path]:
+    """`write_experiment(path, scan={...})`: the small experiment, sections changed, as a YAML file; values are not validated."""
+
+    def write(path: Path, **sections: dict[str, Any]) -> Path:
+        content = small_experiment().model_dump(mode="json", exclude_defaults=True)
+        content["structure_factors"]["kind"] = "wilson"
+        for name, fields in sections.items():
+            whole = not isinstance(fields, dict) or "kind" in fields
+            content[name] = fields if whole else {**content.get(name, {}), **fields}
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def experiment_file(write_experiment, tmp_path) -> Path:
+    """The small experiment as a file."""
+    return write_experiment(tmp_path / "small.yaml")
+
+
+@pytest.fixture(scope="session")
+def finished(small_experiment, tmp_path_factory) -> Path:
+    """A complete store of the small experiment, one frame in a shard; not to be changed."""
+    from nbdist import generate
+
+    location = tmp_path_factory.mktemp("finished") / "series.zarr"
+    generate(small_experiment(), location, serial=True, kernel="eager", frames_per_shard=1)
+    return location
+
+
+@pytest.fixture(scope="session")
+def part(small_experiment, tmp_path_factory) -> Path:
+    """A store of which frame 0 alone is rendered; not to be changed."""
+    from nbdist import generate
+
+    location = tmp_path_factory.mktemp("part") / "series.zarr"
+    generate(small_experiment(), location, serial=True, kernel="eager", frames_per_shard=1, frames=range(1))
+    return location

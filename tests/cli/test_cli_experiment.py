@@ -1,0 +1,111 @@
+"""`nbdist init`, `check`, `plan` and `schema`: an experiment before it is run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_init_writes_a_file_that_check_accepts(nbdist, tmp_path):
+    file = tmp_path / "lysozyme.yaml"
+    made = nbdist("init", "-o", file)
+    assert made.code == 0
+    assert f"nbdist check {file}" in made.out, "says what to do next"
+    assert nbdist("check", file).out.startswith(f"{file}: valid")
+
+
+def test_init_does_not_write_over_a_file_unasked(nbdist, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("mine")
+    refused = nbdist("init", "-o", file)
+    assert (refused.code, refused.err) == (2, f"nbdist: {file} exists; --overwrite replaces it\n")
+    assert file.read_text() == "mine"
+    assert nbdist("init", "-o", file, "--overwrite").code == 0
+    assert "structure_factors" in file.read_text()
+
+
+def test_init_says_in_one_line_that_a_file_cannot_be_written(nbdist, tmp_path):
+    refused = nbdist("init", "-o", tmp_path / "nowhere" / "a.yaml")
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+
+
+def test_check_says_what_follows_from_an_experiment(nbdist, write_experiment, tmp_path):
+    file = write_experiment(
+        tmp_path / "a.yaml",
+        beam={
+            "wavelength_A": 1.0,
+            "fluence_photons_per_m2": None,
+            "flux_photons_per_s": 1e12,
+            "exposure_s": 0.1,
+            "beam_size_mm": 0.05,
+        },
+        crystal={"mosaic_spread_deg": 0.1, "mosaic_domains": 3},
+        sampling={"oversample": 2},
+    )
+    checked = nbdist("check", file)
+    assert checked.code == 0
+    for said in (
+        "cell 40 45 50 A, 80 95 100 deg",
+        "wavelength 1 A (12398.4 eV)",
+        "fluence 4e+19 photons/m^2",  # 1e12 * 0.1 / (5e-5 m)^2
+        "oversample 2",
+        "steps 48 = 1 sources x 4 phi x 3 domains x 2^2 subpixels",
+        "frames 3 of 0.5 deg",
+        "phi 10 to 11.5 deg",
+        "image 96 x 80 pixels",
+        # the corner lies hypot(48, 40) * 0.8 mm off axis at 100 mm: 2 theta = 26.56 deg, d = 1 / (2 sin(theta)) = 2.18;
+        # the nearest edge lies 40 * 0.8 = 32 mm off axis: 2 theta = 17.74 deg, d = 3.24
+        "resolution 3.24 A at the nearest edge, 2.18 A at the farthest corner",
+    ):
+        assert said in checked.out
+
+
+def test_check_recommends_an_oversampling_that_resolves_the_spots(nbdist, write_experiment, tmp_path):
+    # the small crystal is 8 * 40 = 320 A or less along each axis; 0.8 mm pixels at 100 mm need 3 * 320 / (1 * 100 / 0.8) = 7.7
+    assert (
+        "oversample 8 (auto)"
+        in nbdist("check", write_experiment(tmp_path / "a.yaml", sampling={"oversample": "auto"})).out
+    )
+    assert "sampling.oversample: 8" in nbdist("check", write_experiment(tmp_path / "b.yaml")).out
+
+
+def test_plan_counts_the_pieces(nbdist, write_experiment, tmp_path):
+    file = write_experiment(tmp_path / "a.yaml", noise={"photon_noise": True})
+    planned = nbdist(
+        "plan", file, "--workers", 2, "--tile", "50,40", "--phi-chunk", 3, "--frames-per-shard", 2, "--device", "cpu"
+    )
+    assert planned.code == 0
+    for said in (
+        "steps 4 (photons are divided by it once)",
+        "tiles 4 a frame, of 50 x 40 pixels",
+        "phi chunks 2 a frame, of 3 steps",
+        "units 2, of 2 frame(s)",
+        "shards 4, inner chunks 1 x 96 x 80",
+        "pixel-steps 30,720 a frame, 92,160 in all",  # 96 x 80 pixels x 4 orientations x 3 frames
+        "size on disk about ",
+        "memory about ",
+        "on 2 cpu worker(s)",
+    ):
+        assert said in planned.out
+    assert not list(tmp_path.glob("*.zarr")), "planning writes nothing"
+
+
+@pytest.mark.parametrize("tile", ["0,5", "5", "a,b", "5,5,5", "-1,5"])
+def test_a_tile_that_is_none_is_refused(tile, nbdist, experiment_file):
+    refused = nbdist("plan", experiment_file, f"--tile={tile}")
+    assert (refused.code, refused.err) == (2, f"nbdist: --tile {tile}: expected ROWS,COLS above 0\n")
+
+
+def test_schema_is_json_that_knows_the_sections(nbdist):
+    schema = json.loads(nbdist("schema").raw)
+    assert {"beam", "crystal", "scan", "detector", "structure_factors", "sampling"} <= set(schema["properties"])
+    assert schema["additionalProperties"] is False
+    assert set(schema["required"]) == {"crystal", "structure_factors"}
+
+
+def test_version_is_that_of_the_package(nbdist):
+    import nbdist as package
+
+    assert nbdist("--version").out == f"nbdist {package.__version__}"

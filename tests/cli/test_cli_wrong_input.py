@@ -1,0 +1,168 @@
+"""Wrong input is answered in one line that names the field or file, with exit status 2, and nothing is written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+import zarr
+
+from nbdist.errors import ExperimentError
+
+SERIAL = ("--serial", "--kernel", "eager")
+PANEL = {"spixels": 96, "fpixels": 80, "pixel_size_mm": 0.8, "distance_mm": 100}
+
+
+def _panel(**changes):
+    return {"detector": {"panels": [{**PANEL, **changes}]}}
+
+
+SECTIONS = {
+    "an unknown field": ({"beam": {"wavelenth_A": 1.0}}, ["beam.wavelenth_A", "unknown field"]),
+    "an unknown section": ({"goniometer": {"kappa": 1.0}}, ["goniometer", "unknown field"]),
+    "a wavelength of 0": ({"beam": {"wavelength_A": 0}}, ["beam.wavelength_A", "greater than 0", "found 0"]),
+    "a wavelength that is text": ({"beam": {"wavelength_A": "1 A"}}, ["beam.wavelength_A", "1 A"]),
+    "a negative distance": (_panel(distance_mm=-100), ["detector.panels.0.distance_mm", "greater than 0", "-100"]),
+    "no pixels": (_panel(spixels=0), ["detector.panels.0.spixels", "found 0"]),
+    "a region outside the detector": (
+        {"detector": {"region_of_interest": {"slow": [0, 97], "fast": [0, 80]}}},
+        ["region_of_interest", "lies outside the detector of 96 x 80 pixels"],
+    ),
+    "no frames": ({"scan": {"frames": 0}}, ["scan.frames", "found 0"]),
+    "no amplitudes": ({"structure_factors": None}, ["structure_factors"]),
+    "a missing hkl file": (
+        {"structure_factors": {"kind": "file", "file": "missing.hkl"}},
+        ["missing.hkl", "does not exist"],
+    ),
+    "a variable that is not set": (
+        {"structure_factors": {"kind": "file", "file": "$NBDIST_NOT_SET/a.hkl"}},
+        ["structure_factors.file", "NBDIST_NOT_SET", "not set"],
+    ),
+}
+
+
+@pytest.fixture
+def refused(nbdist, tmp_path):
+    """Run something that is to fail; check that it does so in one line without a trace, and return the line."""
+
+    def run(*arguments, command="run"):
+        before = sorted(tmp_path.rglob("*"))
+        output = ("-o", tmp_path / "out.zarr", *SERIAL) if command == "run" else ()
+        ended = nbdist(command, *arguments, *output)
+        assert ended.code == 2
+        assert ended.err.startswith("nbdist: ")
+        assert ended.err.count("\n") == 1
+        assert sorted(tmp_path.rglob("*")) == before, "nothing is half-written"
+        return ended.err
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["run", "check", "plan"])
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_wrong_experiment_is_answered_with_the_field(name, command, refused, write_experiment, tmp_path):
+    sections, said = SECTIONS[name]
+    file = write_experiment(tmp_path / "wrong.yaml", **sections)
+    answer = refused(file, command=command)
+    for word in (str(file) if name != "a missing hkl file" else "missing.hkl", *said):
+        assert word in answer
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_bad_line_of_an_hkl_file_is_named_by_its_number(command, refused, write_experiment, tmp_path):
+    (tmp_path / "bad.hkl").write_text("# h k l F\n1 2 3 100\n1 2 x 100\n")
+    file = write_experiment(tmp_path / "a.yaml", structure_factors={"kind": "file", "file": "bad.hkl"})
+    answer = refused(file, command=command)
+    assert "bad.hkl, line 3: expected 'h k l F'" in answer
+    assert "'1 2 x 100'" in answer
+
+
+@pytest.mark.parametrize("command", ["run", "check", "plan"])
+def test_a_singular_matrix_is_named(command, refused, write_experiment, tmp_path):
+    (tmp_path / "flat.mat").write_text("1 2 3\n2 4 6\n1 0 1\n")
+    crystal = {"cell": None, "matrix_file": "flat.mat"}
+    answer = refused(write_experiment(tmp_path / "a.yaml", crystal=crystal), command=command)
+    assert "crystal.matrix_file" in answer
+    assert "flat.mat: the matrix is singular" in answer
+
+
+def test_a_matrix_that_ends_early_is_named(refused, write_experiment, tmp_path):
+    (tmp_path / "short.mat").write_text("1 0 0\n0 1\n")
+    crystal = {"cell": None, "matrix_file": "short.mat"}
+    assert "holds 5 numbers, expected 9" in refused(write_experiment(tmp_path / "a.yaml", crystal=crystal))
+
+
+def test_a_mistake_of_syntax_is_named_with_its_line(refused, tmp_path):
+    (tmp_path / "a.yaml").write_text("beam:\n  wavelength_A: 1.0\n wrong: [\n")
+    assert f"{tmp_path / 'a.yaml'}, line " in refused(tmp_path / "a.yaml")
+
+
+def test_a_missing_experiment_file_is_named(refused, tmp_path):
+    assert f"{tmp_path / 'none.yaml'} cannot be read: No such file" in refused(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("frames", ["0:4", "3", "2:2", "2:1", "-1:2", "a:b"])
+def test_frames_outside_the_series_are_refused(frames, refused, experiment_file):
+    assert f"--frames {frames}: " in refused(experiment_file, f"--frames={frames}")
+
+
+def test_a_folder_that_is_missing_is_named(nbdist, experiment_file, tmp_path):
+    ended = nbdist("run", experiment_file, "-o", tmp_path / "nowhere" / "a.zarr", *SERIAL)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert f"the folder {tmp_path / 'nowhere'} does not exist" in ended.err
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_path_that_cannot_be_written_is_named(nbdist, experiment_file):
+    ended = nbdist("run", experiment_file, "-o", "/proc/nbdist.zarr", *SERIAL)  # not even root writes there
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "/proc/nbdist.zarr" in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("how", [(), ("--resume",), ("--overwrite",)], ids=["plain", "resume", "overwrite"])
+def test_a_folder_that_is_not_a_store_is_left_alone(how, nbdist, experiment_file, tmp_path):
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("years of work")
+    ended = nbdist("run", experiment_file, "-o", folder, *how, *SERIAL)
+    assert (ended.code, ended.err) == (2, f"nbdist: {folder} is not a Zarr store of nbdist\n")
+    assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("command", ["info", "preview", "verify"])
+def test_what_is_not_a_store_is_not_read_as_one(command, refused, tmp_path):
+    zarr.create_group(str(tmp_path / "other.zarr"))
+    assert "not one of nbdist" in refused(tmp_path / "other.zarr", command=command)
+    assert "there is no store" in refused(tmp_path / "missing.zarr", command=command)
+
+
+def test_a_scheduler_that_does_not_answer_is_named(nbdist, experiment_file, tmp_path, monkeypatch):
+    import distributed
+
+    original = distributed.Client
+    monkeypatch.setattr(distributed, "Client", lambda address, timeout: original(address, timeout=0.5))
+    ended = nbdist("run", experiment_file, "-o", tmp_path / "a.zarr", "--scheduler", "tcp://127.0.0.1:9")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "--scheduler tcp://127.0.0.1:9: no Dask scheduler answers there" in ended.err
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_debug_raises_the_error_where_it_happened(nbdist, tmp_path):
+    with pytest.raises(ExperimentError):
+        nbdist("--debug", "check", tmp_path / "none.yaml")
+
+
+@pytest.mark.integration
+def test_the_command_itself_says_one_line_and_debug_the_traceback(tmp_path):
+    def run(*arguments):
+        command = ["nbdist", *arguments, "check", str(tmp_path / "none.yaml")]
+        return subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
+
+    plain, debug = run(), run("--debug")
+    assert (plain.returncode, plain.stderr.count("\n")) == (2, 1)
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in debug.stderr
+    assert "ExperimentError" in debug.stderr
+    assert debug.returncode != 0

@@ -1,0 +1,98 @@
+"""What every test shares: one compile cache, a small experiment that is quick to render, and the reference data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from nbdist.experiment import Experiment, validate
+
+ROOT = Path(__file__).parent.parent
+
+# read when torch and Dask are imported: not before the first test that needs them
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache" / "inductor"))
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+# images this small gain nothing from threads, and beside other work on the machine their barriers cost tenfold
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
+
+_unhurried: dict[str, Any] = {
+    "deadline": None,
+    "max_examples": 25,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+}
+settings.register_profile("default", **_unhurried)
+settings.register_profile("ci", derandomize=True, **_unhurried)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+SMALL: dict[str, Any] = {
+    "beam": {"wavelength_A": 1.0, "fluence_photons_per_m2": 1e24, "polarization_factor": 0.9},
+    "crystal": {"cell": [40.0, 45.0, 50.0, 80.0, 95.0, 100.0], "misset_deg": [14, -31, 52], "N_cells": [8, 7, 6]},
+    "scan": {"frames": 3, "phi_start_deg": 10.0, "osc_range_deg": 0.5, "phi_steps": 4},
+    "detector": {
+        "convention": "xds",
+        "panels": [{"spixels": 96, "fpixels": 80, "pixel_size_mm": 0.8, "distance_mm": 100}],
+    },
+    "structure_factors": {"kind": "wilson", "d_min_A": 2.5, "seed": 1},
+    "sampling": {"oversample": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def small_experiment() -> Callable[..., Experiment]:
+    """`small_experiment(scan={"frames": 5}, ...)`: 96 x 80 pixels, 3 frames of 4 phi steps, fields replaced by section.
+
+    A section whose `kind` is given, or None, replaces the default one whole; `panel={...}` changes fields of the only panel.
+    """
+
+    def make(panel: dict[str, Any] | None = None, **sections: Any) -> Experiment:
+        content: dict[str, Any] = {name: dict(fields) for name, fields in SMALL.items()}
+        if panel:
+            content["detector"]["panels"] = [{**SMALL["detector"]["panels"][0], **panel}]
+        for name, fields in sections.items():
+            whole = not isinstance(fields, dict) or "kind" in fields
+            content[name] = fields if whole else {**content.get(name, {}), **fields}
+            if name == "crystal" and not whole:
+                _one_lattice(content[name], fields)
+        return validate(content)
+
+    return make
+
+
+def _one_lattice(crystal: dict[str, Any], given: dict[str, Any]) -> None:
+    """Leave out the default cell or size where the caller gave another way to say it."""
+    if "matrix_file" in given or "reciprocal_vectors_per_A" in given:
+        crystal.pop("cell", None)
+    if "size_mm" in given:
+        crystal.pop("N_cells", None)
+
+
+@pytest.fixture(scope="session")
+def make_renderer() -> Callable[..., Any]:
+    """`make_renderer(experiment, mode="eager")`: the experiment's Renderer on the CPU with its amplitudes loaded."""
+
+    def make(experiment: Experiment, mode: str = "eager") -> Any:
+        from nbdist.experiment import resolve
+        from nbdist.experiment.amplitudes import load_reflections
+        from nbdist.physics.amplitudes import AmplitudeTable
+        from nbdist.physics.renderer import Renderer
+
+        resolved = resolve(experiment)
+        return Renderer(resolved, AmplitudeTable.of(load_reflections(resolved)), "cpu", mode)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def reference_data() -> Path:
+    """The folder of the lysozyme reference case: $NBDIST_REFERENCE_DATA, or ../shared/reference beside the checkout."""
+    named = os.environ.get("NBDIST_REFERENCE_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "reference"
+    if not (folder / "lysozyme_p1" / "expected_trace.json").is_file():
+        pytest.skip(f"the reference data are not at {folder}; set NBDIST_REFERENCE_DATA to their folder")
+    return folder

@@ -1,0 +1,193 @@
+"""Experiment files: what is read, and the one line that answers a wrong one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nbdist.errors import ExperimentError
+from nbdist.experiment import experiment_schema, experiment_to_yaml, load_experiment, resolve
+from nbdist.experiment.template import TEMPLATE
+
+MINIMAL = "crystal: {cell: [40, 50, 60, 90, 90, 90]}\nstructure_factors: {kind: uniform, F: 100}\n"
+CRYSTAL, AMPLITUDES = MINIMAL.splitlines()
+
+
+@pytest.fixture
+def load(tmp_path):
+    """`load(text)`: the experiment of a file with this text."""
+
+    def read(text, name="experiment.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return load_experiment(path)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (MINIMAL + "beam: {wavelenght_A: 1}", ["beam.wavelenght_A", "unknown field"]),
+        (MINIMAL + "deetctor: {}", ["deetctor", "unknown field"]),
+        (CRYSTAL, ["structure_factors", "required"]),
+        (AMPLITUDES, ["crystal", "required"]),
+        (MINIMAL + "beam: {wavelength_A: 0}", ["beam.wavelength_A", "greater than 0", "found 0"]),
+        (MINIMAL + "beam: {wavelength_A: one}", ["beam.wavelength_A", "number", '"one"']),
+        (MINIMAL + "beam: {wavelength_A: .nan}", ["beam.wavelength_A", "finite"]),
+        (MINIMAL + "beam: {wavelength_A: 1, energy_eV: 12000}", ["wavelength_A", "energy_eV", "not both"]),
+        (MINIMAL + "beam: {exposure_s: 1}", ["beam", "exposure_s", "flux_photons_per_s"]),
+        (MINIMAL + "beam: {polarization_factor: 1.5}", ["beam.polarization_factor", "1.5"]),
+        (MINIMAL + "beam: {direction: [0, 0, 0]}", ["beam.direction", "0 0 0"]),
+        (MINIMAL + "beam: {sources: [{direction: [0, 0, 1], weight: 0}]}", ["beam", "weight"]),
+        (
+            MINIMAL + "detector: {panels: [{distance_mm: -5}]}",
+            ["detector.panels.0.distance_mm", "greater than 0", "-5"],
+        ),
+        (MINIMAL + "detector: {panels: [{distance_mm: 5, close_distance_mm: 5}]}", ["panels.0", "not both"]),
+        (MINIMAL + "detector: {panels: [{fast_axis: [1, 0, 0]}]}", ["panels.0.fast_axis", "convention: custom"]),
+        (MINIMAL + "detector: {panels: []}", ["detector.panels"]),
+        (MINIMAL + "detector: {panels: [{fpixels: 5}, {fpixels: 6}]}", ["detector", "same fpixels"]),
+        (
+            MINIMAL + "detector: {region_of_interest: {slow: [0, 1025], fast: [0, 10]}}",
+            ["region_of_interest", "outside the detector", "1024 x 1024"],
+        ),
+        (
+            MINIMAL + "detector: {region_of_interest: {slow: [9, 9], fast: [0, 1]}}",
+            ["region_of_interest.slow", "no pixel"],
+        ),
+        (MINIMAL + "scan: {frames: 0}", ["scan.frames", "found 0"]),
+        (MINIMAL + "scan: {phi_steps: 2.5}", ["scan.phi_steps", "2.5"]),
+        (MINIMAL + "sampling: {oversample: 0}", ["sampling.oversample"]),
+        (MINIMAL + "noise: {seed: -1}", ["noise.seed", "-1"]),
+        (AMPLITUDES + "\ncrystal: {cell: [40, 50, 60, 90, 90, 180]}", ["crystal.cell", "between 0 and 180"]),
+        (AMPLITUDES + "\ncrystal: {cell: [40, 50, 60, 30, 40, 100]}", ["crystal.cell", "no volume"]),
+        (AMPLITUDES + "\ncrystal: {cell: [-40, 50, 60, 90, 90, 90]}", ["crystal.cell.0", "-40"]),
+        (AMPLITUDES + "\ncrystal: {N_cells: [1, 1, 1]}", ["crystal", "cell", "none"]),
+        (CRYSTAL + "\nstructure_factors: {F: 1}", ["structure_factors", "kind"]),
+        (CRYSTAL + "\nstructure_factors: {kind: fiel}", ["structure_factors", "fiel"]),
+        (CRYSTAL + "\nstructure_factors: {kind: file}", ["structure_factors.file", "required"]),
+        (MINIMAL + "crystal: {shape: round}", ["line 3", "crystal", "twice"]),
+        (MINIMAL + "beam: [1, 2", ["line 3"]),
+        (MINIMAL + "beam: {a: b: c}", ["line 3"]),
+        ("just some words", ["expected the sections", "just some words"]),
+        ("", ["expected the sections"]),
+    ],
+)
+def test_a_wrong_file_is_answered_in_one_line_that_names_the_field(load, text, said):
+    with pytest.raises(ExperimentError) as raised:
+        load(text)
+    message = str(raised.value)
+    assert "\n" not in message
+    assert "experiment.yaml" in message
+    for words in said:
+        assert words in message
+
+
+def test_every_wrong_field_is_named_at_once(load):
+    with pytest.raises(ExperimentError) as raised:
+        load(MINIMAL + "beam: {wavelength_A: 0}\nscan: {frames: 0}")
+    assert "beam.wavelength_A" in str(raised.value)
+    assert "scan.frames" in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [None, "directory", b"\xff\xfe\x00\x81"], ids=["missing", "directory", "binary"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
+    path = tmp_path / "experiment.yaml"
+    if content == "directory":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ExperimentError, match=r"experiment\.yaml cannot be read: .+") as raised:
+        load_experiment(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_json_is_read_and_its_errors_name_the_line(load):
+    content = {"crystal": {"cell": [40, 50, 60, 90, 90, 90]}, "structure_factors": {"kind": "uniform", "F": 1}}
+    assert load(json.dumps(content), "experiment.json") == load(json.dumps(content))
+    with pytest.raises(ExperimentError, match=r"experiment\.json, line 2: "):
+        load('{"crystal":\n ]', "experiment.json")
+
+
+@pytest.mark.parametrize("number", ["1e12", "1E+12", "1.e12", "10.0e11", "1000000000000"])
+def test_numbers_with_exponents_are_numbers(load, number):
+    assert load(MINIMAL + f"beam: {{flux_photons_per_s: {number}}}").beam.flux_photons_per_s == 1e12
+
+
+def test_file_names_are_relative_to_the_experiment_file(load, tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    experiment = load(CRYSTAL + "\nstructure_factors: {kind: file, file: data/a.hkl}")
+    assert experiment.structure_factors.file == tmp_path / "data" / "a.hkl"
+
+
+def test_variables_and_home_are_expanded_in_file_names(load, tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_HERE", "/somewhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = "crystal: {matrix_file: ~/A.mat}\nstructure_factors: {kind: file, file: '$DATA_HERE/a.hkl'}"
+    experiment = load(text)
+    assert str(experiment.structure_factors.file) == "/somewhere/a.hkl"
+    assert experiment.crystal.matrix_file == tmp_path / "A.mat"
+    assert str(load(text.replace("$DATA_HERE", "${DATA_HERE}")).structure_factors.file) == "/somewhere/a.hkl"
+
+
+def test_an_unset_variable_is_named_with_its_field(load, monkeypatch):
+    monkeypatch.delenv("NOT_SET_HERE", raising=False)
+    with pytest.raises(ExperimentError) as raised:
+        load(CRYSTAL + "\nstructure_factors: {kind: file, file: $NOT_SET_HERE/a.hkl}")
+    message = str(raised.value)
+    assert "structure_factors.file" in message
+    assert "NOT_SET_HERE" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(("field", "kind"), [("mask_file", "mask"), ("mosaic_rotations_file", "rotations")])
+def test_an_array_file_that_is_missing_is_named_when_it_is_needed(small_experiment, tmp_path, field, kind):
+    section = "detector" if kind == "mask" else "crystal"
+    experiment = small_experiment(**{section: {field: tmp_path / "none.npy"}})
+    with pytest.raises(ExperimentError, match=rf"^{section}\.{field}: .*none\.npy cannot be read"):
+        resolve(experiment)
+
+
+def test_a_yaml_round_trip_keeps_the_fingerprint(small_experiment, load):
+    experiment = small_experiment(
+        beam={
+            "sources": [{"direction": [0, 0, 1]}, {"direction": [0.1, 0, 1], "weight": 3}],
+            "polarization_factor": None,
+        },
+        detector={"sensor": {"thickness_um": 100, "attenuation_depth_um": None, "layers": 2}, "curved": True},
+        scan={"osc_range_deg": 1 / 3},
+    )
+    again = load(experiment_to_yaml(experiment))
+    assert again == experiment
+    assert again.fingerprint == experiment.fingerprint
+
+
+def test_the_template_of_nbdist_init_loads(load):
+    experiment = load(TEMPLATE)
+    assert experiment.scan.frames == 30
+    assert experiment.structure_factors.kind == "wilson"
+    assert resolve(experiment).steps == 10
+
+
+def test_the_json_schema_describes_every_section_and_forbids_others():
+    schema = json.loads(json.dumps(experiment_schema()))
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    sections = {"title", "beam", "crystal", "scan", "detector", "structure_factors", "sampling", "background", "noise"}
+    assert set(schema["properties"]) == sections
+    assert set(schema["required"]) == {"crystal", "structure_factors"}
+    assert schema["additionalProperties"] is False
+    for reference in _references(schema):
+        assert reference.removeprefix("#/$defs/") in schema["$defs"]
+
+
+def _references(node):
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)

@@ -1,0 +1,113 @@
+"""Frames of a store as dictionaries of tensors, in this process and in those of a DataLoader."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from torch.utils.data import DataLoader
+
+from nbdist import generate
+from nbdist.errors import StoreError
+from nbdist.learning import FrameDataset
+
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def experiment(small_experiment):
+    return small_experiment(
+        scan={"frames": FRAMES},
+        noise={"photon_noise": True, "seed": 7},
+        detector={"region_of_interest": {"slow": [0, 90], "fast": [0, 80]}},
+    )
+
+
+@pytest.fixture(scope="module")
+def location(experiment, tmp_path_factory):
+    location = tmp_path_factory.mktemp("learning") / "series.zarr"
+    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=2)
+    return location
+
+
+def test_a_sample_is_a_dictionary_of_tensors(location):
+    sample = FrameDataset(location)[3]
+    assert {name: (tuple(value.shape), value.dtype) for name, value in sample.items()} == {
+        "intensity": ((96, 80), torch.float32),
+        "counts": ((96, 80), torch.int32),
+        "mask": ((96, 80), torch.bool),
+        "phi": ((2,), torch.float32),
+        "orientation": ((3, 3), torch.float32),
+        "frame": ((), torch.int64),
+    }
+
+
+def test_a_sample_holds_what_the_store_holds(location):
+    dataset, group = FrameDataset(location), zarr.open_group(str(location), mode="r")
+    assert len(dataset) == FRAMES
+    for frame in range(FRAMES):
+        sample = dataset[frame]
+        for name in ("intensity", "counts"):
+            np.testing.assert_array_equal(sample[name], group[name][frame])
+            assert sample[name].any()
+        assert sample["mask"][:90].all(), "True where a pixel is usable"
+        assert not sample["mask"][90:].any()
+        assert sample["phi"].tolist() == [10 + 0.5 * frame, 10.5 + 0.5 * frame]
+        np.testing.assert_array_equal(sample["orientation"], group["orientation"][frame].astype(np.float32))
+        assert int(sample["frame"]) == frame
+
+
+def test_a_store_without_noise_has_no_counts(small_experiment, tmp_path):
+    generate(small_experiment(scan={"frames": 1}), tmp_path / "a.zarr", serial=True, kernel="eager")
+    assert set(FrameDataset(tmp_path / "a.zarr")[0]) == {"intensity", "mask", "phi", "orientation", "frame"}
+
+
+def test_only_complete_frames_are_counted(experiment, tmp_path):
+    generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2, frames=range(2, 6))
+    (tmp_path / "a.zarr/counts/c/2/0/0").unlink()
+    dataset = FrameDataset(tmp_path / "a.zarr")
+    assert dataset.frames == [2, 3]
+    assert int(dataset[1]["frame"]) == 3
+
+
+def test_a_subset_of_frames_may_be_named(location):
+    dataset = FrameDataset(location, frames=range(1, 6, 2))
+    assert [int(dataset[index]["frame"]) for index in range(len(dataset))] == [1, 3, 5]
+
+
+def test_an_index_past_the_end_ends_the_iteration(location):
+    with pytest.raises(IndexError):
+        FrameDataset(location)[FRAMES]
+    assert len(list(FrameDataset(location))) == FRAMES
+
+
+def test_a_dataset_travels_without_open_files(location):
+    dataset = FrameDataset(location)
+    dataset[0]
+    assert dataset._opened is not None
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert copy._opened is None
+    torch.testing.assert_close(copy[2], dataset[2], rtol=0, atol=0)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # fork is what is tested
+def test_two_loader_processes_give_every_frame_once(method, location):
+    dataset = FrameDataset(location)
+    dataset[0]  # open in this process too: a forked one must not share the handle
+    loader = DataLoader(dataset, batch_size=2, num_workers=2, multiprocessing_context=method, shuffle=True)
+    batches = list(loader)
+    assert [tuple(batch["counts"].shape) for batch in batches] == [(2, 96, 80)] * 3
+    frames = torch.cat([batch["frame"] for batch in batches])
+    assert sorted(frames.tolist()) == list(range(FRAMES))
+    group = zarr.open_group(str(location), mode="r")
+    np.testing.assert_array_equal(torch.cat([batch["counts"] for batch in batches]), group["counts"][:][frames])
+
+
+def test_what_is_not_a_store_is_refused_when_the_dataset_is_made(tmp_path):
+    with pytest.raises(StoreError, match="there is no store"):
+        FrameDataset(tmp_path / "missing.zarr")

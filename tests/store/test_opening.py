@@ -1,0 +1,129 @@
+"""Opening a series: lazily, with its coordinates, and with one clear line where there is none."""
+
+from __future__ import annotations
+
+import json
+
+import dask.array
+import numpy as np
+import pytest
+import zarr
+
+from nbdist import NbdistError, generate, open_series
+from nbdist.errors import StoreError
+from nbdist.store import consolidate
+
+
+@pytest.fixture(scope="module")
+def location(small_experiment, tmp_path_factory):
+    location = tmp_path_factory.mktemp("open") / "series.zarr"
+    generate(small_experiment(noise={"photon_noise": True}), location, serial=True, kernel="eager", frames_per_shard=1)
+    return location
+
+
+def test_a_series_opens_as_lazy_arrays_with_coordinates(location):
+    data = open_series(location)
+    assert set(data.data_vars) == {"intensity", "counts"}
+    assert {"frame", "slow", "fast", "phi_start_deg", "phi_end_deg", "orientation", "mask"} == set(data.coords)
+    assert isinstance(data.intensity.data, dask.array.Array)
+    assert data.intensity.chunks[0] == (1, 1, 1)
+    expected = zarr.open_group(str(location), mode="r")["intensity"][:]
+    assert expected.any()
+    np.testing.assert_array_equal(data.intensity, expected)
+    assert float(data.intensity.sel(frame=1).phi_start_deg) == 10.5
+
+
+def test_a_series_opens_without_dask(location):
+    data = open_series(location, chunks=None)
+    assert data.intensity.chunks is None
+    assert float(data.intensity[2].max()) > 0
+
+
+def test_an_unfinished_series_opens_and_reads_zero_where_nothing_is_rendered(small_experiment, tmp_path):
+    generate(
+        small_experiment(), tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=1, frames=range(1, 2)
+    )
+    sums = open_series(tmp_path / "a.zarr").intensity.sum(("slow", "fast")).values
+    np.testing.assert_array_equal(sums > 0, [False, True, False])
+
+
+def test_a_path_object_and_a_string_open_alike(location):
+    assert open_series(str(location)).identical(open_series(location))
+
+
+def test_consolidating_twice_changes_nothing(location):
+    before = (location / "zarr.json").read_bytes()
+    consolidate(location)
+    assert (location / "zarr.json").read_bytes() == before
+
+
+def _nothing(path):
+    pass
+
+
+def _file(path):
+    path.write_text("not a store")
+
+
+def _folder(path):
+    path.mkdir()
+    (path / "notes.txt").write_text("not a store")
+
+
+def _plain_zarr(path):
+    zarr.create_group(str(path)).create_array("intensity", shape=(3, 4, 5), dtype="f4")
+
+
+def _zarr_array(path):
+    zarr.create_array(str(path), shape=(3,), dtype="f4")
+
+
+def _zarr_format_2(path):
+    zarr.create_group(str(path), zarr_format=2)
+
+
+def _garbled(path):
+    path.mkdir()
+    (path / "zarr.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("make", "answer"),
+    [
+        (_nothing, "there is no store"),
+        (_file, "is not a Zarr store of nbdist"),
+        (_folder, "is not a Zarr store of nbdist"),
+        (_plain_zarr, "is a Zarr store, but not one of nbdist"),
+        (_zarr_array, "is not a Zarr store of nbdist"),
+        (_zarr_format_2, "is not a Zarr store of nbdist"),
+        (_garbled, "is not a Zarr store of nbdist"),
+    ],
+)
+def test_what_is_not_a_series_is_answered_in_one_line_that_names_it(make, answer, tmp_path):
+    path = tmp_path / "other.zarr"
+    make(path)
+    with pytest.raises(StoreError, match=answer) as caught:
+        open_series(path)
+    assert isinstance(caught.value, NbdistError)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_of_a_newer_format_is_refused(location, tmp_path):
+    zarr.create_group(str(tmp_path / "new.zarr"), attributes={"format": "nbdist series", "format_version": 99})
+    with pytest.raises(StoreError, match="store format 99, this nbdist reads format 1"):
+        open_series(tmp_path / "new.zarr")
+
+
+def test_a_store_whose_making_was_cut_short_is_answered_in_one_line(small_experiment, location, tmp_path):
+    # what a kill between two writes of create_store leaves: the group is there, the arrays are not
+    attributes = json.loads((location / "zarr.json").read_text())["attributes"]
+    zarr.create_group(str(tmp_path / "cut.zarr"), attributes=attributes)
+    with pytest.raises(StoreError) as caught:
+        open_series(tmp_path / "cut.zarr")
+    assert "\n" not in str(caught.value)
+    again = small_experiment(noise={"photon_noise": True})
+    with pytest.raises(StoreError):
+        generate(again, tmp_path / "cut.zarr", serial=True, kernel="eager", resume=True)
+    generate(again, tmp_path / "cut.zarr", serial=True, kernel="eager", overwrite=True)
+    assert open_series(tmp_path / "cut.zarr").intensity.shape == (3, 96, 80)

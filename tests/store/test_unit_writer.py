@@ -1,0 +1,144 @@
+"""Units are written whole, their record last."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbdist.experiment import resolve
+from nbdist.planning import layout, make_plan
+from nbdist.store import UnitWriter, complete_units, create_store, damage, open_group
+from nbdist.store import units as store_units
+
+
+def _empty_store(experiment, location, frames_per_shard):
+    resolved = resolve(experiment)
+    plan = make_plan(resolved, frames_per_shard=frames_per_shard)
+    create_store(location, resolved, plan)
+    return plan
+
+
+def _images(plan, seed=0):
+    random = np.random.default_rng(seed)
+    shape = (plan.frames, *plan.image_shape)
+    return {"intensity": random.random(shape, dtype=np.float32), "counts": random.integers(0, 9, shape, dtype=np.int32)}
+
+
+def _of(unit, images):
+    return {name: image[unit.first_frame : unit.last_frame] for name, image in images.items()}
+
+
+@settings(max_examples=20)
+@given(
+    slow=st.integers(1, 40),
+    fast=st.integers(1, 40),
+    frames=st.integers(1, 7),
+    frames_per_shard=st.integers(1, 7),
+    reading_chunk=st.integers(3, 17),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_image_written_in_any_order_of_units_is_read_back(
+    slow, fast, frames, frames_per_shard, reading_chunk, seed, small_experiment, tmp_path_factory
+):
+    experiment = small_experiment(
+        panel={"spixels": slow, "fpixels": fast}, scan={"frames": frames}, noise={"photon_noise": True}
+    )
+    location = tmp_path_factory.mktemp("any") / "a.zarr"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "READING_CHUNK", reading_chunk)
+        plan = _empty_store(experiment, location, frames_per_shard)
+    images, units = _images(plan, seed), list(plan.units())
+    writer = UnitWriter(location)
+    for number in np.random.default_rng(seed).permutation(len(units)):
+        writer.write(units[number], _of(units[number], images), {})
+    group = zarr.open_group(str(location), mode="r")
+    for name, image in images.items():
+        np.testing.assert_array_equal(group[name][:], image)
+        objects = [path for path in (location / name / "c").rglob("*") if path.is_file()]
+        assert len(objects) == len(units), "one object a unit"
+    assert complete_units(group, units, decode=True) == set(range(len(units)))
+
+
+@pytest.fixture
+def store(small_experiment, tmp_path):
+    experiment = small_experiment(noise={"photon_noise": True})
+    location = tmp_path / "a.zarr"
+    plan = _empty_store(experiment, location, 2)
+    return SimpleNamespace(location=location, units=list(plan.units()), images=_images(plan))
+
+
+def test_a_new_store_has_no_complete_unit(store):
+    assert complete_units(open_group(store.location), store.units) == set()
+
+
+def test_the_record_is_written_after_every_shard(store, monkeypatch):
+    def fail(record):
+        assert set(record["shard_bytes"]) == {"intensity", "counts"}
+        for name in ("intensity", "counts"):
+            assert (store.location / name / "c/0/0/0").is_file()
+        raise OSError("the power failed")
+
+    unit = store.units[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(store_units, "as_json", fail)
+        with pytest.raises(OSError, match="the power failed"):
+            UnitWriter(store.location).write(unit, _of(unit, store.images), {})
+    group = open_group(store.location)
+    assert complete_units(group, store.units) == set()
+    assert damage(group, unit) == "records/00000000.json is missing"
+    UnitWriter(store.location).write(unit, _of(unit, store.images), {})
+    assert complete_units(group, store.units) == {0}
+
+
+def test_a_unit_that_failed_between_two_shards_is_not_complete(store, monkeypatch):
+    unit = store.units[1]
+    images = _of(unit, store.images)
+    del images["counts"]
+    with pytest.raises(KeyError):
+        UnitWriter(store.location).write(unit, images, {})
+    assert (store.location / "intensity/c/1/0/0").is_file()
+    assert complete_units(open_group(store.location), store.units) == set()
+
+
+def test_a_unit_written_again_replaces_what_was_there(store):
+    unit, writer = store.units[0], UnitWriter(store.location)
+    writer.write(unit, _of(unit, {name: image + 1 for name, image in store.images.items()}), {})
+    writer.write(unit, _of(unit, store.images), {})
+    group = open_group(store.location)
+    np.testing.assert_array_equal(group["intensity"][:2], store.images["intensity"][:2])
+    assert complete_units(group, store.units, decode=True) == {0}
+
+
+def test_a_record_keeps_what_it_is_given_and_adds_the_sizes(store):
+    unit = store.units[1]
+    record = UnitWriter(store.location).write(unit, _of(unit, store.images), {"host": "here"})
+    sizes = {name: (store.location / name / "c/1/0/0").stat().st_size for name in ("intensity", "counts")}
+    assert record == {"host": "here", "unit": 1, "shard_bytes": sizes}
+    assert store_units.read_record(open_group(store.location), 1) == record
+
+
+def test_decoding_finds_a_value_that_no_image_has(store):
+    unit = store.units[0]
+    images = _of(unit, store.images)
+    images["intensity"] = images["intensity"].copy()
+    images["intensity"][0, 5, 5] = np.nan
+    UnitWriter(store.location).write(unit, images, {})
+    group = open_group(store.location)
+    assert complete_units(group, store.units) == {0}, "sizes alone look right"
+    assert complete_units(group, store.units, decode=True) == set()
+    assert damage(group, unit) == "intensity/c/0/0/0 holds values that no image has"
+
+
+def test_a_changed_byte_anywhere_in_a_shards_index_is_found(store):
+    unit = store.units[0]
+    UnitWriter(store.location).write(unit, _of(unit, store.images), {})
+    shard = store.location / "intensity/c/0/0/0"
+    content = bytearray(shard.read_bytes())
+    content[-20] ^= 1  # the index is at the end: 16 bytes a chunk, then its checksum of 4
+    shard.write_bytes(content)
+    assert "does not decode" in damage(open_group(store.location), unit)
