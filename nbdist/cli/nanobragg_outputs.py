@@ -161,7 +161,8 @@ def rendered_files(
 ) -> Rendered:
     """The bytes of every file.
 
-    The SMV image holds value x scale + ADC offset, rounded and held between 0 and 65535; the noise image counts + offset.
+    The SMV image holds value x scale + ADC offset, rounded and held between 0 and 65535; the noise image counts + offset. Outside the
+    region of interest both hold 0.
 
     Parameters
     ----------
@@ -170,28 +171,33 @@ def rendered_files(
     counts
         Poisson deviates of it, where there is a noise file.
     """
-    header = smv_header(resolved)
+    header, region = smv_header(resolved), resolved.experiment.detector.region_of_interest
+    outside = np.zeros(image.shape, dtype=bool)
+    if region is not None:
+        outside[...] = True
+        outside[slice(*region.slow), slice(*region.fast)] = False
     scale = outputs.scale or (MAXIMUM_AT / statistics.largest if statistics.largest > 0 else 1.0)
     pgm_scale = outputs.pgm_scale or (
         PGM_GREY_AT / (PGM_DEVIATIONS * statistics.deviation) if statistics.deviation > 0 else scale
     )
+    scaled, _ = _sixteen_bits(image.astype(np.float64) * scale + outputs.adc, outside)
     files = {
         outputs.float_file: image.astype("<f4").tobytes(),
-        outputs.int_file: smv_bytes(header, _sixteen_bits(image.astype(np.float64) * scale + outputs.adc)[0], DERIVED),
+        outputs.int_file: smv_bytes(header, scaled, DERIVED),
     }
     if outputs.pgm_file is not None:
         files[outputs.pgm_file] = pgm_bytes(greys(image, pgm_scale), f"pixels scaled by {pgm_scale:g}")
     photons, overloads = 0, 0
     if outputs.noise_file is not None and counts is not None:
-        read, overloads = _sixteen_bits(counts.astype(np.float64) + outputs.adc)
+        read, overloads = _sixteen_bits(counts.astype(np.float64) + outputs.adc, outside)
         photons = int(counts.sum(dtype=np.int64))
         files[outputs.noise_file] = smv_bytes(header, read, DERIVED)
     return Rendered(files, scale, pgm_scale, photons, overloads)
 
 
-def _sixteen_bits(values: NDArray[np.float64]) -> tuple[NDArray[np.uint16], int]:
-    """Values rounded to uint16, and how many were above its range."""
-    rounded = np.floor(values + 0.5)
+def _sixteen_bits(values: NDArray[np.float64], outside: NDArray[np.bool_]) -> tuple[NDArray[np.uint16], int]:
+    """Values rounded to uint16, 0 where nothing was rendered, and how many were above its range."""
+    rounded = np.where(outside, 0.0, np.floor(values + 0.5))
     return np.clip(rounded, 0, LARGEST).astype(np.uint16), int((rounded > LARGEST).sum())
 
 
