@@ -16,9 +16,11 @@ from nbdist.cli.check import check
 from nbdist.cli.demo import demo
 from nbdist.cli.info import info
 from nbdist.cli.init import init, schema
+from nbdist.cli.nanobragg import nanobragg
 from nbdist.cli.plan import plan
 from nbdist.cli.preview import preview
 from nbdist.cli.run import run as run_command
+from nbdist.cli.trace import trace
 from nbdist.cli.verify import verify
 from nbdist.errors import NbdistError
 
@@ -55,9 +57,14 @@ def _options(
         warnings.simplefilter("ignore")
 
 
-for _command in (demo, init, check, plan, info, preview, verify, schema):
+for _command in (demo, init, check, plan, info, preview, verify, schema, trace):
     app.command()(_command)
 app.command(name="run")(run_command)
+# its flags have one dash and are read by itself
+app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)(nanobragg)
 
 
 def run() -> None:

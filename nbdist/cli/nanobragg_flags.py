@@ -1,296 +1,77 @@
-"""nanoBragg's command line as an experiment: what every flag of nanoBragg.c means, rule by rule.
+"""nanoBragg's command line as an experiment: what its flags mean together, rule by rule (conventions, pivots, automatic steps).
 
-Flags are read left to right and later ones win. `parse_flags` collects them; `FlagReader.experiment` applies the rules that hold
-once all are known (conventions, pivots, automatic steps).
+`nanobragg_words` reads the words and `nanobragg_table` names them; `nanobragg_inputs` knows what SMV headers, random orientations and
+crystal sizes stand for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nbdist.errors import ExperimentError
-from nbdist.experiment.beam import EV_ANGSTROM
+from nbdist.cli.nanobragg_inputs import clipped_sizes, header_values, input_path, random_misset
+from nbdist.cli.nanobragg_table import TABLE
+from nbdist.cli.nanobragg_words import FlagError, Flags, read_words
+from nbdist.errors import ExperimentError, NbdistError
 from nbdist.experiment.detector import Panel
 from nbdist.experiment.files import validate
 from nbdist.experiment.geometry import CONVENTIONS, default_beam_center_mm
 from nbdist.experiment.model import Experiment
 
-CONVENTION_FLAGS = ("mosflm", "denzo", "adxv", "xds", "dials")
-VECTOR_FLAGS = (
-    "fdet_vector",
-    "sdet_vector",
-    "odet_vector",
-    "beam_vector",
-    "polar_vector",
-    "spindle_axis",
-    "twotheta_axis",
-)
-SHAPES = {
-    "square_xtal": "square",
-    "round_xtal": "round",
-    "gauss_xtal": "gauss",
-    "tophat_spots": "tophat",
-    "binary_spots": "tophat",
+__all__ = ["FlagError", "Flags", "build_experiment", "experiment_from_flags", "named_by_flags"]
+
+MOST_PIXELS = 2**28
+MOST_ORIENTATIONS = 10**7
+"""Phi steps x mosaic domains x sources of the largest image that is tried."""
+FIELD_FLAGS = {
+    "beam.wavelength_A": "lambda",
+    "beam.fluence_photons_per_m2": "fluence",
+    "beam.flux_photons_per_s": "flux",
+    "beam.exposure_s": "exposure",
+    "beam.beam_size_mm": "beamsize",
+    "beam.polarization_factor": "polar",
+    "beam.polarization_vector": "polar_vector",
+    "beam.direction": "beam_vector",
+    "beam.divergence.horizontal": "hdivrange",
+    "beam.divergence.vertical": "vdivrange",
+    "beam.dispersion": "dispersion",
+    "beam.source_file": "sourcefile",
+    "crystal.cell": "cell",
+    "crystal.matrix_file": "mat",
+    "crystal.misset_deg": "misset",
+    "crystal.N_cells": "N",
+    "crystal.size_mm": "samplesize",
+    "crystal.fudge": "fudge",
+    "crystal.mosaic_spread_deg": "mosaic",
+    "crystal.mosaic_domains": "mosaic_dom",
+    "crystal.mosaic_seed": "mosaic_seed",
+    "crystal": "cell",
+    "scan.phi_start_deg": "phi",
+    "scan.osc_range_deg": "osc",
+    "scan.phi_steps": "phisteps",
+    "scan.spindle_axis": "spindle_axis",
+    "detector.panels.0.distance_mm": "distance",
+    "detector.panels.0.close_distance_mm": "close_distance",
+    "detector.panels.0.pixel_size_mm": "pixel",
+    "detector.panels.0.spixels": "detpixels_s",
+    "detector.panels.0.fpixels": "detpixels_f",
+    "detector.panels.0": "detector_rotx -detector_roty -detector_rotz -fdet_vector -sdet_vector -odet_vector -beam_vector",
+    "detector.sensor.thickness_um": "detector_thick",
+    "detector.sensor.attenuation_depth_um": "detector_abs",
+    "detector.sensor": "detector_thicksteps",
+    "detector.mask_file": "mask",
+    "detector.region_of_interest": "roi",
+    "structure_factors.F": "default_F",
+    "structure_factors.default_F": "default_F",
+    "structure_factors": "hkl",
+    "sampling.oversample": "oversample",
+    "sampling.d_min_A": "dmin",
+    "background.water_um": "water",
 }
-
-
-class FlagError(ExperimentError):
-    """A flag is unknown, lacks its value, or has a value it cannot have; the message names it."""
-
-
-@dataclass
-class Flags:
-    """The flags of one command line, collected: values by canonical name, in nanoBragg's units."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    convention: str = "mosflm"
-    pivot: str | None = None
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Value of a flag, or `default` where it was not given."""
-        return self.values.get(name, default)
-
-
-# canonical name -> (spellings, number of values, type)
-_FLOATS: dict[str, tuple[str, ...]] = {
-    "default_F": ("default_F",),
-    "fudge": ("fudge",),
-    "mosaic": ("mosaic", "mosaici", "mosaic_spread"),
-    "fluence": ("fluence",),
-    "flux": ("flux",),
-    "exposure": ("exposure",),
-    "beamsize": ("beamsize",),
-    "dispersion": ("dispersion",),
-    "hdivstep": ("hdivstep",),
-    "vdivstep": ("vdivstep",),
-    "hdivrange": ("hdivrange",),
-    "vdivrange": ("vdivrange",),
-    "pixel": ("pixel",),
-    "detector_rotx": ("detector_rotx",),
-    "detector_roty": ("detector_roty",),
-    "detector_rotz": ("detector_rotz",),
-    "phi": ("phi",),
-    "osc": ("osc",),
-    "phistep": ("phistep",),
-    "dmin": ("dmin",),
-    "water": ("water",),
-    "detector_thick": ("detector_thick",),
-}
-_COUNTS: dict[str, tuple[str, ...]] = {
-    "mosaic_domains": ("mosaic_dom", "mosaic_domains"),
-    "dispsteps": ("dispsteps",),
-    "hdivsteps": ("hdivsteps",),
-    "vdivsteps": ("vdivsteps",),
-    "thicksteps": ("detector_thicksteps", "thicksteps"),
-    "phisteps": ("phisteps",),
-    "oversample": ("oversample",),
-    "mosaic_seed": ("mosaic_seed",),
-    "misset_seed": ("misset_seed",),
-    "Na": ("Na",),
-    "Nb": ("Nb",),
-    "Nc": ("Nc",),
-}
-_SWITCHES = ("oversample_thick", "oversample_polar", "oversample_omega", "point_pixel", "curved_det")
-
-
-class FlagReader:
-    """Reads flags one by one into `Flags`; `experiment` turns the collection into an Experiment."""
-
-    def __init__(self) -> None:
-        self.flags = Flags()
-        self._readers: dict[str, Callable[[str, _Arguments], None]] = {}
-        for table, convert in ((_FLOATS, float), (_COUNTS, int)):
-            for name, spellings in table.items():
-                for spelling in spellings:
-                    self._readers[spelling] = self._number(name, convert)
-        for name in _SWITCHES:
-            self._readers[name] = self._constant(name, True)
-        for name in VECTOR_FLAGS:
-            self._readers[name] = self._vector
-        for name in CONVENTION_FLAGS:
-            self._readers[name] = self._convention
-        for name, shape in SHAPES.items():
-            self._readers[name] = self._constant("shape", shape)
-        self._readers |= {
-            "hkl": self._text,
-            "mat": self._text,
-            "sourcefile": self._text,
-            "cell": self._numbers(6),
-            "misset": self._numbers(3),
-            "roi": self._whole(4),
-            "N": self._each("Na", "Nb", "Nc", convert=int),
-            "samplesize": self._each("sample_x", "sample_y", "sample_z"),
-            "xtalsize": self._each("sample_x", "sample_y", "sample_z"),
-            "sample_x": self._number("sample_x", float),
-            "sample_y": self._number("sample_y", float),
-            "sample_z": self._number("sample_z", float),
-            "xtal_size_x": self._number("sample_x", float),
-            "xtal_size_y": self._number("sample_y", float),
-            "xtal_size_z": self._number("sample_z", float),
-            "lambda": self._number("lambda", float),
-            "wave": self._number("lambda", float),
-            "energy": self._energy,
-            "polar": self._number("polar", float),
-            "nopolar": self._constant("polar", None),
-            "divergence": self._each("hdivrange", "vdivrange"),
-            "divsteps": self._each("hdivsteps", "vdivsteps", convert=int),
-            "round_div": self._constant("round_div", True),
-            "square_div": self._constant("round_div", False),
-            "detsize": self._each("detsize_f", "detsize_s"),
-            "detsize_f": self._number("detsize_f", float),
-            "detsize_s": self._number("detsize_s", float),
-            "detpixels": self._each("detpixels_f", "detpixels_s", convert=int),
-            "detpixels_f": self._number("detpixels_f", int),
-            "detpixels_x": self._number("detpixels_f", int),
-            "detpixels_s": self._number("detpixels_s", int),
-            "detpixels_y": self._number("detpixels_s", int),
-            "distance": self._pivoting("distance", "beam"),
-            "close_distance": self._pivoting("close_distance", "sample"),
-            "Xbeam": self._pivoting("Xbeam", "beam"),
-            "Ybeam": self._pivoting("Ybeam", "beam"),
-            "Xclose": self._pivoting("Xclose", "sample"),
-            "Yclose": self._pivoting("Yclose", "sample"),
-            "ORGX": self._pivoting("ORGX", "sample"),
-            "ORGY": self._pivoting("ORGY", "sample"),
-            "twotheta": self._pivoting("twotheta", "sample"),
-            "pivot": self._pivot,
-            "pix0_vector": self._pix0,
-            "pix0_vector_mm": self._pix0,
-            "detector_abs": self._absorption,
-            "interpolate": self._constant("interpolate", True),
-            "nointerpolate": self._constant("interpolate", False),
-        }
-
-    def read(self, argv: Sequence[str]) -> Flags:
-        """Read flags (without the program's name).
-
-        Raises
-        ------
-        FlagError
-            Naming the flag that is unknown, incomplete or wrong.
-        """
-        arguments = _Arguments(argv)
-        while (flag := arguments.next_flag()) is not None:
-            reader = self._readers.get(flag)
-            if reader is None:
-                raise FlagError(f"-{flag}: unknown flag")
-            reader(flag, arguments)
-        return self.flags
-
-    # ---- kinds of flags
-
-    def _number(self, name: str, convert: type[int] | type[float]) -> Callable[[str, _Arguments], None]:
-        def read(flag: str, arguments: _Arguments) -> None:
-            self.flags.values[name] = arguments.number(flag, convert)
-
-        return read
-
-    def _each(self, *names: str, convert: type[int] | type[float] = float) -> Callable[[str, _Arguments], None]:
-        def read(flag: str, arguments: _Arguments) -> None:
-            value = arguments.number(flag, convert)
-            self.flags.values.update(dict.fromkeys(names, value))
-
-        return read
-
-    def _numbers(self, count: int) -> Callable[[str, _Arguments], None]:
-        def read(flag: str, arguments: _Arguments) -> None:
-            self.flags.values[flag] = tuple(arguments.number(flag, float) for _ in range(count))
-
-        return read
-
-    def _whole(self, count: int) -> Callable[[str, _Arguments], None]:
-        def read(flag: str, arguments: _Arguments) -> None:
-            self.flags.values[flag] = tuple(arguments.number(flag, int) for _ in range(count))
-
-        return read
-
-    def _constant(self, name: str, value: Any) -> Callable[[str, _Arguments], None]:
-        def read(flag: str, arguments: _Arguments) -> None:
-            self.flags.values[name] = value
-
-        return read
-
-    def _text(self, flag: str, arguments: _Arguments) -> None:
-        self.flags.values[flag] = arguments.text(flag)
-
-    def _pivoting(self, name: str, pivot: str) -> Callable[[str, _Arguments], None]:
-        def read(flag: str, arguments: _Arguments) -> None:
-            self.flags.values[name] = arguments.number(flag, float)
-            self.flags.pivot = pivot
-
-        return read
-
-    def _pivot(self, flag: str, arguments: _Arguments) -> None:
-        value = arguments.text(flag)
-        if value not in ("beam", "sample"):
-            raise FlagError(f"-pivot: expected beam or sample, found {value}")
-        self.flags.pivot = value
-
-    def _vector(self, flag: str, arguments: _Arguments) -> None:
-        self.flags.values[flag] = tuple(arguments.number(flag, float) for _ in range(3))
-        self.flags.convention = "custom"
-
-    def _pix0(self, flag: str, arguments: _Arguments) -> None:
-        # nanoBragg works the origin out from the beam centre; the flag only selects the convention
-        for _ in range(3):
-            arguments.number(flag, float)
-        self.flags.convention = "custom"
-
-    def _convention(self, flag: str, arguments: _Arguments) -> None:
-        self.flags.convention = flag
-
-    def _energy(self, flag: str, arguments: _Arguments) -> None:
-        energy = arguments.number(flag, float)
-        if energy <= 0:
-            raise FlagError(f"-energy: expected eV above 0, found {energy:g}")
-        self.flags.values["lambda"] = EV_ANGSTROM / energy
-
-    def _absorption(self, flag: str, arguments: _Arguments) -> None:
-        value = arguments.text(flag)
-        depth = math.inf if value.startswith("inf") else arguments.converted(flag, value, float)
-        if depth in (0.0, math.inf):
-            self.flags.values["detector_thick"] = 0.0
-            self.flags.values.pop("detector_abs", None)
-        else:
-            self.flags.values["detector_abs"] = depth
-
-
-class _Arguments:
-    """Walks over the command line."""
-
-    def __init__(self, argv: Sequence[str]) -> None:
-        self._rest = list(argv)
-
-    def next_flag(self) -> str | None:
-        if not self._rest:
-            return None
-        word = self._rest.pop(0)
-        if len(word) < 2 or word[0] != "-" or not word[1].isalpha():
-            raise FlagError(f"{word}: expected a flag")
-        return word[1:]
-
-    def text(self, flag: str) -> str:
-        if not self._rest:
-            raise FlagError(f"-{flag}: needs a value")
-        return self._rest.pop(0)
-
-    def number(self, flag: str, convert: type[int] | type[float]) -> Any:
-        return self.converted(flag, self.text(flag), convert)
-
-    @staticmethod
-    def converted(flag: str, word: str, convert: type[int] | type[float]) -> Any:
-        kind = "a whole number" if convert is int else "a number"
-        try:
-            value = float(word)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or (convert is int and value != int(value)):
-            raise FlagError(f"-{flag}: expected {kind}, found {word}")
-        return convert(value)
+"""Fields of an experiment and the flags that set them: the longest match names an error's flag."""
+FILE_FLAGS = ("hkl", "mat", "sourcefile", "mask", "img")
 
 
 def experiment_from_flags(argv: Sequence[str], folder: Path | None = None) -> Experiment:
@@ -310,13 +91,37 @@ def experiment_from_flags(argv: Sequence[str], folder: Path | None = None) -> Ex
     ExperimentError
         If the flags together make no experiment.
     """
-    return build_experiment(FlagReader().read(argv), folder or Path.cwd())
+    return build_experiment(read_words(argv, TABLE), folder or Path.cwd())
+
+
+def named_by_flags(error: NbdistError, flags: Flags, folder: Path) -> FlagError:
+    """The error with the flag in front that set the field, or named the file, that it is about."""
+    message = str(error)
+    if isinstance(error, FlagError):
+        return error
+    fields = sorted((field for field in FIELD_FLAGS if message.startswith(field)), key=len)
+    if fields:
+        _, _, rest = message.partition(": ")
+        return FlagError(f"-{FIELD_FLAGS[fields[-1]]}: {rest or message}")
+    for name in FILE_FLAGS:
+        if flags.get(name) and str(folder / Path(flags.get(name)).expanduser()) in message:
+            return FlagError(f"-{name}: {message}")
+    return FlagError(message)
 
 
 def build_experiment(flags: Flags, folder: Path) -> Experiment:
     """Apply nanoBragg's rules to collected flags; see `experiment_from_flags`."""
+    flags = Flags({**header_values(flags, folder), **flags.values}, flags.convention, flags.pivot)
+    try:
+        experiment = validate(_content(flags, folder))
+        return _with_partial_sizes(experiment, flags)
+    except ExperimentError as error:
+        raise named_by_flags(error, flags, folder) from None
+
+
+def _content(flags: Flags, folder: Path) -> dict[str, Any]:
     get = flags.get
-    phi_range, phi_steps = _range_and_steps("osc", get("osc"), get("phistep"), get("phisteps"))
+    phi_range, phi_steps = _range_and_steps(flags, "osc", "phistep", "phisteps")
     spindle = get("spindle_axis")
     content: dict[str, Any] = {
         "beam": _beam(flags, folder),
@@ -328,7 +133,7 @@ def build_experiment(flags: Flags, folder: Path) -> Experiment:
             "phi_rule": "left",
             "spindle_axis": spindle,
         },
-        "detector": _detector(flags),
+        "detector": _detector(flags, folder),
         "structure_factors": _structure_factors(flags, folder),
         "sampling": {
             "oversample": get("oversample", 0) if get("oversample", 0) > 0 else "auto",
@@ -340,24 +145,58 @@ def build_experiment(flags: Flags, folder: Path) -> Experiment:
         },
         "background": {"water_um": get("water", 0.0)},
     }
-    return validate(content)
+    _require_possible(content)
+    return content
 
 
-def _file(name: str, folder: Path) -> Path:
-    return folder / Path(name).expanduser()
+def _require_possible(content: dict[str, Any]) -> None:
+    """Refuse what no machine would finish, before anything is allocated."""
+    divergence = content["beam"].get("divergence", {})
+    counts = {
+        "phisteps": content["scan"]["phi_steps"],
+        "mosaic_dom": content["crystal"]["mosaic_domains"] or 1,
+        "hdivsteps": divergence.get("horizontal_steps", 1),
+        "vdivsteps": divergence.get("vertical_steps", 1),
+        "dispsteps": content["beam"].get("dispersion", {}).get("steps", 1),
+    }
+    if math.prod(counts.values()) > MOST_ORIENTATIONS:
+        found = " ".join(f"-{name} {count}" for name, count in counts.items() if count > 1)
+        raise FlagError(f"{found}: more than {MOST_ORIENTATIONS} orientations a pixel")
+    panel = content["detector"]["panels"][0]
+    if panel["spixels"] * panel["fpixels"] > MOST_PIXELS:
+        raise FlagError(f"-detpixels: {panel['fpixels']} x {panel['spixels']} pixels are more than {MOST_PIXELS}")
+
+
+def _with_partial_sizes(experiment: Experiment, flags: Flags) -> Experiment:
+    """Cells along the axes whose size is given, where not all three are."""
+    sizes, _ = clipped_sizes(flags)
+    if all(sizes) or not any(sizes):
+        return experiment
+    import numpy as np
+
+    from nbdist.experiment.resolved import resolve
+
+    axes_A = np.linalg.norm(resolve(experiment).real_vectors_A, axis=1)
+    given = experiment.crystal.N_cells or (1, 1, 1)
+    cells = [
+        max(1, math.ceil(1e7 * size / axis)) if size else count
+        for size, axis, count in zip(sizes, axes_A, given, strict=True)
+    ]
+    return experiment.with_changes(crystal={"N_cells": cells})
 
 
 def _range_and_steps(
-    name: str, extent: float | None, step: float | None, count: int | None, wide: bool = False
+    flags: Flags, extent_flag: str, step_flag: str | None, count_flag: str, wide: bool = False
 ) -> tuple[float, int]:
     """Range and number of steps from what was given of range, step and count (nanoBragg's automatic steps).
 
     Where a grid includes both ends (`wide`), a count and a step make the range step (count - 1), else step count.
     """
-    extent, step, count = extent or None, step or None, count or None
-    for what, value in (("range", extent if name != "osc" else None), ("step", step), ("count", count)):
-        if value is not None and value < 0:
-            raise FlagError(f"-{name}: a {what} of {value:g} is negative")
+    given = {name: flags.get(name) or None for name in (extent_flag, step_flag, count_flag) if name is not None}
+    for name, value in given.items():
+        if value is not None and value < 0 and name != "osc":
+            raise FlagError(f"-{name}: expected 0 or more, found {value:g}")
+    extent, step, count = given[extent_flag], given.get(step_flag or ""), given[count_flag]
     if extent is None and step is None:
         return 0.0, count or 1
     if extent is None:
@@ -367,6 +206,8 @@ def _range_and_steps(
         return step * (max(count - 1, 1) if wide else count), count
     if count is not None:
         return extent, count
+    if step is not None and abs(extent) / step > MOST_ORIENTATIONS:
+        raise FlagError(f"-{step_flag}: {step:g} is too small for -{extent_flag} {extent:g}")
     return extent, 2 if step is None else max(1, math.ceil(abs(extent) / step))
 
 
@@ -378,22 +219,18 @@ def _beam(flags: Flags, folder: Path) -> dict[str, Any]:
         "polarization_vector": get("polar_vector"),
         "direction": get("beam_vector"),
     }
-    if get("flux"):
+    if get("flux") and get("exposure", 1.0) > 0:
         beam["flux_photons_per_s"] = get("flux")
         beam["exposure_s"] = get("exposure", 1.0)
         beam["beam_size_mm"] = get("beamsize", 0.1)
     elif get("fluence") is not None:
         beam["fluence_photons_per_m2"] = get("fluence")
     if get("sourcefile"):
-        beam["source_file"] = _file(get("sourcefile"), folder)
+        beam["source_file"] = input_path("sourcefile", flags, folder)
         return beam
-    horizontal, horizontal_steps = _range_and_steps(
-        "hdivrange", get("hdivrange"), get("hdivstep"), get("hdivsteps"), wide=True
-    )
-    vertical, vertical_steps = _range_and_steps(
-        "vdivrange", get("vdivrange"), get("vdivstep"), get("vdivsteps"), wide=True
-    )
-    percent, steps = _range_and_steps("dispersion", get("dispersion"), None, get("dispsteps"), wide=True)
+    horizontal, horizontal_steps = _range_and_steps(flags, "hdivrange", "hdivstep", "hdivsteps", wide=True)
+    vertical, vertical_steps = _range_and_steps(flags, "vdivrange", "vdivstep", "vdivsteps", wide=True)
+    percent, steps = _range_and_steps(flags, "dispersion", None, "dispsteps", wide=True)
     # a grid without extent is nanoBragg's single step, whatever its count
     beam["divergence"] = {
         "horizontal_mrad": horizontal,
@@ -409,7 +246,7 @@ def _beam(flags: Flags, folder: Path) -> dict[str, Any]:
 def _crystal(flags: Flags, folder: Path) -> dict[str, Any]:
     get = flags.get
     crystal: dict[str, Any] = {
-        "misset_deg": get("misset", (0.0, 0.0, 0.0)),
+        "misset_deg": random_misset(flags) if get("misset") == "random" else get("misset", (0.0, 0.0, 0.0)),
         "shape": get("shape", "square"),
         "fudge": get("fudge", 1.0),
         "mosaic_spread_deg": get("mosaic", 0.0),
@@ -420,16 +257,16 @@ def _crystal(flags: Flags, folder: Path) -> dict[str, Any]:
     if get("mosaic_seed") is not None:
         crystal["mosaic_seed"] = get("mosaic_seed")
     if get("mat"):
-        crystal["matrix_file"] = _file(get("mat"), folder)
+        crystal["matrix_file"] = input_path("mat", flags, folder)
     elif get("cell"):
         crystal["cell"] = get("cell")
     else:
         raise FlagError("-cell or -mat: one of them is needed")
-    sizes = [get(f"sample_{axis}") for axis in "xyz"]
-    if any(sizes):
+    if get("mosaic_domains", 0) < 0:
+        raise FlagError(f"-mosaic_dom: expected 0 or more, found {get('mosaic_domains')}")
+    sizes, _ = clipped_sizes(flags)
+    if all(sizes):
         crystal["size_mm"] = sizes
-        if not all(sizes):
-            raise FlagError("-sample_x -sample_y -sample_z: all three sizes are needed, above 0")
     else:
         crystal["N_cells"] = tuple(max(1, get(name, 1)) for name in ("Na", "Nb", "Nc"))
     return crystal
@@ -438,13 +275,13 @@ def _crystal(flags: Flags, folder: Path) -> dict[str, Any]:
 def _structure_factors(flags: Flags, folder: Path) -> dict[str, Any]:
     default_F = flags.get("default_F", 0.0)
     if flags.get("hkl"):
-        return {"kind": "file", "file": _file(flags.get("hkl"), folder), "default_F": default_F}
+        return {"kind": "file", "file": input_path("hkl", flags, folder), "default_F": default_F}
     if default_F == 0:
         raise FlagError("-hkl or -default_F: one of them is needed")
     return {"kind": "uniform", "F": default_F}
 
 
-def _detector(flags: Flags) -> dict[str, Any]:
+def _detector(flags: Flags, folder: Path) -> dict[str, Any]:
     get = flags.get
     convention: Any = flags.convention
     pixel = get("pixel", 0.1)
@@ -453,6 +290,8 @@ def _detector(flags: Flags) -> dict[str, Any]:
     counts = {}
     for axis in "fs":
         count, size = get(f"detpixels_{axis}"), get(f"detsize_{axis}")
+        if size is not None and not 0 < size / pixel <= MOST_PIXELS:
+            raise FlagError(f"-detsize_{axis}: {size:g} mm of {pixel:g} mm pixels")
         counts[axis] = count if count is not None else (math.ceil(size / pixel - 0.5) if size is not None else 1024)
         if counts[axis] < 1:
             raise FlagError(f"-detpixels_{axis}: expected at least 1 pixel, found {counts[axis]}")
@@ -472,10 +311,11 @@ def _detector(flags: Flags) -> dict[str, Any]:
     center = default_beam_center_mm(convention, bare)
     if convention == "custom":
         panel |= {
-            f"{axis}_axis": get(f"{letter}det_vector")
-            for axis, letter in zip(("fast", "slow", "normal"), "fso", strict=True)
+            "fast_axis": get("fdet_vector"),
+            "slow_axis": get("sdet_vector"),
+            # nanoBragg keeps mosflm's normal beside other fast and slow vectors
+            "normal_axis": get("odet_vector", CONVENTIONS["custom"].normal),
         }
-        panel["normal_axis"] = get("odet_vector", CONVENTIONS["custom"].normal)
         center = (
             _first(get("Xclose"), _near(get("ORGX"), pixel), center[0]),
             _first(get("Yclose"), _near(get("ORGY"), pixel), center[1]),
@@ -486,6 +326,7 @@ def _detector(flags: Flags) -> dict[str, Any]:
         panel["near_point_pixels"] = (get("ORGX", middle[0]), get("ORGY", middle[1]))
     detector: dict[str, Any] = {
         "convention": convention,
+        "mask_file": input_path("mask", flags, folder) if get("mask") else None,
         # a named convention brings its own pivot, whatever the flags said
         "pivot": flags.pivot if convention == "custom" else None,
         "panels": (panel,),
@@ -507,7 +348,7 @@ def _near(origin_pixels: float | None, pixel: float) -> float | None:
 
 
 def _sensor(flags: Flags) -> dict[str, Any] | None:
-    thickness, layers = _range_and_steps("detector_thick", flags.get("detector_thick"), None, flags.get("thicksteps"))
+    thickness, layers = _range_and_steps(flags, "detector_thick", None, "thicksteps")
     if thickness == 0:
         return None
     return {"thickness_um": thickness, "layers": layers, "attenuation_depth_um": flags.get("detector_abs")}

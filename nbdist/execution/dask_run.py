@@ -78,7 +78,8 @@ def _unit_task(run: str, unit: Unit) -> dict[str, Any]:
     return render_unit(plugin.context, plugin.writer, Unit(*unit))
 
 
-def _partial_task(run: str, frame: int, tile: Tile, chunk: PhiChunk) -> NDArray[np.float64]:
+def partial_task(run: str, frame: int, tile: Tile, chunk: PhiChunk) -> NDArray[np.float64]:
+    """Render one tile over one phi chunk on a worker that holds the run's plugin."""
     return render_partial(_plugin(run).context, frame, Tile(*tile), PhiChunk(*chunk))
 
 
@@ -112,7 +113,7 @@ class _Submitter:
             [
                 [
                     self.client.submit(
-                        _partial_task,
+                        partial_task,
                         self.run,
                         frame,
                         tile,

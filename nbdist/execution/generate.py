@@ -73,6 +73,10 @@ def generate(
     """
     if resume and overwrite:
         raise RunError("resume and overwrite exclude each other")
+    if experiment.scan.phi_zero_carryover:
+        raise RunError(
+            "scan.phi_zero_carryover: reproduces a defect of nanoBragg.c for nbdist trace; a series cannot have it"
+        )
     device_type = pick_device(device) if client is None else ("cpu" if device == "auto" else device)
     count = len(client.nthreads()) if client is not None else (1 if serial else workers or default_workers(device_type))
     context = _prepare(

@@ -83,7 +83,8 @@ class Detector(Section):
     curved: bool = Field(False, description="every pixel at `distance` from the sample (one panel)")
     point_pixels: bool = Field(False, description="solid angle 1/R^2, without pixel area and obliquity")
     mask_file: FilePath | None = Field(
-        None, description=".npy (slow, fast) of the whole image: anything but 0 is a dead pixel"
+        None,
+        description=".npy (slow, fast) of the whole image: anything but 0 is a dead pixel; or an SMV image where 0 is one (nanoBragg)",
     )
     region_of_interest: Region | None = Field(None, description="render these pixels only; the others are 0")
 

@@ -60,6 +60,8 @@ class Experiment(Section):
             for parent in parents:
                 place = place[parent]
             place[name] = _file_digest(path, field)
+        if not self.scan.phi_zero_carryover:
+            del content["scan"]["phi_zero_carryover"]  # so that it changes no fingerprint of an experiment without it
         content["physics_version"] = PHYSICS_VERSION
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()

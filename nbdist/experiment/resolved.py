@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.errors import ExperimentError
+from nbdist.errors import ExperimentError, FileFormatError
 from nbdist.experiment.geometry import (
     CONVENTIONS,
     PanelGeometry,
@@ -25,6 +26,7 @@ from nbdist.experiment.model import Experiment
 from nbdist.experiment.mosaic import mosaic_rotations
 from nbdist.experiment.sources import Sources, make_sources
 from nbdist.formats.mosflm_matrix import read_mosflm_matrix
+from nbdist.formats.smv import is_smv, read_smv
 
 Array = NDArray[np.float64]
 
@@ -209,18 +211,28 @@ def _usable_pixels(experiment: Experiment) -> NDArray[np.bool_]:
     detector = experiment.detector
     usable = np.ones(experiment.image_shape, dtype=bool)
     if detector.mask_file is not None:
-        mask = np.asarray(load_array(detector.mask_file, "detector.mask_file"))
-        if mask.shape != usable.shape:
+        unmasked = _unmasked(detector.mask_file)
+        if unmasked.shape != usable.shape:
             raise ExperimentError(
-                f"detector.mask_file: {detector.mask_file} has shape {mask.shape}, the detector {usable.shape} (slow, fast)"
+                f"detector.mask_file: {detector.mask_file} has shape {unmasked.shape}, the detector {usable.shape} (slow, fast)"
             )
-        usable &= mask == 0
+        usable &= unmasked
     region = detector.region_of_interest
     if region is not None:
         inside = np.zeros_like(usable)
         inside[slice(*region.slow), slice(*region.fast)] = True
         usable &= inside
     return usable
+
+
+def _unmasked(path: Path) -> NDArray[np.bool_]:
+    """Pixels that a mask leaves: 0 in a .npy array, anything but 0 in an SMV image (nanoBragg's -mask)."""
+    if not is_smv(path):
+        return np.asarray(load_array(path, "detector.mask_file")) == 0
+    try:
+        return np.asarray(read_smv(path)[1] != 0)
+    except FileFormatError as error:
+        raise ExperimentError(f"detector.mask_file: {error}") from None
 
 
 def load_array(path: Any, field: str) -> NDArray[Any]:

@@ -20,6 +20,11 @@ class Scan(Section):
         "midpoint", description="midpoint samples the middle of each phi step; left, its start, as nanoBragg does"
     )
     spindle_axis: Direction | None = Field(None, description="the detector convention's when left out")
+    phi_zero_carryover: bool = Field(
+        False,
+        description="for `nbdist trace` only: reproduce a defect of nanoBragg.c, whose step at phi == 0 keeps the orientation "
+        "of the step before it, that is of the previous pixel's last step",
+    )
 
     def frame_start_deg(self, frame: int) -> float:
         """Phi at which `frame` starts, degrees."""
@@ -29,4 +34,16 @@ class Scan(Section):
         """Phi of every step of `frame`, degrees."""
         start, width = self.frame_start_deg(frame), self.osc_range_deg / self.phi_steps
         offset = 0.5 if self.phi_rule == "midpoint" else 0.0
-        return [start + (step + offset) * width for step in range(self.phi_steps)]
+        steps = [start + (step + offset) * width for step in range(self.phi_steps)]
+        return _carried_over(steps) if self.phi_zero_carryover else steps
+
+
+def _carried_over(steps: list[float]) -> list[float]:
+    """Every step at phi == 0 at the phi of the last step before it that is not: the first one's is the last step of all."""
+    turned = [phi for phi in steps if phi != 0]
+    last = turned[-1] if turned else 0.0
+    carried = []
+    for phi in steps:
+        last = phi if phi != 0 else last
+        carried.append(last)
+    return carried

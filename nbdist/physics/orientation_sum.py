@@ -87,6 +87,37 @@ def orientation_part(real: Tensor, real_reference: Tensor, q_reference: Tensor, 
     return torch.cat([turn.to(dtype), coarse, rest], dim=1).T[:, :, None].contiguous()
 
 
+Reflections = tuple[list[Tensor], list[tuple[Tensor, Tensor]]]
+"""Nearest whole h, k, l, and the distance to it of each in two parts, as `shapes` wants them."""
+
+
+def nearest_reflections(pixels: Tensor, orientations: Tensor) -> Reflections:
+    """The reflection nearest to every pixel in every orientation, tensors (M, P); arguments as in `orientation_sum`."""
+    whole, distances = [], []
+    for axis in range(3):
+        coarse = pixels[3 + axis] + orientations[9 + axis]
+        rest = (
+            pixels[6 + axis]
+            + orientations[12 + axis]
+            + orientations[3 * axis] * pixels[0]
+            + orientations[3 * axis + 1] * pixels[1]
+            + orientations[3 * axis + 2] * pixels[2]
+        )
+        nearest_whole = torch.round(coarse + rest)
+        whole.append(nearest_whole)
+        distances.append((coarse - nearest_whole, rest))
+    return whole, distances
+
+
+def cell_amplitudes(
+    whole: list[Tensor], distances: list[tuple[Tensor, Tensor]], table: AmplitudeTensors, variant: Variant
+) -> Tensor:
+    """F_cell of what `nearest_reflections` found, electrons (M, P)."""
+    if variant.interpolate:
+        return interpolated(whole, [coarse + rest for coarse, rest in distances], table)
+    return nearest(whole, table)
+
+
 def orientation_sum(
     pixels: Tensor, orientations: Tensor, cells: Tensor, fudge: Tensor, table: AmplitudeTensors, variant: Variant
 ) -> Tensor:
@@ -105,25 +136,9 @@ def orientation_sum(
     variant
         Shape, interpolation; the dtype is that of the tensors.
     """
-    whole, distances = [], []
-    for axis in range(3):
-        coarse = pixels[3 + axis] + orientations[9 + axis]
-        rest = (
-            pixels[6 + axis]
-            + orientations[12 + axis]
-            + orientations[3 * axis] * pixels[0]
-            + orientations[3 * axis + 1] * pixels[1]
-            + orientations[3 * axis + 2] * pixels[2]
-        )
-        nearest_whole = torch.round(coarse + rest)
-        whole.append(nearest_whole)
-        distances.append((coarse - nearest_whole, rest))
+    whole, distances = nearest_reflections(pixels, orientations)
     terms = lattice_factor(variant.shape, distances, cells, fudge)
     if variant.uniform:
         return terms.sum(0, dtype=torch.float64) * table.values[0].to(torch.float64) ** 2
-    F_cell = (
-        interpolated(whole, [coarse + rest for coarse, rest in distances], table)
-        if variant.interpolate
-        else nearest(whole, table)
-    )
+    F_cell = cell_amplitudes(whole, distances, table, variant)
     return (F_cell * F_cell * terms).sum(0, dtype=torch.float64)

@@ -21,7 +21,7 @@ from torch import Tensor
 from nbdist.experiment.geometry import PanelGeometry
 from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.physics.amplitudes import AmplitudeTable
-from nbdist.physics.factors import CAPTURE, OMEGA, POLAR, RESOLVED, FactorChoice, SensorNumbers, pixel_factors
+from nbdist.physics.factors import FactorChoice, SensorNumbers, pixel_factors
 from nbdist.physics.kernels import KernelMode, Kernels
 from nbdist.physics.orientation_sum import Variant, orientation_part
 from nbdist.physics.pixels import PanelVectors, directions, positions, scattering_vectors
@@ -35,7 +35,7 @@ BLOCK_PIXELS = {"cpu": 128, "cuda": 1024}
 """Side of the fixed blocks: small enough for a core's cache, large enough to fill a GPU."""
 GROUP_DEG = 1.0
 """Phi that one reference orientation stands for."""
-KEPT_FACTORS_BYTES = 128 * 2**20
+KEPT_FACTORS_BYTES = 256 * 2**20
 VECTOR_LANES = 16
 """Blocks are padded to whole vectors, so that no pixel is computed by the scalar remainder of a loop (other last bits)."""
 
@@ -52,6 +52,20 @@ class Block(NamedTuple):
     middle: tuple[float, float]
     target: tuple[slice, slice]
     shape: tuple[int, int]
+
+
+class Factors(NamedTuple):
+    """What multiplies an orientation sum, (P,) each: solid angle (sr), polarization, capture fraction, 1 within the resolution."""
+
+    omega: Tensor
+    polar: Tensor
+    capture: Tensor
+    resolved: Tensor
+
+    @property
+    def product(self) -> Tensor:
+        """All of them."""
+        return self.omega * self.polar * self.capture * self.resolved
 
 
 class Renderer:
@@ -97,7 +111,7 @@ class Renderer:
         self._every_term = (
             sampling.oversample_omega or sampling.oversample_polar or sampling.oversample_thick or self.choice.limited
         )
-        self._kept_factors: dict[tuple[float, ...], Tensor] = {}
+        self._kept_factors: dict[tuple[float, ...], list[Factors]] = {}
         self._kept_bytes = 0
         self.panels = [self._panel_vectors(panel) for panel in resolved.panels]
         self.cells = self._tensor(resolved.N_cells).to(self.dtype)
@@ -145,14 +159,14 @@ class Renderer:
         w omega polar capture F_cell^2 F_latt^2.
         """
         last_step = self.resolved.experiment.scan.phi_steps if last_step is None else last_step
-        groups = list(self._orientation_groups(frame, first_step, last_step))
+        groups = list(self.orientation_groups(frame, first_step, last_step))
         total = torch.zeros(box[1] - box[0], box[3] - box[2], dtype=torch.float64, device=self.device)
-        for panel, vectors, block in self._blocks(box):
+        for panel, vectors, block in self.blocks(box):
             values = self._block_partial(panel, vectors, block, groups)
             total[block.target] = self._unpadded(values, block)
         return total
 
-    def _orientation_groups(self, frame: int, first_step: int, last_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def orientation_groups(self, frame: int, first_step: int, last_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (orientations (M, 3, 3), reference (3, 3)) of the fixed groups that the range of steps touches."""
         scan = self.resolved.experiment.scan
         width = abs(scan.osc_range_deg) / scan.phi_steps
@@ -170,7 +184,7 @@ class Renderer:
     ) -> Tensor:
         total = torch.zeros_like(block.slow)
         middle_slow, middle_fast = self._tensor([block.middle[0]]), self._tensor([block.middle[1]])
-        for layer, (slow, fast), factor_of_source in self._samples(vectors, block):
+        for layer, (slow, fast), factors_of_source in self.samples(vectors, block):
             depth = self._tensor(layer * self.layer_thickness_m)
             for number, source in enumerate(self.sources):
                 weight = self.resolved.sources.weights[number]
@@ -189,64 +203,65 @@ class Renderer:
                     )
                     summed = part if summed is None else summed + part
                 assert summed is not None
-                total += summed * (factor_of_source(number) * weight)
+                total += summed * (factors_of_source(number).product * weight)
         return total
 
-    def _samples(
+    def samples(
         self, vectors: PanelVectors, block: Block
-    ) -> Iterator[tuple[int, tuple[Tensor, Tensor], Callable[[int], Tensor]]]:
-        """Yield every (layer, subpixel coordinates, factor by source) of a block.
+    ) -> Iterator[tuple[int, tuple[Tensor, Tensor], Callable[[int], Factors]]]:
+        """Yield every (layer, subpixel coordinates, factors by source) of a block.
 
         A factor that is not oversampled is the first subpixel's (and first layer's and source's), and stands for the whole pixel.
         """
         whole_pixel = self._whole_pixel_factors(vectors, block)
+        factors_of = self._term_factors if self._every_term else _same_for_every_term
         for layer in range(self.layers):
             for s in range(self.resolved.oversample):
                 for f in range(self.resolved.oversample):
                     here = _subpixel(block, s, f, self.resolved.oversample)
-                    if self._every_term:
-                        yield layer, here, partial(self._term_factor, whole_pixel, vectors, layer, here)
-                    else:
-                        yield (
-                            layer,
-                            here,
-                            partial(_constant, whole_pixel[OMEGA] * whole_pixel[POLAR] * whole_pixel[CAPTURE + layer]),
-                        )
+                    yield layer, here, partial(factors_of, whole_pixel[layer], vectors, layer, here)
 
-    def _term_factor(
-        self, whole_pixel: Tensor, vectors: PanelVectors, layer: int, here: tuple[Tensor, Tensor], source: int
-    ) -> Tensor:
-        """The factor of one subpixel, layer and source, where some are evaluated for every term."""
+    def _term_factors(
+        self, whole_pixel: Factors, vectors: PanelVectors, layer: int, here: tuple[Tensor, Tensor], source: int
+    ) -> Factors:
+        """The factors of one subpixel, layer and source, where some are evaluated for every term."""
         sampling = self.resolved.experiment.sampling
         own = self._factors(here, vectors, layer, source)
-        omega = own[OMEGA] if sampling.oversample_omega else whole_pixel[OMEGA]
-        polar = own[POLAR] if sampling.oversample_polar else whole_pixel[POLAR]
-        captured = own[CAPTURE] if sampling.oversample_thick else whole_pixel[CAPTURE + layer]
-        return omega * polar * captured * own[RESOLVED]
+        return Factors(
+            own.omega if sampling.oversample_omega else whole_pixel.omega,
+            own.polar if sampling.oversample_polar else whole_pixel.polar,
+            own.capture if sampling.oversample_thick else whole_pixel.capture,
+            own.resolved,
+        )
 
-    def _whole_pixel_factors(self, vectors: PanelVectors, block: Block) -> Tensor:
-        """Solid angle, polarization, and the capture of every layer, at the first subpixel, (2 + layers, P).
+    def _whole_pixel_factors(self, vectors: PanelVectors, block: Block) -> list[Factors]:
+        """The factors of every layer at the first subpixel: solid angle and polarization are the first layer's.
 
         The detector does not move, so they are worked out once and kept while they are few.
         """
         key = (block.panel, float(block.slow[0]), float(block.fast[0]), *block.shape)
-        if key not in self._kept_factors:
-            first = _subpixel(block, 0, 0, self.resolved.oversample)
-            layers = [self._factors(first, vectors, layer, 0, compiled=False) for layer in range(self.layers)]
-            factors = torch.stack([layers[0][OMEGA], layers[0][POLAR], *(layer[CAPTURE] for layer in layers)])
-            if self._kept_bytes + factors.nbytes > KEPT_FACTORS_BYTES:
-                return factors
-            self._kept_bytes += factors.nbytes
+        if key in self._kept_factors:
+            return self._kept_factors[key]
+        first = _subpixel(block, 0, 0, self.resolved.oversample)
+        layers = [self._factors(first, vectors, layer, 0, compiled=False) for layer in range(self.layers)]
+        one = torch.ones((), dtype=torch.float64, device=self.device).expand_as(block.slow)
+        omega = layers[0].omega.clone()
+        polar = layers[0].polar.clone() if self.choice.polarized else one
+        captures = [layer.capture.clone() if self.choice.absorbing else one for layer in layers]
+        factors = [Factors(omega, polar, capture, one) for capture in captures]
+        size = block.slow.nbytes * (2 + self.layers)
+        if self._kept_bytes + size <= KEPT_FACTORS_BYTES:
+            self._kept_bytes += size
             self._kept_factors[key] = factors
-        return self._kept_factors[key]
+        return factors
 
     def _factors(
         self, coordinates: tuple[Tensor, Tensor], vectors: PanelVectors, layer: int, source: int, compiled: bool = True
-    ) -> Tensor:
+    ) -> Factors:
         sensor = self.sensor._replace(layer=self._tensor(float(layer)))
         if compiled:
-            return self.kernels.pixel_factors(coordinates, vectors, self.sources[source], sensor, self.choice)
-        return pixel_factors(*coordinates, vectors, *self.sources[source], sensor, self.choice)
+            return Factors(*self.kernels.pixel_factors(coordinates, vectors, self.sources[source], sensor, self.choice))
+        return Factors(*pixel_factors(*coordinates, vectors, *self.sources[source], sensor, self.choice))
 
     # ---- photons
 
@@ -271,16 +286,16 @@ class Renderer:
         oversample = self.resolved.oversample if sampling.oversample_omega or sampling.oversample_polar else 1
         sources = range(len(self.sources)) if sampling.oversample_polar else range(1)
         total = torch.zeros(box[1] - box[0], box[3] - box[2], dtype=torch.float64, device=self.device)
-        for _, vectors, block in self._blocks(box):
-            fixed = self._whole_pixel_factors(vectors, block)
+        for _, vectors, block in self.blocks(box):
+            fixed = self._whole_pixel_factors(vectors, block)[0]
             values = torch.zeros_like(block.slow)
             for s in range(oversample):
                 for f in range(oversample):
+                    here = _subpixel(block, s, f, self.resolved.oversample)
                     for source in sources:
-                        here = _subpixel(block, s, f, self.resolved.oversample)
                         own = self._factors(here, vectors, 0, source) if self._every_term else fixed
-                        omega = own[OMEGA] if sampling.oversample_omega else fixed[OMEGA]
-                        polar = own[POLAR] if sampling.oversample_polar else fixed[POLAR]
+                        omega = own.omega if sampling.oversample_omega else fixed.omega
+                        polar = own.polar if sampling.oversample_polar else fixed.polar
                         values += omega * polar
             total[block.target] = self._unpadded(values / (oversample**2 * len(sources)), block)
         return total * scale
@@ -292,7 +307,7 @@ class Renderer:
 
     # ---- blocks
 
-    def _blocks(self, box: Box) -> Iterator[tuple[PanelGeometry, PanelVectors, Block]]:
+    def blocks(self, box: Box) -> Iterator[tuple[PanelGeometry, PanelVectors, Block]]:
         """Cut a box along the fixed grid of each panel."""
         side = BLOCK_PIXELS.get(self.device.type, BLOCK_PIXELS["cuda"])
         for panel, vectors in zip(self.resolved.panels, self.panels, strict=True):
@@ -321,9 +336,9 @@ def _grid(start: int, stop: int, side: int, size: int) -> Iterator[tuple[int, in
         yield max(low, start), min(high, stop), (low + high) / 2
 
 
-def _constant(factor: Tensor, source: int) -> Tensor:
-    """A factor that is the same for every source."""
-    return factor
+def _same_for_every_term(whole_pixel: Factors, *place: object) -> Factors:
+    """Factors that stand for every subpixel and source of a pixel."""
+    return whole_pixel
 
 
 def _subpixel(block: Block, s: int, f: int, oversample: int) -> tuple[Tensor, Tensor]:

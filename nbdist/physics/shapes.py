@@ -45,20 +45,33 @@ def _sin_pi(x: Tensor, offset: Tensor | float) -> Tensor:
     return x * value + offset
 
 
+def zero_offset(dtype: torch.dtype) -> float:
+    """What moves the denominator of a grating off 0 without changing any other value."""
+    return 1e-60 if dtype == torch.float64 else 1e-12
+
+
+def grating(coarse: Tensor, rest: Tensor, cells: Tensor, offset: float) -> tuple[Tensor, Tensor, Tensor]:
+    """One axis of a brick: sin(pi N d) up to its sign, sin(pi d), and the half turns that the sign comes from.
+
+    d = coarse + rest is the distance to the nearest whole index; sin(pi N d) = (-1)^turns times the first.
+    """
+    distance = coarse + rest
+    turns = torch.round(cells * distance)
+    phase = cells * rest + (cells * coarse - turns)
+    return _sin_pi(phase, cells * offset), _sin_pi(distance, offset), turns
+
+
 def square(distances: Distances, cells: Tensor) -> Tensor:
     """F_latt^2 of a brick: the product over the axes of (sin(pi N h)/sin(pi h))^2; N must be whole, at most 16384 in float32.
 
     One division serves the three axes. Numerator and denominator of an axis are moved off 0 in their limiting ratio N, so that the
     quotient needs no test at h = 0. N times the gridded part is exact, and so is what is left of it below one turn.
     """
-    offset = 1e-60 if distances[0][0].dtype == torch.float64 else 1e-12
+    offset = zero_offset(distances[0][0].dtype)
     above: Tensor | None = None
     below: Tensor | None = None
     for axis, (coarse, rest) in enumerate(distances):
-        distance = coarse + rest
-        turns = torch.round(cells[axis] * distance)
-        phase = cells[axis] * rest + (cells[axis] * coarse - turns)
-        upper, lower = _sin_pi(phase, cells[axis] * offset), _sin_pi(distance, offset)
+        upper, lower, _ = grating(coarse, rest, cells[axis], offset)
         above = upper if above is None else above * upper
         below = lower if below is None else below * lower
     assert above is not None
@@ -76,8 +89,8 @@ def _cell_count(cells: Tensor) -> Tensor:
     return cells[0] * cells[1] * cells[2]
 
 
-def round_(distances: Distances, cells: Tensor, fudge: Tensor) -> Tensor:
-    """F_latt^2 of a sphere: (N 0.7236 3 (sin x / x - cos x)/x^2)^2 with x = pi sqrt(fudge r^2)."""
+def round_amplitude(distances: Distances, cells: Tensor, fudge: Tensor) -> Tensor:
+    """F_latt of a sphere: N 0.7236 3 (sin x / x - cos x)/x^2 with x = pi sqrt(fudge r^2)."""
     squared = (math.pi * math.pi) * fudge * _radius_squared(distances, cells)
     x = torch.sqrt(torch.clamp_min(squared, 1e-30))
     far = 3 * (torch.sin(x) / x - torch.cos(x)) / torch.clamp_min(squared, 1e-30)
@@ -85,7 +98,12 @@ def round_(distances: Distances, cells: Tensor, fudge: Tensor) -> Tensor:
     near = torch.full_like(squared, 0.0)
     for n in range(8, -1, -1):
         near = near * squared + (-1.0) ** n * 3 * (2 * n + 2) / math.factorial(2 * n + 3)
-    amplitude = _cell_count(cells) * ROUND_SCALE * torch.where(squared < 1, near, far)
+    return _cell_count(cells) * ROUND_SCALE * torch.where(squared < 1, near, far)
+
+
+def round_(distances: Distances, cells: Tensor, fudge: Tensor) -> Tensor:
+    """F_latt^2 of a sphere."""
+    amplitude = round_amplitude(distances, cells, fudge)
     return amplitude * amplitude
 
 

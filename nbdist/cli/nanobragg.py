@@ -1,0 +1,230 @@
+"""`nbdist nanobragg`: nanoBragg's command line, from flags to its files.
+
+Nothing is written before everything has been rendered; what nbdist adds has two dashes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from nbdist.cli.arguments import DeviceName, KernelName, Precision
+from nbdist.cli.display import console, error_console, facts, interactive
+from nbdist.errors import NbdistError
+
+if TYPE_CHECKING:
+    from nbdist.cli.nanobragg_outputs import Outputs
+    from nbdist.cli.nanobragg_words import Flags
+    from nbdist.execution.context import RunContext
+    from nbdist.experiment import Experiment
+
+HELP = ("-h", "-help", "--help")
+OWN = {
+    "--save-experiment": ("FILE.yaml", "write the experiment; nbdist run on it gives the same image"),
+    "--device": ("auto|cpu|cuda", "where to render"),
+    "--precision": ("float32|float64", "of the sum over orientations (default float32)"),
+    "--kernel": ("compiled|eager", "compiled by torch.compile, or eager (slower, no compiler)"),
+    "--workers": ("N", "local processes that share the image (default 1)"),
+}
+TRACE_FOLDER = "trace"
+
+
+@dataclass(frozen=True)
+class Own:
+    """The options that nanoBragg does not have."""
+
+    save: Path | None = None
+    device: str = "auto"
+    precision: str | None = None
+    kernel: str = "compiled"
+    workers: int = 1
+
+
+def nanobragg(context: typer.Context) -> None:
+    """Render one image from nanoBragg's command line; -h lists the flags."""
+    words = list(context.args)
+    if any(word in HELP for word in words):
+        _help()
+        return
+    own, words = read_own(words)
+    try:
+        simulate(words, own, Path.cwd())
+    except MemoryError:
+        raise NbdistError("-detpixels -hkl: there is not enough memory for this image") from None
+
+
+def read_own(words: Sequence[str]) -> tuple[Own, list[str]]:
+    """Take the options with two dashes out of a command line.
+
+    Raises
+    ------
+    NbdistError
+        Naming the option that is unknown or wrong.
+    """
+    rest, given = [], dict[str, str]()
+    walk = iter(words)
+    for word in walk:
+        name, equals, value = word.partition("=")
+        if not word.startswith("--"):
+            rest.append(word)
+        elif name in OWN:
+            found = value if equals else next(walk, None)
+            if found is None:
+                raise NbdistError(f"{name}: needs a value")
+            given[name] = found
+        elif name != "--debug":
+            raise NbdistError(f"{name}: unknown option; those of nbdist nanobragg are {' '.join(OWN)}")
+    for name, choices in (("--device", DeviceName), ("--precision", Precision), ("--kernel", KernelName)):
+        if name in given and given[name] not in list(choices):
+            raise NbdistError(f"{name}: expected {OWN[name][0].replace('|', ' or ')}, found {given[name]}")
+    workers = given.get("--workers", "1")
+    if not workers.isdecimal() or int(workers) < 1:
+        raise NbdistError(f"--workers: expected a whole number above 0, found {workers}")
+    save = Path(given["--save-experiment"]) if "--save-experiment" in given else None
+    if save is not None and (save.is_dir() or not save.absolute().parent.is_dir()):
+        raise NbdistError(f"--save-experiment: {save} cannot be written")
+    return (
+        Own(
+            save,
+            given.get("--device", "auto"),
+            given.get("--precision"),
+            given.get("--kernel", "compiled"),
+            int(workers),
+        ),
+        rest,
+    )
+
+
+def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
+    """Render what a command line asks for, report it and write its files.
+
+    Raises
+    ------
+    NbdistError
+        In one line, naming the flag; nothing is written then.
+    """
+    from nbdist.cli.nanobragg_flags import build_experiment, named_by_flags
+    from nbdist.cli.nanobragg_outputs import Outputs
+    from nbdist.cli.nanobragg_table import TABLE
+    from nbdist.cli.nanobragg_words import read_words
+    from nbdist.execution.context import pick_device
+    from nbdist.execution.single import single_context
+
+    flags = read_words(words, TABLE)
+    clock = int(time.time())
+    flags.values.setdefault("misset_seed", flags.get("seed", clock))
+    outputs = Outputs.of(flags, folder, clock)
+    experiment = build_experiment(flags, folder)
+    outputs.require_pixels(experiment.image_shape)
+    experiment = experiment.with_changes(
+        sampling={"precision": own.precision} if own.precision else {},
+        noise={"photon_noise": outputs.noise_file is not None, "seed": outputs.seed},
+    )
+    device = pick_device(own.device)
+    try:
+        context = single_context(experiment, own.workers, device, own.kernel)  # type: ignore[arg-type]
+    except NbdistError as error:
+        raise named_by_flags(error, flags, folder) from None
+    _say_what(context, flags, outputs, folder)
+    _render_and_write(context, outputs, own)
+    if outputs.trace_pixel is not None:
+        from nbdist.cli.trace import trace_to
+
+        precise = experiment.with_changes(sampling={"precision": own.precision or "float64"})
+        options = {"frame": 0, "source": 0, "mosaic": None, "subpixels": False}
+        trace_to(precise, outputs.trace_pixel, folder / TRACE_FOLDER, device, options)
+
+
+def _say_what(context: RunContext, flags: Flags, outputs: Outputs, folder: Path) -> None:
+    from nbdist.cli.nanobragg_inputs import header_values
+    from nbdist.cli.nanobragg_report import departures, experiment_rows, warnings
+    from nbdist.experiment.amplitudes import load_reflections
+
+    resolved = context.resolved
+    rows = list(experiment_rows(resolved, load_reflections(resolved)))
+    if flags.get("misset") == "random":
+        angles = " ".join(f"{angle:.6f}" for angle in resolved.experiment.crystal.misset_deg)
+        rows.append(("random orientation", f"-misset {angles} deg, from -misset_seed {flags.get('misset_seed')}"))
+    facts(rows)
+    for text in warnings(flags, resolved):
+        console.print(f"WARNING: {text}", markup=False)
+    for text in departures(flags, resolved, header_values(flags, folder)):
+        console.print(f"note: {text}", markup=False)
+
+
+def _render_and_write(context: RunContext, outputs: Outputs, own: Own) -> None:
+    from nbdist.cli.nanobragg_outputs import Statistics, printed_pixels, rendered_files, write_all
+    from nbdist.cli.nanobragg_report import detector_solid_angle
+    from nbdist.execution.rendering import finished_frame
+    from nbdist.execution.single import render_image
+
+    resolved, experiment = context.resolved, context.resolved.experiment
+    with _progress(outputs.progress) as report:
+        arrays = finished_frame(context, 0, render_image(context, own.workers, report))
+    image, region = arrays["intensity"], experiment.detector.region_of_interest
+    where = (slice(*region.slow), slice(*region.fast)) if region else (slice(None), slice(None))
+    statistics = Statistics.of(image, where)
+    rendered = rendered_files(resolved, outputs, image, arrays.get("counts"), statistics)
+    files = dict(rendered.files)
+    if own.save is not None:
+        files[own.save] = _experiment_file(experiment, own.save)
+    write_all(files)
+    steradian = detector_solid_angle(resolved)
+    share = 100 * steradian / (4 * 3.141592653589793)
+    rows = [
+        ("solid angle", f"{steradian:.6g} sr of the detector ({share:.4g}% of the sphere)"),
+        ("max", f"{statistics.largest:.6g} at {statistics.at[0]} {statistics.at[1]} (fast slow)"),
+        ("mean, rms, rmsd", f"{statistics.mean:.6g} {statistics.rms:.6g} {statistics.deviation:.6g}"),
+        ("scale", f"{rendered.scale:.6g}, ADC offset {outputs.adc:g}"),
+    ]
+    if outputs.pgm_file is not None:
+        rows.append(("PGM scale", f"{rendered.pgm_scale:.6g}"))
+    if outputs.noise_file is not None:
+        rows.append(("noise", f"{rendered.photons} photons, {rendered.overloads} overloads, -seed {outputs.seed}"))
+    rows.append(("written", ", ".join(map(str, files))))
+    facts(rows)
+    for fast, slow, value in printed_pixels(image, outputs, resolved.usable):
+        console.print(f"pixel {fast} {slow} (fast slow) = {value:.9g}", markup=False)
+
+
+def _experiment_file(experiment: Experiment, path: Path) -> bytes:
+    from nbdist.experiment.files import experiment_to_yaml
+
+    json = path.suffix.lower() == ".json"
+    text = experiment.model_dump_json(indent=1) + "\n" if json else experiment_to_yaml(experiment)
+    return text.encode()
+
+
+@contextmanager
+def _progress(wanted: bool) -> Iterator[Any]:
+    """A bar where a person watches, and nothing elsewhere."""
+    if not (wanted and interactive()):
+        yield lambda done, total: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=error_console, transient=True) as bar:
+        task = bar.add_task("rendering")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _help() -> None:
+    from nbdist.cli.nanobragg_table import GROUPS
+
+    console.print(
+        "Usage: nbdist nanobragg FLAGS\n\nnanoBragg's flags, read left to right; later ones win.", markup=False
+    )
+    for group, flags in GROUPS.items():
+        console.print(f"\n{group}", markup=False, style="bold")
+        for flag in flags:
+            spelled = " ".join(f"-{name}" for name in flag.spellings)
+            console.print(f"  {f'{spelled} {flag.values}':46} {flag.help}", markup=False)
+    console.print("\nnbdist's own", markup=False, style="bold")
+    for name, (values, text) in OWN.items():
+        console.print(f"  {f'{name} {values}':46} {text}", markup=False)

@@ -1,0 +1,271 @@
+"""The files that nanoBragg writes: which ones its flags ask for, what is in them, and how all or none of them appear."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.cli.nanobragg_words import FlagError, Flags
+from nbdist.experiment.resolved import ResolvedExperiment
+from nbdist.formats.pgm import greys, pgm_bytes
+from nbdist.formats.smv import Value, smv_bytes
+
+LARGEST = 65535
+MAXIMUM_AT = 55000.0
+DERIVED = frozenset(
+    {f"{name}_CENTER_{axis}" for name in ("ADXV", "MOSFLM") for axis in "XY"}
+    | {"DENZO_X_BEAM", "DENZO_Y_BEAM", "DIALS_ORIGIN"}
+)
+"""Keys of the header that only say the geometry again in another program's words."""
+PGM_GREY_AT, PGM_DEVIATIONS = 250.0, 5.0
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a command line wants besides an image: files (None: not written), scales (None: chosen), noise and printing."""
+
+    float_file: Path
+    int_file: Path
+    pgm_file: Path | None
+    noise_file: Path | None
+    scale: float | None
+    pgm_scale: float | None
+    adc: float
+    seed: int
+    progress: bool
+    printout: bool
+    printout_pixel: tuple[int, int] | None
+    trace_pixel: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, flags: Flags, folder: Path, seed: int) -> Outputs:
+        """Read what the flags ask for; `seed` stands in where they give none.
+
+        Raises
+        ------
+        FlagError
+            If a file cannot be written, or two flags name the same one.
+        """
+        get = flags.get
+        names = {
+            "floatfile": get("floatfile", "floatimage.bin"),
+            "intfile": get("intfile", "intimage.img"),
+            "pgmfile": get("pgmfile", "image.pgm") if get("pgm", True) else None,
+            "noisefile": get("noisefile", "noiseimage.img") if get("noise", True) else None,
+        }
+        paths = {flag: folder / Path(name).expanduser() for flag, name in names.items() if name is not None}
+        _require_writable(paths)
+        scale, pgm_scale = (get(name) if get(name, 0.0) > 0 else None for name in ("scale", "pgmscale"))
+        return cls(
+            paths["floatfile"],
+            paths["intfile"],
+            paths.get("pgmfile"),
+            paths.get("noisefile"),
+            scale,
+            pgm_scale,
+            get("adc", 40.0),
+            abs(get("seed", seed)),
+            get("progress", True),
+            get("printout", False) or get("printout_pixel") is not None,
+            get("printout_pixel"),
+            get("trace_pixel"),
+        )
+
+    def require_pixels(self, shape: tuple[int, int]) -> None:
+        """Check that the pixels to print and to trace lie in an image (slow, fast).
+
+        Raises
+        ------
+        FlagError
+            Naming the flag.
+        """
+        for flag, pixel, limits in (
+            ("printout_pixel", self.printout_pixel, (shape[1], shape[0])),
+            ("trace_pixel", self.trace_pixel, shape),
+        ):
+            if pixel is not None and not all(0 <= n < limit for n, limit in zip(pixel, limits, strict=True)):
+                raise FlagError(
+                    f"-{flag}: {pixel[0]} {pixel[1]} lies outside the {shape[1]} x {shape[0]} pixels (fast x slow)"
+                )
+
+
+def _require_writable(paths: dict[str, Path]) -> None:
+    seen: dict[Path, str] = {}
+    for flag, path in paths.items():
+        try:
+            place, special = path.resolve(), path.exists() and not path.is_file()
+            if path.is_dir():
+                raise FlagError(f"-{flag}: {path} is a folder")
+            if not path.parent.is_dir():
+                raise FlagError(f"-{flag}: the folder {path.parent} does not exist")
+            if not os.access(path if path.exists() else path.parent, os.W_OK):
+                raise FlagError(f"-{flag}: {path} cannot be written")
+        except (OSError, ValueError) as error:
+            raise FlagError(f"-{flag}: {path} cannot be written: {error}") from None
+        if not special and place in seen:
+            raise FlagError(f"-{flag}: {path} is the file of -{seen[place]}, too")
+        seen[place] = flag
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Brightest pixel and where (fast, slow), mean, root of the mean square, and standard deviation over rendered pixels."""
+
+    largest: float
+    at: tuple[int, int]
+    mean: float
+    rms: float
+    deviation: float
+
+    @classmethod
+    def of(cls, image: Image, region: tuple[slice, slice]) -> Statistics:
+        """Of the pixels of a region, as nanoBragg counts them (n - 1 in the roots)."""
+        values = image[region].astype(np.float64)
+        slow, fast = np.unravel_index(int(values.argmax()), values.shape)
+        divisor = max(values.size - 1, 1)
+        mean = float(values.mean())
+        return cls(
+            float(values.max()),
+            (int(fast) + (region[1].start or 0), int(slow) + (region[0].start or 0)),
+            mean,
+            float(np.sqrt((values**2).sum() / divisor)),
+            float(np.sqrt(((values - mean) ** 2).sum() / divisor)),
+        )
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Scales and pixels of the files of an image."""
+
+    files: dict[Path, bytes]
+    scale: float
+    pgm_scale: float
+    photons: int
+    overloads: int
+
+
+def rendered_files(
+    resolved: ResolvedExperiment,
+    outputs: Outputs,
+    image: Image,
+    counts: NDArray[np.int32] | None,
+    statistics: Statistics,
+) -> Rendered:
+    """The bytes of every file.
+
+    The SMV image holds value x scale + ADC offset, rounded and held between 0 and 65535; the noise image counts + offset.
+
+    Parameters
+    ----------
+    image
+        Expected photons (slow, fast).
+    counts
+        Poisson deviates of it, where there is a noise file.
+    """
+    header = smv_header(resolved)
+    scale = outputs.scale or (MAXIMUM_AT / statistics.largest if statistics.largest > 0 else 1.0)
+    pgm_scale = outputs.pgm_scale or (
+        PGM_GREY_AT / (PGM_DEVIATIONS * statistics.deviation) if statistics.deviation > 0 else scale
+    )
+    files = {
+        outputs.float_file: image.astype("<f4").tobytes(),
+        outputs.int_file: smv_bytes(header, _sixteen_bits(image.astype(np.float64) * scale + outputs.adc)[0], DERIVED),
+    }
+    if outputs.pgm_file is not None:
+        files[outputs.pgm_file] = pgm_bytes(greys(image, pgm_scale), f"pixels scaled by {pgm_scale:g}")
+    photons, overloads = 0, 0
+    if outputs.noise_file is not None and counts is not None:
+        read, overloads = _sixteen_bits(counts.astype(np.float64) + outputs.adc)
+        photons = int(counts.sum(dtype=np.int64))
+        files[outputs.noise_file] = smv_bytes(header, read, DERIVED)
+    return Rendered(files, scale, pgm_scale, photons, overloads)
+
+
+def _sixteen_bits(values: NDArray[np.float64]) -> tuple[NDArray[np.uint16], int]:
+    """Values rounded to uint16, and how many were above its range."""
+    rounded = np.floor(values + 0.5)
+    return np.clip(rounded, 0, LARGEST).astype(np.uint16), int((rounded > LARGEST).sum())
+
+
+def smv_header(resolved: ResolvedExperiment) -> dict[str, Value]:
+    """nanoBragg's header, key by key: lengths in mm, angles in degrees, centres in the conventions that the keys name."""
+    experiment, panel = resolved.experiment, resolved.panels[0]
+    given = experiment.detector.panels[0]
+    pixel_mm = 1e3 * panel.pixel_m
+    origin, beam = 1e3 * panel.origin_m, resolved.beam_direction
+    near_fast, near_slow = -float(origin @ panel.fast), -float(origin @ panel.slow)
+    spot = 1e3 * panel.distance_m * beam - origin
+    beam_fast, beam_slow = float(spot @ panel.fast), float(spot @ panel.slow)
+    x, y = given.beam_center_mm or (beam_fast, beam_slow)
+    if given.near_point_pixels is not None:  # what places the detector in this convention
+        x, y = ((pixels - 0.5) * pixel_mm for pixels in given.near_point_pixels)
+    scan = experiment.scan
+    return {
+        "PIXEL_SIZE": pixel_mm,
+        "DISTANCE": 1e3 * panel.distance_m,
+        "WAVELENGTH": experiment.beam.mean_wavelength_A,
+        "BEAM_CENTER_X": x,
+        "BEAM_CENTER_Y": y,
+        "ADXV_CENTER_X": beam_fast,
+        "ADXV_CENTER_Y": panel.spixels * pixel_mm - beam_slow,
+        "MOSFLM_CENTER_X": beam_slow - pixel_mm / 2,
+        "MOSFLM_CENTER_Y": beam_fast - pixel_mm / 2,
+        "DENZO_X_BEAM": beam_slow,
+        "DENZO_Y_BEAM": beam_fast,
+        # nanoBragg's DIALS frame: its x, y, z are the lab's z, y, -x
+        "DIALS_ORIGIN": (float(origin[2]), float(origin[1]), -float(origin[0])),
+        "XDS_ORGX": near_fast / pixel_mm + 0.5,
+        "XDS_ORGY": near_slow / pixel_mm + 0.5,
+        "CLOSE_DISTANCE": 1e3 * panel.close_distance_m,
+        "PHI": scan.phi_start_deg,
+        "OSC_START": scan.phi_start_deg,
+        "OSC_RANGE": scan.osc_range_deg,
+        "TWOTHETA": given.two_theta_deg,
+        "DETECTOR_SN": "000",
+        "BEAMLINE": "fake",
+    }
+
+
+def write_all(files: dict[Path, bytes]) -> None:
+    """Write every file, or none: each is written beside its place and moved there when all of them are complete.
+
+    Raises
+    ------
+    FlagError
+        If one cannot be written.
+    """
+    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files if not _special(path)}
+    try:
+        for path, data in files.items():
+            temporary.get(path, path).write_bytes(data)
+        for path, beside in temporary.items():
+            beside.replace(path)
+    except OSError as error:
+        raise FlagError(f"{error.filename}: cannot be written: {error.strerror}; no file was written") from None
+    finally:
+        for beside in temporary.values():
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+
+
+def _special(path: Path) -> bool:
+    """/dev/null and its like are written to, not replaced."""
+    return path.exists() and not path.is_file()
+
+
+def printed_pixels(image: Image, outputs: Outputs, usable: NDArray[np.bool_]) -> Iterator[tuple[int, int, Any]]:
+    """(fast, slow, photons) of the pixels that -printout or -printout_pixel asks for."""
+    if outputs.printout_pixel is not None:
+        fast, slow = outputs.printout_pixel
+        yield fast, slow, image[slow, fast]
+    elif outputs.printout:
+        for slow, fast in np.argwhere(usable):
+            yield int(fast), int(slow), image[slow, fast]

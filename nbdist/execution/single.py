@@ -1,0 +1,91 @@
+"""One image: rendered here tile by tile, or cut into tiles and phi chunks for local workers.
+
+The cut follows the renderer's own grid of blocks, so an image has the same bits on any number of workers, as long as it is cut into
+tiles only. Chunks of phi are made only where the tiles are too few for the workers; they change the order of float64 additions.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.errors import RunError
+from nbdist.execution.context import Device, RunContext, make_context, pick_device
+from nbdist.execution.rendering import assemble_frame, render_partial
+from nbdist.experiment import Experiment
+
+TILE = 256
+"""Side of a tile: a whole number of the blocks that the renderer works in on a CPU."""
+TASKS_PER_WORKER = 4
+Report = Callable[[int, int], None]
+
+
+def single_context(experiment: Experiment, workers: int, device: Device, kernel: str) -> RunContext:
+    """Resolve, load and cut an experiment of one frame for `workers` processes.
+
+    Raises
+    ------
+    NbdistError
+        If the experiment, one of its files or the device is wrong.
+    """
+    device = "cuda" if pick_device(device) == "cuda" else "cpu"
+    context = make_context(experiment, device=device, kernel=kernel, tile=(TILE, TILE))
+    wanted = TASKS_PER_WORKER * workers
+    if workers > 1 and len(context.plan.tiles) < wanted:
+        chunks = -(-wanted // len(context.plan.tiles))
+        phi_chunk = max(1, experiment.scan.phi_steps // chunks)
+        context = make_context(experiment, device=device, kernel=kernel, tile=(TILE, TILE), phi_chunk=phi_chunk)
+    return context
+
+
+def render_image(
+    context: RunContext, workers: int = 1, report: Report = lambda done, total: None
+) -> NDArray[np.floating[Any]]:
+    """Expected photons of frame 0, (slow, fast), in the experiment's precision.
+
+    Parameters
+    ----------
+    workers
+        Local processes; 1 renders in this one.
+    report
+        Called with (pieces done, all pieces).
+
+    Raises
+    ------
+    RunError
+        If a worker was lost or failed.
+    """
+    plan = context.plan
+    pieces = [(tile, chunk) for tile in plan.tiles for chunk in plan.chunks]
+    if workers == 1 or len(pieces) == 1:
+        partials = []
+        for done, (tile, chunk) in enumerate(pieces, start=1):
+            partials.append(render_partial(context, 0, tile, chunk))
+            report(done, len(pieces))
+    else:
+        partials = _on_workers(context, pieces, min(workers, len(pieces)), report)
+    chunks = len(plan.chunks)
+    return assemble_frame(context, [partials[start : start + chunks] for start in range(0, len(partials), chunks)])
+
+
+def _on_workers(context: RunContext, pieces: list[Any], workers: int, report: Report) -> list[NDArray[np.float64]]:
+    from distributed import Client, as_completed
+
+    from nbdist.execution.dask_run import RunPlugin, local_cluster, partial_task
+    from nbdist.store.locations import one_line
+
+    run = uuid.uuid4().hex[:8]
+    plugin = RunPlugin(context, run)
+    with local_cluster(workers) as cluster, Client(cluster) as client:
+        client.register_plugin(plugin, name=plugin.name)
+        futures = [client.submit(partial_task, run, 0, *piece, pure=False) for piece in pieces]
+        for done, future in enumerate(as_completed(futures), start=1):
+            if future.status != "finished":
+                error = future.exception() if future.status == "error" else RuntimeError(f"a task was {future.status}")
+                raise RunError(f"a worker failed: {one_line(error)}")
+            report(done, len(pieces))
+        return list(client.gather(futures))

@@ -1,0 +1,323 @@
+"""`nbdist nanobragg` from the command line: its files, what it says, and that it never ends in a traceback."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fabio
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbdist.cli.main import run
+from nbdist.cli.nanobragg_table import TABLE
+from nbdist.formats.smv import read_smv, smv_bytes
+from nbdist.physics.noise import photon_counts
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+CRYSTAL = (
+    f"-hkl {GOLDEN}/inputs/triclinic.hkl -mat {GOLDEN}/inputs/triclinic.mat -lambda 0.9768 -N 12 -distance 90 -pixel 0.4 "
+    "-detpixels_x 60 -detpixels_y 50 -oversample 1 -fluence 1e24 -nointerpolate --kernel eager"
+)
+FILES = ("floatimage.bin", "image.pgm", "intimage.img", "noiseimage.img")
+
+
+class Ended(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def nbdist(tmp_path, monkeypatch, capsys) -> Callable[[str], Ended]:
+    """Run a command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(line: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["nbdist", *line.split()])
+        try:
+            run()
+            status: Any = 0
+        except SystemExit as ended:
+            status = ended.code or 0
+        out, err = capsys.readouterr()
+        return Ended(status, out, err)
+
+    return call
+
+
+def float_image(shape=(50, 60)) -> np.ndarray:
+    return np.fromfile("floatimage.bin", dtype="<f4").reshape(shape)
+
+
+def test_the_four_files_appear_and_agree(nbdist, tmp_path):
+    ended = nbdist(f"nanobragg {CRYSTAL} -seed 3")
+    assert ended.status == 0, ended.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == list(FILES)
+    image = float_image()
+    assert image.max() > 0
+    scaled = fabio.open("intimage.img").data
+    assert scaled.max() == 55040
+    # the scale is worked out in float64 from the float32 maximum, and pixels are rounded to the nearest
+    np.testing.assert_array_equal(scaled, np.floor(image.astype(float) * (55000 / float(image.max())) + 40.5))
+    noisy = fabio.open("noiseimage.img").data
+    np.testing.assert_array_equal(noisy, np.minimum(photon_counts(image, 3, 0) + 40, 65535))
+    assert Path("image.pgm").read_bytes().startswith(b"P5\n60 50\n# pixels scaled by ")
+
+
+def test_the_golden_image_comes_out(nbdist):
+    flags = json.loads((GOLDEN / "cases.json").read_text())["triclinic_still"].replace("{in}", str(GOLDEN / "inputs"))
+    assert nbdist(f"nanobragg {flags} --kernel eager --precision float64 -nopgm -nonoise").status == 0
+    golden = np.load(GOLDEN / "images" / "triclinic_still.npy")
+    # both are float64 sums, rounded to float32
+    np.testing.assert_allclose(float_image(golden.shape), golden, rtol=1.3e-7)
+
+
+def test_the_header_is_nanobraggs(nbdist):
+    assert nbdist(f"nanobragg {CRYSTAL} -phi 3 -osc 0.5 -phisteps 1 -twotheta 4 -detector_rotx 1").status == 0
+    header, _ = read_smv(Path("intimage.img"))
+    assert " ".join(header) == (
+        "HEADER_BYTES DIM BYTE_ORDER TYPE SIZE1 SIZE2 PIXEL_SIZE DISTANCE WAVELENGTH "
+        "BEAM_CENTER_X BEAM_CENTER_Y ADXV_CENTER_X ADXV_CENTER_Y MOSFLM_CENTER_X MOSFLM_CENTER_Y DENZO_X_BEAM DENZO_Y_BEAM DIALS_ORIGIN "
+        "XDS_ORGX XDS_ORGY CLOSE_DISTANCE PHI OSC_START OSC_RANGE TWOTHETA DETECTOR_SN BEAMLINE"
+    )
+    assert (header["SIZE1"], header["SIZE2"], header["BEAMLINE"], header["DETECTOR_SN"]) == ("60", "50", "fake", "000")
+    assert (header["PHI"], header["OSC_RANGE"], header["TWOTHETA"], header["WAVELENGTH"]) == ("3", "0.5", "4", "0.9768")
+    # mosflm's default centre is (size + pixel)/2 of slow and fast, half a pixel short of the spot
+    assert (float(header["BEAM_CENTER_X"]), float(header["BEAM_CENTER_Y"])) == pytest.approx((10.2, 12.2))
+    assert (float(header["MOSFLM_CENTER_X"]), float(header["MOSFLM_CENTER_Y"])) == pytest.approx((10.2, 12.2))
+    assert (float(header["DENZO_X_BEAM"]), float(header["ADXV_CENTER_Y"])) == pytest.approx((10.4, 20 - 10.4))
+
+
+def test_a_written_image_gives_its_geometry_back(nbdist):
+    assert nbdist(f"nanobragg {CRYSTAL} -Xbeam 9.5 -Ybeam 13 -nonoise").status == 0
+    first = float_image()
+    Path("intimage.img").rename("header.img")
+    crystal = re.sub(r"-lambda.*-N 12.*-oversample", "-N 12 -oversample", CRYSTAL)
+    assert nbdist(f"nanobragg {crystal} -img header.img -nonoise").status == 0
+    np.testing.assert_allclose(float_image(), first, rtol=1e-4, atol=1e-6 * first.max())
+
+
+def test_masked_pixels_are_0(nbdist):
+    pixels = np.ones((50, 60), dtype=np.uint16)
+    pixels[10:30, 20:50] = 0
+    Path("mask.img").write_bytes(smv_bytes({}, pixels))
+    assert nbdist(f"nanobragg {CRYSTAL} -mask mask.img --save-experiment e.yaml").status == 0
+    image = float_image()
+    assert not image[10:30, 20:50].any()
+    assert image[pixels > 0].any()
+    assert "mask.img" in Path("e.yaml").read_text()
+    assert "-mask" in nbdist(f"nanobragg -mask mask.img {CRYSTAL} -detpixels 70").err
+
+
+def test_scales_offset_and_region_are_taken(nbdist):
+    assert nbdist(f"nanobragg {CRYSTAL} -scale 0.5 -adc 7 -pgmscale 2 -roi 10 19 5 30 -nonoise").status == 0
+    image = float_image()
+    assert np.argwhere(image).min(axis=0).tolist() >= [5, 10]
+    assert np.argwhere(image).max(axis=0).tolist() <= [30, 19]
+    scaled = read_smv(Path("intimage.img"))[1]
+    np.testing.assert_array_equal(scaled, np.clip(np.floor(image.astype(float) * 0.5 + 7.5), 0, 65535))
+    assert not Path("noiseimage.img").exists()
+
+
+def test_names_of_files_are_taken_and_files_that_are_not_wanted_are_not_written(nbdist, tmp_path):
+    assert nbdist(f"nanobragg {CRYSTAL} -floatimage f.bin -intfile i.img -nopgm -nonoise").status == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.bin", "i.img"]
+    ended = nbdist(f"nanobragg {CRYSTAL} -nonoise -noisefile n.img -floatfile /dev/null -intfile /dev/null -nopgm")
+    assert ended.status == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.bin", "i.img", "n.img"]
+
+
+def test_overloads_are_held_and_counted(nbdist):
+    ended = nbdist(f"nanobragg {CRYSTAL} -fluence 1e28")
+    noisy = read_smv(Path("noiseimage.img"))[1]
+    counted = re.search(r"(\d+) overloads", ended.out)
+    assert counted is not None
+    assert (
+        int(counted[1])
+        == (photon_counts(float_image(), int(re.search(r"-seed (\d+)", ended.out)[1]), 0) + 40 > 65535).sum()
+    )
+    assert int(counted[1]) > 0
+    assert noisy.max() == 65535
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_the_image_and_its_noise_are_the_same_on_any_number_of_workers(nbdist):
+    line = f"nanobragg {CRYSTAL} -detpixels 300 -phi 1 -osc 1 -phisteps 6 -seed 11"
+    assert nbdist(line).status == 0
+    first = {name: Path(name).read_bytes() for name in FILES}
+    assert nbdist(f"{line} --workers 2").status == 0
+    assert {name: Path(name).read_bytes() for name in FILES} == first
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["-phi 2 -osc 1 -phisteps 3 -seed 4", "-misset random -misset_seed 7 -seed 4", "-roi 5 40 0 30 -seed 4 -mosaic 1"],
+)
+def test_the_saved_experiment_gives_the_same_image_to_the_bit(nbdist, flags):
+    assert nbdist(f"nanobragg {CRYSTAL} {flags} --save-experiment e.yaml").status == 0
+    ended = nbdist("run e.yaml -o e.zarr --serial --kernel eager")
+    assert ended.status == 0, ended.err
+    from nbdist.store import open_group
+
+    group = open_group("e.zarr")
+    np.testing.assert_array_equal(group["intensity"][0], float_image())
+    noisy = read_smv(Path("noiseimage.img"))[1]
+    np.testing.assert_array_equal(np.minimum(group["counts"][0] + 40, 65535), noisy)
+
+
+def test_the_report_says_what_matters(nbdist):
+    out = nbdist(f"nanobragg {CRYSTAL} -samplesize 0.0005 -beamsize 0.0002 -mosaic 1").out
+    for said in (
+        "mosflm, pivot beam",
+        "fast axis",
+        "reciprocal cell",
+        "cells",
+        "sources",
+        "phi steps",
+        "steps",
+        "fluence",
+        "solid angle",
+        "max",
+        "mean, rms, rmsd",
+        "written",
+        "WARNING: sample_y of 0.0005 mm is clipped by the beam to 0.0002 mm",
+        "WARNING: a mosaic spread without -mosaic_dom: 10 domains",
+        "recommend -oversample",
+    ):
+        assert said in out, said
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("-phi 0 -osc 1 -phisteps 3", "the step at phi 0"),
+        ("-detector_thick 450 -detector_thicksteps 3 -detector_abs 300", "layers are thickness/layers apart"),
+        ("-oversample 2 -oversample_omega", "-oversample_omega: factors of every term"),
+        ("-gauss_xtal", "radius in index space"),
+        ("-water 1", "-water: r_e^2 fluence counts once"),
+        ("-N 2 -interpolate", "interpolation falls back"),
+        (f"-sourcefile {GOLDEN}/inputs/sources.txt", "weights count"),
+        ("-cell 27.1 31.7 34.2 88.5 71.4 68.2", "nanoBragg.c changes its angles"),
+    ],
+)
+def test_a_run_says_once_where_it_departs_from_nanobragg_c(nbdist, flags, said):
+    crystal = re.sub(r"-mat \S+", "", CRYSTAL) if "-cell" in flags else CRYSTAL
+    out = nbdist(f"nanobragg {crystal} -detpixels 9 -nonoise {flags}").out
+    assert out.count(said) == 1
+    assert said not in nbdist(f"nanobragg {CRYSTAL} -detpixels 9 -nonoise").out
+
+
+def test_pixels_are_printed_on_request(nbdist):
+    out = nbdist(f"nanobragg {CRYSTAL} -printout_pixel 17 9 -nonoise").out
+    value = float(re.search(r"pixel 17 9 \(fast slow\) = (\S+)", out)[1])
+    assert value == pytest.approx(float(float_image()[9, 17]), rel=1e-8)
+    assert nbdist(f"nanobragg {CRYSTAL} -roi 0 4 0 2 -printout -nonoise").out.count("(fast slow) =") == 15
+
+
+def test_trace_pixel_writes_the_chain_of_the_image(nbdist):
+    ended = nbdist(f"nanobragg {CRYSTAL} -trace_pixel 25 30 -nonoise")
+    assert ended.status == 0, ended.err
+    final = re.search(r"^I_pixel_final (\S+)$", Path("trace/trace.log").read_text(), re.MULTILINE)
+    # the trace is float64, the image float32
+    assert float(final[1]) == pytest.approx(float(float_image()[25, 30]), rel=1e-5)
+    assert "I_before_scaling" in ended.out
+
+
+@pytest.mark.parametrize("word", ["-h", "-help", "--help"])
+def test_help_lists_every_flag_by_group(nbdist, word, tmp_path):
+    ended = nbdist(f"nanobragg {word}")
+    assert ended.status == 0
+    listed = set(re.findall(r"(?<=[ ])-(\w+)", ended.out))
+    assert {spelling for flag in TABLE for spelling in flag.spellings} <= listed
+    assert "detector\n" in ended.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_subcommand_shows_in_the_help(nbdist):
+    assert "nanobragg" in nbdist("--help").out
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ("-hkl none.hkl", "-hkl"),
+        ("-floatfile no/such/folder.bin", "-floatfile"),
+        ("-intfile x -floatfile x", "-floatfile|-intfile"),
+        ("-noisefile .", "-noisefile"),
+        ("-printout_pixel 999 0", "-printout_pixel"),
+        ("-trace_pixel 0 999", "-trace_pixel"),
+        ("--workers many", "--workers"),
+        ("--device abacus", "--device"),
+        ("--precision", "--precision"),
+        ("--worker 3", "--worker"),
+        ("--save-experiment no/such/e.yaml", "--save-experiment"),
+        ("-colour", "-colour"),
+    ],
+)
+def test_an_error_is_one_line_that_names_the_flag_and_nothing_is_written(nbdist, tmp_path, flags, named):
+    ended = nbdist(f"nanobragg {CRYSTAL} {flags}")
+    assert ended.status == 2
+    assert re.match(f"nbdist: .*({named})", ended.err)
+    assert ended.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_malformed_file_is_named_with_its_flag(nbdist):
+    Path("bad.hkl").write_text("1 1 1 5\none two three\n")
+    ended = nbdist(f"nanobragg {CRYSTAL} -hkl bad.hkl")
+    assert ended.status == 2
+    assert re.match(r"nbdist: -hkl: .*bad.hkl, line 2", ended.err)
+
+
+def test_flags_that_nanobragg_does_not_use_are_accepted_with_a_warning(nbdist):
+    ended = nbdist(f"nanobragg {CRYSTAL} -stol a -4stol b -Q c -stolout d -coherent -dump e -nonoise")
+    assert ended.status == 0, ended.err
+    for flag in ("-stol", "-4stol", "-Q", "-stolout", "-coherent", "-dump"):
+        assert f"WARNING: {flag}" in ended.out
+
+
+# files are written where the flags say: the soup names none
+ARITY = {spelling: len(flag.values.split()) for flag in TABLE for spelling in flag.spellings if flag.values != "FILE"}
+NUMBERS = st.one_of(
+    st.integers(-3, 40).map(str), st.floats(-1e3, 1e3).map(repr), st.sampled_from(["0", "1", "2", "0.5", "1e-9", "1e9"])
+)
+WRONG = st.lists(st.sampled_from(["nan", "inf", "x", "-", "1e999", "-N", "random", "beam"]) | NUMBERS, max_size=4)
+
+
+def flag_words(spelling: str) -> st.SearchStrategy[list[str]]:
+    """A flag with as many numbers as it needs, now and then with something else."""
+    right = st.lists(NUMBERS, min_size=ARITY[spelling], max_size=ARITY[spelling])
+    return (
+        st.integers(0, 9)
+        .flatmap(lambda dice: WRONG if dice == 0 else right)
+        .map(lambda words: [f"-{spelling}", *words])
+    )
+
+
+SOUP = st.lists(st.sampled_from(sorted(ARITY)).flatmap(flag_words), max_size=4)
+
+
+@settings(max_examples=150)
+@given(soup=SOUP)
+def test_flag_soup_ends_in_an_image_or_a_line(soup, nbdist, tmp_path):
+    for path in tmp_path.iterdir():
+        path.unlink() if path.is_file() else [inner.unlink() for inner in path.iterdir()]
+    words = " ".join(word for flag in soup for word in flag)
+    # the base comes first, so that the soup can change it; the last words keep the image small
+    ended = nbdist(
+        f"nanobragg {CRYSTAL} {words} -detpixels 8 -oversample 1 -mosaic_dom 2 -phisteps 2 -thicksteps 2 -divsteps 2 -dispsteps 2"
+    )
+    if ended.status == 0:
+        assert Path("floatimage.bin").stat().st_size == 4 * 64
+    else:
+        assert ended.status == 2
+        assert re.fullmatch(r"nbdist: \S.*\n", ended.err)
+        assert not Path("floatimage.bin").exists()
