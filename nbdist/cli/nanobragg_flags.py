@@ -311,10 +311,11 @@ def _detector(flags: Flags, folder: Path) -> dict[str, Any]:
     center = default_beam_center_mm(convention, bare)
     if convention == "custom":
         panel |= {
-            f"{axis}_axis": get(f"{letter}det_vector")
-            for axis, letter in zip(("fast", "slow", "normal"), "fso", strict=True)
+            "fast_axis": get("fdet_vector"),
+            "slow_axis": get("sdet_vector"),
+            # nanoBragg keeps mosflm's normal beside other fast and slow vectors
+            "normal_axis": get("odet_vector", CONVENTIONS["custom"].normal),
         }
-        panel["normal_axis"] = get("odet_vector", CONVENTIONS["custom"].normal)
         center = (
             _first(get("Xclose"), _near(get("ORGX"), pixel), center[0]),
             _first(get("Yclose"), _near(get("ORGY"), pixel), center[1]),

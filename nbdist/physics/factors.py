@@ -18,9 +18,6 @@ from nbdist.physics.pixels import (
     solid_angle,
 )
 
-OMEGA, POLAR, CAPTURE, RESOLVED = range(4)
-"""Rows of what `pixel_factors` returns."""
-
 
 class SensorNumbers(NamedTuple):
     """Numbers of the beam and the sensor, float64 tensors: vectors (3,), scalars ().

@@ -10,8 +10,7 @@ chunks, so neither do the numbers, beyond the order of the last float64 addition
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from torch import Tensor
 from nbdist.experiment.geometry import PanelGeometry
 from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.physics.amplitudes import AmplitudeTable
-from nbdist.physics.factors import CAPTURE, OMEGA, POLAR, RESOLVED, FactorChoice, SensorNumbers, pixel_factors
+from nbdist.physics.factors import FactorChoice, SensorNumbers, pixel_factors
 from nbdist.physics.kernels import KernelMode, Kernels
 from nbdist.physics.orientation_sum import Variant, orientation_part
 from nbdist.physics.pixels import PanelVectors, directions, positions, scattering_vectors
@@ -36,7 +35,7 @@ BLOCK_PIXELS = {"cpu": 128, "cuda": 1024}
 """Side of the fixed blocks: small enough for a core's cache, large enough to fill a GPU."""
 GROUP_DEG = 1.0
 """Phi that one reference orientation stands for."""
-KEPT_FACTORS_BYTES = 128 * 2**20
+KEPT_FACTORS_BYTES = 256 * 2**20
 VECTOR_LANES = 16
 """Blocks are padded to whole vectors, so that no pixel is computed by the scalar remainder of a loop (other last bits)."""
 
@@ -55,23 +54,18 @@ class Block(NamedTuple):
     shape: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Factors:
-    """What multiplies an orientation sum, (P,) each: solid angle (sr), polarization, capture fraction, 1 within the resolution.
-
-    `resolved` is None where there is no limit.
-    """
+class Factors(NamedTuple):
+    """What multiplies an orientation sum, (P,) each: solid angle (sr), polarization, capture fraction, 1 within the resolution."""
 
     omega: Tensor
     polar: Tensor
     capture: Tensor
-    resolved: Tensor | None = None
+    resolved: Tensor
 
-    @cached_property
+    @property
     def product(self) -> Tensor:
         """All of them."""
-        product = self.omega * self.polar * self.capture
-        return product if self.resolved is None else product * self.resolved
+        return self.omega * self.polar * self.capture * self.resolved
 
 
 class Renderer:
@@ -117,7 +111,7 @@ class Renderer:
         self._every_term = (
             sampling.oversample_omega or sampling.oversample_polar or sampling.oversample_thick or self.choice.limited
         )
-        self._kept_factors: dict[tuple[float, ...], Tensor] = {}
+        self._kept_factors: dict[tuple[float, ...], list[Factors]] = {}
         self._kept_bytes = 0
         self.panels = [self._panel_vectors(panel) for panel in resolved.panels]
         self.cells = self._tensor(resolved.N_cells).to(self.dtype)
@@ -220,52 +214,54 @@ class Renderer:
         A factor that is not oversampled is the first subpixel's (and first layer's and source's), and stands for the whole pixel.
         """
         whole_pixel = self._whole_pixel_factors(vectors, block)
+        factors_of = self._term_factors if self._every_term else _same_for_every_term
         for layer in range(self.layers):
-            fixed = Factors(whole_pixel[OMEGA], whole_pixel[POLAR], whole_pixel[CAPTURE + layer])
             for s in range(self.resolved.oversample):
                 for f in range(self.resolved.oversample):
                     here = _subpixel(block, s, f, self.resolved.oversample)
-                    if self._every_term:
-                        yield layer, here, partial(self._term_factors, fixed, vectors, layer, here)
-                    else:
-                        yield layer, here, partial(_constant, fixed)
+                    yield layer, here, partial(factors_of, whole_pixel[layer], vectors, layer, here)
 
     def _term_factors(
-        self, fixed: Factors, vectors: PanelVectors, layer: int, here: tuple[Tensor, Tensor], source: int
+        self, whole_pixel: Factors, vectors: PanelVectors, layer: int, here: tuple[Tensor, Tensor], source: int
     ) -> Factors:
         """The factors of one subpixel, layer and source, where some are evaluated for every term."""
         sampling = self.resolved.experiment.sampling
         own = self._factors(here, vectors, layer, source)
         return Factors(
-            own[OMEGA] if sampling.oversample_omega else fixed.omega,
-            own[POLAR] if sampling.oversample_polar else fixed.polar,
-            own[CAPTURE] if sampling.oversample_thick else fixed.capture,
-            own[RESOLVED],
+            own.omega if sampling.oversample_omega else whole_pixel.omega,
+            own.polar if sampling.oversample_polar else whole_pixel.polar,
+            own.capture if sampling.oversample_thick else whole_pixel.capture,
+            own.resolved,
         )
 
-    def _whole_pixel_factors(self, vectors: PanelVectors, block: Block) -> Tensor:
-        """Solid angle, polarization, and the capture of every layer, at the first subpixel, (2 + layers, P).
+    def _whole_pixel_factors(self, vectors: PanelVectors, block: Block) -> list[Factors]:
+        """The factors of every layer at the first subpixel: solid angle and polarization are the first layer's.
 
         The detector does not move, so they are worked out once and kept while they are few.
         """
         key = (block.panel, float(block.slow[0]), float(block.fast[0]), *block.shape)
-        if key not in self._kept_factors:
-            first = _subpixel(block, 0, 0, self.resolved.oversample)
-            layers = [self._factors(first, vectors, layer, 0, compiled=False) for layer in range(self.layers)]
-            factors = torch.stack([layers[0][OMEGA], layers[0][POLAR], *(layer[CAPTURE] for layer in layers)])
-            if self._kept_bytes + factors.nbytes > KEPT_FACTORS_BYTES:
-                return factors
-            self._kept_bytes += factors.nbytes
+        if key in self._kept_factors:
+            return self._kept_factors[key]
+        first = _subpixel(block, 0, 0, self.resolved.oversample)
+        layers = [self._factors(first, vectors, layer, 0, compiled=False) for layer in range(self.layers)]
+        one = torch.ones((), dtype=torch.float64, device=self.device).expand_as(block.slow)
+        omega = layers[0].omega.clone()
+        polar = layers[0].polar.clone() if self.choice.polarized else one
+        captures = [layer.capture.clone() if self.choice.absorbing else one for layer in layers]
+        factors = [Factors(omega, polar, capture, one) for capture in captures]
+        size = block.slow.nbytes * (2 + self.layers)
+        if self._kept_bytes + size <= KEPT_FACTORS_BYTES:
+            self._kept_bytes += size
             self._kept_factors[key] = factors
-        return self._kept_factors[key]
+        return factors
 
     def _factors(
         self, coordinates: tuple[Tensor, Tensor], vectors: PanelVectors, layer: int, source: int, compiled: bool = True
-    ) -> Tensor:
+    ) -> Factors:
         sensor = self.sensor._replace(layer=self._tensor(float(layer)))
         if compiled:
-            return self.kernels.pixel_factors(coordinates, vectors, self.sources[source], sensor, self.choice)
-        return pixel_factors(*coordinates, vectors, *self.sources[source], sensor, self.choice)
+            return Factors(*self.kernels.pixel_factors(coordinates, vectors, self.sources[source], sensor, self.choice))
+        return Factors(*pixel_factors(*coordinates, vectors, *self.sources[source], sensor, self.choice))
 
     # ---- photons
 
@@ -291,15 +287,15 @@ class Renderer:
         sources = range(len(self.sources)) if sampling.oversample_polar else range(1)
         total = torch.zeros(box[1] - box[0], box[3] - box[2], dtype=torch.float64, device=self.device)
         for _, vectors, block in self.blocks(box):
-            fixed = self._whole_pixel_factors(vectors, block)
+            fixed = self._whole_pixel_factors(vectors, block)[0]
             values = torch.zeros_like(block.slow)
             for s in range(oversample):
                 for f in range(oversample):
+                    here = _subpixel(block, s, f, self.resolved.oversample)
                     for source in sources:
-                        here = _subpixel(block, s, f, self.resolved.oversample)
                         own = self._factors(here, vectors, 0, source) if self._every_term else fixed
-                        omega = own[OMEGA] if sampling.oversample_omega else fixed[OMEGA]
-                        polar = own[POLAR] if sampling.oversample_polar else fixed[POLAR]
+                        omega = own.omega if sampling.oversample_omega else fixed.omega
+                        polar = own.polar if sampling.oversample_polar else fixed.polar
                         values += omega * polar
             total[block.target] = self._unpadded(values / (oversample**2 * len(sources)), block)
         return total * scale
@@ -340,9 +336,9 @@ def _grid(start: int, stop: int, side: int, size: int) -> Iterator[tuple[int, in
         yield max(low, start), min(high, stop), (low + high) / 2
 
 
-def _constant(factors: Factors, source: int) -> Factors:
-    """Factors that are the same for every source."""
-    return factors
+def _same_for_every_term(whole_pixel: Factors, *place: object) -> Factors:
+    """Factors that stand for every subpixel and source of a pixel."""
+    return whole_pixel
 
 
 def _subpixel(block: Block, s: int, f: int, oversample: int) -> tuple[Tensor, Tensor]:

@@ -142,8 +142,7 @@ def _samples(renderer: Renderer, vectors: PanelVectors, block: Block, frame: int
 
 
 def _first_of(factors: Factors) -> tuple[float, float, float, float]:
-    omega, polar, capture = (float(factor[0]) for factor in (factors.omega, factors.polar, factors.capture))
-    resolved = 1.0 if factors.resolved is None else float(factors.resolved[0])
+    omega, polar, capture, resolved = (float(factor[0]) for factor in factors)
     return omega, polar, capture, resolved
 
 
