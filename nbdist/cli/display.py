@@ -7,20 +7,21 @@ from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-console = Console(highlight=False, soft_wrap=True)
-error_console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, markup=False)
+error_console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 def facts(rows: Iterable[tuple[str, str]], title: str | None = None) -> None:
     """Print names and values in two columns."""
     if title:
-        console.print(f"[bold]{title}[/bold]")
+        console.print(title, style="bold")
     table = Table.grid(padding=(0, 2))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(f"  {name}", value)
+        table.add_row(Text(f"  {name}"), Text(value))
     console.print(table)
 
 

@@ -120,6 +120,7 @@ def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
     clock = int(time.time())
     flags.values.setdefault("misset_seed", flags.get("seed", clock))
     outputs = Outputs.of(flags, folder, clock)
+    outputs.require_other_than(own.save)
     experiment = build_experiment(flags, folder)
     outputs.require_pixels(experiment.image_shape)
     experiment = experiment.with_changes(
@@ -128,7 +129,7 @@ def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
     )
     device = pick_device(own.device)
     try:
-        context = single_context(experiment, own.workers, device, own.kernel)  # type: ignore[arg-type]
+        context = single_context(experiment, device, own.kernel)  # type: ignore[arg-type]
     except NbdistError as error:
         raise named_by_flags(error, flags, folder) from None
     _say_what(context, flags, outputs, folder)

@@ -15,14 +15,14 @@ from nbdist.cli.nanobragg_inputs import clipped_sizes, header_values, input_path
 from nbdist.cli.nanobragg_table import TABLE
 from nbdist.cli.nanobragg_words import FlagError, Flags, read_words
 from nbdist.errors import NbdistError
-from nbdist.experiment.detector import Panel
+from nbdist.experiment.detector import MOST_PIXELS, Panel
 from nbdist.experiment.files import validate
 from nbdist.experiment.geometry import CONVENTIONS, default_beam_center_mm
 from nbdist.experiment.model import Experiment
 
 __all__ = ["FlagError", "Flags", "build_experiment", "experiment_from_flags", "named_by_flags"]
 
-MOST_PIXELS = 2**28
+
 MOST_ORIENTATIONS = 10**7
 """Phi steps x mosaic domains x sources of the largest image that is tried."""
 FIELD_FLAGS = {

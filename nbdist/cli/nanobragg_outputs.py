@@ -79,6 +79,18 @@ class Outputs:
             get("trace_pixel"),
         )
 
+    def require_other_than(self, path: Path | None) -> None:
+        """Check that no image goes to `path`, where the experiment is to be saved.
+
+        Raises
+        ------
+        FlagError
+            Naming the option.
+        """
+        images = (self.float_file, self.int_file, self.pgm_file, self.noise_file)
+        if path is not None and path.resolve() in {image.resolve() for image in images if image is not None}:
+            raise FlagError(f"--save-experiment: {path} is the file of an image, too")
+
     def require_pixels(self, shape: tuple[int, int]) -> None:
         """Check that the pixels to print and to trace lie in an image (slow, fast).
 
@@ -255,7 +267,7 @@ def write_all(files: dict[Path, bytes]) -> None:
         for path, beside in temporary.items():
             beside.replace(path)
     except OSError as error:
-        raise FlagError(f"{error.filename}: cannot be written: {error.strerror}; no file was written") from None
+        raise FlagError(f"{error.filename}: cannot be written: {error.strerror}") from None
     finally:
         for beside in temporary.values():
             with contextlib.suppress(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,6 @@ from nbdist.cli.arguments import (
     DeviceName,
     DeviceOption,
     ExperimentFile,
-    KernelName,
     KernelOption,
     PhiChunkOption,
     PrecisionOption,
@@ -34,7 +34,7 @@ def plan(
     frames_per_shard: ShardOption = None,
     precision: PrecisionOption = None,
     device: DeviceOption = DeviceName.auto,
-    kernel: KernelOption = KernelName.compiled,
+    kernel: KernelOption = None,
 ) -> None:
     """Show how a run is cut, and its expected size and time."""
     from nbdist.execution.context import make_context, pick_device
@@ -46,7 +46,7 @@ def plan(
         load(path, precision),
         workers=number,
         device=where,
-        kernel=kernel.value,
+        kernel=kernel.value if kernel else "compiled",
         tile=read_tile(tile),
         phi_chunk=phi_chunk,
         frames_per_shard=frames_per_shard,
@@ -74,12 +74,18 @@ def _rows(context: Any, workers: int, device: str) -> list[tuple[str, str]]:
             f"{plan.unit_count * (2 if plan.with_counts else 1)}, inner chunks {' x '.join(map(str, layout.chunk))}",
         ),
         ("size on disk", f"about {size(cost.disk_bytes * plan.frames)} ({size(cost.disk_bytes)} a frame)"),
-        ("memory", f"about {size(plan.worker_memory_bytes)} a worker"),
+        (
+            "memory",
+            f"about {size(plan.worker_memory_bytes)} a worker, {size(plan.worker_memory_bytes * workers)} in all",
+        ),
         (
             "time",
             f"about {duration(total_s)} on {workers} {device} worker(s); {duration(cost.seconds)} a frame, {duration(unit_s)} a task",
         ),
     ]
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if plan.worker_memory_bytes * workers > here:
+        rows.append(("warning", f"this machine has {size(here)}: fewer --workers or --frames-per-shard would fit"))
     if unit_s > LONG_UNIT_S:
         rows.append(
             (

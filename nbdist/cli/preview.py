@@ -35,7 +35,7 @@ def preview(
     if name not in names:
         raise NbdistError(f"--array {name}: the store holds {' and '.join(names)}")
     frames, slow, fast = group[name].shape
-    wanted = read_span(max_over, "--max-over", frames) if max_over else range(frame, frame + 1)
+    wanted = read_span(max_over, "--max-over", frames) if max_over is not None else range(frame, frame + 1)
     if wanted.stop > frames:
         raise NbdistError(f"--frame {frame}: lies outside 0:{frames}")
     rows, columns = _zoom(zoom, slow, fast)

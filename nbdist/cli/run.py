@@ -12,7 +12,6 @@ from nbdist.cli.arguments import (
     DeviceName,
     DeviceOption,
     ExperimentFile,
-    KernelName,
     KernelOption,
     PhiChunkOption,
     PrecisionOption,
@@ -46,17 +45,20 @@ def run(
     frames_per_shard: ShardOption = None,
     precision: PrecisionOption = None,
     device: DeviceOption = DeviceName.auto,
-    kernel: KernelOption = KernelName.compiled,
+    kernel: KernelOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the store that exists.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the store that exists.")] = False,
 ) -> None:
     """Render a rotation series into a Zarr store."""
     if sum((serial, scheduler is not None, workers is not None)) > 1:
         raise NbdistError("--serial, --workers and --scheduler exclude each other")
+    from nbdist.store.locations import normalised
+
     if resume and overwrite:
         raise NbdistError("--resume and --overwrite exclude each other")
     experiment = load(path, precision)
-    wanted = read_span(frames, "--frames", experiment.scan.frames) if frames else None
+    output = normalised(output) if output.startswith("~") else output
+    wanted = read_span(frames, "--frames", experiment.scan.frames) if frames is not None else None
     options = dict(
         workers=workers,
         serial=serial,
@@ -65,7 +67,7 @@ def run(
         phi_chunk=phi_chunk,
         frames_per_shard=frames_per_shard,
         device=device.value,
-        kernel=kernel.value,
+        kernel=kernel.value if kernel else None,
         resume=resume,
         overwrite=overwrite,
     )
@@ -92,6 +94,9 @@ def render(experiment: Any, output: str, scheduler: str | None, options: dict[st
             error_console.print(f"unit {unit} failed: {error}")
         error_console.print(f"{len(progress.failed)} unit(s) are left. Try them again with: {again}")
         raise typer.Exit(1)
+    wanted = options.get("frames")
+    if wanted is not None and progress.frames_done > len(wanted):
+        console.print(f"note: {len(wanted)} frames were asked for; a shard is rendered whole")
     if progress.frames_total == 0:
         console.print(f"{output}: nothing was missing")
         return

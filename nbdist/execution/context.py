@@ -28,6 +28,7 @@ class RunContext:
     plan: Plan
     device: str
     location: str | None = None
+    store_id: str | None = None
     _renderer: Renderer | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -63,8 +64,18 @@ def pick_device(wanted: str) -> str:
     available = torch.cuda.is_available()
     if wanted == "auto":
         return "cuda" if available else "cpu"
-    if wanted == "cuda" and not available:
-        raise RunError("device cuda: there is no CUDA device that PyTorch can use here")
+    if wanted.startswith("cuda") and not available:
+        raise RunError(f"device {wanted}: there is no CUDA device that PyTorch can use here")
+    return wanted
+
+
+def device_of_worker(wanted: str, name: object) -> str:
+    """The device of one worker: with several GPUs on a machine, the workers of a local cluster (named 0, 1, ...) take them in turn."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if wanted in ("auto", "cuda") and gpus > 1 and isinstance(name, int):
+        return f"cuda:{name % gpus}"
     return wanted
 
 
@@ -87,6 +98,10 @@ def make_context(
     NbdistError
         If the experiment, one of its files, or a size is wrong.
     """
+    if experiment.scan.phi_zero_carryover:
+        raise RunError(
+            "scan.phi_zero_carryover: reproduces a defect of nanoBragg.c for nbdist trace; an image cannot have it"
+        )
     resolved = resolve(experiment)
     table = AmplitudeTable.of(load_reflections(resolved))
     plan = make_plan(

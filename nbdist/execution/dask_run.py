@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 import numpy as np
@@ -24,7 +24,7 @@ from distributed.comm import CommClosedError
 from numpy.typing import NDArray
 
 from nbdist.errors import RunError
-from nbdist.execution.context import RunContext
+from nbdist.execution.context import RunContext, device_of_worker
 from nbdist.execution.progress import Progress, Report
 from nbdist.execution.rendering import assemble_frame, finished_frame, render_partial, render_unit, write_unit
 from nbdist.execution.serial import is_fatal
@@ -56,6 +56,7 @@ class RunPlugin(WorkerPlugin):
         import torch
 
         torch.set_num_threads(1)
+        self.context.device = device_of_worker(self.context.device, getattr(worker, "name", None))
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -64,7 +65,7 @@ class RunPlugin(WorkerPlugin):
         """The store, opened once in this process."""
         if self._writer is None:
             assert self.context.location is not None
-            self._writer = UnitWriter(self.context.location)
+            self._writer = UnitWriter(self.context.location, self.context.store_id)
         return self._writer
 
 
@@ -78,20 +79,33 @@ def _unit_task(run: str, unit: Unit) -> dict[str, Any]:
     return render_unit(plugin.context, plugin.writer, Unit(*unit))
 
 
-def partial_task(run: str, frame: int, tile: Tile, chunk: PhiChunk) -> NDArray[np.float64]:
-    """Render one tile over one phi chunk on a worker that holds the run's plugin."""
-    return render_partial(_plugin(run).context, frame, Tile(*tile), PhiChunk(*chunk))
+class Partial(NamedTuple):
+    """A partial intensity and the kernel ("compiled" or "eager") that made it."""
+
+    values: NDArray[np.float64]
+    kernel: str
 
 
-def _assemble_task(
-    run: str, unit: Unit, started: float, frames: list[list[list[NDArray[np.float64]]]]
-) -> dict[str, Any]:
+def partial_task(run: str, frame: int, tile: Tile, chunk: PhiChunk) -> Partial:
+    """Render one (tile, chunk) of a frame on a worker that holds the run's plugin."""
+    context = _plugin(run).context
+    values = render_partial(context, frame, Tile(*tile), PhiChunk(*chunk))
+    return Partial(values, context.renderer.kernels.mode)
+
+
+def _assemble_task(run: str, unit: Unit, started: float, frames: list[list[list[Partial]]]) -> dict[str, Any]:
     plugin, unit = _plugin(run), Unit(*unit)
+    kernels = {part.kernel for tiles in frames for parts in tiles for part in parts}
     finished = [
-        finished_frame(plugin.context, frame, assemble_frame(plugin.context, partials))
-        for frame, partials in zip(unit.frames, frames, strict=True)
+        finished_frame(
+            plugin.context,
+            frame,
+            assemble_frame(plugin.context, [[part.values for part in parts] for parts in tiles]),
+        )
+        for frame, tiles in zip(unit.frames, frames, strict=True)
     ]
-    return write_unit(plugin.context, plugin.writer, unit, finished, started)
+    kernel = kernels.pop() if len(kernels) == 1 else "mixed"
+    return write_unit(plugin.context, plugin.writer, unit, finished, started, kernel)
 
 
 @dataclass
@@ -207,20 +221,24 @@ def _collect(future: Future, unit: Unit, progress: Progress) -> None:
     progress.failed[unit.number] = one_line(error)
 
 
-def local_cluster(workers: int) -> LocalCluster:
+@contextlib.contextmanager
+def local_cluster(workers: int) -> Iterator[LocalCluster]:
     """Workers on this machine, one process and one thread each, reachable from this machine only."""
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_MALLOC.items()})
-    with _interrupts_ignored():
-        return LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
-            memory_limit=0,
-        )
+    malloc = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_MALLOC.items()}
+    with dask.config.set(malloc):
+        with _interrupts_ignored():
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.ERROR,
+                memory_limit=0,
+            )
+        with cluster:
+            yield cluster
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from nbdist.execution.serial import is_fatal
 from nbdist.experiment import Experiment, resolve
 from nbdist.planning import Unit, make_plan
 from nbdist.store import complete_units, consolidate, create_store, exists, open_group, remove, summarize
-from nbdist.store.locations import check_writable, one_line
+from nbdist.store.locations import check_writable, normalised, one_line
+from nbdist.store.units import store_id_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -32,7 +33,7 @@ def generate(
     phi_chunk: int | None = None,
     frames_per_shard: int | None = None,
     device: Device = "auto",
-    kernel: str = "compiled",
+    kernel: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     report: Report = silent,
@@ -54,7 +55,7 @@ def generate(
     tile, phi_chunk, frames_per_shard
         How to cut; chosen from the cost where left out.
     device, kernel
-        Where to render, and "compiled" or "eager".
+        Where to render, and "compiled" (the default) or "eager"; a store that goes on keeps its own.
     resume
         Go on with the store that exists; units that are complete and decode are kept.
     overwrite
@@ -73,15 +74,11 @@ def generate(
     """
     if resume and overwrite:
         raise RunError("resume and overwrite exclude each other")
-    if experiment.scan.phi_zero_carryover:
-        raise RunError(
-            "scan.phi_zero_carryover: reproduces a defect of nanoBragg.c for nbdist trace; a series cannot have it"
-        )
     device_type = pick_device(device) if client is None else ("cpu" if device == "auto" else device)
     count = len(client.nthreads()) if client is not None else (1 if serial else workers or default_workers(device_type))
     context = _prepare(
         experiment,
-        str(location),
+        normalised(location),
         resume=resume,
         overwrite=overwrite,
         frames=frames,
@@ -105,8 +102,13 @@ def generate(
         raise StoreError(
             f"{location}: writing stopped: {one_line(error)}; what is complete is kept, go on with --resume"
         ) from None
-    if not progress.failed and not _missing(context):
-        consolidate(location)
+    left = _incomplete(context, units)
+    if left and not progress.failed:
+        raise StoreError(
+            f"{location}: unit {left[0].number} was rendered but is not in the store that is seen from here"
+        )
+    if not _incomplete(context, list(context.plan.units())):
+        consolidate(normalised(location))
     return progress
 
 
@@ -164,11 +166,12 @@ def _prepare(
     if present:
         open_group(location, begun=True)
     check_writable(location)
-    context = make_context(experiment, location=location, **make)
+    context = make_context(experiment, location=location, **{**make, "kernel": make["kernel"] or "compiled"})
     context.plan.units(frames)
     if present:
         remove(location)
     create_store(location, context.resolved, context.plan)
+    context.store_id = store_id_of(open_group(location))
     return context
 
 
@@ -185,19 +188,19 @@ def _reopen(experiment: Experiment, location: str, frames: range | None, make: d
     for name, size in sizes.items():
         if size is not None and getattr(wanted, name) != getattr(kept, name):
             raise StoreError(f"{location} was begun with {name} {getattr(kept, name)}; it cannot go on with {size}")
+    if make["kernel"] not in (None, kept.kernel):
+        raise StoreError(f"{location} was begun with the {kept.kernel} kernel; it cannot go on with {make['kernel']}")
     context = make_context(experiment, location=location, workers=make["workers"], device=make["device"], settings=kept)
     context.plan.units(frames)
+    context.store_id = store_id_of(open_group(location))
     return context
 
 
 def _pending(context: RunContext, frames: range | None) -> list[Unit]:
+    return _incomplete(context, list(context.plan.units(frames)), decode=True)
+
+
+def _incomplete(context: RunContext, units: list[Unit], decode: bool = False) -> list[Unit]:
     assert context.location is not None
-    units = list(context.plan.units(frames))
-    complete = complete_units(open_group(context.location), units, decode=True)
+    complete = complete_units(open_group(context.location), units, decode)
     return [unit for unit in units if unit.number not in complete]
-
-
-def _missing(context: RunContext) -> bool:
-    assert context.location is not None
-    units = list(context.plan.units())
-    return len(complete_units(open_group(context.location), units)) < len(units)

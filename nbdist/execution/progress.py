@@ -60,7 +60,7 @@ class Progress:
         self.frames_done += last - first
         self.bytes_written += sum(record["shard_bytes"].values())
         self.seconds_rendering += record["seconds"]
-        self.eager_units += record["kernel"] == "eager"
+        self.eager_units += record["kernel"] != "compiled"
 
 
 Report = Callable[[Progress], None]

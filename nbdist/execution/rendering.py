@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nbdist.errors import RunError
 from nbdist.execution.context import RunContext
 from nbdist.physics.noise import photon_counts
 from nbdist.planning import PhiChunk, Tile, Unit
@@ -58,7 +59,15 @@ def _added(partials: Sequence[torch.Tensor]) -> torch.Tensor:
 def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating[Any]]) -> dict[str, NDArray[Any]]:
     """What a store holds of a frame, by array name: intensity float32, and counts int32 where there is noise."""
     noise = context.resolved.experiment.noise
-    arrays: dict[str, NDArray[Any]] = {"intensity": photons.astype(np.float32)}
+    with np.errstate(over="ignore"):
+        arrays: dict[str, NDArray[Any]] = {"intensity": photons.astype(np.float32)}
+    wrong = np.argwhere(~(np.isfinite(arrays["intensity"]) & (arrays["intensity"] >= 0)))
+    if len(wrong):
+        slow, fast = wrong[0]
+        raise RunError(
+            f"frame {frame}: pixel (slow {slow}, fast {fast}) has {photons[slow, fast]} photons; "
+            "the fluence, the crystal or the amplitudes are too large, or a pixel lies at the sample"
+        )
     if noise.photon_noise:
         counts = photon_counts(arrays["intensity"], noise.seed, frame)
         counts[~context.resolved.usable] = 0
@@ -70,19 +79,24 @@ def render_unit(context: RunContext, writer: UnitWriter, unit: Unit) -> dict[str
     """Render a unit's frames, write its shards, and return its record."""
     started = time.time()
     frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in unit.frames]
-    return write_unit(context, writer, unit, frames, started)
+    return write_unit(context, writer, unit, frames, started, context.renderer.kernels.mode)
 
 
 def write_unit(
-    context: RunContext, writer: UnitWriter, unit: Unit, frames: Sequence[dict[str, NDArray[Any]]], started: float
+    context: RunContext,
+    writer: UnitWriter,
+    unit: Unit,
+    frames: Sequence[dict[str, NDArray[Any]]],
+    started: float,
+    kernel: str,
 ) -> dict[str, Any]:
-    """Write finished frames of a unit and its record."""
+    """Write finished frames of a unit and its record; `kernel` made them: "compiled", "eager", or "mixed" where workers differed."""
     stacked = {name: np.stack([frame[name] for frame in frames]) for name in writer.names}
     renderer = context.renderer
     record = {
         "frames": [unit.first_frame, unit.last_frame],
         "device": renderer.device.type,
-        "kernel": renderer.kernels.mode,
+        "kernel": kernel,
         "precision": context.resolved.experiment.sampling.precision,
         "host": platform.node(),
         "started": started,

@@ -27,7 +27,7 @@ def run_serial(context: RunContext, units: Sequence[Unit], progress: Progress, r
         If the store cannot be written any more (disk full, no permission).
     """
     assert context.location is not None
-    writer = UnitWriter(context.location)
+    writer = UnitWriter(context.location, context.store_id)
     progress.workers, progress.in_flight = 1, 1
     for unit in units:
         for attempt in range(retries + 1):

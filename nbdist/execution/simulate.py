@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -78,8 +79,8 @@ def simulate_series(
         chunks=chunks,
         dtype=dtype,
         meta=np.empty((0, 0, 0), dtype=dtype),
-        name=f"nbdist-{experiment.fingerprint[:16]}-{tile[0]}-{tile[1]}-{kernel}",
-        experiment=experiment.model_dump(mode="json"),
+        name=f"nbdist-{experiment.fingerprint[:16]}-{tile[0]}-{tile[1]}-{kernel}-{device}",
+        experiment=experiment.model_dump_json(),
         device=device,
         kernel=kernel,
     )
@@ -94,13 +95,18 @@ def simulate_series(
     )
 
 
-def _render_block(
-    experiment: dict[str, Any], device: Device, kernel: str, block_info: Any = None
-) -> NDArray[np.floating[Any]]:
+def _render_block(experiment: str, device: Device, kernel: str, block_info: Any = None) -> NDArray[np.floating[Any]]:
     (frame, _), (slow0, slow1), (fast0, fast1) = block_info[None]["array-location"]
-    context = _context(validate(experiment), device, kernel)
+    parsed = _experiment_of(experiment)
+    context = _context(parsed, device, kernel)
     box = (slow0, slow1, fast0, fast1)
-    return context.renderer.frame(frame, box).astype(experiment["sampling"]["precision"])[None]
+    return context.renderer.frame(frame, box).astype(parsed.sampling.precision)[None]
+
+
+@lru_cache(maxsize=2)
+def _experiment_of(text: str) -> Experiment:
+    """The experiment of a graph, read once a process: its fingerprint reads files."""
+    return validate(json.loads(text))
 
 
 def _pieces(size: int, piece: int) -> tuple[int, ...]:

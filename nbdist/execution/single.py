@@ -1,7 +1,6 @@
 """One image: rendered here tile by tile, or cut into tiles and phi chunks for local workers.
 
-The cut follows the renderer's own grid of blocks, so an image has the same bits on any number of workers, as long as it is cut into
-tiles only. Chunks of phi are made only where the tiles are too few for the workers; they change the order of float64 additions.
+The cut depends on the experiment alone, so an image has the same bits on any number of workers.
 """
 
 from __future__ import annotations
@@ -20,12 +19,13 @@ from nbdist.experiment import Experiment
 
 TILE = 256
 """Side of a tile: a whole number of the blocks that the renderer works in on a CPU."""
-TASKS_PER_WORKER = 4
+PIECES = 32
+"""Pieces that keep the workers of one machine busy; an image is cut the same for any number of them."""
 Report = Callable[[int, int], None]
 
 
-def single_context(experiment: Experiment, workers: int, device: Device, kernel: str) -> RunContext:
-    """Resolve, load and cut an experiment of one frame for `workers` processes.
+def single_context(experiment: Experiment, device: Device, kernel: str) -> RunContext:
+    """Resolve, load and cut an experiment of one frame.
 
     Raises
     ------
@@ -34,9 +34,8 @@ def single_context(experiment: Experiment, workers: int, device: Device, kernel:
     """
     device = "cuda" if pick_device(device) == "cuda" else "cpu"
     context = make_context(experiment, device=device, kernel=kernel, tile=(TILE, TILE))
-    wanted = TASKS_PER_WORKER * workers
-    if workers > 1 and len(context.plan.tiles) < wanted:
-        chunks = -(-wanted // len(context.plan.tiles))
+    if len(context.plan.tiles) < PIECES:
+        chunks = -(-PIECES // len(context.plan.tiles))
         phi_chunk = max(1, experiment.scan.phi_steps // chunks)
         context = make_context(experiment, device=device, kernel=kernel, tile=(TILE, TILE), phi_chunk=phi_chunk)
     return context
@@ -88,4 +87,4 @@ def _on_workers(context: RunContext, pieces: list[Any], workers: int, report: Re
                 error = future.exception() if future.status == "error" else RuntimeError(f"a task was {future.status}")
                 raise RunError(f"a worker failed: {one_line(error)}")
             report(done, len(pieces))
-        return list(client.gather(futures))
+        return [part.values for part in client.gather(futures)]

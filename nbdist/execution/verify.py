@@ -14,6 +14,8 @@ from nbdist.execution.rendering import finished_frame, render_frame
 from nbdist.experiment import Experiment
 from nbdist.store import damage, open_group, summarize
 
+MIXED = "mixed"
+
 
 @dataclass
 class Verification:
@@ -55,7 +57,8 @@ def verify(
     Parameters
     ----------
     sample
-        Frames to render again, spread evenly over those that are complete.
+        Frames to render again, spread evenly over those that are complete; frames whose parts were made by workers with and without
+        a compiler have no bits to compare, and are left out.
     experiment
         The experiment, where the files that the store names have moved.
     device
@@ -82,6 +85,8 @@ def verify(
             result.frames_decoded += len(unit.frames)
             good.extend(unit.frames)
         report("decoded", done, len(summary.units))
+    kernels = {frame: record["kernel"] for record in summary.records for frame in range(*record["frames"])}
+    good = [frame for frame in good if kernels[frame] != MIXED]
     chosen = sorted({good[round(i)] for i in np.linspace(0, len(good) - 1, min(sample, len(good)))}) if good else []
     if not chosen:
         return result
@@ -90,7 +95,6 @@ def verify(
         raise StoreError(
             f"{location} was made from other files or another experiment than the one given; --experiment names it"
         )
-    kernels = {frame: record["kernel"] for record in summary.records for frame in range(*record["frames"])}
     contexts = {
         kernel: make_context(experiment, device=pick_device(device), settings=replace(summary.settings, kernel=kernel))
         for kernel in {kernels[frame] for frame in chosen}

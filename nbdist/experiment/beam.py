@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -87,7 +89,10 @@ class Beam(Section):
             raise ValueError("an explicit source list replaces divergence and dispersion; give one or the other")
         if self.sources is not None and not any(source.weight > 0 for source in self.sources):
             raise ValueError("at least one source needs a weight above 0")
-        return self
+        with contextlib.suppress(ZeroDivisionError, OverflowError):
+            if 0 < self.fluence < math.inf:
+                return self
+        raise ValueError("flux_photons_per_s exposure_s / beam_size_mm^2 is not a number of photons")
 
     @property
     def mean_wavelength_A(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -36,7 +36,9 @@ class Crystal(Section):
     shape: Shape = Field("square", description="shape transform: square (brick), round (sphere), gauss, tophat")
     fudge: Positive = Field(1.0, description="scales the radius of round, gauss and tophat spots")
     mosaic_spread_deg: NotNegative = Field(0.0, description="radius of the spherical cap of domain rotations")
-    mosaic_domains: Count | None = Field(None, description="10 when there is a spread, else 1")
+    mosaic_domains: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        None, description="10 when there is a spread, else 1"
+    )
     mosaic_seed: int = Field(
         DEFAULT_MOSAIC_SEED, description="seed of nanoBragg's generator; 42 means nanoBragg's -mosaic_seed 42"
     )

@@ -12,6 +12,10 @@ Convention = Literal["mosflm", "denzo", "adxv", "xds", "dials", "custom"]
 Pivot = Literal["beam", "sample"]
 
 
+MOST_PIXELS = 2**28
+"""Pixels of the largest image that is rendered."""
+
+
 class Panel(Section):
     """A flat rectangle of square pixels."""
 
@@ -101,6 +105,8 @@ class Detector(Section):
                 named = [axis for axis in axes[:3] if getattr(panel, axis) is not None]
                 if named:
                     raise ValueError(f"panels.{number}.{named[0]} needs convention: custom; found {self.convention}")
+        if self.spixels * self.fpixels > MOST_PIXELS:
+            raise ValueError(f"{self.spixels} x {self.fpixels} pixels (slow x fast) are more than {MOST_PIXELS}")
         region = self.region_of_interest
         if region is not None and (region.slow[1] > self.spixels or region.fast[1] > self.fpixels):
             raise ValueError(

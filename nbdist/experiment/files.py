@@ -24,7 +24,8 @@ STRUCTURE_FACTOR_KINDS = ("file", "uniform", "wilson")
 def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     """Read and validate an experiment file (YAML, or JSON by its suffix).
 
-    Relative file names inside it are relative to its folder; `~` and `$NAME` are expanded in them.
+    Relative file names inside it are relative to its folder; `~` and `$NAME` are expanded in them, and a relative folder that a
+    leading `$NAME` stands for is relative to the working folder.
 
     Raises
     ------
@@ -123,7 +124,8 @@ def _anchored(name: str, folder: Path, field: str) -> str:
     unset = re.search(r"\$\{?(\w+)\}?", expanded)
     if unset:
         raise ExperimentError(f"{field}: {name} needs the environment variable {unset[1]}, which is not set")
-    return str(folder / Path(expanded).expanduser())
+    # what a variable says is relative to where it was set, what the file says to the file
+    return str((Path.cwd() if name.startswith("$") else folder) / Path(expanded).expanduser())
 
 
 def _complaints(details: Iterable[Any]) -> list[str]:

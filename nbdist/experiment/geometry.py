@@ -111,6 +111,22 @@ def _near_point_mm(convention: Convention, panel: Panel) -> tuple[float, float]:
     return panel.fpixels * panel.pixel_size_mm / 2, panel.spixels * panel.pixel_size_mm / 2
 
 
+def _normal(panel: Panel, convention: Axes, fast: Array, slow: Array, turn: Array, beam: Array) -> Array:
+    """Unit normal before rotation: the one given, or worked out from fast and slow (nanoBragg: where it is not a unit vector).
+
+    One that nobody gave points away from the sample.
+    """
+    own_axes = panel.fast_axis is not None or panel.slow_axis is not None
+    normal = np.asarray(panel.normal_axis or convention.normal, dtype=np.float64)
+    if np.linalg.norm(normal) == 1.0 and not (own_axes and panel.normal_axis is None):
+        return normal
+    normal = unit(np.cross(fast, slow))
+    if panel.normal_axis is None:
+        away = turn.T @ (np.array(panel.origin_mm) if panel.origin_mm is not None else beam)
+        normal = normal if normal @ away >= 0 else -normal
+    return normal
+
+
 def panel_geometry(panel: Panel, first_row: int, detector: Detector, beam: Array) -> PanelGeometry:
     """Place `panel` in the lab.
 
@@ -133,13 +149,10 @@ def panel_geometry(panel: Panel, first_row: int, detector: Detector, beam: Array
     fast, slow = unit(panel.fast_axis or convention.fast), unit(panel.slow_axis or convention.slow)
     if np.linalg.norm(np.cross(fast, slow)) < 1e-6:
         raise ValueError("fast_axis and slow_axis are parallel")
-    own_axes = panel.fast_axis is not None or panel.slow_axis is not None
-    normal = np.asarray(panel.normal_axis or convention.normal, dtype=np.float64)
-    if np.linalg.norm(normal) != 1.0 or (own_axes and panel.normal_axis is None):
-        normal = unit(np.cross(fast, slow))
-
     turn = xyz_rotation(panel.rotation_deg)
     swing = axis_rotation(panel.two_theta_axis or convention.two_theta, np.deg2rad(panel.two_theta_deg))
+    rotation = swing @ turn
+    normal = _normal(panel, convention, fast, slow, turn, beam)
     obliquity = float(beam @ (turn @ normal))
     if abs(obliquity) < 1e-9:
         raise ValueError("the detector plane contains the beam")
@@ -149,17 +162,22 @@ def panel_geometry(panel: Panel, first_row: int, detector: Detector, beam: Array
         close_mm = abs(obliquity * (100.0 if panel.distance_mm is None else panel.distance_mm))
     distance_mm = close_mm / obliquity
 
-    rotation = swing @ turn
     near_fast, near_slow = _near_point_mm(detector.convention, panel)
     swung_origin = rotation @ (-near_fast * fast - near_slow * slow + close_mm * normal)
     fast, slow, normal = rotation @ fast, rotation @ slow, rotation @ normal
     if panel.origin_mm is not None:
         origin_mm = np.array(panel.origin_mm)
+        along_beam = float(beam @ normal)
+        distance_mm = float(origin_mm @ normal) / along_beam if abs(along_beam) > 1e-9 else distance_mm
     elif pivot == "sample":
         origin_mm = swung_origin
     else:
         spot_fast, spot_slow = _beam_spot_mm(detector.convention, panel)
         origin_mm = -spot_fast * fast - spot_slow * slow + distance_mm * beam
+    if origin_mm @ normal <= 0:
+        raise ValueError(
+            "the detector's normal points towards the sample; give fast, slow and normal so that it points away"
+        )
     return PanelGeometry(
         first_row=first_row,
         spixels=panel.spixels,

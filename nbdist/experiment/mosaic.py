@@ -18,7 +18,7 @@ _LARGEST = np.float32(1.0 - 1.2e-7)
 
 def uniform_deviates(seed: int) -> Iterator[float]:
     """Yield nanoBragg's single-precision uniform deviates in (0, 1) for a seed (its sign is of no account, 0 counts as 1)."""
-    state = abs(seed) or 1
+    state = abs(seed) % _MODULUS or 1
     table = [0] * _TABLE
     for position in range(_TABLE + 7, -1, -1):
         state = _MULTIPLIER * state % _MODULUS

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from nbdist.experiment.geometry import (
 from nbdist.experiment.lattice import axis_rotation, dual_vectors, reciprocal_from_cell, xyz_rotation
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.mosaic import mosaic_rotations
+from nbdist.experiment.sampling import MOST_OVERSAMPLE
 from nbdist.experiment.sources import Sources, make_sources
 from nbdist.formats.mosflm_matrix import read_mosflm_matrix
 from nbdist.formats.smv import is_smv, read_smv
@@ -141,14 +143,23 @@ def resolve(experiment: Experiment) -> ResolvedExperiment:
 
 def recommended_oversample(largest_A: float, wavelength_A: float, panel: PanelGeometry) -> int:
     """Subpixels for three samples across a spot of the crystal's size: ceil(3 size / (lambda distance / pixel)), as nanoBragg."""
-    return max(1, int(np.ceil(3.0 * largest_A / (wavelength_A * abs(panel.distance_m) / panel.pixel_m))))
+    with np.errstate(over="ignore"):
+        wanted = np.ceil(np.float64(3.0 * largest_A) / (wavelength_A * abs(panel.distance_m) / panel.pixel_m))
+    return max(1, int(min(wanted, 1e15)))
 
 
 def _oversample(experiment: Experiment, largest_A: float, panels: list[PanelGeometry]) -> int:
     given = experiment.sampling.oversample
     if given != "auto":
         return int(given)
-    return max(recommended_oversample(largest_A, experiment.beam.mean_wavelength_A, panel) for panel in panels)
+    wavelength_A = experiment.beam.mean_wavelength_A
+    automatic = max(recommended_oversample(largest_A, wavelength_A, panel) for panel in panels)
+    if automatic > MOST_OVERSAMPLE:
+        raise ExperimentError(
+            f"sampling.oversample: auto asks for {automatic:.3g} subpixels a side, more than {MOST_OVERSAMPLE}, for a crystal of "
+            f"{largest_A:.4g} A at a wavelength of {wavelength_A:.4g} A; are beam.wavelength_A and the crystal's size in their units?"
+        )
+    return int(automatic)
 
 
 def _interpolate(experiment: Experiment, N_cells: tuple[int, int, int]) -> bool:
@@ -244,8 +255,11 @@ def load_array(path: Any, field: str) -> NDArray[Any]:
         If it is missing or not a plain array.
     """
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
+        array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise ExperimentError(f"{field}: {path} cannot be read: {error.strerror or error}") from None
-    except ValueError:
-        raise ExperimentError(f"{field}: {path} is not a .npy array") from None
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        array = None
+    if not isinstance(array, np.ndarray):
+        raise ExperimentError(f"{field}: {path} is not a .npy array")
+    return array

@@ -6,13 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nbdist.experiment.fields import Count, NotNegative, Positive, Section
+from nbdist.experiment.fields import NotNegative, Positive, Section
+
+MOST_OVERSAMPLE = 1000
+"""Subpixels along a side beyond which a number in a wrong unit is more likely than a wish."""
 
 
 class Sampling(Section):
     """Subpixels, corrections, resolution limit, interpolation and precision."""
 
-    oversample: Count | Literal["auto"] = Field("auto", description="subpixels along each side of a pixel")
+    oversample: Annotated[int, Field(ge=1, le=MOST_OVERSAMPLE)] | Literal["auto"] = Field(
+        "auto", description="subpixels along each side of a pixel"
+    )
     oversample_thick: bool = Field(False, description="absorption at every subpixel; false: at the first of each layer")
     oversample_polar: bool = Field(
         False, description="polarization for every subpixel, layer and source; false: at the first"

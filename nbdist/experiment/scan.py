@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,9 @@ class Scan(Section):
     frames: Count = 1
     phi_start_deg: float = 0.0
     osc_range_deg: float = Field(0.0, description="degrees a frame")
-    phi_steps: Count = Field(1, description="orientations that stand for one frame's oscillation")
+    phi_steps: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        1, description="orientations that stand for one frame's oscillation"
+    )
     phi_rule: Literal["midpoint", "left"] = Field(
         "midpoint", description="midpoint samples the middle of each phi step; left, its start, as nanoBragg does"
     )

@@ -7,6 +7,7 @@ cut into blocks of orientations, so that what it stores fits the cache.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ COMPILE_OPTIONS: dict[str, Any] = {
     "cpp.enable_floating_point_contract_flag": "fast",
     "cpp.dynamic_threads": True,
 }
+_compiling = threading.RLock()
+"""torch.compile is not safe in several threads at once; a compiled kernel has threads of its own."""
 _compiled: dict[str, Callable[..., Any]] = {}
 
 
@@ -96,7 +99,8 @@ class Kernels:
     def _call(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
         if self.mode == "compiled":
             try:
-                return _compile(function)(*arguments)
+                with _compiling:
+                    return _compile(function)(*arguments)
             except Exception as error:
                 if function is spec.orientation_sum:
                     function = _blocked

@@ -12,6 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+SMALLEST_DISTANCE_M = 1e-150
+"""Keeps the direction to a pixel at the sample itself a number; its solid angle is not one, and the image is refused."""
+
 
 class PanelVectors(NamedTuple):
     """Where a panel is, float64 tensors: vectors (3,), scalars (), metres.
@@ -78,7 +81,7 @@ def positions(slow: Tensor, fast: Tensor, depth: Tensor, panel: PanelVectors, cu
 
 def directions(position: Tensor) -> tuple[Tensor, Tensor]:
     """Unit vectors (3, P) from the sample to `position` (3, P), and the distances (P,) in metres."""
-    distance = torch.sqrt(_dot(position, position))
+    distance = torch.sqrt(_dot(position, position)).clamp_min(SMALLEST_DISTANCE_M)
     return position / distance, distance
 
 

@@ -275,7 +275,7 @@ class Renderer:
         if self.resolved.experiment.background.water_um > 0:
             image = image + self.background(box)
         usable = self.resolved.usable[box[0] : box[1], box[2] : box[3]]
-        return image if usable.all() else image * torch.as_tensor(usable, device=self.device)
+        return image if usable.all() else torch.where(torch.as_tensor(usable, device=self.device), image, 0.0)
 
     def background(self, box: Box) -> Tensor:
         """Photons a pixel scattered by the water, float64 (slow, fast); not divided by steps."""
@@ -313,6 +313,8 @@ class Renderer:
         for panel, vectors in zip(self.resolved.panels, self.panels, strict=True):
             top = panel.first_row
             rows = (max(box[0] - top, 0), min(box[1] - top, panel.spixels))
+            if rows[0] >= rows[1]:
+                continue
             for slow0, slow1, slow_middle in _grid(*rows, side, panel.spixels):
                 for fast0, fast1, fast_middle in _grid(box[2], box[3], side, panel.fpixels):
                     target = (slice(slow0 + top - box[0], slow1 + top - box[0]), slice(fast0 - box[2], fast1 - box[2]))

@@ -56,8 +56,10 @@ def grating(coarse: Tensor, rest: Tensor, cells: Tensor, offset: float) -> tuple
     d = coarse + rest is the distance to the nearest whole index; sin(pi N d) = (-1)^turns times the first.
     """
     distance = coarse + rest
-    turns = torch.round(cells * distance)
-    phase = cells * rest + (cells * coarse - turns)
+    scaled = cells * distance
+    turns = torch.round(scaled)
+    # in the peak the quotient needs the phase to the last digit of the distance; beyond, to the last digit of a turn
+    phase = torch.where(turns == 0, scaled, cells * rest + (cells * coarse - turns))
     return _sin_pi(phase, cells * offset), _sin_pi(distance, offset), turns
 
 

@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,6 +46,7 @@ def create_store(location: str | os.PathLike[str], resolved: ResolvedExperiment,
         "format_version": FORMAT_VERSION,
         "title": experiment.title,
         "fingerprint": experiment.fingerprint,
+        "store_id": uuid.uuid4().hex,
         "experiment": experiment.model_dump(mode="json"),
         "steps": resolved.steps,
         "plan": plan.settings.as_attributes(),

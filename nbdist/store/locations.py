@@ -19,6 +19,11 @@ LAST_MADE = "records"
 """What `create_store` makes last: a store without it was never whole."""
 
 
+def normalised(location: str | os.PathLike[str]) -> str:
+    """A location that means the same in every process: an absolute path with `~` expanded, or a URL as it is."""
+    return str(location) if is_url(location) else str(Path(location).expanduser().absolute())
+
+
 def is_url(location: str | os.PathLike[str]) -> bool:
     """Whether a location is a URL rather than a path."""
     return "://" in str(location)
@@ -96,11 +101,16 @@ def remove(location: str | os.PathLike[str]) -> None:
         open_group(location, begun=True)
         zarr.open_group(str(location), mode="w")
         return
-    path = Path(location)
-    if path.is_dir() and not (path / "zarr.json").exists() and not any(path.iterdir()):
+    folder = Path(location).resolve()
+    if folder.is_dir() and not any(folder.iterdir()):
         return
     open_group(location, begun=True)
-    shutil.rmtree(path)
+    try:
+        # the folder itself stays: it may be a link to another disk
+        for entry in folder.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    except OSError as error:
+        raise StoreError(f"{location} cannot be removed: {one_line(error)}") from None
 
 
 def one_line(error: BaseException) -> str:

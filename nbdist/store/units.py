@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from nbdist.errors import StoreError
 from nbdist.planning import Unit
 from nbdist.store.creation import as_json
 from nbdist.store.locations import open_group
@@ -26,8 +27,10 @@ from nbdist.store.locations import open_group
 class UnitWriter:
     """Writes the shards and the record of units into an existing store; one a process."""
 
-    def __init__(self, location: str | os.PathLike[str]) -> None:
+    def __init__(self, location: str | os.PathLike[str], store_id: str | None = None) -> None:
+        self._location = location
         self._group = open_group(location, mode="r+")
+        self._store_id = store_id or store_id_of(self._group)
         self._arrays: dict[str, Any] = {
             name: self._group[name].with_config({"write_empty_chunks": True}) for name in frame_arrays(self._group)
         }
@@ -38,17 +41,34 @@ class UnitWriter:
         return tuple(self._arrays)
 
     def write(self, unit: Unit, frames: dict[str, NDArray[Any]], record: dict[str, Any]) -> dict[str, Any]:
-        """Write a unit's frames, (frame, slow, fast) by array name, then its record; return the record with shard sizes."""
+        """Write a unit's frames, (frame, slow, fast) by array name, then its record; return the record with shard sizes.
+
+        Raises
+        ------
+        StoreError
+            If another store lies there by now (overwritten by another run).
+        """
+        self._require_same_store()
         sizes = {}
         for name, array in self._arrays.items():
             key = shard_key(name, unit.number)
             sync(array.store_path.store.delete(_full_key(self._group, key)))
             array[unit.first_frame : unit.last_frame] = frames[name]
             sizes[name] = sync(array.store_path.store.getsize(_full_key(self._group, key)))
-        complete = {**record, "unit": unit.number, "shard_bytes": sizes}
+        self._require_same_store()
+        complete = {**record, "unit": unit.number, "store_id": self._store_id, "shard_bytes": sizes}
         buffer = default_buffer_prototype().buffer.from_bytes(as_json(complete))
         sync(self._group.store.set(_full_key(self._group, record_key(unit.number)), buffer))
         return complete
+
+    def _require_same_store(self) -> None:
+        if store_id_of(open_group(self._location)) != self._store_id:
+            raise StoreError(f"{self._location} is another store than the one this run began; another run replaced it")
+
+
+def store_id_of(group: zarr.Group) -> str:
+    """The random name that a store got when it was made: records of another store at the same place do not count."""
+    return str(group.attrs.get("store_id", ""))
 
 
 def frame_arrays(group: zarr.Group) -> list[str]:
@@ -106,7 +126,7 @@ def complete_units(group: zarr.Group, units: Iterable[Unit], decode: bool = Fals
 
 def _shards_present(group: zarr.Group, unit: int) -> bool:
     record = read_record(group, unit)
-    if record is None:
+    if record is None or record.get("store_id") != store_id_of(group):
         return False
     sizes = record.get("shard_bytes", {})
     for name in frame_arrays(group):

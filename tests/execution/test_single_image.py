@@ -8,9 +8,9 @@ from nbdist.execution.simulate import simulate_frame
 from nbdist.execution.single import render_image, single_context
 
 
-def test_pieces_for_many_workers_add_up_to_the_image(small_experiment):
+def test_pieces_add_up_to_the_image(small_experiment):
     experiment = small_experiment(sampling={"precision": "float64"})
-    context = single_context(experiment, workers=8, device="cpu", kernel="eager")
+    context = single_context(experiment, device="cpu", kernel="eager")
     assert len(context.plan.chunks) == 4
     done = []
     image = render_image(context, report=lambda count, total: done.append((count, total)))
@@ -20,7 +20,7 @@ def test_pieces_for_many_workers_add_up_to_the_image(small_experiment):
 
 
 def test_tiles_do_not_change_a_bit(small_experiment):
-    experiment = small_experiment(panel={"spixels": 300, "fpixels": 270})
-    context = single_context(experiment, workers=1, device="cpu", kernel="eager")
+    experiment = small_experiment(panel={"spixels": 300, "fpixels": 270}, scan={"phi_steps": 1})
+    context = single_context(experiment, device="cpu", kernel="eager")
     assert (len(context.plan.tiles), len(context.plan.chunks)) == (4, 1)
     np.testing.assert_array_equal(render_image(context), simulate_frame(experiment, device="cpu", kernel="eager"))
