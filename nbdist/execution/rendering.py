@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,23 +29,23 @@ def render_partial(context: RunContext, frame: int, tile: Tile, chunk: PhiChunk)
 
 def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.float64]]]) -> NDArray[np.floating[Any]]:
     """Photons of a frame from its partials, given by tile and then by chunk in plan order."""
-    renderer, tiles = context.renderer, context.plan.tiles
-    image = np.zeros(context.plan.image_shape, dtype=context.resolved.experiment.sampling.precision)
-    for tile, parts in zip(tiles, partials, strict=True):
-        image[tile.slices] = renderer.photons(
-            _added([torch.from_numpy(part).to(renderer.device) for part in parts]), tile
-        ).cpu()
-    return image
+    device = context.renderer.device
+    return _image(context, ([torch.from_numpy(part).to(device) for part in parts] for parts in partials))
 
 
 def render_frame(context: RunContext, frame: int) -> NDArray[np.floating[Any]]:
     """Expected photons of a whole frame, (slow, fast), in the experiment's precision; pixels outside the tiles are 0."""
-    renderer = context.renderer
+    renderer, plan = context.renderer, context.plan
+    return _image(context, ([renderer.partial(tile, frame, *chunk) for chunk in plan.chunks] for tile in plan.tiles))
+
+
+def _image(context: RunContext, partials: Iterable[Sequence[torch.Tensor]]) -> NDArray[np.floating[Any]]:
+    """Add each tile's partials in the plan's order, and make photons of them."""
     image = np.zeros(context.plan.image_shape, dtype=context.resolved.experiment.sampling.precision)
-    for tile in context.plan.tiles:
-        image[tile.slices] = renderer.photons(
-            _added([renderer.partial(tile, frame, *chunk) for chunk in context.plan.chunks]), tile
-        ).cpu()
+    for tile, parts in zip(context.plan.tiles, partials, strict=True):
+        photons = context.renderer.photons(_added(parts), tile).cpu().numpy()
+        with np.errstate(over="ignore"):  # `finished_frame` refuses what does not fit
+            image[tile.slices] = photons
     return image
 
 

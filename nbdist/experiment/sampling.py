@@ -8,7 +8,7 @@ from pydantic import Field
 
 from nbdist.experiment.fields import NotNegative, Positive, Section
 
-MOST_OVERSAMPLE = 1000
+MOST_OVERSAMPLE = 100_000
 """Subpixels along a side beyond which a number in a wrong unit is more likely than a wish."""
 
 
