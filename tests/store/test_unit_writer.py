@@ -118,7 +118,8 @@ def test_a_record_keeps_what_it_is_given_and_adds_the_sizes(store):
     unit = store.units[1]
     record = UnitWriter(store.location).write(unit, _of(unit, store.images), {"host": "here"})
     sizes = {name: (store.location / name / "c/1/0/0").stat().st_size for name in ("intensity", "counts")}
-    assert record == {"host": "here", "unit": 1, "shard_bytes": sizes}
+    name = store_units.store_id_of(open_group(store.location))
+    assert record == {"host": "here", "unit": 1, "store_id": name, "shard_bytes": sizes}
     assert store_units.read_record(open_group(store.location), 1) == record
 
 
