@@ -1,7 +1,7 @@
 """The physics functions as they are run: compiled by torch.compile where that works, eagerly in small blocks where it does not.
 
-Both give the same numbers within rounding. A compiled function is fused: pixels x orientations are never stored. The eager one is
-cut into blocks of orientations, so that what it stores fits the cache.
+Both give the same numbers within rounding, and neither ever stores all pixels x orientations: the sum goes over blocks of
+orientations of a fixed size, small enough for the cache where it runs eagerly.
 """
 
 from __future__ import annotations
@@ -26,10 +26,19 @@ KernelMode = Literal["compiled", "eager"]
 EAGER_ORIENTATIONS = 16
 """Orientations that the eager path holds at a time: with a block of pixels 1 MiB in float32. Fixed, so that the order of the
 additions does not depend on the size of a box."""
+COMPILED_ORIENTATIONS = 256
+"""Orientations of one call of the compiled sum: it bounds what little the compiler may still store for each."""
 COMPILE_OPTIONS: dict[str, Any] = {
     "cpp.enable_floating_point_contract_flag": "fast",
     "cpp.dynamic_threads": True,
 }
+FUSING: dict[str, Any] = {
+    "realize_opcount_threshold": 120,
+    "realize_reads_threshold": 120,
+    "realize_acc_reads_threshold": 120,
+}
+"""By default the compiler stores pixels x orientations wherever an expression is long; this long, and the sum is one loop. Longer
+still, and compiling takes twice as long."""
 _compiling = threading.RLock()
 """torch.compile is not safe in several threads at once; a compiled kernel has threads of its own."""
 _compiled: dict[str, Callable[..., Any]] = {}
@@ -86,24 +95,20 @@ class Kernels:
         variant: Variant,
     ) -> Tensor:
         """`orientation_sum.orientation_sum`."""
-        return self._call(
-            _blocked if self.mode == "eager" else spec.orientation_sum,
-            pixels,
-            orientations,
-            cells,
-            fudge,
-            table,
-            variant,
-        )
+        size = EAGER_ORIENTATIONS if self.mode == "eager" else COMPILED_ORIENTATIONS
+        total: Tensor | None = None
+        for part in torch.split(orientations, size, dim=1):
+            terms = self._call(spec.orientation_sum, pixels, part, cells, fudge, table, variant)
+            total = terms if total is None else total + terms
+        assert total is not None
+        return total
 
     def _call(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
         if self.mode == "compiled":
             try:
                 with _compiling:
-                    return _compile(function)(*arguments)
+                    return _compile(function, arguments)(*arguments)
             except Exception as error:
-                if function is spec.orientation_sum:
-                    function = _blocked
                 result = function(*arguments)  # a mistake of ours fails here again, and is not taken for the compiler's
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 logger.warning(
@@ -114,22 +119,9 @@ class Kernels:
         return function(*arguments)
 
 
-def _blocked(
-    pixels: Tensor, orientations: Tensor, cells: Tensor, fudge: Tensor, table: AmplitudeTensors, variant: Variant
-) -> Tensor:
-    """`orientation_sum` in blocks of orientations that fit the cache."""
-    parts = (
-        spec.orientation_sum(pixels, part, cells, fudge, table, variant)
-        for part in torch.split(orientations, EAGER_ORIENTATIONS, dim=1)
-    )
-    total = next(parts)
-    for part in parts:
-        total = total + part
-    return total
-
-
-def _compile(function: Callable[..., Tensor]) -> Callable[..., Any]:
-    name = function.__name__
+def _compile(function: Callable[..., Tensor], arguments: tuple[Any, ...]) -> Callable[..., Any]:
+    fused = function is spec.orientation_sum and not arguments[-1].interpolate
+    name = f"{function.__name__}{' fused' if fused else ''}"
     if name not in _compiled:
         import torch._dynamo
 
@@ -137,5 +129,6 @@ def _compile(function: Callable[..., Tensor]) -> Callable[..., Any]:
         for limit in ("recompile_limit", "cache_size_limit"):
             if hasattr(torch._dynamo.config, limit):
                 setattr(torch._dynamo.config, limit, 256)
-        _compiled[name] = torch.compile(function, dynamic=True, fullgraph=True, options=COMPILE_OPTIONS)
+        options = {**COMPILE_OPTIONS, **(FUSING if fused else {})}
+        _compiled[name] = torch.compile(function, dynamic=True, fullgraph=True, options=options)
     return _compiled[name]

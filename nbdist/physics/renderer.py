@@ -112,7 +112,8 @@ class Renderer:
             sampling.oversample_omega or sampling.oversample_polar or sampling.oversample_thick or self.choice.limited
         )
         self._kept_factors: dict[tuple[float, ...], list[Factors]] = {}
-        self._kept_bytes = 0
+        self._room: Tensor | None = None
+        self._kept = 0
         self.panels = [self._panel_vectors(panel) for panel in resolved.panels]
         self.cells = self._tensor(resolved.N_cells).to(self.dtype)
         self.fudge = self._tensor(experiment.crystal.fudge).to(self.dtype)
@@ -245,15 +246,30 @@ class Renderer:
         first = _subpixel(block, 0, 0, self.resolved.oversample)
         layers = [self._factors(first, vectors, layer, 0, compiled=False) for layer in range(self.layers)]
         one = torch.ones((), dtype=torch.float64, device=self.device).expand_as(block.slow)
-        omega = layers[0].omega.clone()
-        polar = layers[0].polar.clone() if self.choice.polarized else one
-        captures = [layer.capture.clone() if self.choice.absorbing else one for layer in layers]
-        factors = [Factors(omega, polar, capture, one) for capture in captures]
-        size = block.slow.nbytes * (2 + self.layers)
-        if self._kept_bytes + size <= KEPT_FACTORS_BYTES:
-            self._kept_bytes += size
+        rows = [layers[0].omega]
+        rows += [layers[0].polar] if self.choice.polarized else []
+        rows += [layer.capture for layer in layers] if self.choice.absorbing else []
+        kept = self._keep(rows)
+        omega, rest = (kept or rows)[0], (kept or rows)[1:]
+        polar = rest.pop(0) if self.choice.polarized else one
+        factors = [Factors(omega, polar, rest[layer] if rest else one, one) for layer in range(self.layers)]
+        if kept:
             self._kept_factors[key] = factors
         return factors
+
+    def _keep(self, rows: list[Tensor]) -> list[Tensor]:
+        """Copy rows (P,) into the room for what stays, and return them there; nothing where there is no room.
+
+        One room for all: many small tensors that stay would leave holes between the many that go.
+        """
+        if self._room is None:
+            self._room = torch.empty(KEPT_FACTORS_BYTES // 8, dtype=torch.float64, device=self.device)
+        size = rows[0].numel()
+        if self._kept + size * len(rows) > self._room.numel():
+            return []
+        places = [self._room[self._kept + n * size :][:size].copy_(row) for n, row in enumerate(rows)]
+        self._kept += size * len(rows)
+        return places
 
     def _factors(
         self, coordinates: tuple[Tensor, Tensor], vectors: PanelVectors, layer: int, source: int, compiled: bool = True

@@ -26,6 +26,8 @@ SETUP_PIXEL_STEPS = 4
 SHAPE_COST = {"square": 1.0, "round": 2.0, "gauss": 1.0, "tophat": 1.0}
 INTERPOLATION_COST = 10.0
 COMPRESSED_BYTES_PER_PIXEL = {"intensity": 3.4, "counts": 0.4}
+KEPT_FACTORS_BYTES = 256 * MIB
+"""What a renderer keeps of the detector from frame to frame, at most."""
 WORKER_BASE_BYTES = 520 * MIB
 """A worker process with torch, Dask and a compiled kernel, before it renders."""
 
@@ -67,6 +69,7 @@ def frame_cost(resolved: ResolvedExperiment, rendered_pixels: int, device: str, 
 
 
 def worker_memory_bytes(image_pixels: int, frames_per_shard: int, table_bytes: int, with_counts: bool) -> int:
-    """Peak memory of one worker: its process, the amplitudes, one frame in float64 three times, and a shard being written."""
+    """Peak memory of one worker: its process, the amplitudes, one frame in float64 three times, a shard being written, what is kept."""
+    kept_factors = min(KEPT_FACTORS_BYTES, 2 * 8 * image_pixels)
     shard_bytes = image_pixels * frames_per_shard * (8 if with_counts else 4)
-    return WORKER_BASE_BYTES + 2 * table_bytes + 3 * 8 * image_pixels + 3 * shard_bytes
+    return WORKER_BASE_BYTES + 2 * table_bytes + 3 * 8 * image_pixels + 3 * shard_bytes + kept_factors

@@ -61,7 +61,7 @@ def test_a_mistake_in_the_physics_is_not_taken_for_a_failed_compilation(monkeypa
     def mistaken(value):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(kernels, "_compile", lambda function: fail_to_compile)
+    monkeypatch.setattr(kernels, "_compile", lambda *_: fail_to_compile)
     kernel = kernels.Kernels("compiled")
     with pytest.raises(ZeroDivisionError):
         kernel._call(mistaken, torch.zeros(1))
