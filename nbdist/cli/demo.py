@@ -46,8 +46,9 @@ def demo(
         file.write_text(experiment_to_yaml(experiment))
     except OSError as error:
         raise NbdistError(f"{folder} cannot be written: {one_line(error)}") from None
-    console.print(f"wrote {file}; the first frame waits for the kernel to be compiled")
-    options = {"workers": workers, "overwrite": True}
+    console.print(f"wrote {file}")
+    # compiling the kernel takes longer than these few frames do without it
+    options = {"workers": workers, "overwrite": True, "kernel": "eager"}
     render(experiment, str(store), None, options, again=f"nbdist run {file} -o {store} --resume")
     group: Any = open_group(str(store))
     counts = group["counts"][:]
