@@ -90,7 +90,7 @@ def partial_task(run: str, frame: int, tile: Tile, chunk: PhiChunk) -> Partial:
     """Render one (tile, chunk) of a frame on a worker that holds the run's plugin."""
     context = _plugin(run).context
     values = render_partial(context, frame, Tile(*tile), PhiChunk(*chunk))
-    return Partial(values, context.renderer.kernels.mode)
+    return Partial(values, context.renderer.engine.mode)
 
 
 def _assemble_task(run: str, unit: Unit, started: float, frames: list[list[list[Partial]]]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def render_unit(context: RunContext, writer: UnitWriter, unit: Unit) -> dict[str
     """Render a unit's frames, write its shards, and return its record."""
     started = time.time()
     frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in unit.frames]
-    return write_unit(context, writer, unit, frames, started, context.renderer.kernels.mode)
+    return write_unit(context, writer, unit, frames, started, context.renderer.engine.mode)
 
 
 def write_unit(

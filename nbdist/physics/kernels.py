@@ -1,4 +1,4 @@
-"""The physics functions as they are run: compiled by torch.compile where that works, eagerly in small blocks where it does not.
+"""The physics functions as torch runs them: compiled by torch.compile where that works, eagerly in small blocks where it does not.
 
 Both give the same numbers within rounding, and neither ever stores all pixels x orientations: the sum goes over blocks of
 orientations of a fixed size, small enough for the cache where it runs eagerly.
