@@ -141,9 +141,9 @@ def test_work_cut_into_many_calls_changes_no_bit(small_experiment, make_renderer
 def empty_cache(monkeypatch, tmp_path):
     """No kernel compiled yet, neither in the process nor on the disk."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    build._library.cache_clear()
+    build.load.cache_clear()
     yield tmp_path / "nbdist"
-    build._library.cache_clear()
+    build.load.cache_clear()
 
 
 @pytest.mark.parametrize(("compiler", "reason"), [("/nowhere/g++", "does not run"), ("false", "false failed")])

@@ -1,4 +1,4 @@
-"""Compiles kernel.cpp for this machine and loads it; one library for each variant, kept in a cache directory."""
+"""Compiles the C++ sources for this machine and loads them; one library for each variant, kept in a cache directory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from nbdist.errors import NbdistError
 from nbdist.physics.orientation_sum import Variant
 
-SOURCES = ("kernel.cpp", "crystal.h", "detector.h", "vectors.h")
+HEADERS = ("crystal.h", "detector.h", "vectors.h")
 FLAGS = (
     "-std=c++17",
     "-O3",
@@ -60,32 +60,39 @@ def library(variant: Variant) -> ctypes.CDLL:
         "INTERPOLATE": int(variant.interpolate),
         "UNIFORM": int(variant.uniform),
     }
-    return _library(tuple(f"-D{name}={value}" for name, value in macros.items()))
+    return load("kernel.cpp", tuple(f"-D{name}={value}" for name, value in macros.items()))
 
 
 @functools.cache
-def _library(macros: tuple[str, ...]) -> ctypes.CDLL:
+def load(source: str, macros: tuple[str, ...] = ()) -> ctypes.CDLL:
+    """The library made of one of this package's sources, compiled if the cache does not hold it.
+
+    Raises
+    ------
+    BuildError
+        If there is no C++ compiler, or it fails.
+    """
     here = Path(__file__).parent
     digest = hashlib.sha256("\0".join([*FLAGS, *macros, _machine()]).encode())
-    for name in SOURCES:
+    for name in (source, *HEADERS):
         digest.update((here / name).read_bytes())
-    name = f"kernel-{digest.hexdigest()[:24]}"
+    name = f"{Path(source).stem}-{digest.hexdigest()[:24]}"
     folder = cache_directory()
     for path in sorted(folder.glob(f"{name}-*.so")):
         if path.name == f"{name}-{path.stat().st_size}.so":  # a library cut short would kill the process that loads it
             return ctypes.CDLL(str(path))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _compile(here, macros, folder, name)
+        return _compile(here / source, macros, folder, name)
     except OSError:  # a home that cannot be written to
         folder = Path(tempfile.mkdtemp(prefix="nbdist-"))
         try:
-            return _compile(here, macros, folder, name)
+            return _compile(here / source, macros, folder, name)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _compile(here: Path, macros: tuple[str, ...], folder: Path, name: str) -> ctypes.CDLL:
+def _compile(source: Path, macros: tuple[str, ...], folder: Path, name: str) -> ctypes.CDLL:
     compiler = os.environ.get("CXX") or next(filter(shutil.which, COMPILERS), None)
     if compiler is None:
         raise BuildError(f"no C++ compiler ({', '.join(COMPILERS)})")
@@ -94,7 +101,7 @@ def _compile(here: Path, macros: tuple[str, ...], folder: Path, name: str) -> ct
     unfinished = Path(temporary)
     try:
         machine = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
-        command = [*compiler.split(), *FLAGS, machine, *macros, str(here / "kernel.cpp"), "-o", temporary]
+        command = [*compiler.split(), *FLAGS, machine, *macros, str(source), "-o", temporary]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError as error:
