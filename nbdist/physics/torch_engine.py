@@ -17,7 +17,7 @@ from nbdist.physics.orientation_sum import orientation_part
 from nbdist.physics.pixels import directions, positions, scattering_vectors
 from nbdist.physics.scene import Area, Orientations, Sample, Scene
 
-BLOCK_PIXELS = {"cpu": 128, "cuda": 1024}
+BLOCK_PIXELS = {"cpu": 128, "cuda": 512}
 """Side of the fixed blocks: small enough for a core's cache, large enough to fill a GPU."""
 VECTOR_LANES = 16
 """Blocks are padded to whole vectors, so that no pixel is computed by the scalar remainder of a loop (other last bits)."""
