@@ -47,8 +47,7 @@ def demo(
     except OSError as error:
         raise NbdistError(f"{folder} cannot be written: {one_line(error)}") from None
     console.print(f"wrote {file}")
-    # compiling the kernel takes longer than these few frames do without it
-    options = {"workers": workers, "overwrite": True, "kernel": "eager"}
+    options = {"workers": workers, "overwrite": True}
     render(experiment, str(store), None, options, again=f"nbdist run {file} -o {store} --resume")
     group: Any = open_group(str(store))
     counts = group["counts"][:]
