@@ -22,6 +22,16 @@ from nbdist.cli.arguments import (
     read_tile,
 )
 from nbdist.cli.display import console, duration, error_console, interactive, size
+from nbdist.cli.workers import (
+    ClusterOption,
+    GpusOption,
+    LifetimeOption,
+    SchedulerFileOption,
+    SchedulerOption,
+    SecurityOption,
+    Workers,
+    WorkersOption,
+)
 from nbdist.errors import NbdistError
 
 LINE_EVERY_S = 10.0
@@ -30,12 +40,13 @@ LINE_EVERY_S = 10.0
 def run(
     path: ExperimentFile,
     output: Annotated[str, typer.Option("--output", "-o", metavar="STORE", help="Zarr store to write.")],
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Local processes; one a core, or one a GPU.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Use a running Dask cluster.")
-    ] = None,
+    workers: WorkersOption = None,
+    gpus: GpusOption = None,
+    scheduler: SchedulerOption = None,
+    scheduler_file: SchedulerFileOption = None,
+    cluster: ClusterOption = None,
+    security: SecurityOption = None,
+    lifetime: LifetimeOption = None,
     serial: Annotated[bool, typer.Option("--serial", help="Render in this process, without Dask.")] = False,
     frames: Annotated[
         str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Part of the series, half-open.")
@@ -50,8 +61,8 @@ def run(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the store that exists.")] = False,
 ) -> None:
     """Render a rotation series into a Zarr store."""
-    if sum((serial, scheduler is not None, workers is not None)) > 1:
-        raise NbdistError("--serial, --workers and --scheduler exclude each other")
+    where = Workers(workers, gpus, scheduler, scheduler_file, cluster, security, lifetime, serial)
+    where.check()
     from nbdist.store.locations import normalised
 
     if resume and overwrite:
@@ -60,8 +71,6 @@ def run(
     output = normalised(output) if output.startswith("~") else output
     wanted = read_span(frames, "--frames", experiment.scan.frames) if frames is not None else None
     options = dict(
-        workers=workers,
-        serial=serial,
         frames=wanted,
         tile=read_tile(tile),
         phi_chunk=phi_chunk,
@@ -71,20 +80,17 @@ def run(
         resume=resume,
         overwrite=overwrite,
     )
-    render(experiment, output, scheduler, options, again=f"nbdist run {path} -o {output} --resume")
+    render(experiment, output, where, options, again=f"nbdist run {path} -o {output} --resume")
 
 
-def render(experiment: Any, output: str, scheduler: str | None, options: dict[str, Any], again: str) -> None:
+def render(experiment: Any, output: str, where: Workers, options: dict[str, Any], again: str) -> None:
     """Run with a progress display and say how it ended; raises typer.Exit(1) where units are left."""
     from nbdist.execution.generate import generate
 
     with Display() as display:
         try:
-            if scheduler is None:
-                progress = generate(experiment, output, report=display, **options)
-            else:
-                with _connected(scheduler) as client:
-                    progress = generate(experiment, output, client, report=display, **options)
+            with where.opened(options) as (client, all_options):
+                progress = generate(experiment, output, client, report=display, **all_options)
         except KeyboardInterrupt:
             display.close()
             error_console.print(f"interrupted; what is complete is kept. Go on with: {again}")
@@ -110,19 +116,6 @@ def render(experiment: Any, output: str, scheduler: str | None, options: dict[st
         f"{output}: {progress.frames_done} frames in {duration(progress.seconds)} "
         f"({rate:.3g} frames/s), {size(progress.bytes_written)} written"
     )
-
-
-def _connected(address: str) -> Any:
-    from distributed import Client
-
-    try:
-        client = Client(address, timeout=10)
-    except (OSError, ValueError) as error:
-        raise NbdistError(f"--scheduler {address}: no Dask scheduler answers there ({type(error).__name__})") from None
-    if not client.nthreads():
-        client.close()
-        raise NbdistError(f"--scheduler {address}: the cluster has no workers")
-    return client
 
 
 class Display:

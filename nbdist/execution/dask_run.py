@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 import time
@@ -17,14 +16,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import dask
 import numpy as np
-from distributed import Client, Future, LocalCluster, WorkerPlugin, as_completed, get_worker
+from distributed import Client, Future, WorkerPlugin, as_completed, get_worker
 from distributed.comm import CommClosedError
 from numpy.typing import NDArray
 
 from nbdist.errors import RunError
-from nbdist.execution.context import RunContext, device_of_worker
+from nbdist.execution.context import RunContext
+from nbdist.execution.gpus import worker_device
 from nbdist.execution.progress import Progress, Report
 from nbdist.execution.rendering import assemble_frame, finished_frame, render_partial, render_unit, write_unit
 from nbdist.execution.serial import is_fatal
@@ -35,9 +34,6 @@ from nbdist.store.locations import one_line
 logger = logging.getLogger(__name__)
 TASKS_PER_WORKER = 3
 """Tasks in flight for each worker thread: one running, the next ones on their way."""
-
-WORKER_MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**25}
-"""Dask's workers give freed memory back at once, by default; ours ask for the same few blocks all the time and keep them."""
 
 
 class RunPlugin(WorkerPlugin):
@@ -56,7 +52,7 @@ class RunPlugin(WorkerPlugin):
         import torch
 
         torch.set_num_threads(1)
-        self.context.device = device_of_worker(self.context.device, getattr(worker, "name", None))
+        self.context.device = worker_device(self.context.device)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -219,36 +215,3 @@ def _collect(future: Future, unit: Unit, progress: Progress) -> None:
         raise error
     logger.warning("unit %d failed after its retries: %s", unit.number, one_line(error))
     progress.failed[unit.number] = one_line(error)
-
-
-@contextlib.contextmanager
-def local_cluster(workers: int) -> Iterator[LocalCluster]:
-    """Workers on this machine, one process and one thread each, reachable from this machine only."""
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    malloc = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_MALLOC.items()}
-    with dask.config.set(malloc):
-        with _interrupts_ignored():
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.ERROR,
-                memory_limit=0,
-            )
-        with cluster:
-            yield cluster
-
-
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started in here are deaf to Ctrl-C: the terminal sends it to all, and the client alone ends a run in order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

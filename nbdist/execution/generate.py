@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import RunError, StoreError
 from nbdist.execution.context import Device, RunContext, make_context, pick_device
+from nbdist.execution.local_workers import LocalWorkers, local_workers
 from nbdist.execution.progress import Progress, Report, silent
 from nbdist.execution.serial import is_fatal
 from nbdist.experiment import Experiment, resolve
@@ -16,7 +17,7 @@ from nbdist.store.locations import check_writable, normalised, one_line
 from nbdist.store.units import store_id_of
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Security
 
 RETRIES = 2
 
@@ -27,6 +28,8 @@ def generate(
     client: Client | None = None,
     *,
     workers: int | None = None,
+    gpus: str | None = None,
+    security: Security | None = None,
     serial: bool = False,
     frames: range | None = None,
     tile: tuple[int, int] | None = None,
@@ -47,7 +50,13 @@ def generate(
     location
         Path of the store.
     client
-        A Dask client whose workers render; without one, `workers` local processes do (default: one a core, one a GPU).
+        A Dask client whose workers render; without one, local processes do.
+    workers
+        Local processes (default: one a core, one a GPU); with a client, the workers to plan for (default: those it has now).
+    gpus
+        "all" or "0,1": one local process for each of these GPUs, and `workers` more on the CPU.
+    security
+        Certificates with which local processes talk TLS.
     serial
         Render in this process instead.
     frames
@@ -74,8 +83,15 @@ def generate(
     """
     if resume and overwrite:
         raise RunError("resume and overwrite exclude each other")
-    device_type = pick_device(device) if client is None else ("cpu" if device == "auto" else device)
-    count = len(client.nthreads()) if client is not None else (1 if serial else workers or default_workers(device_type))
+    rendering: str
+    local = None
+    if client is not None:
+        count, rendering = workers or len(client.nthreads()), device
+    elif serial:
+        count, rendering = 1, pick_device(device)
+    else:
+        local = local_workers(device, workers, gpus)
+        count, rendering = local.count, local.device
     context = _prepare(
         experiment,
         normalised(location),
@@ -84,7 +100,7 @@ def generate(
         frames=frames,
         make=dict(
             workers=max(1, count),
-            device=device_type if client is None else device,
+            device=rendering,
             kernel=kernel,
             tile=tile,
             phi_chunk=phi_chunk,
@@ -95,7 +111,7 @@ def generate(
     progress = Progress(frames_total=sum(len(unit.frames) for unit in units))
     try:
         if units:
-            _run(context, units, client, count, serial, progress, report)
+            _run(context, units, client, local, security, progress, report)
     except OSError as error:
         if not is_fatal(error):
             raise
@@ -116,35 +132,28 @@ def _run(
     context: RunContext,
     units: list[Unit],
     client: Client | None,
-    count: int,
-    serial: bool,
+    local: LocalWorkers | None,
+    security: Security | None,
     progress: Progress,
     report: Report,
 ) -> None:
-    if serial:
+    if client is None and local is None:
         from nbdist.execution.serial import run_serial
 
         run_serial(context, units, progress, report, RETRIES)
         return
     from distributed import Client
 
-    from nbdist.execution.dask_run import local_cluster, run_dask
+    from nbdist.execution.clusters import local_cluster
+    from nbdist.execution.dask_run import run_dask
 
     if client is not None:
         run_dask(context, units, client, progress, report, RETRIES)
         return
-    splits = context.plan.tasks_per_frame if context.plan.split else 1
-    with local_cluster(min(count, len(units) * splits)) as cluster, Client(cluster) as local:
-        run_dask(context, units, local, progress, report, RETRIES)
-
-
-def default_workers(device: str) -> int:
-    """One worker a usable core, or one a GPU."""
-    if device == "cuda":
-        import torch
-
-        return torch.cuda.device_count()
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    assert local is not None
+    local = local.at_most(len(units) * (context.plan.tasks_per_frame if context.plan.split else 1))
+    with local_cluster(local.cpu, local.gpus, security) as cluster, Client(cluster) as connected:
+        run_dask(context, units, connected, progress, report, RETRIES)
 
 
 def _prepare(

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 def test_a_run_survives_the_killing_of_a_worker(small_experiment, tmp_path, assert_same_bits):
     from distributed import Client
 
-    from nbdist.execution.dask_run import local_cluster
+    from nbdist.execution.clusters import local_cluster
 
     experiment = small_experiment(scan={"frames": 30, "phi_steps": 20}, panel={"spixels": 128, "fpixels": 128})
     cut = {"kernel": "eager", "frames_per_shard": 1}
