@@ -20,7 +20,7 @@ stop() { # end the process whose number is in this file, and wait for it
     done
     kill -9 "$pid" 2>/dev/null
 }
-for file in "$folder"/slurmd.*.pid "$folder/slurmctld.pid"; do stop "$file"; done
+for file in "$folder/slurmctld.pid" "$folder"/slurmd.*.pid; do stop "$file"; done
 if [ -f "$folder/munge" ]; then
     run=$(cat "$folder/munge")
     stop "$run/pid"

@@ -2,12 +2,15 @@
 # A real Slurm on this machine alone, for tests: one slurmctld and several slurmd, everything in one folder.
 #
 #     cluster/local_slurm/up.sh FOLDER [NODES [CPUS [MEMORY_MB]]]      defaults: 3 nodes of 2 CPUs and 4000 MB
+#
+# Each node says it has two GPUs, so that jobs can ask for some; there is nothing behind them.
+#
 #     export SLURM_CONF=FOLDER/slurm.conf
 #
 # Needs root and Debian's packages slurm-wlm and munge. Nothing outside FOLDER is configured; a munge daemon that runs is used,
 # else one is started on a socket and a key in FOLDER.
 set -euo pipefail
-[ $# -ge 1 ] || { sed -n '2,8p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,11p' "$0"; exit 2; }
 nodes=${2:-3} cpus=${3:-2} memory=${4:-4000}
 mkdir -p "$1"
 folder=$(cd "$1" && pwd)
@@ -77,14 +80,17 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=256
 SlurmdParameters=config_overrides
+GresTypes=gpu
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 ReturnToService=2
 SlurmdTimeout=10
 KillWait=5
-NodeName=n[1-$nodes] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[${ports[1]}-${ports[2]}] CPUs=$cpus RealMemory=$memory State=UNKNOWN
+NodeName=n[1-$nodes] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[${ports[1]}-${ports[2]}] CPUs=$cpus RealMemory=$memory Gres=gpu:2 State=UNKNOWN
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
+
+for device in null zero; do echo "Name=gpu File=/dev/$device"; done >"$folder/gres.conf"
 
 export SLURM_CONF=$folder/slurm.conf
 slurmctld

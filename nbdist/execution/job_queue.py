@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0
 """How often workers are looked for; the queue itself is asked only when some are missing, and every `ASK_EVERY_S` at most."""
 ASK_EVERY_S = 5.0
-SETTLE_S = 10.0
-"""A job that was just submitted may not be listed yet, and a worker that was lost may be coming back."""
+SUBMITTED_S, LOST_S = 15.0, 4.0
+"""A job that was just submitted may not be listed yet, and a worker that was lost may be coming back at once."""
 SILENT_S = 300.0
 """A job that runs this long without a worker has no worker to come: Python starts slowly from a busy file system, but not this slowly."""
 BARREN_JOBS = 3
@@ -128,7 +128,9 @@ class QueuedJobs:
         for name, held in self._jobs.items():
             if any(worker == name or worker.startswith(f"{name}-") for worker in alive):
                 held.seen, held.silent_since, self.barren = now, None, 0
-            elif now - max(held.submitted, held.seen or 0) >= SETTLE_S:
+            elif now - (held.submitted if held.seen is None else held.seen) >= (
+                SUBMITTED_S if held.seen is None else LOST_S
+            ):
                 missing.append(name)
         if not missing or now - self._asked < ASK_EVERY_S:
             return

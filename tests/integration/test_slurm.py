@@ -1,0 +1,141 @@
+"""A series through a real Slurm, in every way that cluster/ offers, while jobs are killed and requeued; the bits are those of an
+undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+
+import psutil
+import pytest
+from integration.conftest import ROOT, RUN_OPTIONS, records, until
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def worker_processes(job_name):
+    """Worker processes (children of a nanny) of the Dask workers with this name."""
+    nannies = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "distributed.cli.dask_worker" in (line := process.info["cmdline"] or [])
+        and any(job_name in word for word in line)
+    ]
+    return [child for nanny in nannies for child in nanny.children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_jobs_that_die_are_replaced(slurm, series_file, cluster_file, tmp_path, assert_undisturbed):
+    store = tmp_path / "series.zarr"
+    options = ("--cluster", cluster_file(), *RUN_OPTIONS)
+    run = slurm.start(shutil.which("nbdist"), "run", series_file, "-o", store, *options, cwd=tmp_path)
+    until(lambda: records(store) >= 3, "the first units", 90)
+    first = slurm.jobs("RUNNING")
+    assert len(first) == 2
+    for job in first:  # all at once: nobody is left to go on
+        slurm.kill_hard(job)
+    second = until(lambda: [job for job in slurm.jobs("RUNNING") if job not in first], "a job in their place")
+    before = records(store)
+    until(lambda: records(store) > before, "units of the new job")
+    assert run.poll() is None, "there is something left to disturb"
+    slurm("scontrol", "requeue", second[0])  # it comes back with its number, and is not doubled
+    for process in worker_processes("nbdist-"):
+        process.kill()
+    assert len(slurm.jobs()) <= 2
+    assert run.wait(120) == 0, (tmp_path / "client.log").read_text()
+    assert_undisturbed(store)
+    until(lambda: not slurm.jobs(), "the run takes its jobs out of the queue")
+
+
+def test_a_client_that_is_killed_leaves_no_job_behind_for_long(
+    slurm, series_file, cluster_file, tmp_path, assert_undisturbed
+):
+    store = tmp_path / "series.zarr"
+    command = (shutil.which("nbdist"), "run", series_file, "-o", store, "--cluster", cluster_file(), *RUN_OPTIONS)
+    run = slurm.start(*command, cwd=tmp_path)
+    until(lambda: records(store) >= 3, "the first units", 90)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    until(lambda: not slurm.jobs(), "workers without a scheduler end, and their jobs with them", 90)
+    assert slurm.start(*command, "--resume", cwd=tmp_path).wait(120) == 0
+    assert_undisturbed(store)
+
+
+def test_a_refused_job_is_told_in_one_line(slurm, series_file, cluster_file, tmp_path):
+    file = cluster_file(queue="no_such_partition")
+    run = slurm.start(
+        shutil.which("nbdist"), "run", series_file, "-o", tmp_path / "a.zarr", "--cluster", file, cwd=tmp_path
+    )
+    assert run.wait(60) == 2
+    said = (tmp_path / "client.log").read_text()
+    assert said.startswith("nbdist: sbatch refused the job: ")
+    assert "no_such_partition" in said
+    assert said.count("\n") == 1
+
+
+def test_jobs_that_cannot_start_their_workers_end_the_wait(slurm, series_file, cluster_file, tmp_path):
+    file = cluster_file(prologue=["echo this module is not known >&2; exit 3"], jobs={"minimum": 1, "maximum": 3})
+    run = slurm.start(
+        shutil.which("nbdist"), "run", series_file, "-o", tmp_path / "a.zarr", "--cluster", file, cwd=tmp_path
+    )
+    assert run.wait(60) == 2
+    said = (tmp_path / "client.log").read_text()
+    assert "nbdist: 3 jobs ended before a worker joined: this module is not known (" in said
+    assert "Traceback" not in said
+    assert not slurm.jobs()
+
+
+def test_workers_of_a_job_have_one_gpu_each_and_listen_on_the_loopback_interface(slurm, cluster_file):
+    from nbdist.execution.cluster_file import load_cluster_file
+    from nbdist.execution.job_queue import queue_cluster
+
+    file = load_cluster_file(cluster_file(cores=2, gpus=2, jobs={"maximum": 1}))
+    with queue_cluster(file, report=lambda line: None) as client:
+        client.wait_for_workers(2, timeout=60)
+        environments = client.run(lambda: dict(os.environ))
+        listening = client.run(_listening)
+    assert len(environments) == 2
+    for environment in environments.values():
+        assert environment["CUDA_VISIBLE_DEVICES"] == "0,1", "Slurm gives a job its GPUs; a worker takes one of them"
+        assert environment["OMP_NUM_THREADS"] == "1"
+        assert environment["MALLOC_TRIM_THRESHOLD_"] == str(2**28)
+    for hosts in listening.values():
+        assert hosts == {"127.0.0.1"}
+
+
+def _listening():
+    import psutil
+
+    me = psutil.Process()
+    both = [me, me.parent()]
+    return {used.laddr.ip for one in both for used in one.net_connections("inet") if used.status == "LISTEN"}
+
+
+def test_a_whole_run_inside_one_job_that_is_requeued(slurm, series_file, tmp_path, assert_undisturbed):
+    store = tmp_path / "series.zarr"
+    job = slurm(
+        "sbatch",
+        "--parsable",
+        "--nodes=2",
+        "--ntasks=2",
+        "--mem-per-cpu=1200M",
+        f"--chdir={tmp_path}",
+        "--export=ALL,NBDIST_INTERFACE=lo",
+        ROOT / "cluster" / "slurm_job.sbatch",
+        series_file,
+        store,
+        *RUN_OPTIONS,
+    )
+    log = tmp_path / f"nbdist-{job}.log"
+    until(lambda: records(store) >= 3, "the first units", 90)
+    for process in worker_processes(str(tmp_path)):
+        process.kill()  # their nannies start others
+    before = records(store)
+    until(lambda: records(store) > before, "units after the workers were killed")
+    slurm("scancel", "--batch", "--signal=USR1", job)  # what Slurm does two minutes before the walltime
+    until(lambda: slurm.state(job) == "PENDING", "the job is back in the queue")
+    assert records(store) < 90
+    until(lambda: slurm.state(job) == "GONE", "the job runs again, to the end", 120)
+    assert slurm.ended(job) == "COMPLETED", log.read_text()
+    assert_undisturbed(store)
+    assert not list(tmp_path.glob(".nbdist-*")), "nothing is left of the scheduler's file"
