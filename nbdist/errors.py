@@ -21,3 +21,7 @@ class StoreError(NbdistError):
 
 class RunError(NbdistError):
     """A run cannot start or cannot go on."""
+
+
+class UnfinishedError(RunError):
+    """A run ended before its end, and `--resume` goes on; the command line exits with status 1."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import RunError, StoreError
 from nbdist.execution.context import Device, RunContext, make_context, pick_device
+from nbdist.execution.events import EventLog, no_log
 from nbdist.execution.progress import Progress, Report, silent
 from nbdist.execution.serial import is_fatal
 from nbdist.experiment import Experiment, resolve
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 RETRIES = 2
+STUCK_AFTER_S = 1800.0
+"""A task in flight for longer than this, and far longer than any other, hangs; its worker is restarted."""
 
 
 def generate(
@@ -36,7 +39,9 @@ def generate(
     kernel: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    stuck_after: float = STUCK_AFTER_S,
     report: Report = silent,
+    log: EventLog = no_log,
 ) -> Progress:
     """Render a series, or what is missing of it, into a Zarr store.
 
@@ -60,8 +65,12 @@ def generate(
         Go on with the store that exists; units that are complete and decode are kept.
     overwrite
         Remove the store that exists first.
+    stuck_after
+        Seconds after which a worker whose unit takes far longer than any other is restarted.
     report
         Called with the progress after every event.
+    log
+        Gets every event, with its facts: `events.LogFile` writes them to a file.
 
     Returns
     -------
@@ -92,16 +101,21 @@ def generate(
         ),
     )
     units = _pending(context, frames)
-    progress = Progress(frames_total=sum(len(unit.frames) for unit in units))
+    progress = Progress(frames_total=sum(len(unit.frames) for unit in units), log=log)
+    progress.begun(store=str(location), units=len(units), resumed=resume)
+    how = "stopped"
     try:
         if units:
-            _run(context, units, client, count, serial, progress, report)
+            _run(context, units, client, count, serial, progress, report, stuck_after)
+        how = "units failed" if progress.failed else "complete"
     except OSError as error:
         if not is_fatal(error):
             raise
         raise StoreError(
             f"{location}: writing stopped: {one_line(error)}; what is complete is kept, go on with --resume"
         ) from None
+    finally:
+        progress.ended(how)
     left = _incomplete(context, units)
     if left and not progress.failed:
         raise StoreError(
@@ -120,6 +134,7 @@ def _run(
     serial: bool,
     progress: Progress,
     report: Report,
+    stuck_after: float,
 ) -> None:
     if serial:
         from nbdist.execution.serial import run_serial
@@ -131,11 +146,11 @@ def _run(
     from nbdist.execution.dask_run import local_cluster, run_dask
 
     if client is not None:
-        run_dask(context, units, client, progress, report, RETRIES)
+        run_dask(context, units, client, progress, report, RETRIES, stuck_after)
         return
     splits = context.plan.tasks_per_frame if context.plan.split else 1
     with local_cluster(min(count, len(units) * splits)) as cluster, Client(cluster) as local:
-        run_dask(context, units, local, progress, report, RETRIES)
+        run_dask(context, units, local, progress, report, RETRIES, stuck_after)
 
 
 def default_workers(device: str) -> int:

@@ -74,7 +74,8 @@ def render_image(
 def _on_workers(context: RunContext, pieces: list[Any], workers: int, report: Report) -> list[NDArray[np.float64]]:
     from distributed import Client, as_completed
 
-    from nbdist.execution.dask_run import RunPlugin, local_cluster, partial_task
+    from nbdist.execution.dask_run import local_cluster
+    from nbdist.execution.worker_tasks import RunPlugin, partial_task
     from nbdist.store.locations import one_line
 
     run = uuid.uuid4().hex[:8]
