@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from types import TracebackType
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +21,9 @@ from nbdist.cli.arguments import (
     read_span,
     read_tile,
 )
-from nbdist.cli.display import console, duration, error_console, interactive, size
+from nbdist.cli.display import console, duration, error_console, size
+from nbdist.cli.progress_display import Display, summary
+from nbdist.cli.stopping import EXIT_INTERRUPTED, told_to_end
 from nbdist.cli.workers import (
     ClusterOption,
     GpusOption,
@@ -32,9 +34,14 @@ from nbdist.cli.workers import (
     Workers,
     WorkersOption,
 )
-from nbdist.errors import NbdistError
+from nbdist.errors import NbdistError, UnfinishedError
 
-LINE_EVERY_S = 10.0
+
+class LogFormatName(StrEnum):
+    """How a line of the log is written."""
+
+    text = "text"
+    json = "json"
 
 
 def run(
@@ -59,6 +66,19 @@ def run(
     kernel: KernelOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the store that exists.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the store that exists.")] = False,
+    log_file: Annotated[
+        Path | None, typer.Option("--log-file", metavar="PATH", help="Append one line an event.")
+    ] = None,
+    log_format: Annotated[LogFormatName, typer.Option("--log-format", help="Of these lines.")] = LogFormatName.text,
+    stuck_after: Annotated[
+        float,
+        typer.Option(
+            "--stuck-after",
+            min=1,
+            metavar="SECONDS",
+            help="Restart a worker whose unit takes longer than this and ten times longer than any other.",
+        ),
+    ] = 1800.0,
 ) -> None:
     """Render a rotation series into a Zarr store."""
     where = Workers(workers, gpus, scheduler, scheduler_file, cluster, security, lifetime, serial)
@@ -70,7 +90,7 @@ def run(
     experiment = load(path, precision)
     output = normalised(output) if output.startswith("~") else output
     wanted = read_span(frames, "--frames", experiment.scan.frames) if frames is not None else None
-    options = dict(
+    options: dict[str, Any] = dict(
         frames=wanted,
         tile=read_tile(tile),
         phi_chunk=phi_chunk,
@@ -79,7 +99,12 @@ def run(
         kernel=kernel.value if kernel else None,
         resume=resume,
         overwrite=overwrite,
+        stuck_after=stuck_after,
     )
+    if log_file is not None:
+        from nbdist.execution.events import LogFile
+
+        options["log"] = LogFile(log_file, log_format.value)
     render(experiment, output, where, options, again=f"nbdist run {path} -o {output} --resume")
 
 
@@ -87,17 +112,23 @@ def render(experiment: Any, output: str, where: Workers, options: dict[str, Any]
     """Run with a progress display and say how it ended; raises typer.Exit(1) where units are left."""
     from nbdist.execution.generate import generate
 
-    with Display() as display:
+    with Display() as display, told_to_end():
         try:
             with where.opened(options) as (client, all_options):
                 progress = generate(experiment, output, client, report=display, **all_options)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as told:
             display.close()
             error_console.print(f"interrupted; what is complete is kept. Go on with: {again}")
-            raise typer.Exit(130) from None
+            raise typer.Exit(getattr(told, "exit_status", EXIT_INTERRUPTED)) from None
+        except UnfinishedError as stopped:
+            display.close()
+            error_console.print(f"nbdist: {stopped}")
+            error_console.print(f"Go on with: {again}")
+            raise typer.Exit(1) from None
     if progress.failed:
         for unit, error in sorted(progress.failed.items()):
             error_console.print(f"unit {unit} failed: {error}")
+        summary(progress)
         error_console.print(f"{len(progress.failed)} unit(s) are left. Try them again with: {again}")
         raise typer.Exit(1)
     wanted = options.get("frames")
@@ -116,60 +147,4 @@ def render(experiment: Any, output: str, where: Workers, options: dict[str, Any]
         f"{output}: {progress.frames_done} frames in {duration(progress.seconds)} "
         f"({rate:.3g} frames/s), {size(progress.bytes_written)} written"
     )
-
-
-class Display:
-    """Shows progress: a bar where a person watches, a line now and then elsewhere."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._task: Any = None
-        self._last = 0.0
-        self._dashboard_shown = False
-
-    def __enter__(self) -> Display:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-    def __call__(self, progress: Any) -> None:
-        """Show the progress as it is now."""
-        if progress.dashboard and not self._dashboard_shown:
-            error_console.print(f"dashboard: {progress.dashboard}")
-            self._dashboard_shown = True
-        if interactive():
-            self._draw(progress)
-        elif time.monotonic() - self._last > LINE_EVERY_S or progress.frames_done == progress.frames_total:
-            self._last = time.monotonic()
-            error_console.print(_line(progress))
-
-    def _draw(self, progress: Any) -> None:
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
-        if self._bar is None:
-            columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=error_console, transient=True)
-            self._task = self._bar.add_task("", total=progress.frames_total)
-            self._bar.start()
-        self._bar.update(self._task, completed=progress.frames_done, description=_line(progress))
-
-
-def _line(progress: Any) -> str:
-    parts = [f"{progress.frames_done}/{progress.frames_total} frames", f"{progress.workers} worker(s)"]
-    if progress.frames_done:
-        parts.append(f"{progress.frames_per_s:.3g} frames/s")
-        parts.append(f"{duration(progress.seconds_left)} left")
-    else:
-        parts.append("starting")
-    if progress.failed:
-        parts.append(f"{len(progress.failed)} unit(s) failed")
-    return ", ".join(parts)
+    summary(progress)

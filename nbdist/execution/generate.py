@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import RunError, StoreError
 from nbdist.execution.context import Device, RunContext, make_context, pick_device
+from nbdist.execution.events import EventLog, no_log
 from nbdist.execution.local_workers import LocalWorkers, local_workers
 from nbdist.execution.progress import Progress, Report, silent
 from nbdist.execution.serial import is_fatal
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from distributed import Client, Security
 
 RETRIES = 2
+STUCK_AFTER_S = 1800.0
+"""A task in flight for longer than this, and far longer than any other, hangs; its worker is restarted."""
 
 
 def generate(
@@ -39,7 +42,9 @@ def generate(
     kernel: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    stuck_after: float = STUCK_AFTER_S,
     report: Report = silent,
+    log: EventLog = no_log,
 ) -> Progress:
     """Render a series, or what is missing of it, into a Zarr store.
 
@@ -69,8 +74,12 @@ def generate(
         Go on with the store that exists; units that are complete and decode are kept.
     overwrite
         Remove the store that exists first.
+    stuck_after
+        Seconds after which a worker whose unit takes far longer than any other is restarted.
     report
         Called with the progress after every event.
+    log
+        Gets every event, with its facts: `events.LogFile` writes them to a file.
 
     Returns
     -------
@@ -108,16 +117,21 @@ def generate(
         ),
     )
     units = _pending(context, frames)
-    progress = Progress(frames_total=sum(len(unit.frames) for unit in units))
+    progress = Progress(frames_total=sum(len(unit.frames) for unit in units), log=log)
+    progress.begun(store=str(location), units=len(units), resumed=resume)
+    how = "stopped"
     try:
         if units:
-            _run(context, units, client, local, security, progress, report)
+            _run(context, units, client, local, security, progress, report, stuck_after)
+        how = "units failed" if progress.failed else "complete"
     except OSError as error:
         if not is_fatal(error):
             raise
         raise StoreError(
             f"{location}: writing stopped: {one_line(error)}; what is complete is kept, go on with --resume"
         ) from None
+    finally:
+        progress.ended(how)
     left = _incomplete(context, units)
     if left and not progress.failed:
         raise StoreError(
@@ -136,6 +150,7 @@ def _run(
     security: Security | None,
     progress: Progress,
     report: Report,
+    stuck_after: float,
 ) -> None:
     if client is None and local is None:
         from nbdist.execution.serial import run_serial
@@ -148,12 +163,12 @@ def _run(
     from nbdist.execution.dask_run import run_dask
 
     if client is not None:
-        run_dask(context, units, client, progress, report, RETRIES)
+        run_dask(context, units, client, progress, report, RETRIES, stuck_after)
         return
     assert local is not None
     local = local.at_most(len(units) * (context.plan.tasks_per_frame if context.plan.split else 1))
     with local_cluster(local.cpu, local.gpus, security) as cluster, Client(cluster) as connected:
-        run_dask(context, units, connected, progress, report, RETRIES)
+        run_dask(context, units, connected, progress, report, RETRIES, stuck_after)
 
 
 def _prepare(

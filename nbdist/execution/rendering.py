@@ -77,9 +77,15 @@ def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating
 
 def render_unit(context: RunContext, writer: UnitWriter, unit: Unit) -> dict[str, Any]:
     """Render a unit's frames, write its shards, and return its record."""
-    started = time.time()
+    started, began = time.time(), time.perf_counter()
     frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in unit.frames]
-    return write_unit(context, writer, unit, frames, started, context.renderer.kernels.mode)
+    made = {
+        "kernel": context.renderer.kernels.mode,
+        "device": context.renderer.device.type,
+        "started": started,
+        "seconds": time.perf_counter() - began,
+    }
+    return write_unit(context, writer, unit, frames, made)
 
 
 def write_unit(
@@ -87,19 +93,21 @@ def write_unit(
     writer: UnitWriter,
     unit: Unit,
     frames: Sequence[dict[str, NDArray[Any]]],
-    started: float,
-    kernel: str,
+    made: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write finished frames of a unit and its record; `kernel` made them: "compiled", "eager", or "mixed" where workers differed."""
+    """Write finished frames of a unit and its record.
+
+    Parameters
+    ----------
+    made
+        What the record says of the rendering: `kernel` ("compiled" or "eager") and `device` ("cpu" or "cuda"), each "mixed" where the
+        workers of a split frame differed; `started`, seconds since 1970; `seconds`, what the rendering took.
+    """
     stacked = {name: np.stack([frame[name] for frame in frames]) for name in writer.names}
-    renderer = context.renderer
     record = {
         "frames": [unit.first_frame, unit.last_frame],
-        "device": renderer.device.type,
-        "kernel": kernel,
         "precision": context.resolved.experiment.sampling.precision,
         "host": platform.node(),
-        "started": started,
-        "seconds": time.time() - started,
+        **made,
     }
     return writer.write(unit, stacked, record)
