@@ -6,10 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +14,9 @@ import numpy as np
 import pytest
 import yaml
 import zarr
+from batch_queue import CUT, ROOT, Slurm, until
 
-ROOT = Path(__file__).parent.parent.parent
 SERIES: dict[str, Any] = {"scan": {"frames": 90, "phi_steps": 6}, "panel": {"spixels": 48, "fpixels": 56}}
-CUT = {"kernel": "eager", "frames_per_shard": 1}
-RUN_OPTIONS = ("--kernel", "eager", "--frames-per-shard", "1")
 
 
 @pytest.fixture(scope="session")
@@ -54,74 +49,6 @@ def assert_undisturbed(undisturbed) -> Callable[[Path], None]:
         np.testing.assert_array_equal(one, other)
 
     return check
-
-
-def records(store: Path) -> int:
-    """Units of a store that are recorded as complete."""
-    folder = store / "records"
-    return sum(1 for path in folder.iterdir() if path.suffix == ".json") if folder.is_dir() else 0
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """Wait for a condition, and return what it returned."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
-        time.sleep(0.1)
-    return found
-
-
-@dataclass
-class Slurm:
-    """A Slurm that runs, and what a test does with it."""
-
-    folder: Path
-    started: list[subprocess.Popen] = field(default_factory=list)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Of commands that talk to it, and find `nbdist`."""
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
-        return {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path}
-
-    def __call__(self, *command: object) -> str:
-        """Run a command and return what it printed."""
-        words = list(map(str, command))
-        ran = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
-        assert ran.returncode == 0, f"{' '.join(words)}: {ran.stderr}"
-        return ran.stdout.strip()
-
-    def start(self, *command: object, cwd: Path, **environment: str) -> subprocess.Popen:
-        """Start a command beside the test; what it prints goes to `client.log` in `cwd`."""
-        with (cwd / "client.log").open("w") as log:
-            process = subprocess.Popen(
-                list(map(str, command)), env={**self.environment, **environment}, cwd=cwd, stdout=log, stderr=log
-            )
-        self.started.append(process)
-        return process
-
-    def jobs(self, state: str | None = None) -> list[str]:
-        """Numbers of the jobs in the queue, with array tasks as 7_1."""
-        return self("squeue", "-h", "-r", "-o", "%i", *(["-t", state] if state else [])).split()
-
-    def state(self, job: str) -> str:
-        """RUNNING, PENDING ..., or GONE."""
-        shown = subprocess.run(
-            ["squeue", "-h", "-j", job, "-o", "%T"], env=self.environment, capture_output=True, text=True, check=False
-        )
-        return shown.stdout.strip() or "GONE"
-
-    def ended(self, job: str) -> str | None:
-        """How a job ended, from Slurm's own log of ended jobs."""
-        log = self.folder / "ended_jobs.log"
-        lines = (
-            [line for line in log.read_text().splitlines() if line.startswith(f"JobId={job} ")] if log.exists() else []
-        )
-        return lines[-1].split("JobState=")[1].split()[0] if lines else None
-
-    def kill_hard(self, job: str) -> None:
-        """End a job's processes without a warning, as a failing node does."""
-        self("scancel", "--full", "--signal=KILL", job)
 
 
 @pytest.fixture(scope="session")

@@ -9,20 +9,9 @@ import signal
 
 import psutil
 import pytest
-from integration.conftest import ROOT, RUN_OPTIONS, records, until
+from batch_queue import ROOT, RUN_OPTIONS, listening, records, until, workers_started_with
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
-
-
-def worker_processes(job_name):
-    """Worker processes (children of a nanny) of the Dask workers with this name."""
-    nannies = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if "distributed.cli.dask_worker" in (line := process.info["cmdline"] or [])
-        and any(job_name in word for word in line)
-    ]
-    return [child for nanny in nannies for child in nanny.children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_jobs_that_die_are_replaced(slurm, series_file, cluster_file, tmp_path, assert_undisturbed):
@@ -39,7 +28,7 @@ def test_jobs_that_die_are_replaced(slurm, series_file, cluster_file, tmp_path, 
     until(lambda: records(store) > before, "units of the new job")
     assert run.poll() is None, "there is something left to disturb"
     slurm("scontrol", "requeue", second[0])  # it comes back with its number, and is not doubled
-    for process in worker_processes("nbdist-"):
+    for process in workers_started_with("nbdist-"):
         process.kill()
     assert len(slurm.jobs()) <= 2
     assert run.wait(120) == 0, (tmp_path / "client.log").read_text()
@@ -93,22 +82,14 @@ def test_workers_of_a_job_have_one_gpu_each_and_listen_on_the_loopback_interface
     with queue_cluster(file, report=lambda line: None) as client:
         client.wait_for_workers(2, timeout=60)
         environments = client.run(lambda: dict(os.environ))
-        listening = client.run(_listening)
+        processes = [psutil.Process(number) for number in client.run(os.getpid).values()]
+        hosts = [listening(one) for process in processes for one in (process, process.parent())]
     assert len(environments) == 2
     for environment in environments.values():
         assert environment["CUDA_VISIBLE_DEVICES"] == "0,1", "Slurm gives a job its GPUs; a worker takes one of them"
         assert environment["OMP_NUM_THREADS"] == "1"
         assert environment["MALLOC_TRIM_THRESHOLD_"] == str(2**28)
-    for hosts in listening.values():
-        assert hosts == {"127.0.0.1"}
-
-
-def _listening():
-    import psutil
-
-    me = psutil.Process()
-    both = [me, me.parent()]
-    return {used.laddr.ip for one in both for used in one.net_connections("inet") if used.status == "LISTEN"}
+    assert hosts == [{"127.0.0.1"}] * 4, "of workers and their nannies"
 
 
 def test_a_whole_run_inside_one_job_that_is_requeued(slurm, series_file, tmp_path, assert_undisturbed):
@@ -128,7 +109,7 @@ def test_a_whole_run_inside_one_job_that_is_requeued(slurm, series_file, tmp_pat
     )
     log = tmp_path / f"nbdist-{job}.log"
     until(lambda: records(store) >= 3, "the first units", 90)
-    for process in worker_processes(str(tmp_path)):
+    for process in workers_started_with(str(tmp_path)):
         process.kill()  # their nannies start others
     before = records(store)
     until(lambda: records(store) > before, "units after the workers were killed")
