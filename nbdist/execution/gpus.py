@@ -1,8 +1,8 @@
 """Which GPU a worker renders on: one process a GPU, and never two processes on one where that can be helped.
 
-A local worker is started with `CUDA_VISIBLE_DEVICES` holding its own GPU alone. A worker that somebody else started (in a batch job, in a
-running cluster) takes the first GPU that no other worker of nbdist on its machine holds; the hold is a file lock, so that it ends
-with the process however the process ends.
+A local worker, and one of a job that nbdist submitted, is started with `CUDA_VISIBLE_DEVICES` holding its own GPU alone. A worker that
+somebody else started takes the first GPU that no other worker of nbdist on its machine holds; the hold is a file lock, so that it
+ends with the process however the process ends.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from nbdist.errors import RunError
 
@@ -62,6 +62,18 @@ def chosen_gpus(text: str, visible: Sequence[str] | None = None) -> list[str]:
 def worker_environment(gpu: str | None) -> dict[str, str]:
     """Environment of a local worker that has one GPU, or (None) must not touch any."""
     return {"CUDA_VISIBLE_DEVICES": gpu or "", ASSIGNED: gpu or "none"}
+
+
+def dask_setup(worker: Any) -> None:
+    """Take the GPU with the number at the end of the worker's name: what Dask calls where `--preload` names this module.
+
+    The workers of a job are called name-0, name-1 and so on.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = visible_gpus() if named is None else [part.strip() for part in named.split(",") if part.strip()]
+    if visible:
+        number = int(str(worker.name).rpartition("-")[2])
+        os.environ.update(worker_environment(visible[number % len(visible)]))
 
 
 def worker_device(wanted: str) -> str:

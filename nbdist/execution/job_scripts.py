@@ -83,6 +83,7 @@ def _worker_arguments(file: ClusterFile, lifetime_s: int | None) -> list[str]:
         *("--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"),
         *("--dashboard-address", f"{LOOPBACK}:0"),
         *where,
+        *(("--preload", "nbdist.execution.gpus") if file.gpus else ()),
     ]
 
 

@@ -108,7 +108,7 @@ def cluster_file(tmp_path) -> Callable[..., Path]:
             "log_folder": str(tmp_path / "jobs"),
         }
         path = tmp_path / "cluster.yaml"
-        path.write_text(json.dumps({**content, **fields}))
+        path.write_text(json.dumps({name: value for name, value in {**content, **fields}.items() if value is not None}))
         return path
 
     return write

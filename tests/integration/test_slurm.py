@@ -84,9 +84,8 @@ def test_workers_of_a_job_have_one_gpu_each_and_listen_on_the_loopback_interface
         environments = client.run(lambda: dict(os.environ))
         processes = [psutil.Process(number) for number in client.run(os.getpid).values()]
         hosts = [listening(one) for process in processes for one in (process, process.parent())]
-    assert len(environments) == 2
+    assert sorted(environment["CUDA_VISIBLE_DEVICES"] for environment in environments.values()) == ["0", "1"]
     for environment in environments.values():
-        assert environment["CUDA_VISIBLE_DEVICES"] == "0,1", "Slurm gives a job its GPUs; a worker takes one of them"
         assert environment["OMP_NUM_THREADS"] == "1"
         assert environment["MALLOC_TRIM_THRESHOLD_"] == str(2**28)
     assert hosts == [{"127.0.0.1"}] * 4, "of workers and their nannies"
@@ -120,3 +119,17 @@ def test_a_whole_run_inside_one_job_that_is_requeued(slurm, series_file, tmp_pat
     assert slurm.ended(job) == "COMPLETED", log.read_text()
     assert_undisturbed(store)
     assert not list(tmp_path.glob(".nbdist-*")), "nothing is left of the scheduler's file"
+
+
+def test_workers_that_reach_their_lifetime_end_in_order_and_are_replaced(
+    slurm, series_file, cluster_file, tmp_path, assert_undisturbed
+):
+    store = tmp_path / "series.zarr"
+    options = ("--cluster", cluster_file(jobs={"maximum": 1}), "--lifetime", "5s", *RUN_OPTIONS)
+    run = slurm.start(shutil.which("nbdist"), "run", series_file, "-o", store, *options, cwd=tmp_path)
+    (first,) = until(lambda: slurm.jobs("RUNNING"), "a job")
+    until(lambda: slurm.ended(first), "its end, after its workers' lifetime")
+    assert run.poll() is None, "the run outlives its first job"
+    assert slurm.ended(first) == "COMPLETED"
+    assert run.wait(120) == 0, (tmp_path / "client.log").read_text()
+    assert_undisturbed(store)
