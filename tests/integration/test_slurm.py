@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 
 import psutil
 import pytest
@@ -91,6 +92,18 @@ def test_workers_of_a_job_have_one_gpu_each_and_listen_on_the_loopback_interface
     assert hosts == [{"127.0.0.1"}] * 4, "of workers and their nannies"
 
 
+def test_jobs_and_client_talk_tls(slurm, series_file, cluster_file, certificates, tmp_path, assert_undisturbed):
+    store = tmp_path / "series.zarr"
+    options = ("--cluster", cluster_file(), "--security", certificates[0], *RUN_OPTIONS)
+    run = slurm.start(shutil.which("nbdist"), "run", series_file, "-o", store, *options, cwd=tmp_path)
+    until(lambda: records(store) >= 1, "the first unit")
+    commands = [" ".join(nanny.parent().cmdline()) for nanny in workers_started_with(certificates[0].split(",")[2])]
+    assert commands
+    assert all(" tls://127.0.0.1:" in command for command in commands)
+    assert run.wait(120) == 0, (tmp_path / "client.log").read_text()
+    assert_undisturbed(store)
+
+
 def test_a_whole_run_inside_one_job_that_is_requeued(slurm, series_file, tmp_path, assert_undisturbed):
     store = tmp_path / "series.zarr"
     job = slurm(
@@ -121,15 +134,24 @@ def test_a_whole_run_inside_one_job_that_is_requeued(slurm, series_file, tmp_pat
     assert not list(tmp_path.glob(".nbdist-*")), "nothing is left of the scheduler's file"
 
 
-def test_workers_that_reach_their_lifetime_end_in_order_and_are_replaced(
-    slurm, series_file, cluster_file, tmp_path, assert_undisturbed
-):
-    store = tmp_path / "series.zarr"
-    options = ("--cluster", cluster_file(jobs={"maximum": 1}), "--lifetime", "5s", *RUN_OPTIONS)
-    run = slurm.start(shutil.which("nbdist"), "run", series_file, "-o", store, *options, cwd=tmp_path)
-    (first,) = until(lambda: slurm.jobs("RUNNING"), "a job")
-    until(lambda: slurm.ended(first), "its end, after its workers' lifetime")
-    assert run.poll() is None, "the run outlives its first job"
-    assert slurm.ended(first) == "COMPLETED"
-    assert run.wait(120) == 0, (tmp_path / "client.log").read_text()
-    assert_undisturbed(store)
+def test_workers_that_reach_their_lifetime_end_in_order_and_are_replaced(slurm, cluster_file):
+    from nbdist.execution.cluster_file import load_cluster_file
+    from nbdist.execution.job_queue import queue_cluster
+
+    file = load_cluster_file(cluster_file(jobs={"maximum": 1}))
+    with queue_cluster(file, lifetime_s=6, report=lambda line: None) as client:
+        (first,) = slurm.jobs("RUNNING")
+        steps = [client.submit(time.sleep, 0.25, key=f"step-{number}") for number in range(40)]  # ten seconds of work
+
+        def collect():
+            """Take in what is done: a result that stays on a worker ends with it."""
+            for step in [step for step in steps if step.done()]:
+                assert step.result(timeout=30) is None
+                steps.remove(step)
+
+        until(lambda: collect() or slurm.ended(first), "its end, after its workers' lifetime")
+        assert slurm.ended(first) == "COMPLETED", "not killed, and not cancelled"
+        assert steps
+        until(lambda: collect() or not steps, "the rest")
+        (second,) = slurm.jobs("RUNNING")
+        assert second != first
