@@ -83,10 +83,12 @@ def cluster(folder: Path, workers: int):
     try:
         yield str(file), [psutil.Process(process.pid) for process in processes]
     finally:
-        for process in processes:
+        for process in reversed(processes):  # the scheduler last
             process.terminate()
-        for process in processes:
-            process.wait(30)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def main() -> None:
