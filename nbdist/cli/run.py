@@ -22,6 +22,7 @@ from nbdist.cli.arguments import (
     read_tile,
 )
 from nbdist.cli.display import console, duration, error_console, interactive, size
+from nbdist.cli.part import PartOption, for_part, made_by
 from nbdist.errors import NbdistError
 
 LINE_EVERY_S = 10.0
@@ -40,6 +41,7 @@ def run(
     frames: Annotated[
         str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Part of the series, half-open.")
     ] = None,
+    part: PartOption = None,
     tile: TileOption = None,
     phi_chunk: PhiChunkOption = None,
     frames_per_shard: ShardOption = None,
@@ -59,7 +61,7 @@ def run(
     experiment = load(path, precision)
     output = normalised(output) if output.startswith("~") else output
     wanted = read_span(frames, "--frames", experiment.scan.frames) if frames is not None else None
-    options = dict(
+    options: dict[str, Any] = dict(
         workers=workers,
         serial=serial,
         frames=wanted,
@@ -71,7 +73,9 @@ def run(
         resume=resume,
         overwrite=overwrite,
     )
-    render(experiment, output, scheduler, options, again=f"nbdist run {path} -o {output} --resume")
+    going_on = for_part(options, part, scheduler is not None)
+    options["made_by"] = made_by(path, precision)
+    render(experiment, output, scheduler, options, again=f"nbdist run {path} -o {output} {going_on}")
 
 
 def render(experiment: Any, output: str, scheduler: str | None, options: dict[str, Any], again: str) -> None:
