@@ -22,6 +22,7 @@ from nbdist.cli.arguments import (
     read_tile,
 )
 from nbdist.cli.display import console, duration, error_console, size
+from nbdist.cli.part import PartOption, for_part, made_by
 from nbdist.cli.progress_display import Display, summary
 from nbdist.cli.stopping import EXIT_INTERRUPTED, told_to_end
 from nbdist.cli.workers import (
@@ -58,6 +59,7 @@ def run(
     frames: Annotated[
         str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Part of the series, half-open.")
     ] = None,
+    part: PartOption = None,
     tile: TileOption = None,
     phi_chunk: PhiChunkOption = None,
     frames_per_shard: ShardOption = None,
@@ -105,7 +107,9 @@ def run(
         from nbdist.execution.events import LogFile
 
         options["log"] = LogFile(log_file, log_format.value)
-    render(experiment, output, where, options, again=f"nbdist run {path} -o {output} --resume")
+    going_on = for_part(options, part, where.elsewhere)
+    options["made_by"] = made_by(path, precision)
+    render(experiment, output, where, options, again=f"nbdist run {path} -o {output} {going_on}")
 
 
 def render(experiment: Any, output: str, where: Workers, options: dict[str, Any], again: str) -> None:

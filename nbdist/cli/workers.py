@@ -56,6 +56,11 @@ class Workers:
     lifetime: str | None = None
     serial: bool = False
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether workers of a cluster are asked for, rather than this machine."""
+        return not (self.scheduler is None and self.scheduler_file is None and self.cluster is None)
+
     def check(self) -> None:
         """Refuse options that contradict each other.
 

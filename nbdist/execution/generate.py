@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from nbdist.errors import RunError, StoreError
-from nbdist.execution.context import Device, RunContext, make_context, pick_device
+from nbdist.errors import StoreError
+from nbdist.execution.context import Device, RunContext, pick_device
 from nbdist.execution.events import EventLog, no_log
 from nbdist.execution.local_workers import LocalWorkers, local_workers
+from nbdist.execution.opening import incomplete, opened, watched
 from nbdist.execution.progress import Progress, Report, silent
 from nbdist.execution.serial import is_fatal
-from nbdist.experiment import Experiment, resolve
-from nbdist.planning import Unit, make_plan
-from nbdist.store import complete_units, consolidate, create_store, exists, open_group, remove, summarize
-from nbdist.store.locations import check_writable, normalised, one_line
-from nbdist.store.units import store_id_of
+from nbdist.experiment import Experiment
+from nbdist.planning import Unit
+from nbdist.store import consolidate
+from nbdist.store.locations import normalised, one_line
+from nbdist.store.parts import Part
 
 if TYPE_CHECKING:
     from distributed import Client, Security
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 RETRIES = 2
 STUCK_AFTER_S = 1800.0
 """A task in flight for longer than this, and far longer than any other, hangs; its worker is restarted."""
+ROUNDS = 2
+"""How often units are rendered that a run finds damaged or gone at its own end: what is harmed twice is harmed on purpose."""
 
 
 def generate(
@@ -43,6 +46,8 @@ def generate(
     resume: bool = False,
     overwrite: bool = False,
     stuck_after: float = STUCK_AFTER_S,
+    part: Part | None = None,
+    made_by: dict[str, Any] | None = None,
     report: Report = silent,
     log: EventLog = no_log,
 ) -> Progress:
@@ -53,7 +58,7 @@ def generate(
     experiment
         What to simulate.
     location
-        Path of the store.
+        Path of the store, or s3://BUCKET/PATH.
     client
         A Dask client whose workers render; without one, local processes do.
     workers
@@ -74,6 +79,10 @@ def generate(
         Go on with the store that exists; units that are complete and decode are kept.
     overwrite
         Remove the store that exists first.
+    part
+        Render this part of the series only, beside other processes that render the others; the first one makes the store.
+    made_by
+        What else to keep in the store's provenance: `experiment_file` and `options`, for the command that goes on.
     stuck_after
         Seconds after which a worker whose unit takes far longer than any other is restarted.
     report
@@ -90,55 +99,54 @@ def generate(
     NbdistError
         If the experiment is wrong, the store exists (or is another experiment's), or cannot be written.
     """
-    if resume and overwrite:
-        raise RunError("resume and overwrite exclude each other")
     rendering: str
     local = None
     if client is not None:
         count, rendering = workers or len(client.nthreads()), device
-    elif serial:
+    elif serial or (part is not None and workers is None and gpus is None):
         count, rendering = 1, pick_device(device)
     else:
         local = local_workers(device, workers, gpus)
         count, rendering = local.count, local.device
-    context = _prepare(
-        experiment,
-        normalised(location),
-        resume=resume,
-        overwrite=overwrite,
-        frames=frames,
-        make=dict(
-            workers=max(1, count),
-            device=rendering,
-            kernel=kernel,
-            tile=tile,
-            phi_chunk=phi_chunk,
-            frames_per_shard=frames_per_shard,
-        ),
+    make = dict(
+        workers=max(1, count) * (part.of if part else 1),
+        device=rendering,
+        kernel=kernel,
+        tile=tile,
+        phi_chunk=phi_chunk,
+        frames_per_shard=frames_per_shard,
     )
-    units = _pending(context, frames)
-    progress = Progress(frames_total=sum(len(unit.frames) for unit in units), log=log)
-    progress.begun(store=str(location), units=len(units), resumed=resume)
-    how = "stopped"
-    try:
-        if units:
-            _run(context, units, client, local, security, progress, report, stuck_after)
-        how = "units failed" if progress.failed else "complete"
-    except OSError as error:
-        if not is_fatal(error):
-            raise
-        raise StoreError(
-            f"{location}: writing stopped: {one_line(error)}; what is complete is kept, go on with --resume"
-        ) from None
-    finally:
-        progress.ended(how)
-    left = _incomplete(context, units)
-    if left and not progress.failed:
-        raise StoreError(
-            f"{location}: unit {left[0].number} was rendered but is not in the store that is seen from here"
-        )
-    if not _incomplete(context, list(context.plan.units())):
-        consolidate(normalised(location))
+    place = normalised(location)
+    how: dict[str, Any] = dict(resume=resume, overwrite=overwrite, frames=frames, part=part, made_by=made_by)
+    with opened(experiment, place, make=make, **how) as (context, units, occupation):
+        report = watched(report, occupation)
+        progress = Progress(frames_total=sum(len(unit.frames) for unit in units), log=log)
+        progress.begun(store=str(location), units=len(units), resumed=resume)
+        ended, left = "stopped", units
+        try:
+            for _ in range(ROUNDS):
+                try:
+                    if left:
+                        _run(context, left, client, local, security, progress, report, stuck_after)
+                except OSError as error:
+                    if not is_fatal(error):
+                        raise
+                    raise StoreError(
+                        f"{location}: writing stopped: {one_line(error)}; what is complete is kept, go on with --resume"
+                    ) from None
+                left = incomplete(context, units)
+                if not left or progress.failed:
+                    break
+                progress.frames_total += sum(len(unit.frames) for unit in left)
+            if left and not progress.failed:
+                raise StoreError(
+                    f"{location}: unit {left[0].number} was rendered but is not in the store that is seen from here"
+                )
+            if part is None and not left and not incomplete(context, list(context.plan.units())):
+                consolidate(place)
+            ended = "units failed" if progress.failed else "complete"
+        finally:
+            progress.ended(ended)
     return progress
 
 
@@ -169,62 +177,3 @@ def _run(
     local = local.at_most(len(units) * (context.plan.tasks_per_frame if context.plan.split else 1))
     with local_cluster(local.cpu, local.gpus, security) as cluster, Client(cluster) as connected:
         run_dask(context, units, connected, progress, report, RETRIES, stuck_after)
-
-
-def _prepare(
-    experiment: Experiment,
-    location: str,
-    *,
-    resume: bool,
-    overwrite: bool,
-    frames: range | None,
-    make: dict[str, Any],
-) -> RunContext:
-    """Make or reopen the store; nothing is written before everything has been checked."""
-    present = exists(location)
-    if present and not (resume or overwrite):
-        open_group(location)
-        raise StoreError(f"{location} exists; --resume goes on with it, --overwrite replaces it")
-    if present and resume:
-        return _reopen(experiment, location, frames, make)
-    if present:
-        open_group(location, begun=True)
-    check_writable(location)
-    context = make_context(experiment, location=location, **{**make, "kernel": make["kernel"] or "compiled"})
-    context.plan.units(frames)
-    if present:
-        remove(location)
-    create_store(location, context.resolved, context.plan)
-    context.store_id = store_id_of(open_group(location))
-    return context
-
-
-def _reopen(experiment: Experiment, location: str, frames: range | None, make: dict[str, Any]) -> RunContext:
-    summary = summarize(location)
-    if summary.fingerprint != experiment.fingerprint:
-        raise StoreError(
-            f"{location} holds another experiment (fingerprint {summary.fingerprint[:12]}, this one {experiment.fingerprint[:12]}); "
-            "--resume needs the same one"
-        )
-    kept = summary.settings
-    sizes = {name: make[name] for name in ("tile", "phi_chunk", "frames_per_shard")}
-    wanted = make_plan(resolve(experiment), **sizes).settings
-    for name, size in sizes.items():
-        if size is not None and getattr(wanted, name) != getattr(kept, name):
-            raise StoreError(f"{location} was begun with {name} {getattr(kept, name)}; it cannot go on with {size}")
-    if make["kernel"] not in (None, kept.kernel):
-        raise StoreError(f"{location} was begun with the {kept.kernel} kernel; it cannot go on with {make['kernel']}")
-    context = make_context(experiment, location=location, workers=make["workers"], device=make["device"], settings=kept)
-    context.plan.units(frames)
-    context.store_id = store_id_of(open_group(location))
-    return context
-
-
-def _pending(context: RunContext, frames: range | None) -> list[Unit]:
-    return _incomplete(context, list(context.plan.units(frames)), decode=True)
-
-
-def _incomplete(context: RunContext, units: list[Unit], decode: bool = False) -> list[Unit]:
-    assert context.location is not None
-    complete = complete_units(open_group(context.location), units, decode)
-    return [unit for unit in units if unit.number not in complete]

@@ -6,6 +6,7 @@ import errno
 import logging
 from collections.abc import Iterable
 
+from nbdist.errors import StoreError, UnreachableError
 from nbdist.execution.context import RunContext, pick_device
 from nbdist.execution.progress import Progress, Report
 from nbdist.execution.rendering import render_unit
@@ -50,4 +51,6 @@ def run_serial(context: RunContext, units: Iterable[Unit], progress: Progress, r
 
 def is_fatal(error: BaseException) -> bool:
     """Whether an error would meet every other unit too, so that the run had better stop."""
+    if isinstance(error, StoreError):  # removed, replaced, refused; what may pass is worth another attempt
+        return not isinstance(error, UnreachableError)
     return isinstance(error, OSError) and error.errno in FATAL_ERRNOS

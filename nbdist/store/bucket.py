@@ -33,6 +33,9 @@ READERS = 16
 LISTED_FROM = 64
 """Sizes of more objects than this are read off a listing instead of being asked for one by one."""
 MACHINE_ROLE = "169.254."
+"""Where a machine in the cloud is asked for its role: named in an error only where there are no other credentials."""
+OTHER_REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed"})
+BUSY = "to every attempt"
 
 T = TypeVar("T")
 _buckets: dict[tuple[str, BucketSettings], Bucket] = {}
@@ -99,7 +102,9 @@ class Bucket(Objects):
         try:
             from obstore.store import S3Store
         except ImportError:
-            raise StoreError(f"{self.location}: object stores need one more package: pip install 'nbdist[s3]'") from None
+            raise StoreError(
+                f"{self.location}: object stores need one more package: pip install 'nbdist[s3]'"
+            ) from None
         endpoint = self.settings.endpoint
         config: dict[str, Any] = {"region": self.settings.region} | ({"endpoint": endpoint} if endpoint else {})
         backoff = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2}
@@ -122,7 +127,9 @@ class Bucket(Objects):
         except NbdistError:
             raise
         except Exception as error:
-            raise StoreError(f"{self.location}: {self.settings.server} is no S3 endpoint ({type(error).__name__})") from None
+            raise StoreError(
+                f"{self.location}: {self.settings.server} is no S3 endpoint ({type(error).__name__})"
+            ) from None
 
     def probe(self) -> None:
         """Ask once, with little patience, for the object that every store has.
@@ -194,7 +201,7 @@ class Bucket(Objects):
         """Bytes of those objects that exist."""
         wanted = list(keys)
         if len(wanted) > LISTED_FROM:
-            folder = os.path.commonprefix(wanted).rpartition("/")[0]
+            folder = os.path.commonprefix(wanted).rpartition("/")[0]  # noqa: RUF071
             listed = self._listed(folder)
             return {key: listed[key] for key in wanted if key in listed}
         with ThreadPoolExecutor(READERS) as pool:
@@ -282,8 +289,10 @@ class Bucket(Objects):
             )
         if code and code[1] == "NoSuchBucket":
             return StoreError(f"{self.location}: {server} has no bucket {self.bucket}")
-        if code and code[1] in ("PermanentRedirect", "AuthorizationHeaderMalformed") or (status and status[1] == "301"):
-            return StoreError(f"{self.location}: bucket {self.bucket} lies in another region than {self.settings.region}; set AWS_REGION")
+        if answer.startswith("301") or (code and code[1] in OTHER_REGION):
+            return StoreError(
+                f"{self.location}: bucket {self.bucket} lies in another region than {self.settings.region}; set AWS_REGION"
+            )
         if status is None:
             what = "does not answer in time" if "Timeout" in text or "timed out" in text else "cannot be reached"
             return UnreachableError(f"{self.location}: {server} {what}")
@@ -294,10 +303,7 @@ class Bucket(Objects):
         return StoreError(f"{self.location}: {server} answers {answer}")
 
 
-BUSY = "to every attempt"
-
-
-class BucketStore(ObjectStore):  # type: ignore[misc]
+class BucketStore(ObjectStore):
     """What zarr reads a bucket through: errors are translated, and another process gets the URL only."""
 
     def __init__(self, store: Any, objects: Bucket, *, read_only: bool = False) -> None:

@@ -22,7 +22,14 @@ from nbdist.errors import StoreError
 DEFAULT_REGION = "us-east-1"
 KEYS_KEPT = timedelta(minutes=10)
 """How long keys are used before they are read again."""
-ELSEWHERE = ("sso_session", "sso_start_url", "role_arn", "credential_process", "web_identity_token_file", "login_session")
+ELSEWHERE = (
+    "sso_session",
+    "sso_start_url",
+    "role_arn",
+    "credential_process",
+    "web_identity_token_file",
+    "login_session",
+)
 
 
 @dataclass(frozen=True)

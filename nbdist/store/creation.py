@@ -98,9 +98,7 @@ def _write_all(objects: Objects, content: dict[str, bytes]) -> None:
         objects.write(key, content[key])
 
 
-def _content(
-    resolved: ResolvedExperiment, plan: Plan, store_id: str, made_by: dict[str, Any]
-) -> dict[str, bytes]:
+def _content(resolved: ResolvedExperiment, plan: Plan, store_id: str, made_by: dict[str, Any]) -> dict[str, bytes]:
     """All objects of an empty store."""
     experiment = resolved.experiment
     attributes = {

@@ -108,7 +108,9 @@ def _check_arrays(group: zarr.Group, location: str) -> None:
         if found != dtype:
             raise StoreError(f"{location}: {name} is of {found}, expected {dtype}")
         if codecs - CODECS:
-            raise StoreError(f"{location}: {name} is packed by {', '.join(sorted(codecs - CODECS))}, which nbdist refuses")
+            raise StoreError(
+                f"{location}: {name} is packed by {', '.join(sorted(codecs - CODECS))}, which nbdist refuses"
+            )
 
 
 def _codecs(codecs: Any) -> list[Any]:

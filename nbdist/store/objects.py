@@ -142,9 +142,13 @@ class Folder(Objects):
         return beside
 
     def delete(self, key: str) -> None:
-        """Remove an object, if there is one."""
+        """Remove an object, if there is one, and folders that are empty then."""
+        path = self._root / key
         try:
-            (self._root / key).unlink()
+            path.unlink(missing_ok=True)
+            while path != self._root and not any(path.parent.iterdir()):
+                path = path.parent
+                path.rmdir()
         except (FileNotFoundError, NotADirectoryError):
             return
 

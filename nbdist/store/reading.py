@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import zarr
-
 from nbdist.errors import ExperimentError, StoreError
 from nbdist.experiment import Experiment, validate
 from nbdist.planning import Settings, Unit
-from nbdist.store.locations import is_url, one_line, open_group
-from nbdist.store.objects import objects_at
+from nbdist.store.creation import ROOT
+from nbdist.store.locations import ARRAYS, LAST_MADE, is_url, one_line, open_group
+from nbdist.store.objects import objects_at, objects_of
 from nbdist.store.units import complete_records, frame_arrays
 
 if TYPE_CHECKING:
@@ -58,10 +58,20 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
 
 def consolidate(location: str | os.PathLike[str]) -> None:
     """Gather all metadata into one object, so that readers open the store with one request."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
-        zarr.consolidate_metadata(open_group(location, mode="r+").store, zarr_format=3)
+    objects = objects_of(open_group(location, mode="r+"))
+    metadata = {}
+    for name in sorted((*ARRAYS, LAST_MADE)):
+        stored = objects.read(f"{name}/{ROOT}")
+        if stored is not None:
+            metadata[name] = json.loads(stored)
+    metadata[LAST_MADE]["consolidated_metadata"] = _consolidated({})
+    root = json.loads(objects.read(ROOT) or b"{}")
+    root["consolidated_metadata"] = _consolidated(metadata)
+    objects.write(ROOT, json.dumps(root, indent=2).encode())
+
+
+def _consolidated(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "inline", "must_understand": False, "metadata": metadata}
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,7 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
     try:
         settings = Settings.from_attributes(dict(group.attrs["plan"]))
         size = int(settings.frames_per_shard)
-        said = dict(
+        said: dict[str, Any] = dict(
             experiment=validate(dict(group.attrs["experiment"])),
             fingerprint=str(group.attrs["fingerprint"]),
             steps=int(group.attrs["steps"]),

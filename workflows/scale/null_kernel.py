@@ -23,9 +23,9 @@ import torch
 import zarr
 from distributed import Client
 
-from nbdist.execution import generate as making
-from nbdist.execution import roster
+from nbdist.execution import opening, roster
 from nbdist.execution.context import RunContext
+from nbdist.execution.generate import generate
 from nbdist.experiment import validate
 from nbdist.store import open_group
 from nbdist.store.units import recorded_units
@@ -65,7 +65,7 @@ class NullContext(RunContext):
     renderer = NullRenderer()
 
 
-def null_context(*arguments, make=making.make_context, **options):
+def null_context(*arguments, make=opening.make_context, **options):
     """What `make_context` makes, with the other renderer."""
     context = make(*arguments, **options)
     context.__class__ = NullContext
@@ -83,10 +83,12 @@ def cluster(folder: Path, workers: int):
     try:
         yield str(file), [psutil.Process(process.pid) for process in processes]
     finally:
-        for process in processes:
+        for process in reversed(processes):  # the scheduler last
             process.terminate()
-        for process in processes:
-            process.wait(30)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def main() -> None:
@@ -99,10 +101,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args()
     roster.MOST_UNITS = chosen.units_per_task
-    making.make_context = null_context
+    opening.make_context = null_context
     experiment = validate({**EXPERIMENT, "scan": {"frames": chosen.units, "osc_range_deg": 0.001, "phi_steps": 1}})
-    with tempfile.TemporaryDirectory(dir=chosen.folder) as folder, cluster(Path(folder), chosen.workers) as (file, they):
-        result = measured(experiment, Path(folder) / "null.zarr", file, {"client": psutil.Process(), "scheduler": they[0]}, they[1:])
+    with (
+        tempfile.TemporaryDirectory(dir=chosen.folder) as folder,
+        cluster(Path(folder), chosen.workers) as (file, they),
+    ):
+        result = measured(
+            experiment, Path(folder) / "null.zarr", file, {"client": psutil.Process(), "scheduler": they[0]}, they[1:]
+        )
     if chosen.json:
         print(json.dumps(result))
         return
@@ -128,7 +135,9 @@ def measured(experiment, store, scheduler_file, watched, workers) -> dict[str, f
         client.wait_for_workers(len(workers), timeout=60)
         began = time.monotonic()
         everyone = {**watched, "workers": None}
-        before = {name: seconds(watched[name]) if watched.get(name) else sum(map(seconds, workers)) for name in everyone}
+        before = {
+            name: seconds(watched[name]) if watched.get(name) else sum(map(seconds, workers)) for name in everyone
+        }
         done = {}
 
         def report(progress):
@@ -139,7 +148,7 @@ def measured(experiment, store, scheduler_file, watched, workers) -> dict[str, f
                     now = seconds(watched[name]) if watched.get(name) else sum(map(seconds, workers))
                     done[name] = now - before[name]
 
-        progress = making.generate(experiment, store, client, kernel="eager", frames_per_shard=1, report=report)
+        progress = generate(experiment, store, client, kernel="eager", frames_per_shard=1, report=report)
         finished = time.monotonic() - began
     assert progress.frames_done == units, f"{progress.failed}"
     group = open_group(store)
