@@ -25,8 +25,10 @@ RETRY_S = 240.0
 """How long a request is made again while a server throttles, fails or is away; below five minutes, the life of a signature."""
 FIRST_RETRY_S = 6.0
 """The same for the very first request: an endpoint that is wrong is said soon."""
-CONNECT_S, REQUEST_S = 5, 120
+CONNECT_S, REQUEST_S = 5, 60
 """Seconds for a connection to be made, and for one request to be answered in full."""
+CREATIONS = 5
+"""How often an object is created whose answer is lost."""
 MULTIPART_BYTES = 16 * 2**20
 READERS = 16
 """Small objects read at once."""
@@ -105,12 +107,12 @@ class Bucket(Objects):
             raise StoreError(
                 f"{self.location}: object stores need one more package: pip install 'nbdist[s3]'"
             ) from None
-        endpoint = self.settings.endpoint
-        config: dict[str, Any] = {"region": self.settings.region} | ({"endpoint": endpoint} if endpoint else {})
+        endpoint = self.settings.url
+        config = {"region": self.settings.region, "endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
         backoff = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2}
         retry = {"max_retries": 100, "retry_timeout": timedelta(seconds=retry_s), "backoff": backoff}
         options: dict[str, Any] = {
-            "allow_http": bool(endpoint and endpoint.startswith("http://")),
+            "allow_http": endpoint.startswith("http://"),
             "connect_timeout": timedelta(seconds=CONNECT_S),
             "timeout": timedelta(seconds=REQUEST_S),
         }
@@ -124,9 +126,9 @@ class Bucket(Objects):
                 retry_config=retry,
                 credential_provider=provider(self.settings),
             )
-        except NbdistError:
+        except (NbdistError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:  # a panic of the Rust code is no Exception
             raise StoreError(
                 f"{self.location}: {self.settings.server} is no S3 endpoint ({type(error).__name__})"
             ) from None
@@ -174,12 +176,21 @@ class Bucket(Objects):
         from obstore.exceptions import AlreadyExistsError
 
         put: Any = obstore.put
-        try:
-            self._asked(lambda: put(self._client, key, content, mode="create"), None)
-        except AlreadyExistsError:
-            # an answer that was lost makes the repeated request meet its own object
-            return self.read(key) == content
-        return True
+        for attempt in range(CREATIONS):
+            try:
+                self._asked(lambda: put(self._client, key, content, mode="create"), None)
+                return True
+            except AlreadyExistsError:
+                # an answer that was lost makes the repeated request meet its own object
+                return self.read(key) == content
+            except UnreachableError:
+                # obstore does not repeat what is not safe to repeat blindly
+                found = self.read(key)
+                if found is not None:
+                    return found == content
+                if attempt == CREATIONS - 1:
+                    raise
+        raise AssertionError
 
     def delete(self, key: str) -> None:
         """Remove an object, if there is one."""

@@ -142,7 +142,7 @@ def require_free(objects: Objects, part: Part | None = None) -> None:
                 watched[name] = content
     if not watched:
         return
-    logger.info("waiting up to %g s for a sign of life of another run", WATCH_S)
+    logger.warning("%s: waiting up to %g s for a sign of life of another run", objects.location, WATCH_S)
     end = time.monotonic() + WATCH_S
     while time.monotonic() < end and watched:
         time.sleep(POLL_S)

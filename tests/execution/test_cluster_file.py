@@ -203,7 +203,7 @@ def test_the_example_files_make_jobs(kind, tmp_path, monkeypatch):
     assert f"--interface {file.worker_interface or file.interface}" in text
 
 
-@pytest.mark.parametrize("name", ["slurm_job.sbatch", "slurm_array.sbatch", "pbs_job.pbs", "lsf_job.lsf"])
+@pytest.mark.parametrize("name", ["slurm_job.sbatch", "pbs_job.pbs", "lsf_job.lsf"])
 def test_the_batch_files_are_shell_and_start_workers_as_a_local_run_does(name):
     from nbdist.execution.clusters import WORKER_ENVIRONMENT
 
