@@ -14,7 +14,7 @@ stop() { # end the process whose number is in this file, and wait for it
     local pid
     pid=$(cat "$1")
     kill "$pid" 2>/dev/null || return 0
-    for _ in $(seq 50); do
+    for _ in $(seq 20); do
         kill -0 "$pid" 2>/dev/null || return 0
         sleep 0.1
     done

@@ -16,7 +16,7 @@ import yaml
 import zarr
 from batch_queue import CUT, ROOT, Slurm, until
 
-SERIES: dict[str, Any] = {"scan": {"frames": 90, "phi_steps": 400}, "panel": {"spixels": 48, "fpixels": 56}}
+SERIES: dict[str, Any] = {"scan": {"frames": 90, "phi_steps": 240}, "panel": {"spixels": 48, "fpixels": 56}}
 
 
 @pytest.fixture(scope="session")

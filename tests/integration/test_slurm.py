@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 
 import psutil
@@ -155,3 +156,33 @@ def test_workers_that_reach_their_lifetime_end_in_order_and_are_replaced(slurm, 
         until(lambda: collect() or not steps, "the rest")
         (second,) = slurm.jobs("RUNNING")
         assert second != first
+
+
+def test_an_array_whose_tasks_are_killed_and_requeued(slurm, series_file, tmp_path, assert_undisturbed):
+    store = tmp_path / "series.zarr"
+    array = slurm(
+        *("sbatch", "--parsable", "--array=1-3", "--mem-per-cpu=1200M", f"--chdir={tmp_path}"),
+        *(ROOT / "cluster" / "slurm_array.sbatch", series_file, store, *RUN_OPTIONS),
+    )
+    until(lambda: records(store) >= 6, "the first units")
+    slurm.kill_hard(f"{array}_1")  # as a node that fails; its part is submitted again below
+    slurm("scontrol", "requeue", f"{array}_2")  # comes back by itself
+    until(lambda: not slurm.jobs(), "the end of the array", 120)
+    logs = {part: (tmp_path / f"nbdist-part-{array}_{part}.log").read_text() for part in (1, 2, 3)}
+    assert "restart 1" in logs[2]
+    unfinished = subprocess.run(
+        ["nbdist", "finish", store], env=slurm.environment, capture_output=True, text=True, check=False
+    )
+    assert unfinished.returncode == 1, unfinished.stderr
+    assert "1/3" in unfinished.stdout + unfinished.stderr, "it says which part is missing"
+    again = slurm(
+        *("sbatch", "--parsable", "--array=1", "--export=ALL,NBDIST_PARTS=3", f"--chdir={tmp_path}"),
+        *(ROOT / "cluster" / "slurm_array.sbatch", series_file, store, *RUN_OPTIONS),
+    )
+    finish = slurm(
+        *("sbatch", "--parsable", f"--dependency=afterok:{again}", f"--chdir={tmp_path}", "--output=finish.log"),
+        *("--wrap", f"nbdist finish {store}"),
+    )
+    until(lambda: not slurm.jobs(), "the missing part, and nbdist finish after it", 120)
+    assert slurm.ended(finish) == "COMPLETED", (tmp_path / "finish.log").read_text()
+    assert_undisturbed(store)
