@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,7 +87,9 @@ class Workers:
 
     @contextlib.contextmanager
     def opened(self, options: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """A client (None for local and serial runs, which start their own), and `options` of `generate` with what belongs to it.
+        """What `generate` takes as its client (None for local and serial runs, which start their own), and all of its `options`.
+
+        Jobs are submitted by `generate`, after everything else was found to be in order.
 
         Raises
         ------
@@ -103,10 +106,11 @@ class Workers:
 
             file = load_cluster_file(self.cluster)
             lifetime_s = self._lifetime_s()
-            from nbdist.execution.job_queue import queue_cluster
+            from nbdist.execution.job_queue import check_queue, queue_cluster
 
-            with queue_cluster(file, security, lifetime_s, error_console.print) as client:
-                yield client, {**options, "workers": file.most_workers}
+            check_queue(file)
+            opens = partial(queue_cluster, file, security, lifetime_s, error_console.print)
+            yield opens, {**options, "workers": file.most_workers}
         elif self.scheduler is not None or self.scheduler_file is not None:
             from nbdist.execution.running_cluster import connect
 

@@ -56,15 +56,16 @@ def local_cluster(workers: int, gpus: Sequence[str] = (), security: Security | N
     common: dict[str, Any] = dict(host=LOOPBACK, protocol=protocol, security=security)
     options = {**common, "nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": logging.ERROR}
     scheduler = {**common, "port": 0, "dashboard": True, "dashboard_address": f"{LOOPBACK}:0"}
-    specs = {
-        number: {"cls": Nanny, "options": {**options, **(_gpu_options(gpu) if gpus else {})}}
-        for number, gpu in enumerate([*gpus, *[None] * workers])
-    }
+
+    def spec(gpu: str | None) -> dict[str, Any]:
+        return {"cls": Nanny, "options": {**options, **(_gpu_options(gpu) if gpus else {})}}
+
     settings = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_ENVIRONMENT.items()}
     with dask.config.set(settings):
         with interrupts_ignored():
             cluster = SpecCluster(
-                workers=specs,
+                workers=dict(enumerate(map(spec, [*gpus, *[None] * workers]))),
+                worker=spec(None),
                 scheduler={"cls": Scheduler, "options": scheduler},
                 security=security,
                 silence_logs=logging.ERROR,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import StoreError
@@ -21,6 +24,8 @@ from nbdist.store.parts import Part
 if TYPE_CHECKING:
     from distributed import Client, Security
 
+    OpensClient = Callable[[], AbstractContextManager[Client]]
+
 RETRIES = 2
 STUCK_AFTER_S = 1800.0
 """A task in flight for longer than this, and far longer than any other, hangs; its worker is restarted."""
@@ -31,7 +36,7 @@ ROUNDS = 2
 def generate(
     experiment: Experiment,
     location: str | os.PathLike[str],
-    client: Client | None = None,
+    client: Client | OpensClient | None = None,
     *,
     workers: int | None = None,
     gpus: str | None = None,
@@ -60,9 +65,10 @@ def generate(
     location
         Path of the store, or s3://BUCKET/PATH.
     client
-        A Dask client whose workers render; without one, local processes do.
+        A Dask client whose workers render, or a function that opens one (in a `with`) and is called when there is something to render;
+        without one, local processes do.
     workers
-        Local processes (default: one a core, one a GPU); with a client, the workers to plan for (default: those it has now).
+        Local processes (default: one a core, one a GPU); with a client, the workers to plan for (default: those it has now, or one).
     gpus
         "all" or "0,1": one local process for each of these GPUs, and `workers` more on the CPU.
     security
@@ -102,7 +108,7 @@ def generate(
     rendering: str
     local = None
     if client is not None:
-        count, rendering = workers or len(client.nthreads()), device
+        count, rendering = workers or (1 if callable(client) else len(client.nthreads())), device
     elif serial or (part is not None and workers is None and gpus is None):
         count, rendering = 1, pick_device(device)
     else:
@@ -153,7 +159,7 @@ def generate(
 def _run(
     context: RunContext,
     units: list[Unit],
-    client: Client | None,
+    client: Client | OpensClient | None,
     local: LocalWorkers | None,
     security: Security | None,
     progress: Progress,
@@ -170,10 +176,12 @@ def _run(
     from nbdist.execution.clusters import local_cluster
     from nbdist.execution.dask_run import run_dask
 
-    if client is not None:
+    with contextlib.ExitStack() as stack:
+        if local is not None:
+            local = local.at_most(len(units) * (context.plan.tasks_per_frame if context.plan.split else 1))
+            cluster = stack.enter_context(local_cluster(local.cpu, local.gpus, security))
+            client = stack.enter_context(Client(cluster))
+        elif callable(client):
+            client = stack.enter_context(client())
+        assert isinstance(client, Client)
         run_dask(context, units, client, progress, report, RETRIES, stuck_after)
-        return
-    assert local is not None
-    local = local.at_most(len(units) * (context.plan.tasks_per_frame if context.plan.split else 1))
-    with local_cluster(local.cpu, local.gpus, security) as cluster, Client(cluster) as connected:
-        run_dask(context, units, connected, progress, report, RETRIES, stuck_after)

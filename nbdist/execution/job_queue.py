@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import threading
 import time
@@ -166,8 +167,6 @@ class QueuedJobs:
             job = make_job(self.file, self.cluster.scheduler_address, name, self.security, self.lifetime_s)
             try:
                 self.cluster.sync(job.start)
-            except FileNotFoundError:
-                raise RunError(f"kind {self.file.kind}: the command {job.submit_command} is not found here") from None
             except RuntimeError as error:
                 raise RunError(f"{job.submit_command} refused the job: {_complaint(str(error))}") from None
             self._jobs[name] = _Job(job, time.monotonic())
@@ -199,6 +198,24 @@ class QueuedJobs:
         return f"job {job} printed nothing to {folder}"
 
 
+def check_queue(file: ClusterFile) -> None:
+    """Check what can be checked before anything is submitted.
+
+    Raises
+    ------
+    RunError
+        If dask-jobqueue or the queue's command is missing, or the interface is not there.
+    """
+    command = job_class(file.kind).submit_command
+    names = [name for _, name in socket.if_nameindex()]
+    if "interface" in file.listen and file.interface not in names:
+        raise RunError(
+            f"interface: {file.interface} is not a network interface here; there are {', '.join(sorted(names))}"
+        )
+    if shutil.which(command) is None:
+        raise RunError(f"kind {file.kind}: the command {command} is not found here")
+
+
 @contextlib.contextmanager
 def queue_cluster(
     file: ClusterFile,
@@ -220,10 +237,9 @@ def queue_cluster(
     Raises
     ------
     RunError
-        If dask-jobqueue is missing, the interface is not there, the queue refuses the job, or jobs end before a worker joins.
+        If something is missing, the queue refuses the job, or jobs end before a worker joins.
     """
-    job_class(file.kind)
-    _check_interface(file)
+    check_queue(file)
     with interrupts_ignored():
         cluster = LocalCluster(
             n_workers=0,
@@ -243,15 +259,7 @@ def queue_cluster(
         yield client
 
 
-def _check_interface(file: ClusterFile) -> None:
-    names = [name for _, name in socket.if_nameindex()]
-    if "interface" in file.listen and file.interface not in names:
-        raise RunError(
-            f"interface: {file.interface} is not a network interface here; there are {', '.join(sorted(names))}"
-        )
-
-
 def _complaint(text: str) -> str:
     """What a command printed to stderr, out of dask-jobqueue's account of it."""
     said = text.partition("stderr:\n")[2] or text
-    return " ".join(said.split())[:300]
+    return " ".join(said.split())[:300] or "it did not say why"
