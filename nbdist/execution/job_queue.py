@@ -29,8 +29,9 @@ from nbdist.execution.queue_states import queue_states
 
 logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0
-"""How often workers are looked for; the queue itself is asked only when some are missing, and every `ASK_EVERY_S` at most."""
-ASK_EVERY_S = 5.0
+"""How often workers are looked for."""
+ASK_EVERY_S, ASK_IDLY_S = 5.0, 30.0
+"""The queue itself is asked only when workers are missing: soon where some were lost, seldom where jobs only wait for their turn."""
 SUBMITTED_S, LOST_S = 15.0, 4.0
 """A job that was just submitted may not be listed yet, and a worker that was lost may be coming back at once."""
 SILENT_S = 300.0
@@ -63,7 +64,7 @@ class QueuedJobs:
     last_trouble: str = ""
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _number: int = 0
-    _asked: float = 0.0
+    _asked: float = -ASK_IDLY_S
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -86,7 +87,7 @@ class QueuedJobs:
     @property
     def jobs(self) -> list[str]:
         """Numbers of the jobs that wait or run, as the queue gave them."""
-        return [held.job.job_id for held in self._jobs.values()]
+        return [held.job.job_id for held in list(self._jobs.values())]
 
     def wait(self, report: Callable[[str], None], every_s: float = 60.0) -> None:
         """Wait until `jobs.minimum` jobs have workers, however long the queue takes.
@@ -97,7 +98,7 @@ class QueuedJobs:
             If jobs end before a worker joined.
         """
         told = time.monotonic()
-        while (started := sum(held.seen is not None for held in self._jobs.values())) < self.file.jobs.minimum:
+        while (started := sum(held.seen is not None for held in list(self._jobs.values()))) < self.file.jobs.minimum:
             if self.barren >= BARREN_JOBS:
                 raise RunError(f"{self.barren} jobs ended before a worker joined: {self.last_trouble}")
             if time.monotonic() - told >= every_s:
@@ -133,7 +134,8 @@ class QueuedJobs:
                 SUBMITTED_S if held.seen is None else LOST_S
             ):
                 missing.append(name)
-        if not missing or now - self._asked < ASK_EVERY_S:
+        lost = any(self._jobs[name].seen is not None for name in missing)
+        if not missing or now - self._asked < (ASK_EVERY_S if lost else ASK_IDLY_S):
             return
         self._asked = now
         states = queue_states(self.file.kind, self.jobs)
@@ -154,6 +156,8 @@ class QueuedJobs:
         if held.seen is None:
             self.barren += 1
             self.last_trouble = self._last_words(held.job.job_id)
+            if self.barren >= BARREN_JOBS:
+                logger.warning("%d jobs ended before a worker joined: %s", self.barren, self.last_trouble)
         else:
             self.lost += 1
         logger.info("job %s is over and will be replaced", held.job.job_id)

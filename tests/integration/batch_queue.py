@@ -25,7 +25,7 @@ def records(store: Path) -> int:
     return sum(1 for path in folder.iterdir() if path.suffix == ".json") if folder.is_dir() else 0
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
     """Wait for a condition, and return what it returned."""
     end = time.monotonic() + seconds
     while not (found := condition()):

@@ -85,6 +85,8 @@ def slurm(slurm_session: Slurm, monkeypatch) -> Iterator[Slurm]:
                 process.wait()
         slurm_session.started.clear()
         slurm_session("scancel", "--user=root")
+        for node in slurm_session("sinfo", "-h", "-N", "-t", "down", "-o", "%N").split():
+            slurm_session("scontrol", "update", f"nodename={node}", "state=resume")
         until(lambda: not slurm_session.jobs(), "the queue is empty")
 
 

@@ -29,7 +29,8 @@ def test_jobs_that_die_are_replaced(slurm, series_file, cluster_file, tmp_path, 
     before = records(store)
     until(lambda: records(store) > before, "units of the new job")
     assert run.poll() is None, "there is something left to disturb"
-    slurm("scontrol", "requeue", second[0])  # it comes back with its number, and is not doubled
+    (node,) = slurm("squeue", "-h", "-j", second[0], "-o", "%N").split()
+    slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")  # Slurm takes the job to another node
     for process in workers_started_with("nbdist-"):
         process.kill()
     assert len(slurm.jobs()) <= 2
