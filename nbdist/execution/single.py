@@ -75,7 +75,8 @@ def _on_workers(context: RunContext, pieces: list[Any], workers: int, report: Re
     from distributed import Client, as_completed
 
     from nbdist.execution.dask_run import local_cluster
-    from nbdist.execution.worker_tasks import RunPlugin, partial_task
+    from nbdist.execution.tasks import partial_task
+    from nbdist.execution.worker_tasks import RunPlugin
     from nbdist.store.locations import one_line
 
     run = uuid.uuid4().hex[:8]

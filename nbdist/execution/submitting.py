@@ -11,7 +11,7 @@ from typing import Any
 from distributed import Client, Future
 
 from nbdist.execution.context import RunContext
-from nbdist.execution.worker_tasks import assemble_task, partial_task, unit_task
+from nbdist.execution.tasks import assemble_task, partial_task, unit_task
 from nbdist.planning import Unit
 
 
@@ -52,7 +52,7 @@ class Submitter:
         where: dict[str, Any] = {"workers": list(workers), "allow_other_workers": True} if workers else {}
         if not self.split:
             key = f"unit-{self._run}-{next(self._serial)}"
-            future = self._client.submit(unit_task, self._run, units, key=key, pure=False, **where)
+            future = self._client.submit(unit_task, self._run, list(map(tuple, units)), key=key, pure=False, **where)
             return future, Task(units, window, frozenset({key}))
         (unit,) = units
         return self._submit_split(unit, window, where)
@@ -64,7 +64,7 @@ class Submitter:
         def partial(frame: int, t: int, c: int) -> Future:
             key = f"partial-{self._run}-{serial}-{frame}-{t}-{c}"
             keys.append(key)
-            piece = (frame, plan.tiles[t], plan.chunks[c])
+            piece = (frame, tuple(plan.tiles[t]), tuple(plan.chunks[c]))
             return self._client.submit(
                 partial_task, self._run, *piece, key=key, retries=self._retries, pure=False, **where
             )
@@ -77,7 +77,7 @@ class Submitter:
         future = self._client.submit(
             assemble_task,
             self._run,
-            unit,
+            tuple(unit),
             time.time(),
             frames,
             key=key,

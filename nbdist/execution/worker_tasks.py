@@ -100,7 +100,7 @@ class Answer:
     seconds: float = 0.0
 
 
-def unit_task(run: str, units: Sequence[Unit]) -> Answer:
+def render_units(run: str, units: Sequence[tuple[int, int, int]]) -> Answer:
     """Render units one after the other; those that are not begun in time are left out of the answer.
 
     Raises
@@ -110,13 +110,13 @@ def unit_task(run: str, units: Sequence[Unit]) -> Answer:
     """
     plugin, began = _plugin(run), time.perf_counter()
     answer = Answer(plugin.kind)
-    for unit in units:
+    for unit in (Unit(*numbers) for numbers in units):
         try:
-            answer.records.append(render_unit(plugin.context, plugin.writer, Unit(*unit)))
+            answer.records.append(render_unit(plugin.context, plugin.writer, unit))
         except Exception as error:
             if is_fatal(error):
                 raise
-            answer.errors[Unit(*unit).number] = one_line(error)
+            answer.errors[unit.number] = one_line(error)
         answer.seconds = time.perf_counter() - began
         if answer.seconds > TASK_LIMIT_S:
             break
@@ -132,7 +132,7 @@ class Partial(NamedTuple):
     seconds: float
 
 
-def partial_task(run: str, frame: int, tile: Tile, chunk: PhiChunk) -> Partial:
+def render_piece(run: str, frame: int, tile: tuple[int, int, int, int], chunk: tuple[int, int]) -> Partial:
     """Render one (tile, chunk) of a frame on a worker that holds the run's plugin."""
     context, began = _plugin(run).context, time.perf_counter()
     values = render_partial(context, frame, Tile(*tile), PhiChunk(*chunk))
@@ -140,9 +140,9 @@ def partial_task(run: str, frame: int, tile: Tile, chunk: PhiChunk) -> Partial:
     return Partial(values, renderer.kernels.mode, renderer.device.type, time.perf_counter() - began)
 
 
-def assemble_task(run: str, unit: Unit, started: float, frames: list[list[list[Partial]]]) -> Answer:
+def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frames: list[list[list[Partial]]]) -> Answer:
     """Add the partials of a unit's frames, given by frame, tile and chunk, and write it."""
-    plugin, unit, began = _plugin(run), Unit(*unit), time.perf_counter()
+    plugin, unit, began = _plugin(run), Unit(*numbers), time.perf_counter()
     parts = [part for tiles in frames for chunks in tiles for part in chunks]
     finished = [
         finished_frame(

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import torch
@@ -45,9 +46,7 @@ MIB = 2**20
 class NullRenderer:
     """Stands for the renderer: a partial intensity costs nothing."""
 
-    class kernels:
-        mode = "eager"
-
+    kernels = SimpleNamespace(mode="eager")
     device = torch.device("cpu")
 
     def partial(self, tile, frame, first_step, last_step):
