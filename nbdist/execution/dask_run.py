@@ -43,6 +43,7 @@ STUCK_FACTOR = 10.0
 """A task hangs that is in flight for so many times what another took, or what was expected."""
 RESTART_TIMEOUT_S = 30.0
 RESULT_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 10.0
 RECONNECT_TIMEOUT_S = 30.0
 
 WORKER_MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**25}
@@ -119,10 +120,18 @@ class _Run:
         """Give up what is in flight and leave nothing of this run with the scheduler, if that is still there."""
         if self.client.status != "running":
             return
-        with contextlib.suppress(OSError, TimeoutError, ValueError):
+        # in a thread, because every worker is asked, and one may hang
+        leaving = threading.Thread(target=self._leave, daemon=True)
+        leaving.start()
+        leaving.join(CLOSE_TIMEOUT_S)
+
+    def _leave(self) -> None:
+        try:
             self.client.cancel(list(self.running), force=True)
             self.client.unsubscribe_topic(JOINED)
             self.client.unregister_worker_plugin(self.plugin.name)
+        except (OSError, ValueError, RuntimeError, FutureCancelledError) as error:
+            logger.info("leaving the scheduler: %s", one_line(error))
 
     def _connect(self) -> None:
         """Make this run known to the scheduler and the workers."""
@@ -211,7 +220,9 @@ class _Run:
         try:
             answer = future.result(timeout=RESULT_TIMEOUT_S)
         except TimeoutError:
+            holding = self.client.who_has([future])
             self._take_back([task], "the answer of its worker did not arrive")
+            self._restart({address for addresses in holding.values() for address in addresses})
             return
         future.release()
         self._collect_answer(answer, task)
@@ -273,8 +284,27 @@ class _Run:
             return
         logger.warning("a task is in flight for too long; its worker is restarted: %s", ", ".join(sorted(hanging)))
         self._take_back(stuck, "it was in flight for too long (--stuck-after)")
-        with contextlib.suppress(TimeoutError):  # a worker that does not answer is removed all the same
-            self.client.restart_workers(sorted(hanging), timeout=RESTART_TIMEOUT_S)
+        self._restart(hanging)
+
+    def _restart(self, workers: set[str]) -> None:
+        """Restart workers, or remove those that nobody restarts."""
+
+        def restart() -> None:
+            try:
+                # not the client's own method, which refuses workers that have no nanny; the scheduler removes those
+                self.client.sync(
+                    self.client.scheduler.restart_workers,
+                    workers=sorted(workers),
+                    timeout=RESTART_TIMEOUT_S,
+                    wait_for_workers=False,
+                    on_error="return",
+                    stimulus_id=f"nbdist-{time.time()}",
+                )
+            except (OSError, ValueError, RuntimeError) as error:
+                logger.warning("restarting %s: %s", ", ".join(workers), one_line(error))
+
+        # in a thread, because it waits for processes to end; the run goes on without them
+        threading.Thread(target=restart, daemon=True).start()
 
     def _patience(self, task: Task) -> float:
         usual = max(self.expected_s, self.roster.pace(task.window).longest_s)
