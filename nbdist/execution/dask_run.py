@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from distributed import Client, Future, KilledWorker
 from distributed.client import FutureCancelledError
@@ -28,6 +29,7 @@ from nbdist.execution.roster import ANY, TASKS_PER_WORKER, Pace, Roster
 from nbdist.execution.serial import is_fatal
 from nbdist.execution.submitting import Submitter, Task
 from nbdist.execution.supply import Supply
+from nbdist.execution.tasks import abandoned_plugins
 from nbdist.execution.worker_tasks import JOINED, Answer, RunPlugin
 from nbdist.planning import Unit
 from nbdist.store.locations import one_line
@@ -39,6 +41,7 @@ STUCK_FACTOR = 10.0
 """A task hangs that is in flight for so many times what another took, or what was expected."""
 RESTART_TIMEOUT_S = 30.0
 RESULT_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 10.0
 RECONNECT_TIMEOUT_S = 30.0
 
 
@@ -88,8 +91,8 @@ class _Run:
         name = uuid.uuid4().hex[:8]
         self.client, self.progress, self.report, self.retries = client, progress, report, retries
         self.stuck_after = stuck_after
-        self.plugin = RunPlugin(context, name)
-        self.submitter = Submitter(client, name, context, retries)
+        self.plugin = RunPlugin(context, name, client.id)
+        self.submitter = Submitter(client, self.plugin, retries)
         self.frames_per_unit = context.plan.settings.frames_per_shard
         self.tasks_per_unit = context.plan.tasks_per_frame * self.frames_per_unit
         self.expected_s = context.plan.cost.seconds * self.frames_per_unit * TASKS_PER_WORKER
@@ -112,10 +115,25 @@ class _Run:
         """Give up what is in flight and leave nothing of this run with the scheduler, if that is still there."""
         if self.client.status != "running":
             return
-        with contextlib.suppress(OSError, TimeoutError, ValueError):
-            self.client.cancel(list(self.running), force=True)
-            self.client.unsubscribe_topic(JOINED)
-            self.client.unregister_worker_plugin(self.plugin.name)
+        self._in_background(self._leave).join(CLOSE_TIMEOUT_S)
+
+    def _leave(self) -> None:
+        self.client.cancel(list(self.running), force=True)
+        self.client.unsubscribe_topic(JOINED)
+        self.client.unregister_worker_plugin(self.plugin.name)
+
+    def _in_background(self, step: Callable[[], object]) -> threading.Thread:
+        """Take a step for which every worker is asked, of which one may hang; the run goes on without it."""
+
+        def taken() -> None:
+            try:
+                step()
+            except (OSError, ValueError, RuntimeError, FutureCancelledError) as error:
+                logger.info("%s: %s", getattr(step, "__name__", "a step"), one_line(error))
+
+        thread = threading.Thread(target=taken, daemon=True)
+        thread.start()
+        return thread
 
     def _connect(self) -> None:
         """Make this run known to the scheduler and the workers."""
@@ -123,6 +141,12 @@ class _Run:
         self.client.register_plugin(self.plugin, name=self.plugin.name)
         self.progress.dashboard = self.client.dashboard_link
         self._look(now=True)
+        self._in_background(self._remove_abandoned)
+
+    def _remove_abandoned(self) -> None:
+        """Free the scheduler and the workers of the amplitudes of runs that were killed."""
+        for name in self.client.run_on_scheduler(abandoned_plugins):
+            self.client.unregister_worker_plugin(name)
 
     def _step(self) -> None:
         for future in self._next_finished():
@@ -204,7 +228,9 @@ class _Run:
         try:
             answer = future.result(timeout=RESULT_TIMEOUT_S)
         except TimeoutError:
+            holding = self.client.who_has([future])
             self._take_back([task], "the answer of its worker did not arrive")
+            self._restart({address for addresses in holding.values() for address in addresses})
             return
         future.release()
         self._collect_answer(answer, task)
@@ -266,8 +292,17 @@ class _Run:
             return
         logger.warning("a task is in flight for too long; its worker is restarted: %s", ", ".join(sorted(hanging)))
         self._take_back(stuck, "it was in flight for too long (--stuck-after)")
-        with contextlib.suppress(TimeoutError):  # a worker that does not answer is removed all the same
-            self.client.restart_workers(sorted(hanging), timeout=RESTART_TIMEOUT_S)
+        self._restart(hanging)
+
+    def _restart(self, workers: set[str]) -> None:
+        """Restart workers, or remove those that nobody restarts."""
+
+        # not the client's own method, which refuses workers that have no nanny; the scheduler removes those
+        call: dict[str, Any] = dict(
+            workers=sorted(workers), timeout=RESTART_TIMEOUT_S, stimulus_id=f"nbdist-{time.time()}"
+        )
+        call |= dict(wait_for_workers=False, on_error="return")
+        self._in_background(lambda: self.client.sync(self.client.scheduler.restart_workers, **call))
 
     def _patience(self, task: Task) -> float:
         usual = max(self.expected_s, self.roster.pace(task.window).longest_s)

@@ -36,6 +36,7 @@ class LogFile:
 
     def __init__(self, path: str | Path, form: LogFormat = "text") -> None:
         self._line = _json_line if form == "json" else _text_line
+        self._failed = False
         try:
             self._file = Path(path).expanduser().open("a", buffering=1, encoding="utf-8")
         except OSError as error:
@@ -43,18 +44,22 @@ class LogFile:
 
     def __call__(self, event: str, **facts: Any) -> None:
         """Write one event, with the time in UTC."""
+        if self._failed:
+            return
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         try:
             self._file.write(self._line(now, event, facts) + "\n")
         except (OSError, ValueError) as error:
-            logger.warning("the log file cannot be written: %s", error)
+            self._failed = True
+            logger.warning("the log file cannot be written any more: %s", error)
 
     def close(self) -> None:
         """Close the file; what could not be written is lost."""
         try:
             self._file.close()
         except OSError as error:
-            logger.warning("the log file cannot be written: %s", error)
+            if not self._failed:
+                logger.warning("the log file cannot be written: %s", error)
 
 
 def _json_line(now: str, event: str, facts: dict[str, Any]) -> str:

@@ -94,6 +94,7 @@ class Progress:
             frames=[first, last],
             host=record["host"],
             device=record["device"],
+            precision=record["precision"],
             seconds=round(record["seconds"], 3),
             bytes=size,
         )

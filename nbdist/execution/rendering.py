@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import RunError
 from nbdist.execution.context import RunContext
+from nbdist.execution.device_memory import partial_that_fits
 from nbdist.physics.noise import photon_counts
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.store import UnitWriter
@@ -24,7 +25,7 @@ from nbdist.store import UnitWriter
 
 def render_partial(context: RunContext, frame: int, tile: Tile, chunk: PhiChunk) -> NDArray[np.float64]:
     """Partial intensity of one tile over one phi chunk, float64 (slow, fast), un-normalised."""
-    return np.asarray(context.renderer.partial(tile, frame, *chunk).cpu().numpy())
+    return np.asarray(partial_that_fits(context, tile, frame, chunk).cpu().numpy())
 
 
 def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.float64]]]) -> NDArray[np.floating[Any]]:
@@ -35,8 +36,8 @@ def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.f
 
 def render_frame(context: RunContext, frame: int) -> NDArray[np.floating[Any]]:
     """Expected photons of a whole frame, (slow, fast), in the experiment's precision; pixels outside the tiles are 0."""
-    renderer, plan = context.renderer, context.plan
-    return _image(context, ([renderer.partial(tile, frame, *chunk) for chunk in plan.chunks] for tile in plan.tiles))
+    tiles, chunks = context.plan.tiles, context.plan.chunks
+    return _image(context, ([partial_that_fits(context, tile, frame, chunk) for chunk in chunks] for tile in tiles))
 
 
 def _image(context: RunContext, partials: Iterable[Sequence[torch.Tensor]]) -> NDArray[np.floating[Any]]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from distributed import Client, Future
 
-from nbdist.execution.context import RunContext
-from nbdist.execution.worker_tasks import assemble_task, partial_task, unit_task
+from nbdist.execution.tasks import assemble_task, partial_task, unit_task
+from nbdist.execution.worker_tasks import RunPlugin
 from nbdist.planning import Unit
 
 
@@ -38,8 +38,9 @@ class Task:
 class Submitter:
     """Submits units; every submission has names of its own, so that one given up never answers for the next."""
 
-    def __init__(self, client: Client, run: str, context: RunContext, retries: int) -> None:
-        self._client, self._run, self._context, self._retries = client, run, context, retries
+    def __init__(self, client: Client, plugin: RunPlugin, retries: int) -> None:
+        self._client, self._plugin, self._retries = client, plugin.name, retries
+        self._run, self._context = plugin.run, plugin.context
         self._serial = itertools.count()
 
     @property
@@ -52,7 +53,7 @@ class Submitter:
         where: dict[str, Any] = {"workers": list(workers), "allow_other_workers": True} if workers else {}
         if not self.split:
             key = f"unit-{self._run}-{next(self._serial)}"
-            future = self._client.submit(unit_task, self._run, units, key=key, pure=False, **where)
+            future = self._client.submit(unit_task, self._plugin, list(map(tuple, units)), key=key, pure=False, **where)
             return future, Task(units, window, frozenset({key}))
         (unit,) = units
         return self._submit_split(unit, window, where)
@@ -64,9 +65,9 @@ class Submitter:
         def partial(frame: int, t: int, c: int) -> Future:
             key = f"partial-{self._run}-{serial}-{frame}-{t}-{c}"
             keys.append(key)
-            piece = (frame, plan.tiles[t], plan.chunks[c])
+            piece = (frame, tuple(plan.tiles[t]), tuple(plan.chunks[c]))
             return self._client.submit(
-                partial_task, self._run, *piece, key=key, retries=self._retries, pure=False, **where
+                partial_task, self._plugin, *piece, key=key, retries=self._retries, pure=False, **where
             )
 
         frames = [
@@ -76,8 +77,8 @@ class Submitter:
         key = f"frame-{self._run}-{serial}"
         future = self._client.submit(
             assemble_task,
-            self._run,
-            unit,
+            self._plugin,
+            tuple(unit),
             time.time(),
             frames,
             key=key,

@@ -21,6 +21,7 @@ from nbdist.execution.context import RunContext
 from nbdist.execution.gpus import worker_device
 from nbdist.execution.rendering import assemble_frame, finished_frame, render_partial, render_unit, write_unit
 from nbdist.execution.serial import is_fatal
+from nbdist.execution.tasks import name_of_plugin
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.store import UnitWriter
 from nbdist.store.locations import one_line
@@ -36,10 +37,10 @@ JOINED = "nbdist-joined"
 class RunPlugin(WorkerPlugin):
     """Holds a run's context in every worker process; the renderer and the writer are made by the first task."""
 
-    def __init__(self, context: RunContext, run: str) -> None:
+    def __init__(self, context: RunContext, run: str, client: str) -> None:
         self.context = context
         self.run = run
-        self.name = f"nbdist-{run}"
+        self.name = name_of_plugin(run, client)
         self.kind = "cpu"
         self._writer: UnitWriter | None = None
 
@@ -72,8 +73,8 @@ def kind_of(wanted: str, device: str, worker: Any) -> str:
     return "gpu" if device.startswith("cuda") or (declared and wanted != "cpu") else "cpu"
 
 
-def _plugin(run: str) -> RunPlugin:
-    plugin: RunPlugin = get_worker().plugins[f"nbdist-{run}"]
+def _plugin(name: str) -> RunPlugin:
+    plugin: RunPlugin = get_worker().plugins[name]
     return plugin
 
 
@@ -99,7 +100,7 @@ class Answer:
     seconds: float = 0.0
 
 
-def unit_task(run: str, units: Sequence[Unit]) -> Answer:
+def render_units(plugin_name: str, units: Sequence[tuple[int, int, int]]) -> Answer:
     """Render units one after the other; those that are not begun in time are left out of the answer.
 
     Raises
@@ -107,15 +108,15 @@ def unit_task(run: str, units: Sequence[Unit]) -> Answer:
     Exception
         One that every other unit would meet too: see `is_fatal`.
     """
-    plugin, began = _plugin(run), time.perf_counter()
+    plugin, began = _plugin(plugin_name), time.perf_counter()
     answer = Answer(plugin.kind)
-    for unit in units:
+    for unit in (Unit(*numbers) for numbers in units):
         try:
-            answer.records.append(render_unit(plugin.context, plugin.writer, Unit(*unit)))
+            answer.records.append(render_unit(plugin.context, plugin.writer, unit))
         except Exception as error:
             if is_fatal(error):
                 raise
-            answer.errors[Unit(*unit).number] = one_line(error)
+            answer.errors[unit.number] = one_line(error)
         answer.seconds = time.perf_counter() - began
         if answer.seconds > TASK_LIMIT_S:
             break
@@ -131,17 +132,19 @@ class Partial(NamedTuple):
     seconds: float
 
 
-def partial_task(run: str, frame: int, tile: Tile, chunk: PhiChunk) -> Partial:
+def render_piece(plugin_name: str, frame: int, tile: tuple[int, int, int, int], chunk: tuple[int, int]) -> Partial:
     """Render one (tile, chunk) of a frame on a worker that holds the run's plugin."""
-    context, began = _plugin(run).context, time.perf_counter()
+    context, began = _plugin(plugin_name).context, time.perf_counter()
     values = render_partial(context, frame, Tile(*tile), PhiChunk(*chunk))
     renderer = context.renderer
     return Partial(values, renderer.kernels.mode, renderer.device.type, time.perf_counter() - began)
 
 
-def assemble_task(run: str, unit: Unit, started: float, frames: list[list[list[Partial]]]) -> Answer:
+def assemble_unit(
+    plugin_name: str, numbers: tuple[int, int, int], started: float, frames: list[list[list[Partial]]]
+) -> Answer:
     """Add the partials of a unit's frames, given by frame, tile and chunk, and write it."""
-    plugin, unit, began = _plugin(run), Unit(*unit), time.perf_counter()
+    plugin, unit, began = _plugin(plugin_name), Unit(*numbers), time.perf_counter()
     parts = [part for tiles in frames for chunks in tiles for part in chunks]
     finished = [
         finished_frame(

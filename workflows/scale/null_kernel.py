@@ -3,8 +3,9 @@
     python workflows/scale/null_kernel.py --units 200000
 
 Everything is what `nbdist run --scheduler` does (plan, window, tasks, shards, records), except that a frame is not computed: all pixels
-of frame n hold n + 1 photons. Prints units a second, the processor time of a unit in each process, and by how much the memory of the
-scheduler and of the client grew between a tenth of the run and its end. `--units-per-task 1` gives every unit a task of its own.
+of frame n hold n + 1 photons. Prints units a second (by the clock, and by the time of two processors that these processes had), the
+processor time of a unit in each process, and the growth of the scheduler's and the client's memory: between a tenth of the run and its
+end. `--units-per-task 1` gives every unit a task of its own.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import torch
-import zarr
 from distributed import Client
 
 from nbdist.execution import opening, roster
@@ -45,9 +46,7 @@ MIB = 2**20
 class NullRenderer:
     """Stands for the renderer: a partial intensity costs nothing."""
 
-    class kernels:
-        mode = "eager"
-
+    kernels = SimpleNamespace(mode="eager")
     device = torch.device("cpu")
 
     def partial(self, tile, frame, first_step, last_step):
@@ -107,9 +106,8 @@ def main() -> None:
         tempfile.TemporaryDirectory(dir=chosen.folder) as folder,
         cluster(Path(folder), chosen.workers) as (file, they),
     ):
-        result = measured(
-            experiment, Path(folder) / "null.zarr", file, {"client": psutil.Process(), "scheduler": they[0]}, they[1:]
-        )
+        named = {"client": [psutil.Process()], "scheduler": they[:1], "workers": they[1:]}
+        result = measured(experiment, Path(folder) / "null.zarr", file, named)
     if chosen.json:
         print(json.dumps(result))
         return
@@ -117,58 +115,38 @@ def main() -> None:
         print(f"{name:28} {value:.3f}" if isinstance(value, float) else f"{name:28} {value}")
 
 
-def measured(experiment, store, scheduler_file, watched, workers) -> dict[str, float]:
-    """Run, watching the memory of the processes `watched`."""
+def measured(experiment, store, scheduler_file, processes) -> dict[str, float]:
+    """Run, watching the memory and the processor time of processes, given in lists by name, from a tenth of the run to its end."""
     units, samples = experiment.scan.frames, []
 
-    def watch(progress):
-        due = (len(samples) + 1) * units / 100
-        if progress.frames_done >= due:
-            memory = {name: process.memory_info().rss for name, process in watched.items()}
-            samples.append((progress.frames_done / units, memory))
-
-    def seconds(process):
-        times = process.cpu_times()
-        return times.user + times.system
+    def report(progress):
+        if progress.frames_done >= (len(samples) + 1) * units / 100:
+            memory = {name: sum(each.memory_info().rss for each in those) for name, those in processes.items()}
+            times = {name: sum(sum(each.cpu_times()[:2]) for each in those) for name, those in processes.items()}
+            samples.append((time.monotonic(), progress.frames_done, memory, times))
 
     with Client(scheduler_file=scheduler_file, timeout=60) as client:
-        client.wait_for_workers(len(workers), timeout=60)
+        client.wait_for_workers(len(processes["workers"]), timeout=60)
         began = time.monotonic()
-        everyone = {**watched, "workers": None}
-        before = {
-            name: seconds(watched[name]) if watched.get(name) else sum(map(seconds, workers)) for name in everyone
-        }
-        done = {}
-
-        def report(progress):
-            watch(progress)
-            if progress.frames_done == units and not done:
-                done["wall"] = time.monotonic() - began
-                for name in everyone:
-                    now = seconds(watched[name]) if watched.get(name) else sum(map(seconds, workers))
-                    done[name] = now - before[name]
-
         progress = generate(experiment, store, client, kernel="eager", frames_per_shard=1, report=report)
-        finished = time.monotonic() - began
+        seconds = time.monotonic() - began
     assert progress.frames_done == units, f"{progress.failed}"
     group = open_group(store)
     assert len(recorded_units(group)) == units
     for frame in range(0, units, max(1, units // 100)):
-        assert (zarr.open_group(str(store), mode="r")["intensity"][frame] == frame + 1).all()
-    grown = {
-        name: max(memory[name] for _, memory in samples) - next(memory[name] for part, memory in samples if part >= 0.1)
-        for name in watched
-    }
-    cpu = sum(done[name] for name in everyone)
+        assert (group["intensity"][frame] == frame + 1).all()
+    first = next(sample for sample in samples if sample[1] >= 0.1 * units)
+    wall, done = samples[-1][0] - first[0], samples[-1][1] - first[1]
+    cpu = {name: samples[-1][3][name] - first[3][name] for name in processes}
+    grown = {name: max(sample[2][name] for sample in samples) - first[2][name] for name in ("client", "scheduler")}
     return {
         "units": units,
-        "units_per_s": units / done["wall"],
-        "units_per_two_core_s": 2 * units / cpu,
-        "seconds": done["wall"],
-        "seconds_with_checks": finished,
-        **{f"{name}_ms_per_unit": 1000 * done[name] / units for name in everyone},
+        "units_per_s": done / wall,
+        "units_per_two_core_s": 2 * done / sum(cpu.values()),
+        "seconds_in_all": seconds,
+        **{f"{name}_ms_per_unit": 1000 * spent / done for name, spent in cpu.items()},
         **{f"{name}_grew_MiB": size / MIB for name, size in grown.items()},
-        **{f"{name}_MiB": samples[-1][1][name] / MIB for name in watched},
+        **{f"{name}_MiB": samples[-1][2][name] / MIB for name in grown},
     }
 
 
