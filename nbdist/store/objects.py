@@ -132,10 +132,11 @@ class Folder(Objects):
         path = self._root / key
         beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
         try:
-            beside.write_bytes(content)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content)
+            try:
+                beside.write_bytes(content)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                beside.write_bytes(content)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise

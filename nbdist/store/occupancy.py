@@ -98,6 +98,8 @@ class Occupation:
                     return
                 self._beat += 1
                 self._objects.write(self.key, self._content())
+                if self._ended.is_set():  # the store was let go while this was on its way
+                    self._objects.delete(self.key)
             except (OSError, NbdistError) as error:
                 logger.info("the lock %s could not be renewed: %s", self.key, type(error).__name__)
 
