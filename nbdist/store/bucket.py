@@ -6,10 +6,9 @@ the server's code, and never passed on. What travels to another process is the U
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -264,14 +263,21 @@ class Bucket(Objects):
         self.check_process()
         try:
             return request()
-        except FileNotFoundError as error:
-            if "<Code>NoSuchBucket" in str(error):
-                raise self.translated(error) from None
-            return absent
         except Exception as error:
-            if type(error).__name__ == "AlreadyExistsError" or isinstance(error, NbdistError):
-                raise
-            raise self.translated(error) from None
+            failure = self._failure(error)
+        if failure is None:
+            return absent
+        raise failure  # out here it does not carry obstore's error along
+
+    def _failure(self, error: Exception) -> Exception | None:
+        """What to raise for an error of a request; None where there is no such object."""
+        if isinstance(error, FileNotFoundError) and "<Code>NoSuchBucket" not in str(error):
+            return None
+        if isinstance(error, NbdistError):
+            return error
+        if type(error).__name__ == "AlreadyExistsError":
+            return type(error)("there is an object already")
+        return self.translated(error)
 
     def check_process(self) -> None:
         """Refuse what would hang: obstore's threads do not come along when a process is forked.
@@ -337,54 +343,50 @@ class BucketStore(ObjectStore):
     def __str__(self) -> str:
         return self.objects.location
 
-    @contextlib.contextmanager
-    def _translating(self) -> Iterator[None]:
+    async def _answered(self, request: Awaitable[Any]) -> Any:
         self.objects.check_process()
+        failure: Exception
         try:
-            yield
-        except (NbdistError, FileNotFoundError):
-            raise
+            return await request
+        except FileNotFoundError as error:
+            failure = FileNotFoundError(*error.args[:1])
         except Exception as error:
-            if not type(error).__module__.startswith("obstore"):
-                raise
-            raise self.objects.translated(error) from None
+            failure = self.objects.translated(error) if type(error).__module__.startswith("obstore") else error
+        raise failure  # out here it does not carry obstore's error along
 
     async def get(self, *arguments: Any, **options: Any) -> Any:
         """An object's content, or None."""
-        with self._translating():
-            return await super().get(*arguments, **options)
+        return await self._answered(super().get(*arguments, **options))
 
     async def get_partial_values(self, *arguments: Any, **options: Any) -> Any:
         """Ranges of objects."""
-        with self._translating():
-            return await super().get_partial_values(*arguments, **options)
+        return await self._answered(super().get_partial_values(*arguments, **options))
 
     async def exists(self, key: str) -> bool:
         """Whether there is an object."""
-        with self._translating():
-            return bool(await super().exists(key))
+        return bool(await self._answered(super().exists(key)))
 
     async def set(self, key: str, value: Any) -> None:
         """Write an object."""
-        with self._translating():
-            await super().set(key, value)
+        await self._answered(super().set(key, value))
 
     async def delete(self, key: str) -> None:
         """Remove an object."""
-        with self._translating():
-            await super().delete(key)
+        await self._answered(super().delete(key))
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """Keys below a prefix."""
-        with self._translating():
-            async for key in super().list_prefix(prefix):
-                yield key
+        for key in await self._answered(_all(super().list_prefix(prefix))):
+            yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Names directly below a prefix."""
-        with self._translating():
-            async for name in super().list_dir(prefix):
-                yield name
+        for name in await self._answered(_all(super().list_dir(prefix))):
+            yield name
+
+
+async def _all(names: AsyncIterator[str]) -> list[str]:
+    return [name async for name in names]
 
 
 def _reopened(url: str, read_only: bool) -> BucketStore:
