@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
-
-from zarr.storage import ObjectStore
 
 from nbdist.errors import NbdistError, StoreError, UnreachableError
 from nbdist.store.bucket_settings import BucketSettings, bucket_settings, provider
@@ -152,6 +150,8 @@ class Bucket(Objects):
 
     def zarr_store(self, read_only: bool) -> Any:
         """A BucketStore."""
+        from nbdist.store.bucket_store import BucketStore
+
         return BucketStore(self._client, self, read_only=read_only)
 
     def read(self, key: str) -> bytes | None:
@@ -318,77 +318,3 @@ class Bucket(Objects):
         if status[1] in ("401", "403"):
             return StoreError(f"{self.location}: access was refused by {server} ({answer}); are the credentials right?")
         return StoreError(f"{self.location}: {server} answers {answer}")
-
-
-class BucketStore(ObjectStore):
-    """What zarr reads a bucket through: errors are translated, and another process gets the URL only."""
-
-    def __init__(self, store: Any, objects: Bucket, *, read_only: bool = False) -> None:
-        super().__init__(store, read_only=read_only)
-        self.objects = objects
-
-    def with_read_only(self, read_only: bool = False) -> BucketStore:
-        """The same store, to read or to write."""
-        return BucketStore(self.store, self.objects, read_only=read_only)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self.objects.location, self.read_only)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, BucketStore) and (self.objects, self.read_only) == (other.objects, other.read_only)
-
-    def __hash__(self) -> int:
-        return hash((self.objects.location, self.read_only))
-
-    def __str__(self) -> str:
-        return self.objects.location
-
-    async def _answered(self, request: Awaitable[Any]) -> Any:
-        self.objects.check_process()
-        failure: Exception
-        try:
-            return await request
-        except FileNotFoundError as error:
-            failure = FileNotFoundError(*error.args[:1])
-        except Exception as error:
-            failure = self.objects.translated(error) if type(error).__module__.startswith("obstore") else error
-        raise failure  # out here it does not carry obstore's error along
-
-    async def get(self, *arguments: Any, **options: Any) -> Any:
-        """An object's content, or None."""
-        return await self._answered(super().get(*arguments, **options))
-
-    async def get_partial_values(self, *arguments: Any, **options: Any) -> Any:
-        """Ranges of objects."""
-        return await self._answered(super().get_partial_values(*arguments, **options))
-
-    async def exists(self, key: str) -> bool:
-        """Whether there is an object."""
-        return bool(await self._answered(super().exists(key)))
-
-    async def set(self, key: str, value: Any) -> None:
-        """Write an object."""
-        await self._answered(super().set(key, value))
-
-    async def delete(self, key: str) -> None:
-        """Remove an object."""
-        await self._answered(super().delete(key))
-
-    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """Keys below a prefix."""
-        for key in await self._answered(_all(super().list_prefix(prefix))):
-            yield key
-
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Names directly below a prefix."""
-        for name in await self._answered(_all(super().list_dir(prefix))):
-            yield name
-
-
-async def _all(names: AsyncIterator[str]) -> list[str]:
-    return [name async for name in names]
-
-
-def _reopened(url: str, read_only: bool) -> BucketStore:
-    store: BucketStore = bucket_at(url).zarr_store(read_only)
-    return store
