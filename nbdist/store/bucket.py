@@ -6,16 +6,13 @@ the server's code, and never passed on. What travels to another process is the U
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
-
-from zarr.storage import ObjectStore
 
 from nbdist.errors import NbdistError, StoreError, UnreachableError
 from nbdist.store.bucket_settings import BucketSettings, bucket_settings, provider
@@ -153,6 +150,8 @@ class Bucket(Objects):
 
     def zarr_store(self, read_only: bool) -> Any:
         """A BucketStore."""
+        from nbdist.store.bucket_store import BucketStore
+
         return BucketStore(self._client, self, read_only=read_only)
 
     def read(self, key: str) -> bytes | None:
@@ -264,14 +263,21 @@ class Bucket(Objects):
         self.check_process()
         try:
             return request()
-        except FileNotFoundError as error:
-            if "<Code>NoSuchBucket" in str(error):
-                raise self.translated(error) from None
-            return absent
         except Exception as error:
-            if type(error).__name__ == "AlreadyExistsError" or isinstance(error, NbdistError):
-                raise
-            raise self.translated(error) from None
+            failure = self._failure(error)
+        if failure is None:
+            return absent
+        raise failure  # out here it does not carry obstore's error along
+
+    def _failure(self, error: Exception) -> Exception | None:
+        """What to raise for an error of a request; None where there is no such object."""
+        if isinstance(error, FileNotFoundError) and "<Code>NoSuchBucket" not in str(error):
+            return None
+        if isinstance(error, NbdistError):
+            return error
+        if type(error).__name__ == "AlreadyExistsError":
+            return type(error)("there is an object already")
+        return self.translated(error)
 
     def check_process(self) -> None:
         """Refuse what would hang: obstore's threads do not come along when a process is forked.
@@ -312,81 +318,3 @@ class Bucket(Objects):
         if status[1] in ("401", "403"):
             return StoreError(f"{self.location}: access was refused by {server} ({answer}); are the credentials right?")
         return StoreError(f"{self.location}: {server} answers {answer}")
-
-
-class BucketStore(ObjectStore):
-    """What zarr reads a bucket through: errors are translated, and another process gets the URL only."""
-
-    def __init__(self, store: Any, objects: Bucket, *, read_only: bool = False) -> None:
-        super().__init__(store, read_only=read_only)
-        self.objects = objects
-
-    def with_read_only(self, read_only: bool = False) -> BucketStore:
-        """The same store, to read or to write."""
-        return BucketStore(self.store, self.objects, read_only=read_only)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self.objects.location, self.read_only)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, BucketStore) and (self.objects, self.read_only) == (other.objects, other.read_only)
-
-    def __hash__(self) -> int:
-        return hash((self.objects.location, self.read_only))
-
-    def __str__(self) -> str:
-        return self.objects.location
-
-    @contextlib.contextmanager
-    def _translating(self) -> Iterator[None]:
-        self.objects.check_process()
-        try:
-            yield
-        except (NbdistError, FileNotFoundError):
-            raise
-        except Exception as error:
-            if not type(error).__module__.startswith("obstore"):
-                raise
-            raise self.objects.translated(error) from None
-
-    async def get(self, *arguments: Any, **options: Any) -> Any:
-        """An object's content, or None."""
-        with self._translating():
-            return await super().get(*arguments, **options)
-
-    async def get_partial_values(self, *arguments: Any, **options: Any) -> Any:
-        """Ranges of objects."""
-        with self._translating():
-            return await super().get_partial_values(*arguments, **options)
-
-    async def exists(self, key: str) -> bool:
-        """Whether there is an object."""
-        with self._translating():
-            return bool(await super().exists(key))
-
-    async def set(self, key: str, value: Any) -> None:
-        """Write an object."""
-        with self._translating():
-            await super().set(key, value)
-
-    async def delete(self, key: str) -> None:
-        """Remove an object."""
-        with self._translating():
-            await super().delete(key)
-
-    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """Keys below a prefix."""
-        with self._translating():
-            async for key in super().list_prefix(prefix):
-                yield key
-
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Names directly below a prefix."""
-        with self._translating():
-            async for name in super().list_dir(prefix):
-                yield name
-
-
-def _reopened(url: str, read_only: bool) -> BucketStore:
-    store: BucketStore = bucket_at(url).zarr_store(read_only)
-    return store

@@ -160,15 +160,60 @@ def test_a_killed_run_holds_nothing_and_leaves_nothing_half_written(start, undis
         kept = len(summarize(store).complete)
         assert complete + 2 <= kept <= FRAMES - 1, kills
         complete = kept
-    assert (store / "records/run.lock").exists(), "the run was killed, not ended"
+    assert (store / "records/runs/run.lock").exists(), "the run was killed, not ended"
     half = store / "intensity/c/0/0/0.0123456789abcdef.partial"
     half.write_bytes(b"half a shard")
     began = time.monotonic()
     assert resumed(start, store) == FRAMES - complete
     assert time.monotonic() - began < 40, "a dead process of this machine is not waited for"
     assert not half.exists()
-    assert not (store / "records/run.lock").exists()
+    assert not (store / "records/runs/run.lock").exists()
     assert_same_bits(store, undisturbed)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 300 kB; `small_disk.grow()` makes it large."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(*arguments):
+        subprocess.run(["mount", "-t", "tmpfs", *arguments, "tmpfs", folder], check=True, capture_output=True)
+
+    try:
+        mount("-o", "size=300k")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small file system cannot be mounted here: {error}")
+    yield SimpleNamespace(path=folder, grow=lambda: mount("-o", "remount,size=50m"))
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_is_full_and_stays_full(start, undisturbed, small_disk, assert_same_bits):
+    store = small_disk.path / "a.zarr"
+    full = ended(start(store, "--serial", *CUT))
+    assert full.code == 2
+    assert "writing stopped: the disk is full; what is complete is kept, go on with --resume" in full.err
+    (small_disk.path / "ballast").write_bytes(b"")
+    _fill(small_disk.path / "ballast")
+    still = ended(start(store, "--serial", "--resume"))
+    assert still.code == 2
+    assert still.err.splitlines()[-1] == f"nbdist: {store} cannot be written: the disk is full"
+    complete = len(summarize(store).complete)
+    assert 0 < complete < FRAMES
+    small_disk.grow()
+    assert resumed(start, store) == FRAMES - complete
+    assert_same_bits(store, undisturbed)
+
+
+def _fill(path):
+    """Write until nothing more fits."""
+    with path.open("ab", buffering=0) as file:
+        for size in (4096, 1):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                continue
 
 
 CLOCK = """

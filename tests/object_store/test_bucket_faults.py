@@ -156,6 +156,41 @@ def test_wrong_credentials_are_said_in_one_line_without_them(
         assert shown.count("\n") == 1, shown
 
 
+def test_an_exception_carries_no_error_that_quotes_credentials(experiment, location, proxy, assert_no_secret):
+    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    data, objects = open_series(location, chunks=None), objects_at(location)
+
+    def rule(method, path, number):
+        key, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+        raise proxy.fault(403, "", SIGNATURE_WRONG.format(key=key, secret=secret))
+
+    proxy.rule = rule
+    for use in (
+        lambda: objects.read("zarr.json"),
+        lambda: objects.write("a", b""),
+        lambda: objects.create("a", b""),
+        lambda: objects.names("records"),
+        lambda: data.intensity[0].values,
+        lambda: list(open_group_members(location)),
+    ):
+        with pytest.raises(StoreError, match="access was refused") as caught:
+            use()
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert_no_secret(str(error), repr(error))
+            error = error.__cause__ or error.__context__
+
+
+def open_group_members(location):
+    """Names in the store, as zarr lists them."""
+    from zarr.core.sync import sync
+
+    async def names(store):
+        return [name async for name in store.list_dir("")]
+
+    return sync(names(objects_at(location).zarr_store(read_only=True)))
+
+
 def test_a_bucket_that_is_not_there_is_said_in_one_line(s3_environment, command, file, assert_no_secret):
     for words in (("info",), ("run", file, "--serial", "-o")):
         said = command(*words, "s3://no-such-bucket/a.zarr")

@@ -63,7 +63,11 @@ def test_a_write_that_fails_leaves_the_object_as_it_was(folder, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space"):
         folder.write("a", b"better")
+    with pytest.raises(OSError, match="no space"):
+        folder.write("new/b", b"first")
     assert folder.read("a") == b"good"
+    assert list((Path(folder.location) / "new").iterdir()) == []
+    (Path(folder.location) / "new").rmdir()
     assert sorted(path.name for path in Path(folder.location).iterdir()) == ["a"]
 
 

@@ -36,7 +36,7 @@ def test_a_store_is_held_until_it_is_released(place):
     assert "\n" not in str(caught.value)
     first.release()
     occupy(place).release()
-    assert place.names("records") == []
+    assert place.names("records/runs") == []
 
 
 def test_parts_of_one_division_hold_a_store_together(place):
@@ -58,27 +58,29 @@ def test_a_process_of_this_machine_that_died_holds_nothing(place, monkeypatch):
 occupy(Folder({place.location!r})); os.kill(os.getpid(), 9)"
     killed = subprocess.run([sys.executable, "-c", code], check=False)
     assert killed.returncode == -9
-    assert place.names("records") == ["run.lock"]
+    assert place.names("records/runs") == ["run.lock"]
     occupy(place).release()
 
 
 def test_a_process_number_used_again_is_not_the_process(place):
     mine = occupancy._process_name(os.getpid())
-    place.write("records/run.lock", json.dumps({**ELSEWHERE, "pid": os.getpid(), "process": [*mine[:3], "1"]}).encode())
+    place.write(
+        "records/runs/run.lock", json.dumps({**ELSEWHERE, "pid": os.getpid(), "process": [*mine[:3], "1"]}).encode()
+    )
     require_free(place)
-    assert place.names("records") == []
+    assert place.names("records/runs") == []
 
 
 def test_a_run_elsewhere_that_shows_no_life_is_given_up(place):
-    place.write("records/run.lock", json.dumps(ELSEWHERE).encode())
+    place.write("records/runs/run.lock", json.dumps(ELSEWHERE).encode())
     started = time.monotonic()
     occupy(place).release()
     assert time.monotonic() - started > 0.9, "it was watched"
 
 
 def test_a_run_elsewhere_that_shows_life_is_respected(place):
-    place.write("records/run.lock", json.dumps(ELSEWHERE).encode())
-    beat = threading.Timer(0.3, place.write, ("records/run.lock", json.dumps({**ELSEWHERE, "beat": 4}).encode()))
+    place.write("records/runs/run.lock", json.dumps(ELSEWHERE).encode())
+    beat = threading.Timer(0.3, place.write, ("records/runs/run.lock", json.dumps({**ELSEWHERE, "beat": 4}).encode()))
     beat.start()
     with pytest.raises(StoreError, match=r"process 4711 on node17\); wait for its end"):
         occupy(place)
@@ -86,15 +88,15 @@ def test_a_run_elsewhere_that_shows_life_is_respected(place):
 
 
 def test_a_garbled_lock_is_watched_and_given_up(place):
-    place.write("records/run.lock", b"{")
+    place.write("records/runs/run.lock", b"{")
     occupy(place).release()
 
 
 def test_the_count_grows_while_a_store_is_held(place):
     held = occupy(place)
-    before = json.loads(place.read("records/run.lock"))["beat"]
+    before = json.loads(place.read("records/runs/run.lock"))["beat"]
     end = time.monotonic() + 10
-    while json.loads(place.read("records/run.lock"))["beat"] < before + 2:
+    while json.loads(place.read("records/runs/run.lock"))["beat"] < before + 2:
         assert time.monotonic() < end
         time.sleep(0.05)
     held.require()
@@ -105,9 +107,9 @@ def test_the_count_grows_while_a_store_is_held(place):
 def test_a_run_that_lost_its_store_notices(harm, place):
     held = occupy(place)
     if harm == "removed":
-        place.delete("records/run.lock")
+        place.delete("records/runs/run.lock")
     else:
-        place.write("records/run.lock", json.dumps(ELSEWHERE).encode())
+        place.write("records/runs/run.lock", json.dumps(ELSEWHERE).encode())
     end = time.monotonic() + 10
     while not held._lost:
         assert time.monotonic() < end
@@ -115,7 +117,7 @@ def test_a_run_that_lost_its_store_notices(harm, place):
     with pytest.raises(StoreError, match="is not held by this run any more"):
         held.require()
     held.release()
-    assert place.names("records") == ([] if harm == "removed" else ["run.lock"]), "what is another's is left"
+    assert place.names("records/runs") == ([] if harm == "removed" else ["run.lock"]), "what is another's is left"
 
 
 def test_a_run_that_another_took_over_ends(small_experiment, tmp_path, monkeypatch):
@@ -124,7 +126,7 @@ def test_a_run_that_another_took_over_ends(small_experiment, tmp_path, monkeypat
 
     def steal(progress):
         if progress.frames_done == 1:
-            Folder(location).write("records/run.lock", json.dumps(ELSEWHERE).encode())
+            Folder(location).write("records/runs/run.lock", json.dumps(ELSEWHERE).encode())
             time.sleep(0.5)
 
     with pytest.raises(StoreError, match="another run took over"):
