@@ -22,7 +22,7 @@ RUN_OPTIONS = ("--kernel", "eager", "--frames-per-shard", "1")
 def records(store: Path) -> int:
     """Units of a store that are recorded as complete."""
     folder = store / "records"
-    return sum(1 for path in folder.iterdir() if path.suffix == ".json") if folder.is_dir() else 0
+    return sum(1 for path in folder.iterdir() if path.stem.isdecimal()) if folder.is_dir() else 0
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
