@@ -169,7 +169,7 @@ class _Run:
             if is_fatal(error):
                 raise
             self._reconnect()
-            self._fill()
+            self._guarded(self._fill)
 
     def _next_finished(self) -> list[Future]:
         """Futures that finished, waiting for the first of them up to the next look at the workers."""
