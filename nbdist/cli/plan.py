@@ -38,7 +38,7 @@ def plan(
 ) -> None:
     """Show how a run is cut, and its expected size and time."""
     from nbdist.execution.context import make_context, pick_device
-    from nbdist.execution.generate import default_workers
+    from nbdist.execution.local_workers import default_workers
 
     where = pick_device(device.value)
     number = workers or default_workers(where)

@@ -25,6 +25,16 @@ from nbdist.cli.display import console, duration, error_console, size
 from nbdist.cli.part import PartOption, for_part, made_by
 from nbdist.cli.progress_display import Display, summary
 from nbdist.cli.stopping import EXIT_INTERRUPTED, told_to_end
+from nbdist.cli.workers import (
+    ClusterOption,
+    GpusOption,
+    LifetimeOption,
+    SchedulerFileOption,
+    SchedulerOption,
+    SecurityOption,
+    Workers,
+    WorkersOption,
+)
 from nbdist.errors import NbdistError, UnfinishedError
 
 
@@ -38,12 +48,13 @@ class LogFormatName(StrEnum):
 def run(
     path: ExperimentFile,
     output: Annotated[str, typer.Option("--output", "-o", metavar="STORE", help="Zarr store to write.")],
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Local processes; one a core, or one a GPU.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Use a running Dask cluster.")
-    ] = None,
+    workers: WorkersOption = None,
+    gpus: GpusOption = None,
+    scheduler: SchedulerOption = None,
+    scheduler_file: SchedulerFileOption = None,
+    cluster: ClusterOption = None,
+    security: SecurityOption = None,
+    lifetime: LifetimeOption = None,
     serial: Annotated[bool, typer.Option("--serial", help="Render in this process, without Dask.")] = False,
     frames: Annotated[
         str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Part of the series, half-open.")
@@ -72,8 +83,8 @@ def run(
     ] = 1800.0,
 ) -> None:
     """Render a rotation series into a Zarr store."""
-    if sum((serial, scheduler is not None, workers is not None)) > 1:
-        raise NbdistError("--serial, --workers and --scheduler exclude each other")
+    where = Workers(workers, gpus, scheduler, scheduler_file, cluster, security, lifetime, serial)
+    where.check()
     from nbdist.store.locations import normalised
 
     if resume and overwrite:
@@ -82,8 +93,6 @@ def run(
     output = normalised(output) if output.startswith("~") else output
     wanted = read_span(frames, "--frames", experiment.scan.frames) if frames is not None else None
     options: dict[str, Any] = dict(
-        workers=workers,
-        serial=serial,
         frames=wanted,
         tile=read_tile(tile),
         phi_chunk=phi_chunk,
@@ -98,22 +107,19 @@ def run(
         from nbdist.execution.events import LogFile
 
         options["log"] = LogFile(log_file, log_format.value)
-    going_on = for_part(options, part, scheduler is not None)
+    going_on = for_part(options, part, where.elsewhere)
     options["made_by"] = made_by(path, precision)
-    render(experiment, output, scheduler, options, again=f"nbdist run {path} -o {output} {going_on}")
+    render(experiment, output, where, options, again=f"nbdist run {path} -o {output} {going_on}")
 
 
-def render(experiment: Any, output: str, scheduler: str | None, options: dict[str, Any], again: str) -> None:
+def render(experiment: Any, output: str, where: Workers, options: dict[str, Any], again: str) -> None:
     """Run with a progress display and say how it ended; raises typer.Exit(1) where units are left."""
     from nbdist.execution.generate import generate
 
     with Display() as display, told_to_end():
         try:
-            if scheduler is None:
-                progress = generate(experiment, output, report=display, **options)
-            else:
-                with _connected(scheduler) as client:
-                    progress = generate(experiment, output, client, report=display, **options)
+            with where.opened(options) as (client, all_options):
+                progress = generate(experiment, output, client, report=display, **all_options)
         except KeyboardInterrupt as told:
             display.close()
             error_console.print(f"interrupted; what is complete is kept. Go on with: {again}")
@@ -146,16 +152,3 @@ def render(experiment: Any, output: str, scheduler: str | None, options: dict[st
         f"({rate:.3g} frames/s), {size(progress.bytes_written)} written"
     )
     summary(progress)
-
-
-def _connected(address: str) -> Any:
-    from distributed import Client
-
-    try:
-        client = Client(address, timeout=10)
-    except (OSError, ValueError) as error:
-        raise NbdistError(f"--scheduler {address}: no Dask scheduler answers there ({type(error).__name__})") from None
-    if not client.nthreads():
-        client.close()
-        raise NbdistError(f"--scheduler {address}: the cluster has no workers")
-    return client

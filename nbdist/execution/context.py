@@ -73,16 +73,6 @@ def pick_device(wanted: str) -> str:
     return wanted
 
 
-def device_of_worker(wanted: str, name: object) -> str:
-    """The device of one worker: with several GPUs on a machine, the workers of a local cluster (named 0, 1, ...) take them in turn."""
-    import torch
-
-    gpus = torch.cuda.device_count()
-    if wanted in ("auto", "cuda") and gpus > 1 and isinstance(name, int):
-        return f"cuda:{name % gpus}"
-    return wanted
-
-
 def make_context(
     experiment: Experiment,
     *,

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 from typing import Any
 
-import dask
-from distributed import Client, Future, KilledWorker, LocalCluster
+from distributed import Client, Future, KilledWorker
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
@@ -47,9 +44,6 @@ RESTART_TIMEOUT_S = 30.0
 RESULT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 10.0
 RECONNECT_TIMEOUT_S = 30.0
-
-WORKER_MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**25}
-"""Dask's workers give freed memory back at once, by default; ours ask for the same few blocks all the time and keep them."""
 
 
 def run_dask(
@@ -324,36 +318,3 @@ class _Run:
         self.client.cancel(futures, force=True)
         for task in tasks:
             self.supply.killed(task.units, reason)
-
-
-@contextlib.contextmanager
-def local_cluster(workers: int) -> Iterator[LocalCluster]:
-    """Workers on this machine, one process and one thread each, reachable from this machine only."""
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    malloc = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_MALLOC.items()}
-    with dask.config.set(malloc):
-        with _interrupts_ignored():
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.ERROR,
-                memory_limit=0,
-            )
-        with cluster:
-            yield cluster
-
-
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started in here are deaf to Ctrl-C: the terminal sends it to all, and the client alone ends a run in order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

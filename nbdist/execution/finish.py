@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nbdist.store import consolidate, damage, open_group, summarize
+from nbdist.store import consolidate, damages, open_group, summarize
 from nbdist.store.parts import Part, commands_to_go_on, missing_parts
 
 
@@ -43,7 +43,7 @@ def finish(
     location
         Path or URL of the store.
     report
-        Called with (units checked, all units).
+        Called with (units decoded, all units that are complete).
 
     Raises
     ------
@@ -53,12 +53,13 @@ def finish(
     summary = summarize(location)
     group = open_group(location)
     result = Finishing(units=len(summary.units), frames=summary.frames)
-    for done, unit in enumerate(summary.units, start=1):
-        if unit.number not in summary.complete:
-            result.missing[unit.number] = "is not complete"
-        elif (wrong := damage(group, unit)) is not None:
-            result.missing[unit.number] = wrong
-        report(done, len(summary.units))
+    complete = [unit for unit in summary.units if unit.number in summary.complete]
+    wrong = {unit.number: "is not complete" for unit in summary.units if unit.number not in summary.complete}
+    for done, (unit, found) in enumerate(damages(group, complete), start=1):
+        if found is not None:
+            wrong[unit.number] = found
+        report(done, len(complete))
+    result.missing = dict(sorted(wrong.items()))
     if result.missing:
         result.parts = missing_parts(summary, list(result.missing))
         result.commands = commands_to_go_on(summary, list(result.missing))

@@ -74,7 +74,7 @@ def render_image(
 def _on_workers(context: RunContext, pieces: list[Any], workers: int, report: Report) -> list[NDArray[np.float64]]:
     from distributed import Client, as_completed
 
-    from nbdist.execution.dask_run import local_cluster
+    from nbdist.execution.clusters import local_cluster
     from nbdist.execution.tasks import partial_task
     from nbdist.execution.worker_tasks import RunPlugin
     from nbdist.store.locations import one_line

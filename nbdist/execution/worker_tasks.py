@@ -17,7 +17,8 @@ import numpy as np
 from distributed import WorkerPlugin, get_worker
 from numpy.typing import NDArray
 
-from nbdist.execution.context import RunContext, device_of_worker
+from nbdist.execution.context import RunContext
+from nbdist.execution.gpus import worker_device
 from nbdist.execution.rendering import assemble_frame, finished_frame, render_partial, render_unit, write_unit
 from nbdist.execution.serial import is_fatal
 from nbdist.execution.tasks import name_of_plugin
@@ -51,8 +52,8 @@ class RunPlugin(WorkerPlugin):
         import torch
 
         torch.set_num_threads(1)
-        self.kind = kind_of(self.context.device, worker)
-        self.context.device = device_of_worker(self.context.device, getattr(worker, "name", None))
+        wanted, self.context.device = self.context.device, worker_device(self.context.device)
+        self.kind = kind_of(wanted, self.context.device, worker)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         worker.log_event(JOINED, {"run": self.run, "worker": worker.address, "kind": self.kind})
@@ -66,12 +67,10 @@ class RunPlugin(WorkerPlugin):
         return self._writer
 
 
-def kind_of(device: str, worker: Any) -> str:
-    """Kind of a worker: "gpu" where it has a GPU or declares the resource, and is not told to leave it alone; else "cpu"."""
-    import torch
-
+def kind_of(wanted: str, device: str, worker: Any) -> str:
+    """Kind of a worker: "gpu" where it took a GPU, or declares the resource and is not told to leave it alone; else "cpu"."""
     declared = worker.state.total_resources.get(GPU_RESOURCE, 0) >= 1
-    return "gpu" if device != "cpu" and (declared or torch.cuda.is_available()) else "cpu"
+    return "gpu" if device.startswith("cuda") or (declared and wanted != "cpu") else "cpu"
 
 
 def _plugin(name: str) -> RunPlugin:

@@ -6,16 +6,13 @@ the server's code, and never passed on. What travels to another process is the U
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
-
-from zarr.storage import ObjectStore
 
 from nbdist.errors import NbdistError, StoreError, UnreachableError
 from nbdist.store.bucket_settings import BucketSettings, bucket_settings, provider
@@ -25,8 +22,10 @@ RETRY_S = 240.0
 """How long a request is made again while a server throttles, fails or is away; below five minutes, the life of a signature."""
 FIRST_RETRY_S = 6.0
 """The same for the very first request: an endpoint that is wrong is said soon."""
-CONNECT_S, REQUEST_S = 5, 120
+CONNECT_S, REQUEST_S = 5, 60
 """Seconds for a connection to be made, and for one request to be answered in full."""
+CREATIONS = 5
+"""How often an object is created whose answer is lost."""
 MULTIPART_BYTES = 16 * 2**20
 READERS = 16
 """Small objects read at once."""
@@ -105,12 +104,12 @@ class Bucket(Objects):
             raise StoreError(
                 f"{self.location}: object stores need one more package: pip install 'nbdist[s3]'"
             ) from None
-        endpoint = self.settings.endpoint
-        config: dict[str, Any] = {"region": self.settings.region} | ({"endpoint": endpoint} if endpoint else {})
+        endpoint = self.settings.url
+        config = {"region": self.settings.region, "endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
         backoff = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2}
         retry = {"max_retries": 100, "retry_timeout": timedelta(seconds=retry_s), "backoff": backoff}
         options: dict[str, Any] = {
-            "allow_http": bool(endpoint and endpoint.startswith("http://")),
+            "allow_http": endpoint.startswith("http://"),
             "connect_timeout": timedelta(seconds=CONNECT_S),
             "timeout": timedelta(seconds=REQUEST_S),
         }
@@ -124,9 +123,9 @@ class Bucket(Objects):
                 retry_config=retry,
                 credential_provider=provider(self.settings),
             )
-        except NbdistError:
+        except (NbdistError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:  # a panic of the Rust code is no Exception
             raise StoreError(
                 f"{self.location}: {self.settings.server} is no S3 endpoint ({type(error).__name__})"
             ) from None
@@ -151,6 +150,8 @@ class Bucket(Objects):
 
     def zarr_store(self, read_only: bool) -> Any:
         """A BucketStore."""
+        from nbdist.store.bucket_store import BucketStore
+
         return BucketStore(self._client, self, read_only=read_only)
 
     def read(self, key: str) -> bytes | None:
@@ -174,12 +175,21 @@ class Bucket(Objects):
         from obstore.exceptions import AlreadyExistsError
 
         put: Any = obstore.put
-        try:
-            self._asked(lambda: put(self._client, key, content, mode="create"), None)
-        except AlreadyExistsError:
-            # an answer that was lost makes the repeated request meet its own object
-            return self.read(key) == content
-        return True
+        for attempt in range(CREATIONS):
+            try:
+                self._asked(lambda: put(self._client, key, content, mode="create"), None)
+                return True
+            except AlreadyExistsError:
+                # an answer that was lost makes the repeated request meet its own object
+                return self.read(key) == content
+            except UnreachableError:
+                # obstore does not repeat what is not safe to repeat blindly
+                found = self.read(key)
+                if found is not None:
+                    return found == content
+                if attempt == CREATIONS - 1:
+                    raise
+        raise AssertionError
 
     def delete(self, key: str) -> None:
         """Remove an object, if there is one."""
@@ -253,14 +263,21 @@ class Bucket(Objects):
         self.check_process()
         try:
             return request()
-        except FileNotFoundError as error:
-            if "<Code>NoSuchBucket" in str(error):
-                raise self.translated(error) from None
-            return absent
         except Exception as error:
-            if type(error).__name__ == "AlreadyExistsError" or isinstance(error, NbdistError):
-                raise
-            raise self.translated(error) from None
+            failure = self._failure(error)
+        if failure is None:
+            return absent
+        raise failure  # out here it does not carry obstore's error along
+
+    def _failure(self, error: Exception) -> Exception | None:
+        """What to raise for an error of a request; None where there is no such object."""
+        if isinstance(error, FileNotFoundError) and "<Code>NoSuchBucket" not in str(error):
+            return None
+        if isinstance(error, NbdistError):
+            return error
+        if type(error).__name__ == "AlreadyExistsError":
+            return type(error)("there is an object already")
+        return self.translated(error)
 
     def check_process(self) -> None:
         """Refuse what would hang: obstore's threads do not come along when a process is forked.
@@ -301,81 +318,3 @@ class Bucket(Objects):
         if status[1] in ("401", "403"):
             return StoreError(f"{self.location}: access was refused by {server} ({answer}); are the credentials right?")
         return StoreError(f"{self.location}: {server} answers {answer}")
-
-
-class BucketStore(ObjectStore):
-    """What zarr reads a bucket through: errors are translated, and another process gets the URL only."""
-
-    def __init__(self, store: Any, objects: Bucket, *, read_only: bool = False) -> None:
-        super().__init__(store, read_only=read_only)
-        self.objects = objects
-
-    def with_read_only(self, read_only: bool = False) -> BucketStore:
-        """The same store, to read or to write."""
-        return BucketStore(self.store, self.objects, read_only=read_only)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self.objects.location, self.read_only)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, BucketStore) and (self.objects, self.read_only) == (other.objects, other.read_only)
-
-    def __hash__(self) -> int:
-        return hash((self.objects.location, self.read_only))
-
-    def __str__(self) -> str:
-        return self.objects.location
-
-    @contextlib.contextmanager
-    def _translating(self) -> Iterator[None]:
-        self.objects.check_process()
-        try:
-            yield
-        except (NbdistError, FileNotFoundError):
-            raise
-        except Exception as error:
-            if not type(error).__module__.startswith("obstore"):
-                raise
-            raise self.objects.translated(error) from None
-
-    async def get(self, *arguments: Any, **options: Any) -> Any:
-        """An object's content, or None."""
-        with self._translating():
-            return await super().get(*arguments, **options)
-
-    async def get_partial_values(self, *arguments: Any, **options: Any) -> Any:
-        """Ranges of objects."""
-        with self._translating():
-            return await super().get_partial_values(*arguments, **options)
-
-    async def exists(self, key: str) -> bool:
-        """Whether there is an object."""
-        with self._translating():
-            return bool(await super().exists(key))
-
-    async def set(self, key: str, value: Any) -> None:
-        """Write an object."""
-        with self._translating():
-            await super().set(key, value)
-
-    async def delete(self, key: str) -> None:
-        """Remove an object."""
-        with self._translating():
-            await super().delete(key)
-
-    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """Keys below a prefix."""
-        with self._translating():
-            async for key in super().list_prefix(prefix):
-                yield key
-
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Names directly below a prefix."""
-        with self._translating():
-            async for name in super().list_dir(prefix):
-                yield name
-
-
-def _reopened(url: str, read_only: bool) -> BucketStore:
-    store: BucketStore = bucket_at(url).zarr_store(read_only)
-    return store

@@ -54,6 +54,12 @@ class BucketSettings:
     profile: str | None = None
 
     @property
+    def url(self) -> str:
+        """URL of the server."""
+        domain = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+        return self.endpoint or f"https://s3.{self.region}.{domain}"
+
+    @property
     def server(self) -> str:
         """The server as it is named to people."""
         return scrubbed(self.endpoint) if self.endpoint else f"Amazon S3 ({self.region})"

@@ -132,10 +132,14 @@ class Folder(Objects):
         path = self._root / key
         beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
         try:
-            beside.write_bytes(content)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content)
+            for attempt in range(4):
+                try:
+                    beside.write_bytes(content)
+                    break
+                except FileNotFoundError:
+                    if attempt == 3:
+                        raise
+                    path.parent.mkdir(parents=True, exist_ok=True)  # and `delete` may take it away, while it is empty
         except BaseException:
             beside.unlink(missing_ok=True)
             raise

@@ -3,7 +3,7 @@
 A run holds an object beside the records, which names its host and process and carries a count that grows every few seconds. A run that
 holds the whole store excludes every other; runs of different parts of one division hold the store together. Whether a holder lives is
 seen without any clock: on the same machine its process is looked for; elsewhere its count is watched, and one that stands still for
-`WATCH_S` has died. So a job that was killed holds a store for less than a minute, and not at all where it is started again on its host.
+`WATCH_S` has died. So a job that was killed holds a store for a minute, and not at all where it is started again on its host.
 
 The lock saves work, it does not carry the truth: two runs that hold one store after all (one was stopped for long and woke up) write the
 same bits into the same shards, each whole, and the one that lost the lock ends as soon as it sees that.
@@ -18,20 +18,19 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from nbdist.errors import NbdistError, StoreError
 from nbdist.store.objects import Objects
-from nbdist.store.parts import Part
+from nbdist.store.parts import RUNS, Part
 
 logger = logging.getLogger(__name__)
-HEARTBEAT_S = 5.0
-WATCH_S = 45.0
+HEARTBEAT_S = 15.0
+WATCH_S = 60.0
 """A count that stands still for so long is a dead run's; longer than a network file system hides a change."""
 POLL_S = 0.5
-FOLDER, ENDING, WHOLE = "records", ".lock", "run"
+ENDING, WHOLE = ".lock", "run"
 
 
 class Occupation:
@@ -74,7 +73,7 @@ class Occupation:
         """Let the store go."""
         self._ended.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=HEARTBEAT_S)
+            self._thread.join(timeout=5.0)
         try:
             if _owner(self._objects.read(self.key)).get("id") == self._owner["id"]:
                 self._objects.delete(self.key)
@@ -98,6 +97,8 @@ class Occupation:
                     return
                 self._beat += 1
                 self._objects.write(self.key, self._content())
+                if self._ended.is_set():  # the store was let go while this was on its way
+                    self._objects.delete(self.key)
             except (OSError, NbdistError) as error:
                 logger.info("the lock %s could not be renewed: %s", self.key, type(error).__name__)
 
@@ -142,7 +143,7 @@ def require_free(objects: Objects, part: Part | None = None) -> None:
                 watched[name] = content
     if not watched:
         return
-    logger.info("waiting up to %g s for a sign of life of another run", WATCH_S)
+    logger.warning("%s: waiting up to %g s for a sign of life of another run", objects.location, WATCH_S)
     end = time.monotonic() + WATCH_S
     while time.monotonic() < end and watched:
         time.sleep(POLL_S)
@@ -158,7 +159,7 @@ def require_free(objects: Objects, part: Part | None = None) -> None:
 
 def _held(objects: Objects, part: Part | None) -> list[str]:
     """Names of the locks that stand against holding a store or a part of it."""
-    names = [name.removesuffix(ENDING) for name in objects.names(FOLDER) if name.endswith(ENDING)]
+    names = [name.removesuffix(ENDING) for name in objects.names(RUNS) if name.endswith(ENDING)]
     return [name for name in names if part is None or _against(name, part)]
 
 
@@ -176,7 +177,7 @@ def _refusal(objects: Objects, name: str) -> str:
 
 
 def _key(name: str) -> str:
-    return f"{FOLDER}/{name}{ENDING}"
+    return f"{RUNS}/{name}{ENDING}"
 
 
 def _owner(content: bytes | None) -> dict[str, Any]:
@@ -208,8 +209,3 @@ def _process_name(pid: int) -> list[str] | None:
     if fields[0] in "ZX":  # dead, and not yet collected by its parent
         return None
     return [boot, space, str(pid), fields[19]]
-
-
-def locked_names(objects: Objects) -> Iterable[str]:
-    """Names of the locks that lie in a store, of runs that live or died."""
-    return _held(objects, None)

@@ -17,7 +17,8 @@ from nbdist.store.objects import Objects, objects_at
 if TYPE_CHECKING:
     from nbdist.store.reading import StoreSummary
 
-FOLDER = "records"
+RUNS = "records/runs"
+"""Where a store keeps which parts were begun, and who writes into it now."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Part:
 
     @property
     def name(self) -> str:
-        """Its name among the records."""
+        """Its name in a store."""
         return f"part-{self.number}-of-{self.of}"
 
     def __str__(self) -> str:
@@ -66,12 +67,12 @@ class Part:
 
 def note_part(objects: Objects, part: Part) -> None:
     """Remember in the store that a part of it was begun."""
-    objects.write(f"{FOLDER}/{part.name}.json", json.dumps({"part": part.number, "of": part.of}).encode())
+    objects.write(f"{RUNS}/{part.name}.json", json.dumps({"part": part.number, "of": part.of}).encode())
 
 
 def division(objects: Objects) -> Part | None:
     """Any part of the division that a store is rendered by, the one with most parts begun; None where there is none."""
-    stems = (name.removesuffix(".json") for name in objects.names(FOLDER) if name.endswith(".json"))
+    stems = (name.removesuffix(".json") for name in objects.names(RUNS) if name.endswith(".json"))
     begun = Counter(part.of for part in map(Part.named, stems) if part is not None)
     return Part(1, max(begun, key=lambda of: (begun[of], of))) if begun else None
 

@@ -57,7 +57,13 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
 
 
 def consolidate(location: str | os.PathLike[str]) -> None:
-    """Gather all metadata into one object, so that readers open the store with one request."""
+    """Gather all metadata into one object, so that readers open the store with one request.
+
+    Raises
+    ------
+    StoreError
+        If the store is not there or cannot be written.
+    """
     objects = objects_of(open_group(location, mode="r+"))
     metadata = {}
     for name in sorted((*ARRAYS, LAST_MADE)):
@@ -67,7 +73,10 @@ def consolidate(location: str | os.PathLike[str]) -> None:
     metadata[LAST_MADE]["consolidated_metadata"] = _consolidated({})
     root = json.loads(objects.read(ROOT) or b"{}")
     root["consolidated_metadata"] = _consolidated(metadata)
-    objects.write(ROOT, json.dumps(root, indent=2).encode())
+    try:
+        objects.write(ROOT, json.dumps(root, indent=2).encode())
+    except OSError as error:
+        raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
 
 
 def _consolidated(metadata: dict[str, Any]) -> dict[str, Any]:

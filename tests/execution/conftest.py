@@ -17,7 +17,7 @@ def client() -> Iterator[Any]:
     """A client of two worker processes, kept for the session: starting them takes longer than most series here."""
     from distributed import Client
 
-    from nbdist.execution.dask_run import local_cluster
+    from nbdist.execution.clusters import local_cluster
 
     with local_cluster(2) as cluster, Client(cluster) as connected:
         yield connected
