@@ -163,7 +163,7 @@ class _Run:
             if is_fatal(error):
                 raise
             self._reconnect()
-            self._fill()
+            self._guarded(self._fill)
 
     def _next_finished(self) -> list[Future]:
         """Futures that finished, waiting for the first of them up to the next look at the workers."""
@@ -217,14 +217,15 @@ class _Run:
 
     def _collect(self, future: Future) -> None:
         """Take in what became of a task."""
-        task = self.running.pop(future, None)
+        task = self.running.get(future)
         if task is None:
             return
         if future.status == "cancelled":  # not by this run
-            self.supply.give_back(task.units)
             raise CommClosedError
         if future.status == "error":
-            self._collect_error(future.exception(), task)
+            error = future.exception()
+            del self.running[future]
+            self._collect_error(error, task)
             return
         try:
             answer = future.result(timeout=RESULT_TIMEOUT_S)
@@ -233,6 +234,7 @@ class _Run:
             self._take_back([task], "the answer of its worker did not arrive")
             self._restart({address for addresses in holding.values() for address in addresses})
             return
+        del self.running[future]
         future.release()
         self._collect_answer(answer, task)
 
@@ -297,7 +299,6 @@ class _Run:
 
     def _restart(self, workers: set[str]) -> None:
         """Restart workers, or remove those that nobody restarts."""
-
         # not the client's own method, which refuses workers that have no nanny; the scheduler removes those
         call: dict[str, Any] = dict(
             workers=sorted(workers), timeout=RESTART_TIMEOUT_S, stimulus_id=f"nbdist-{time.time()}"

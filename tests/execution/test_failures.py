@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -60,6 +62,16 @@ def test_a_unit_that_fails_twice_succeeds_at_the_third_attempt(
     monkeypatch.setattr(rendering, "render_frame", _fail_at(1, failures=2))
     progress = generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=1)
     assert (progress.frames_done, progress.failed) == (4, {})
+    assert_same_bits(tmp_path / "a.zarr", undisturbed)
+
+
+def test_a_clock_that_jumps_back_changes_nothing(experiment, undisturbed, tmp_path, monkeypatch, assert_same_bits):
+    now, hours = time.time(), itertools.count(start=0, step=-3600)
+    monkeypatch.setattr(time, "time", lambda: now + next(hours))
+    progress = generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=1)
+    assert (progress.frames_done, progress.failed) == (4, {})
+    assert all(0 < record["seconds"] < 60 for record in summarize(tmp_path / "a.zarr").records)
+    assert progress.seconds > 0
     assert_same_bits(tmp_path / "a.zarr", undisturbed)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *told: sys.exit(143))
     roster.MOST_UNITS = chosen.units_per_task
     opening.make_context = null_context
     experiment = validate({**EXPERIMENT, "scan": {"frames": chosen.units, "osc_range_deg": 0.001, "phi_steps": 1}})
