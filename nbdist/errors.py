@@ -19,5 +19,13 @@ class StoreError(NbdistError):
     """A Zarr store cannot be written, continued or read as a series of nbdist."""
 
 
+class UnreachableError(StoreError):
+    """An object store gave no answer, or a passing error, to every attempt; a later one may succeed."""
+
+
 class RunError(NbdistError):
     """A run cannot start or cannot go on."""
+
+
+class UnfinishedError(RunError):
+    """A run ended before its end, and `--resume` goes on; the command line exits with status 1."""

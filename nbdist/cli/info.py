@@ -17,7 +17,22 @@ def info(location: StoreLocation) -> None:
     facts(_holds(summary), f"{location}" + (f": {summary.experiment.title}" if summary.experiment.title else ""))
     facts(_made(summary), "made")
     if summary.frames_complete < summary.frames:
-        console.print(f"unfinished; go on with: nbdist run EXPERIMENT.yaml -o {location} --resume")
+        say_how_to_go_on(summary)
+
+
+def say_how_to_go_on(summary: Any) -> None:
+    """Print the command that renders what is missing of a store, or those for the parts that are."""
+    from nbdist.cli.finish import tell
+    from nbdist.store.parts import commands_to_go_on
+
+    missing = [unit.number for unit in summary.units if unit.number not in summary.complete]
+    first, *more = commands_to_go_on(summary, missing)
+    if not more and first.endswith("--resume"):
+        console.print(f"unfinished; go on with: {first}")
+        return
+    console.print("unfinished; go on with:")
+    tell([first, *more])
+    console.print(f"and then: nbdist finish {summary.location}")
 
 
 def _holds(summary: Any) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ import typer
 from nbdist.cli.bench import bench
 from nbdist.cli.check import check
 from nbdist.cli.demo import demo
+from nbdist.cli.finish import finish
 from nbdist.cli.info import info
 from nbdist.cli.init import init, schema
 from nbdist.cli.nanobragg import nanobragg
@@ -58,7 +59,7 @@ def _options(
         warnings.simplefilter("ignore")
 
 
-for _command in (demo, init, check, plan, info, preview, verify, schema, trace, bench):
+for _command in (demo, init, check, plan, info, preview, verify, finish, schema, trace, bench):
     app.command()(_command)
 app.command(name="run")(run_command)
 # its flags have one dash and are read by itself

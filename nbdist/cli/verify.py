@@ -46,6 +46,11 @@ def verify(
             "differences of rounding size come from another processor or compiler than the one that made the store"
         )
     if result.damaged or result.missing:
-        console.print(f"damaged and missing units are rendered by: nbdist run EXPERIMENT.yaml -o {location} --resume")
+        from nbdist.cli.finish import tell
+        from nbdist.store import summarize
+        from nbdist.store.parts import commands_to_go_on
+
+        console.print("damaged and missing units are rendered by:")
+        tell(commands_to_go_on(summarize(location), sorted({*result.damaged, *result.missing})))
     if not result.good:
         raise typer.Exit(1)

@@ -21,7 +21,10 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @dataclass
 class RunContext:
-    """All of a run that travels to a worker, once; `renderer` is made where it is first asked for and not pickled."""
+    """All of a run that travels to a worker, once; `renderer` is made where it is first asked for and not pickled.
+
+    `largest_tile` is how many pixels the device's memory holds at once, where less than a tile was found to fit.
+    """
 
     resolved: ResolvedExperiment
     table: AmplitudeTable
@@ -29,6 +32,7 @@ class RunContext:
     device: str
     location: str | None = None
     store_id: str | None = None
+    largest_tile: int | None = None
     _renderer: Renderer | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -66,16 +70,6 @@ def pick_device(wanted: str) -> str:
         return "cuda" if available else "cpu"
     if wanted.startswith("cuda") and not available:
         raise RunError(f"device {wanted}: there is no CUDA device that PyTorch can use here")
-    return wanted
-
-
-def device_of_worker(wanted: str, name: object) -> str:
-    """The device of one worker: with several GPUs on a machine, the workers of a local cluster (named 0, 1, ...) take them in turn."""
-    import torch
-
-    gpus = torch.cuda.device_count()
-    if wanted in ("auto", "cuda") and gpus > 1 and isinstance(name, int):
-        return f"cuda:{name % gpus}"
     return wanted
 
 

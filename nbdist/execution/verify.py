@@ -12,7 +12,8 @@ from nbdist.errors import StoreError
 from nbdist.execution.context import Device, make_context, pick_device
 from nbdist.execution.rendering import finished_frame, render_frame
 from nbdist.experiment import Experiment
-from nbdist.store import damage, open_group, summarize
+from nbdist.store import damages, open_group, summarize
+from nbdist.store.units import recorded_units
 
 MIXED = "mixed"
 
@@ -74,17 +75,18 @@ def verify(
     summary, result = summarize(location), Verification()
     group = open_group(location)
     good: list[int] = []
-    for done, unit in enumerate(summary.units, start=1):
-        if unit.number not in summary.complete and not _begun(group, unit.number):
-            result.missing.append(unit.number)
-        elif (wrong := damage(group, unit)) is not None:
+    begun = summary.complete | recorded_units(group)
+    result.missing = [unit.number for unit in summary.units if unit.number not in begun]
+    recorded = [unit for unit in summary.units if unit.number in begun]
+    for done, (unit, wrong) in enumerate(damages(group, recorded), start=1):
+        if wrong is not None:
             result.damaged[unit.number] = wrong
         elif unit.number not in summary.complete:
             result.damaged[unit.number] = "a shard has another size than its record says"
         else:
             result.frames_decoded += len(unit.frames)
             good.extend(unit.frames)
-        report("decoded", done, len(summary.units))
+        report("decoded", done, len(recorded))
     kernels = {frame: record["kernel"] for record in summary.records for frame in range(*record["frames"])}
     good = [frame for frame in good if kernels[frame] != MIXED]
     chosen = sorted({good[round(i)] for i in np.linspace(0, len(good) - 1, min(sample, len(good)))}) if good else []
@@ -109,9 +111,3 @@ def verify(
         result.compared[frame] = 0.0 if same else float(max(differences))
         report("compared", done, len(chosen))
     return result
-
-
-def _begun(group: object, unit: int) -> bool:
-    from nbdist.store.units import read_record
-
-    return read_record(group, unit) is not None

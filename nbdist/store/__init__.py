@@ -3,7 +3,7 @@
 from nbdist.store.creation import create_store
 from nbdist.store.locations import exists, is_url, open_group, remove
 from nbdist.store.reading import StoreSummary, consolidate, open_series, summarize
-from nbdist.store.units import UnitWriter, complete_units, damage
+from nbdist.store.units import UnitWriter, complete_units, damage, damages
 
 __all__ = [
     "StoreSummary",
@@ -12,6 +12,7 @@ __all__ = [
     "consolidate",
     "create_store",
     "damage",
+    "damages",
     "exists",
     "is_url",
     "open_group",

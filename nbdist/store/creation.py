@@ -5,7 +5,7 @@ series.zarr/
   counts      (frame, slow, fast) int32     Poisson counts, where the experiment asks for photon noise
   mask        (slow, fast) uint8            0 = usable
   phi_start_deg, phi_end_deg (frame), orientation (frame, axis, xyz), frame, slow, fast
-  records/    one small JSON object a finished unit
+  records/    one small JSON object a finished unit, and who writes into the store now
 """
 
 from __future__ import annotations
@@ -22,44 +22,103 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+from zarr.storage import MemoryStore
 
 from nbdist.errors import StoreError
 from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.planning import Plan
-from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, check_writable, one_line
+from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group
+from nbdist.store.objects import Objects, objects_at
 
+ROOT = "zarr.json"
 FRAME_DIMENSIONS = ("frame", "slow", "fast")
 
 
-def create_store(location: str | os.PathLike[str], resolved: ResolvedExperiment, plan: Plan) -> None:
-    """Write an empty store for a series; nothing may lie at `location`.
+def create_store(
+    location: str | os.PathLike[str],
+    resolved: ResolvedExperiment,
+    plan: Plan,
+    *,
+    made_by: dict[str, Any] | None = None,
+) -> bool:
+    """Write an empty store for a series, unless another process comes first.
+
+    The object that makes it a store is written first and only where there is none; it fixes the store's name and its plan. All others
+    follow from the experiment and the plan, so `complete_store` can write them again to the same bits when the making was cut short, or
+    while it still goes on.
+
+    Parameters
+    ----------
+    made_by
+        What else is worth knowing of how it was made; kept in its provenance.
+
+    Returns
+    -------
+    Whether this process made it; False where there is a store by now, which is left as it is.
 
     Raises
     ------
     StoreError
-        If it cannot be written; what was begun is left for `--overwrite`.
+        If it cannot be written; what was begun is left for `--resume` or `--overwrite`.
     """
-    check_writable(location)
+    objects = objects_at(location)
+    objects.check_writable()
+    content = _content(resolved, plan, uuid.uuid4().hex, provenance() | (made_by or {}))
+    try:
+        first = objects.create(ROOT, content.pop(ROOT))
+        if first:
+            _write_all(objects, content)
+    except OSError as error:
+        raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
+    return first
+
+
+def complete_store(location: str | os.PathLike[str], resolved: ResolvedExperiment, plan: Plan) -> None:
+    """Write what is missing of a store whose making was cut short; the same experiment and plan made it.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    if LAST_MADE in open_group(location, begun=True):
+        return
+    objects = objects_at(location)
+    content = _content(resolved, plan, "", {})
+    del content[ROOT]
+    try:
+        _write_all(objects, content)
+    except OSError as error:
+        raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
+
+
+def _write_all(objects: Objects, content: dict[str, bytes]) -> None:
+    """Write objects, the one that says the store is whole as the last."""
+    for key in sorted(content, key=lambda key: (key.startswith(f"{LAST_MADE}/"), key)):
+        objects.write(key, content[key])
+
+
+def _content(resolved: ResolvedExperiment, plan: Plan, store_id: str, made_by: dict[str, Any]) -> dict[str, bytes]:
+    """All objects of an empty store."""
     experiment = resolved.experiment
     attributes = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "title": experiment.title,
         "fingerprint": experiment.fingerprint,
-        "store_id": uuid.uuid4().hex,
+        "store_id": store_id,
         "experiment": experiment.model_dump(mode="json"),
         "steps": resolved.steps,
         "plan": plan.settings.as_attributes(),
-        "provenance": provenance(),
+        "provenance": made_by,
         "normalisation": "photons = r_e^2 fluence / steps * sum of partial intensities (+ background, not divided by steps)",
     }
-    try:
-        group = zarr.open_group(str(location), mode="w-", zarr_format=3, attributes=attributes)
-        _create_frames(group, plan)
-        _create_coordinates(group, resolved, plan)
-        group.create_group(LAST_MADE)
-    except OSError as error:
-        raise StoreError(f"{location} cannot be written: {one_line(error)}") from None
+    memory: dict[str, Any] = {}
+    group = zarr.create_group(MemoryStore(memory), zarr_format=3, attributes=attributes)
+    _create_frames(group, plan)
+    _create_coordinates(group, resolved, plan)
+    group.create_group(LAST_MADE)
+    return {key: value.to_bytes() for key, value in memory.items()}
 
 
 def provenance() -> dict[str, Any]:

@@ -1,27 +1,52 @@
-"""Where a store lies: a path or a URL, opened as a zarr store, with one-line answers when that cannot be."""
+"""Where a store lies: a path or an s3:// URL, opened as a zarr store, with one-line answers when that cannot be."""
 
 from __future__ import annotations
 
 import errno
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import zarr
-import zarr.errors
 
-from nbdist.errors import StoreError
+from nbdist.errors import NbdistError, StoreError
+from nbdist.store.bucket_settings import scrubbed
+from nbdist.store.objects import Folder, objects_at
 
 FORMAT = "nbdist series"
 FORMAT_VERSION = 1
 LAST_MADE = "records"
 """What `create_store` makes last: a store without it was never whole."""
 
+ARRAYS = {
+    "intensity": "float32",
+    "counts": "int32",
+    "mask": "uint8",
+    "orientation": "float64",
+    "phi_start_deg": "float64",
+    "phi_end_deg": "float64",
+    "frame": "int64",
+    "slow": "int64",
+    "fast": "int64",
+}
+"""The arrays of a store and their types; none is of Python objects."""
+CODECS = frozenset({"BytesCodec", "ShardingCodec", "BloscCodec", "Crc32cCodec", "ZstdCodec", "GzipCodec"})
+"""What may decode them: compression and checksums, nothing that runs what it reads."""
+
 
 def normalised(location: str | os.PathLike[str]) -> str:
-    """A location that means the same in every process: an absolute path with `~` expanded, or a URL as it is."""
-    return str(location) if is_url(location) else str(Path(location).expanduser().absolute())
+    """A location that means the same in every process: an absolute path with `~` expanded, or s3://BUCKET/PATH.
+
+    Raises
+    ------
+    StoreError
+        If it is another URL, or one that holds credentials.
+    """
+    if not is_url(location):
+        return str(Path(location).expanduser().absolute())
+    from nbdist.store.bucket import checked_url
+
+    return checked_url(str(location))
 
 
 def is_url(location: str | os.PathLike[str]) -> bool:
@@ -31,14 +56,7 @@ def is_url(location: str | os.PathLike[str]) -> bool:
 
 def exists(location: str | os.PathLike[str]) -> bool:
     """Whether anything lies at a location."""
-    if is_url(location):
-        try:
-            zarr.open_group(str(location), mode="r")
-        except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.ContainsArrayError):
-            return False
-        return True
-    path = Path(location)
-    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+    return objects_at(location).exists()
 
 
 def open_group(location: str | os.PathLike[str], mode: Any = "r", *, begun: bool = False) -> zarr.Group:
@@ -49,10 +67,14 @@ def open_group(location: str | os.PathLike[str], mode: Any = "r", *, begun: bool
     StoreError
         If there is nothing, something else, or a store of a newer nbdist.
     """
-    if not is_url(location) and not Path(location).exists():
+    objects = objects_at(location)
+    location = objects.location
+    if not (Path(location).exists() if isinstance(objects, Folder) else objects.read("zarr.json") or objects.exists()):
         raise StoreError(f"{location}: there is no store")
     try:
-        group = zarr.open_group(str(location), mode=mode, zarr_format=3)
+        group = zarr.open_group(objects.zarr_store(read_only=mode == "r"), mode=mode, zarr_format=3)
+    except NbdistError:
+        raise
     except PermissionError:
         raise StoreError(f"{location}: permission denied") from None
     except Exception:
@@ -62,31 +84,53 @@ def open_group(location: str | os.PathLike[str], mode: Any = "r", *, begun: bool
     version = group.attrs.get("format_version")
     if version != FORMAT_VERSION:
         raise StoreError(f"{location}: store format {version}, this nbdist reads format {FORMAT_VERSION}")
-    if not begun and LAST_MADE not in group:
-        raise StoreError(f"{location}: its making was cut short; --overwrite replaces it")
+    if not begun:
+        if LAST_MADE not in group:
+            raise StoreError(f"{location}: its making was cut short; --resume goes on with it, --overwrite replaces it")
+        _check_arrays(group, location)
     return group
 
 
+def _check_arrays(group: zarr.Group, location: str) -> None:
+    """Refuse arrays that nbdist never wrote: of Python objects, or behind a codec that could run what it reads."""
+    for name, dtype in ARRAYS.items():
+        try:
+            array: Any = group[name]
+            found, codecs = str(array.dtype), {type(codec).__name__ for codec in _codecs(array.metadata.codecs)}
+        except NbdistError:
+            raise
+        except KeyError:
+            if name == "counts":
+                continue
+            raise StoreError(f"{location}: {name} is missing") from None
+        except Exception as error:
+            raise StoreError(f"{location}: {name} is not an array of nbdist ({type(error).__name__})") from None
+        if found != dtype:
+            raise StoreError(f"{location}: {name} is of {found}, expected {dtype}")
+        if codecs - CODECS:
+            raise StoreError(
+                f"{location}: {name} is packed by {', '.join(sorted(codecs - CODECS))}, which nbdist refuses"
+            )
+
+
+def _codecs(codecs: Any) -> list[Any]:
+    """All codecs of an array, those inside a shard and of its index too."""
+    found: list[Any] = []
+    for codec in codecs:
+        found.append(codec)
+        found += _codecs(getattr(codec, "codecs", ())) + _codecs(getattr(codec, "index_codecs", ()))
+    return found
+
+
 def check_writable(location: str | os.PathLike[str]) -> None:
-    """Check that a new store can be made at a path.
+    """Check that a new store can be made at a location.
 
     Raises
     ------
     StoreError
-        If its parent folder is missing or cannot be written.
+        If its parent folder is missing or cannot be written, or its bucket is not there.
     """
-    if is_url(location):
-        return
-    path = Path(location).absolute()
-    parent = path.parent
-    if not parent.exists():
-        raise StoreError(f"{location}: the folder {parent} does not exist")
-    if not parent.is_dir():
-        raise StoreError(f"{location}: {parent} is not a folder")
-    if not os.access(parent, os.W_OK):
-        raise StoreError(f"{location}: the folder {parent} cannot be written")
-    if path.exists() and not path.is_dir():
-        raise StoreError(f"{location} is a file")
+    objects_at(location).check_writable()
 
 
 def remove(location: str | os.PathLike[str]) -> None:
@@ -97,28 +141,22 @@ def remove(location: str | os.PathLike[str]) -> None:
     StoreError
         If something else lies there.
     """
-    if is_url(location):
-        open_group(location, begun=True)
-        zarr.open_group(str(location), mode="w")
-        return
-    folder = Path(location).resolve()
-    if folder.is_dir() and not any(folder.iterdir()):
+    objects = objects_at(location)
+    if not objects.exists():
         return
     open_group(location, begun=True)
     try:
-        # the folder itself stays: it may be a link to another disk
-        for entry in folder.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        objects.clear()
     except OSError as error:
         raise StoreError(f"{location} cannot be removed: {one_line(error)}") from None
 
 
 def one_line(error: BaseException) -> str:
-    """Say an operating-system error as a person would."""
+    """Say an error as a person would, in one line that holds no password."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full"
     if isinstance(error, OSError) and error.errno == errno.EDQUOT:
         return "the disk quota is used up"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f": {error.filename}" if error.filename else "")
-    return " ".join(str(error).split()) or type(error).__name__
+    return scrubbed(" ".join(str(error).split())) or type(error).__name__

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import zarr
-
+from nbdist.errors import ExperimentError, StoreError
 from nbdist.experiment import Experiment, validate
 from nbdist.planning import Settings, Unit
-from nbdist.store.locations import open_group
-from nbdist.store.units import complete_units, frame_arrays, read_record
+from nbdist.store.creation import ROOT
+from nbdist.store.locations import ARRAYS, LAST_MADE, is_url, one_line, open_group
+from nbdist.store.objects import objects_at, objects_of
+from nbdist.store.units import complete_records, frame_arrays
 
 if TYPE_CHECKING:
     import xarray
@@ -47,18 +49,38 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
         chunks = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        store: Any = objects_at(location).zarr_store(read_only=True) if is_url(location) else str(location)
         data = xarray.open_zarr(
-            str(location), chunks=chunks, consolidated=group.metadata.consolidated_metadata is not None, zarr_format=3
+            store, chunks=chunks, consolidated=group.metadata.consolidated_metadata is not None, zarr_format=3
         )
     return data.set_coords(list(COORDINATES))
 
 
 def consolidate(location: str | os.PathLike[str]) -> None:
-    """Gather all metadata into one object, so that readers open the store with one request."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
-        zarr.consolidate_metadata(open_group(location, mode="r+").store, zarr_format=3)
+    """Gather all metadata into one object, so that readers open the store with one request.
+
+    Raises
+    ------
+    StoreError
+        If the store is not there or cannot be written.
+    """
+    objects = objects_of(open_group(location, mode="r+"))
+    metadata = {}
+    for name in sorted((*ARRAYS, LAST_MADE)):
+        stored = objects.read(f"{name}/{ROOT}")
+        if stored is not None:
+            metadata[name] = json.loads(stored)
+    metadata[LAST_MADE]["consolidated_metadata"] = _consolidated({})
+    root = json.loads(objects.read(ROOT) or b"{}")
+    root["consolidated_metadata"] = _consolidated(metadata)
+    try:
+        objects.write(ROOT, json.dumps(root, indent=2).encode())
+    except OSError as error:
+        raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
+
+
+def _consolidated(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "inline", "must_understand": False, "metadata": metadata}
 
 
 @dataclass(frozen=True)
@@ -108,23 +130,30 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
     """
     group = open_group(location)
     intensity: Any = group["intensity"]
-    settings = Settings.from_attributes(dict(group.attrs["plan"]))
     frames, *image_shape = intensity.shape
-    size = settings.frames_per_shard
-    units = tuple(Unit(number, first, min(first + size, frames)) for number, first in enumerate(range(0, frames, size)))
-    complete = complete_units(group, units)
-    records = (read_record(group, number) for number in sorted(complete))
+    try:
+        settings = Settings.from_attributes(dict(group.attrs["plan"]))
+        size = int(settings.frames_per_shard)
+        said: dict[str, Any] = dict(
+            experiment=validate(dict(group.attrs["experiment"])),
+            fingerprint=str(group.attrs["fingerprint"]),
+            steps=int(group.attrs["steps"]),
+            provenance=dict(group.attrs["provenance"]),
+        )
+        units = tuple(
+            Unit(number, first, min(first + size, frames)) for number, first in enumerate(range(0, frames, size))
+        )
+    except (KeyError, TypeError, ValueError, ExperimentError) as error:
+        raise StoreError(f"{location}: its attributes are not those of a series ({one_line(error)})") from None
+    records = complete_records(group, units)
     return StoreSummary(
         location=str(location),
-        experiment=validate(dict(group.attrs["experiment"])),
-        fingerprint=str(group.attrs["fingerprint"]),
         settings=settings,
-        steps=int(group.attrs["steps"]),
-        provenance=dict(group.attrs["provenance"]),
         frames=frames,
         image_shape=(image_shape[0], image_shape[1]),
         arrays={name: str(group[name].dtype) for name in frame_arrays(group)},
-        complete=frozenset(complete),
+        complete=frozenset(records),
         units=units,
-        records=tuple(record for record in records if record is not None),
+        records=tuple(records[number] for number in sorted(records)),
+        **said,
     )

@@ -1,44 +1,48 @@
 """Writing units and knowing which are complete.
 
-What holds: a unit's shards belong to one task, which writes each whole and at once, having removed what was there; two writers in one
-shard would lose data silently. The record of a unit is written last, so a record means that every shard of the unit was written. It
-carries the sizes of the shards, so that one cut short later is noticed without reading it.
+What holds: a unit's shards belong to one task, which writes each whole and at once; two writers in one shard would lose data silently.
+The record of a unit is written last, so a record means that every shard of the unit was written. It carries the sizes of the shards, so
+that one cut short later is noticed without reading it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
-from nbdist.errors import StoreError
+from nbdist.errors import NbdistError, StoreError
 from nbdist.planning import Unit
-from nbdist.store.creation import as_json
+from nbdist.store.creation import ROOT, as_json
 from nbdist.store.locations import open_group
+from nbdist.store.objects import objects_of
+from nbdist.store.shards import ShardPacker
+
+DECODED_AT_ONCE = 4
+"""Units that are read and decoded at the same time; each takes the memory of a shard."""
 
 
 class UnitWriter:
     """Writes the shards and the record of units into an existing store; one a process."""
 
     def __init__(self, location: str | os.PathLike[str], store_id: str | None = None) -> None:
-        self._location = location
-        self._group = open_group(location, mode="r+")
-        self._store_id = store_id or store_id_of(self._group)
-        self._arrays: dict[str, Any] = {
-            name: self._group[name].with_config({"write_empty_chunks": True}) for name in frame_arrays(self._group)
-        }
+        group = open_group(location, mode="r+")
+        self._objects = objects_of(group)
+        self._store_id = store_id or store_id_of(group)
+        self._packers = {name: ShardPacker(group[name]) for name in frame_arrays(group)}
+        self._root: bytes | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The frame arrays to write."""
-        return tuple(self._arrays)
+        return tuple(self._packers)
 
     def write(self, unit: Unit, frames: dict[str, NDArray[Any]], record: dict[str, Any]) -> dict[str, Any]:
         """Write a unit's frames, (frame, slow, fast) by array name, then its record; return the record with shard sizes.
@@ -46,24 +50,40 @@ class UnitWriter:
         Raises
         ------
         StoreError
-            If another store lies there by now (overwritten by another run).
+            If the store is gone, or another lies there by now (overwritten by another run).
         """
         self._require_same_store()
         sizes = {}
-        for name, array in self._arrays.items():
-            key = shard_key(name, unit.number)
-            sync(array.store_path.store.delete(_full_key(self._group, key)))
-            array[unit.first_frame : unit.last_frame] = frames[name]
-            sizes[name] = sync(array.store_path.store.getsize(_full_key(self._group, key)))
-        self._require_same_store()
+        for name, packer in self._packers.items():
+            shard = packer.pack(frames[name])
+            self._objects.write(shard_key(name, unit.number), shard)
+            sizes[name] = len(shard)
+        try:
+            self._require_same_store()
+        except StoreError:
+            for name in sizes:  # nothing of ours stays in a place that is another's
+                self._objects.delete(shard_key(name, unit.number))
+            raise
         complete = {**record, "unit": unit.number, "store_id": self._store_id, "shard_bytes": sizes}
-        buffer = default_buffer_prototype().buffer.from_bytes(as_json(complete))
-        sync(self._group.store.set(_full_key(self._group, record_key(unit.number)), buffer))
+        self._objects.write(record_key(unit.number), as_json(complete))
         return complete
 
     def _require_same_store(self) -> None:
-        if store_id_of(open_group(self._location)) != self._store_id:
-            raise StoreError(f"{self._location} is another store than the one this run began; another run replaced it")
+        root = self._objects.read(ROOT)
+        if root is None:
+            raise StoreError(f"{self._objects.location} was removed while a run wrote into it; start the run again")
+        if root != self._root and _name_in(root) != self._store_id:
+            raise StoreError(
+                f"{self._objects.location} is another store than the one this run began; another run replaced it"
+            )
+        self._root = root
+
+
+def _name_in(root: bytes) -> str:
+    try:
+        return str(json.loads(root)["attributes"]["store_id"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def store_id_of(group: zarr.Group) -> str:
@@ -86,17 +106,14 @@ def record_key(unit: int) -> str:
     return f"records/{unit:08d}.json"
 
 
-def _full_key(group: zarr.Group, key: str) -> str:
-    return f"{group.store_path.path}/{key}" if group.store_path.path else key
-
-
 def read_record(group: zarr.Group, unit: int) -> dict[str, Any] | None:
     """The record of a unit, or None where there is none that can be read."""
-    stored = sync(group.store.get(_full_key(group, record_key(unit)), default_buffer_prototype()))
-    if stored is None:
-        return None
+    return _record(objects_of(group).read(record_key(unit)))
+
+
+def _record(stored: bytes | None) -> dict[str, Any] | None:
     try:
-        record = json.loads(stored.to_bytes())
+        record = json.loads(stored) if stored is not None else None
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
@@ -104,54 +121,77 @@ def read_record(group: zarr.Group, unit: int) -> dict[str, Any] | None:
 
 def recorded_units(group: zarr.Group) -> set[int]:
     """Numbers of the units that have a record."""
-
-    async def names() -> list[str]:
-        return [name async for name in group.store.list_dir(_full_key(group, "records"))]
-
-    stems = (name.rsplit("/", 1)[-1].removesuffix(".json") for name in sync(names()))
+    stems = (name.removesuffix(".json") for name in objects_of(group).names("records"))
     return {int(stem) for stem in stems if stem.isdigit()}
 
 
 def complete_units(group: zarr.Group, units: Iterable[Unit], decode: bool = False) -> set[int]:
     """Numbers of those units whose record is there and whose shards have the size it says (and decode, where that is asked)."""
+    units = list(units)
+    complete = set(complete_records(group, units))
+    if decode:
+        whole = (unit for unit in units if unit.number in complete)
+        complete -= {unit.number for unit, wrong in damages(group, whole) if wrong is not None}
+    return complete
+
+
+def complete_records(group: zarr.Group, units: Iterable[Unit]) -> dict[int, dict[str, Any]]:
+    """Records, by unit, of those units whose record is there and whose shards have the size it says."""
+    objects, names, store_id = objects_of(group), frame_arrays(group), store_id_of(group)
     recorded = recorded_units(group)
-    return {
-        unit.number
-        for unit in units
-        if unit.number in recorded
-        and _shards_present(group, unit.number)
-        and not (decode and damage(group, unit) is not None)
-    }
+    keys = {record_key(unit.number): unit.number for unit in units if unit.number in recorded}
+    records: dict[int, dict[str, Any]] = {}
+    for key, stored in objects.read_all(keys):
+        record = _record(stored)
+        if record is not None and record.get("store_id") == store_id and isinstance(record.get("shard_bytes"), dict):
+            records[keys[key]] = record
+    for name in names:
+        sizes = objects.sizes(shard_key(name, number) for number in records)
+        records = {
+            number: record
+            for number, record in records.items()
+            if sizes.get(shard_key(name, number), -1) == record["shard_bytes"].get(name)
+        }
+    return records
 
 
-def _shards_present(group: zarr.Group, unit: int) -> bool:
-    record = read_record(group, unit)
-    if record is None or record.get("store_id") != store_id_of(group):
-        return False
-    sizes = record.get("shard_bytes", {})
-    for name in frame_arrays(group):
-        try:
-            size = sync(group.store.getsize(_full_key(group, shard_key(name, unit))))
-        except (FileNotFoundError, KeyError):
-            return False
-        if size != sizes.get(name):
-            return False
-    return True
+def damages(group: zarr.Group, units: Iterable[Unit]) -> Iterator[tuple[Unit, str | None]]:
+    """What `damage` says of each unit, in order; a few are read at once."""
+    with ThreadPoolExecutor(DECODED_AT_ONCE) as pool:
+        for some in _batches(units, 16 * DECODED_AT_ONCE):
+            yield from zip(some, pool.map(lambda unit: damage(group, unit), some), strict=True)
 
 
 def damage(group: zarr.Group, unit: Unit) -> str | None:
     """Read all of a unit's shards; return what is wrong with them, or None."""
-    for name in frame_arrays(group):
-        array: Any = group[name]
-        key = _full_key(group, shard_key(name, unit.number))
-        if not sync(group.store.exists(key)):
-            return f"{shard_key(name, unit.number)} is missing"
+    objects = objects_of(group)
+    for name, packer in _packers(group).items():
+        key = shard_key(name, unit.number)
+        shard = objects.read(key)
+        if shard is None:
+            return f"{key} is missing"
         try:
-            values = array[unit.first_frame : unit.last_frame]
+            values = packer.unpack(shard, len(unit.frames))
+        except NbdistError:
+            raise
         except Exception as error:
-            return f"{shard_key(name, unit.number)} does not decode ({type(error).__name__})"
+            return f"{key} does not decode ({type(error).__name__})"
         if not np.isfinite(values).all() or (values < 0).any():
-            return f"{shard_key(name, unit.number)} holds values that no image has"
+            return f"{key} holds values that no image has"
     if read_record(group, unit.number) is None:
         return f"{record_key(unit.number)} is missing"
     return None
+
+
+def _batches(units: Iterable[Unit], size: int) -> Iterator[list[Unit]]:
+    pending = iter(units)
+    while some := list(islice(pending, size)):
+        yield some
+
+
+def _packers(group: zarr.Group) -> dict[str, ShardPacker]:
+    """The packer of each frame array, kept with the group."""
+    if "_nbdist_packers" not in group.__dict__:
+        group.__dict__["_nbdist_packers"] = {name: ShardPacker(group[name]) for name in frame_arrays(group)}
+    packers: dict[str, ShardPacker] = group.__dict__["_nbdist_packers"]
+    return packers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import dask.array
 import numpy as np
@@ -11,7 +12,8 @@ import zarr
 
 from nbdist import NbdistError, generate, open_series
 from nbdist.errors import StoreError
-from nbdist.store import consolidate
+from nbdist.store import consolidate, summarize
+from nbdist.store.objects import Folder
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +121,53 @@ def test_a_store_whose_making_was_cut_short_is_answered_in_one_line(small_experi
     # what a kill between two writes of create_store leaves: the group is there, the arrays are not
     attributes = json.loads((location / "zarr.json").read_text())["attributes"]
     zarr.create_group(str(tmp_path / "cut.zarr"), attributes=attributes)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError, match="its making was cut short; --resume goes on with it") as caught:
         open_series(tmp_path / "cut.zarr")
     assert "\n" not in str(caught.value)
     again = small_experiment(noise={"photon_noise": True})
-    with pytest.raises(StoreError):
-        generate(again, tmp_path / "cut.zarr", serial=True, kernel="eager", resume=True)
+    with pytest.raises(StoreError, match="another experiment"):
+        generate(small_experiment(), tmp_path / "cut.zarr", serial=True, kernel="eager", resume=True)
     generate(again, tmp_path / "cut.zarr", serial=True, kernel="eager", overwrite=True)
     assert open_series(tmp_path / "cut.zarr").intensity.shape == (3, 96, 80)
+
+
+@pytest.mark.parametrize("written", [0, 1, 2, 7, 14, 15])
+def test_a_making_that_was_cut_short_anywhere_is_completed_to_the_same_bits(
+    written, small_experiment, location, tmp_path, monkeypatch
+):
+    left = [written]
+
+    def cut(folder, key, content, original=Folder.write):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        original(folder, key, content)
+
+    again, place = small_experiment(noise={"photon_noise": True}), tmp_path / "cut.zarr"
+    how = {"serial": True, "kernel": "eager", "frames_per_shard": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", cut)
+        with pytest.raises(KeyboardInterrupt):
+            generate(again, place, **how)
+    with pytest.raises(StoreError, match="its making was cut short"):
+        open_series(place)
+    generate(again, place, resume=True, serial=True)
+    mine, theirs = ({str(path.relative_to(root)) for path in root.rglob("*")} for root in (place, location))
+    assert mine == theirs
+    for path in location.rglob("*"):
+        if path.is_file() and "records" not in str(path) and path.parent != location:
+            assert (place / path.relative_to(location)).read_bytes() == path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("plan", {"tile": [1, 1]}), ("plan", None), ("experiment", {"beam": 1}), ("steps", "many"), ("provenance", 3)],
+)
+def test_attributes_that_nobody_can_use_are_answered_in_one_line(field, value, location, tmp_path):
+    copy = shutil.copytree(location, tmp_path / "copy.zarr")
+    root = json.loads((copy / "zarr.json").read_text())
+    root["attributes"][field] = value
+    (copy / "zarr.json").write_text(json.dumps(root))
+    with pytest.raises(StoreError, match="its attributes are not those of a series") as caught:
+        summarize(copy)
+    assert "\n" not in str(caught.value)

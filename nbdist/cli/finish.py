@@ -1,0 +1,53 @@
+"""`nbdist finish`: all parts of a store are there and decode, and its metadata is consolidated; or which are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from nbdist.cli.arguments import StoreLocation
+from nbdist.cli.display import console, error_console, interactive
+
+SHOWN = 20
+"""Lines of one kind at most."""
+
+
+def finish(location: StoreLocation) -> None:
+    """Check that all parts of a store are there, and consolidate it."""
+    from nbdist.execution.finish import finish as finish_store
+
+    def report(done: int, total: int) -> None:
+        if interactive():
+            error_console.print(f"checked {done}/{total}", end="\r")
+
+    result = finish_store(location, report=report)
+    if not result.missing:
+        console.print(f"{location}: {result.frames} frames, {result.units} units, all complete; metadata consolidated")
+        return
+    console.print(f"{location}: {len(result.missing)} of {result.units} units are missing or damaged")
+    tell(
+        [f"part {part}: {len(units)} unit(s), {spans(units)}" for part, units in result.parts.items()]
+        or [f"unit {unit} {wrong}" for unit, wrong in result.missing.items()]
+    )
+    damaged = {unit: wrong for unit, wrong in result.missing.items() if wrong != "is not complete"}
+    if result.parts:
+        tell([f"unit {unit}: {wrong}" for unit, wrong in damaged.items()])
+    console.print("go on with:")
+    tell(result.commands)
+    raise typer.Exit(1)
+
+
+def tell(lines: Sequence[str]) -> None:
+    """Print lines, indented, and how many more there are."""
+    for line in lines[:SHOWN]:
+        console.print(f"  {line}")
+    if len(lines) > SHOWN:
+        console.print(f"  ... and {len(lines) - SHOWN} more")
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Numbers as a person writes them: `0, 4, 8, ... 60`."""
+    shown: list[Any] = [*numbers] if len(numbers) <= 5 else [*numbers[:3], "...", numbers[-1]]
+    return ", ".join(map(str, shown))

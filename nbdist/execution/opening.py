@@ -1,0 +1,144 @@
+"""Making or reopening the store of a run, and holding it: nothing is written before everything has been checked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from nbdist.errors import RunError, StoreError
+from nbdist.execution.context import RunContext, make_context
+from nbdist.execution.progress import Progress, Report
+from nbdist.experiment import Experiment, resolve
+from nbdist.planning import Settings, Unit, make_plan
+from nbdist.store import complete_units, create_store, exists, open_group, remove
+from nbdist.store.creation import complete_store
+from nbdist.store.locations import check_writable, one_line
+from nbdist.store.objects import Objects, objects_at
+from nbdist.store.occupancy import Occupation, occupy, require_free
+from nbdist.store.parts import Part, note_part
+from nbdist.store.units import store_id_of
+
+SIZES = ("tile", "phi_chunk", "frames_per_shard")
+
+
+@contextlib.contextmanager
+def opened(
+    experiment: Experiment,
+    location: str,
+    *,
+    resume: bool,
+    overwrite: bool,
+    frames: range | None,
+    part: Part | None,
+    make: dict[str, Any],
+    made_by: dict[str, Any] | None,
+) -> Iterator[tuple[RunContext, list[Unit], Occupation]]:
+    """The context of a run, its units that are not complete, and its hold on the store, which ends with the block.
+
+    A part joins the store where there is one, whoever made it, and makes it where there is none.
+
+    Raises
+    ------
+    NbdistError
+        If the request is wrong, the store is another's or held by another run, or cannot be written.
+    """
+    if overwrite and (resume or part):
+        other = "resume" if resume else "a part"
+        raise RunError(f"{other} and overwrite exclude each other")
+    if part and frames is not None:
+        raise RunError("a part and frames exclude each other: a part is one of the whole series")
+    context = _prepared(experiment, location, resume or part is not None, overwrite, frames, make, made_by)
+    objects = objects_at(location)
+    occupation = _held(objects, part)
+    try:
+        units = part.share(list(context.plan.units())) if part else list(context.plan.units(frames))
+        yield context, incomplete(context, units, decode=True), occupation
+    finally:
+        occupation.release()
+
+
+def _held(objects: Objects, part: Part | None) -> Occupation:
+    """Hold a store or a part of it, and put it in order."""
+    try:
+        if part:
+            note_part(objects, part)
+            return occupy(objects, part)
+        occupation = occupy(objects)
+        objects.sweep()
+        return occupation
+    except OSError as error:
+        raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
+
+
+def incomplete(context: RunContext, units: list[Unit], decode: bool = False) -> list[Unit]:
+    """Those units that are not complete in the store (or do not decode, where that is asked)."""
+    assert context.location is not None
+    complete = complete_units(open_group(context.location), units, decode)
+    return [unit for unit in units if unit.number not in complete]
+
+
+def watched(report: Report, occupation: Occupation) -> Report:
+    """A report that ends the run where its store is not its own any more."""
+
+    def reported(progress: Progress) -> None:
+        occupation.require()
+        report(progress)
+
+    return reported
+
+
+def _prepared(
+    experiment: Experiment,
+    location: str,
+    joins: bool,
+    overwrite: bool,
+    frames: range | None,
+    make: dict[str, Any],
+    made_by: dict[str, Any] | None,
+) -> RunContext:
+    present = exists(location)
+    if present and not (joins or overwrite):
+        open_group(location)
+        raise StoreError(f"{location} exists; --resume goes on with it, --overwrite replaces it")
+    if present and joins:
+        return _reopened(experiment, location, frames, make)
+    if present:
+        open_group(location, begun=True)
+        require_free(objects_at(location))
+    check_writable(location)
+    context = make_context(experiment, location=location, **{**make, "kernel": make["kernel"] or "compiled"})
+    context.plan.units(frames)
+    if present:
+        remove(location)
+    if not create_store(location, context.resolved, context.plan, made_by=made_by):
+        if joins:
+            return _reopened(experiment, location, frames, make)
+        raise StoreError(f"{location} exists: another run made it a moment ago")
+    context.store_id = store_id_of(open_group(location))
+    return context
+
+
+def _reopened(experiment: Experiment, location: str, frames: range | None, make: dict[str, Any]) -> RunContext:
+    attributes = dict(open_group(location, begun=True).attrs)
+    try:
+        fingerprint, kept = str(attributes["fingerprint"]), Settings.from_attributes(dict(attributes["plan"]))
+    except (KeyError, TypeError, ValueError):
+        raise StoreError(f"{location}: its attributes are not those of a series") from None
+    if fingerprint != experiment.fingerprint:
+        raise StoreError(
+            f"{location} holds another experiment (fingerprint {fingerprint[:12]}, this one {experiment.fingerprint[:12]}); "
+            "going on with it needs the same one"
+        )
+    sizes = {name: make[name] for name in SIZES}
+    wanted = make_plan(resolve(experiment), **sizes).settings
+    for name, size in sizes.items():
+        if size is not None and getattr(wanted, name) != getattr(kept, name):
+            raise StoreError(f"{location} was begun with {name} {getattr(kept, name)}; it cannot go on with {size}")
+    if make["kernel"] not in (None, kept.kernel):
+        raise StoreError(f"{location} was begun with the {kept.kernel} kernel; it cannot go on with {make['kernel']}")
+    context = make_context(experiment, location=location, workers=make["workers"], device=make["device"], settings=kept)
+    context.plan.units(frames)
+    complete_store(location, context.resolved, context.plan)
+    context.store_id = store_id_of(open_group(location))
+    return context

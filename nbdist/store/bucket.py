@@ -1,0 +1,320 @@
+"""Objects in an S3 bucket, through obstore: requests that are throttled or lost are made again, errors are one line without secrets.
+
+The text of obstore's errors quotes requests and answers, which may hold an access key or a signature; it is read for the status and
+the server's code, and never passed on. What travels to another process is the URL: credentials are found there anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from nbdist.errors import NbdistError, StoreError, UnreachableError
+from nbdist.store.bucket_settings import BucketSettings, bucket_settings, provider
+from nbdist.store.objects import Objects
+
+RETRY_S = 240.0
+"""How long a request is made again while a server throttles, fails or is away; below five minutes, the life of a signature."""
+FIRST_RETRY_S = 6.0
+"""The same for the very first request: an endpoint that is wrong is said soon."""
+CONNECT_S, REQUEST_S = 5, 60
+"""Seconds for a connection to be made, and for one request to be answered in full."""
+CREATIONS = 5
+"""How often an object is created whose answer is lost."""
+MULTIPART_BYTES = 16 * 2**20
+READERS = 16
+"""Small objects read at once."""
+LISTED_FROM = 64
+"""Sizes of more objects than this are read off a listing instead of being asked for one by one."""
+MACHINE_ROLE = "169.254."
+"""Where a machine in the cloud is asked for its role: named in an error only where there are no other credentials."""
+OTHER_REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed"})
+BUSY = "to every attempt"
+
+T = TypeVar("T")
+_buckets: dict[tuple[str, BucketSettings], Bucket] = {}
+_process = {"used": False, "forked": False}
+
+
+def _after_fork() -> None:
+    _process["forked"] = _process["used"]
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def bucket_at(url: str) -> Bucket:
+    """The objects below s3://BUCKET/PATH; the bucket has answered once in this process.
+
+    Raises
+    ------
+    StoreError
+        If the URL is another, obstore is not installed, or the server, bucket or credentials do not serve.
+    """
+    url = checked_url(url)
+    settings = bucket_settings()
+    if (url, settings) not in _buckets:
+        bucket = Bucket(url, settings)
+        bucket.probe()
+        _buckets[url, settings] = bucket
+    return _buckets[url, settings]
+
+
+def checked_url(url: str) -> str:
+    """A URL of a store, s3://BUCKET/PATH without a slash at its end.
+
+    Raises
+    ------
+    StoreError
+        If it is anything else, or holds credentials.
+    """
+    scheme, _, rest = url.partition("://")
+    name, _, path = rest.partition("/")
+    if "@" in name:
+        raise StoreError(
+            f"{scheme}://***@{name.rpartition('@')[2]}/{path}: credentials have no place in a URL; "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials, are the place for them"
+        )
+    if scheme != "s3":
+        raise StoreError(f"{scheme}://{name}: a store is a path or s3://BUCKET/PATH")
+    path = "/".join(part for part in path.split("/") if part)
+    if not re.fullmatch(r"[\w.-]{3,63}", name) or not path or urlsplit(url).query or ".." in path.split("/"):
+        raise StoreError(f"{url.partition('?')[0]}: expected s3://BUCKET/PATH")
+    return f"s3://{name}/{path}"
+
+
+class Bucket(Objects):
+    """Objects below s3://BUCKET/PATH."""
+
+    def __init__(self, url: str, settings: BucketSettings) -> None:
+        self.location = url
+        self.settings = settings
+        self.bucket, _, self.prefix = url.removeprefix("s3://").partition("/")
+        self._client = self._connected(RETRY_S)
+
+    def _connected(self, retry_s: float) -> Any:
+        try:
+            from obstore.store import S3Store
+        except ImportError:
+            raise StoreError(
+                f"{self.location}: object stores need one more package: pip install 'nbdist[s3]'"
+            ) from None
+        endpoint = self.settings.url
+        config = {"region": self.settings.region, "endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
+        backoff = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2}
+        retry = {"max_retries": 100, "retry_timeout": timedelta(seconds=retry_s), "backoff": backoff}
+        options: dict[str, Any] = {
+            "allow_http": endpoint.startswith("http://"),
+            "connect_timeout": timedelta(seconds=CONNECT_S),
+            "timeout": timedelta(seconds=REQUEST_S),
+        }
+        make: Any = S3Store
+        try:
+            return make(
+                self.bucket,
+                prefix=self.prefix,
+                config=config,
+                client_options=options,
+                retry_config=retry,
+                credential_provider=provider(self.settings),
+            )
+        except (NbdistError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # a panic of the Rust code is no Exception
+            raise StoreError(
+                f"{self.location}: {self.settings.server} is no S3 endpoint ({type(error).__name__})"
+            ) from None
+
+    def probe(self) -> None:
+        """Ask once, with little patience, for the object that every store has.
+
+        Raises
+        ------
+        StoreError
+            If the server cannot be reached, or the bucket or the credentials do not serve. A server that answers, but is too busy, is
+            left to the patience of the requests that follow.
+        """
+        import obstore
+
+        quick = self._connected(FIRST_RETRY_S)
+        try:
+            self._asked(lambda: bytes(obstore.get(quick, "zarr.json").bytes()), None)
+        except UnreachableError as error:
+            if not error.args[0].endswith(BUSY):
+                raise
+
+    def zarr_store(self, read_only: bool) -> Any:
+        """A BucketStore."""
+        from nbdist.store.bucket_store import BucketStore
+
+        return BucketStore(self._client, self, read_only=read_only)
+
+    def read(self, key: str) -> bytes | None:
+        """An object's content, or None where there is none."""
+        import obstore
+
+        return self._asked(lambda: bytes(obstore.get(self._client, key).bytes()), None)
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write an object, or replace it, in one step."""
+        import obstore
+
+        put: Any = obstore.put
+        missing = object()
+        if self._asked(lambda: put(self._client, key, content, chunk_size=MULTIPART_BYTES), missing) is missing:
+            raise StoreError(f"{self.location}: bucket {self.bucket} is gone")
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write an object where there is none; False, and nothing written, where there is one."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        put: Any = obstore.put
+        for attempt in range(CREATIONS):
+            try:
+                self._asked(lambda: put(self._client, key, content, mode="create"), None)
+                return True
+            except AlreadyExistsError:
+                # an answer that was lost makes the repeated request meet its own object
+                return self.read(key) == content
+            except UnreachableError:
+                # obstore does not repeat what is not safe to repeat blindly
+                found = self.read(key)
+                if found is not None:
+                    return found == content
+                if attempt == CREATIONS - 1:
+                    raise
+        raise AssertionError
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if there is one."""
+        import obstore
+
+        self._asked(lambda: obstore.delete(self._client, key), None)
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the objects directly below a folder; none where there is no such folder."""
+        import obstore
+
+        def listed() -> list[str]:
+            paths = [found["path"] for batch in obstore.list(self._client, folder) for found in batch]
+            return [path.removeprefix(f"{folder}/") for path in paths if path.count("/") == folder.count("/") + 1]
+
+        return self._asked(listed, [])
+
+    def sizes(self, keys: Iterable[str]) -> dict[str, int]:
+        """Bytes of those objects that exist."""
+        wanted = list(keys)
+        if len(wanted) > LISTED_FROM:
+            folder = os.path.commonprefix(wanted).rpartition("/")[0]  # noqa: RUF071
+            listed = self._listed(folder)
+            return {key: listed[key] for key in wanted if key in listed}
+        with ThreadPoolExecutor(READERS) as pool:
+            found = pool.map(self._size, wanted)
+            return {key: size for key, size in zip(wanted, found, strict=True) if size is not None}
+
+    def _size(self, key: str) -> int | None:
+        import obstore
+
+        return self._asked(lambda: int(obstore.head(self._client, key)["size"]), None)
+
+    def _listed(self, folder: str | None = None) -> dict[str, int]:
+        import obstore
+
+        return self._asked(
+            lambda: {item["path"]: item["size"] for batch in obstore.list(self._client, folder) for item in batch}, {}
+        )
+
+    def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Each key with its content, in order."""
+        wanted = list(keys)
+        with ThreadPoolExecutor(READERS) as pool:
+            yield from zip(wanted, pool.map(self.read, wanted), strict=True)
+
+    def exists(self) -> bool:
+        """Whether anything lies below the URL."""
+        import obstore
+
+        return self._asked(lambda: any(len(batch) for batch in obstore.list(self._client, chunk_size=1)), False)
+
+    def check_writable(self) -> None:
+        """Nothing is known before something is written."""
+
+    def clear(self) -> None:
+        """Remove every object, the one that makes it a store first."""
+        import obstore
+
+        self.delete("zarr.json")
+        keys = list(self._listed())
+        for first in range(0, len(keys), 1000):
+            some = keys[first : first + 1000]
+            self._asked(lambda some=some: obstore.delete(self._client, some), None)  # type: ignore[misc]
+
+    def sweep(self) -> None:
+        """Nothing: an object appears when all of it is there."""
+
+    def _asked(self, request: Callable[[], T], absent: T) -> T:
+        """The answer to a request, or `absent` where there is no such object."""
+        self.check_process()
+        try:
+            return request()
+        except Exception as error:
+            failure = self._failure(error)
+        if failure is None:
+            return absent
+        raise failure  # out here it does not carry obstore's error along
+
+    def _failure(self, error: Exception) -> Exception | None:
+        """What to raise for an error of a request; None where there is no such object."""
+        if isinstance(error, FileNotFoundError) and "<Code>NoSuchBucket" not in str(error):
+            return None
+        if isinstance(error, NbdistError):
+            return error
+        if type(error).__name__ == "AlreadyExistsError":
+            return type(error)("there is an object already")
+        return self.translated(error)
+
+    def check_process(self) -> None:
+        """Refuse what would hang: obstore's threads do not come along when a process is forked.
+
+        Raises
+        ------
+        StoreError
+            In a process forked from one that has used a bucket.
+        """
+        _process["used"] = True
+        if _process["forked"]:
+            raise StoreError(
+                f"{self.location}: a forked process cannot go on with the object store of its parent; "
+                "give the DataLoader multiprocessing_context='forkserver' or 'spawn'"
+            )
+
+    def translated(self, error: Exception) -> StoreError:
+        """One line for an error of obstore: what the server said by number and code, nothing of the request."""
+        text, server = str(error), self.settings.server
+        status = re.search(r"\bstatus(?: code)?: (\d{3})\b", text)
+        code = re.search(r"<Code>(\w{1,60})</Code>", text)
+        answer = " ".join(found[1] for found in (status, code) if found)
+        if MACHINE_ROLE in text:
+            return StoreError(
+                f"{self.location}: no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            )
+        if code and code[1] == "NoSuchBucket":
+            return StoreError(f"{self.location}: {server} has no bucket {self.bucket}")
+        if answer.startswith("301") or (code and code[1] in OTHER_REGION):
+            return StoreError(
+                f"{self.location}: bucket {self.bucket} lies in another region than {self.settings.region}; set AWS_REGION"
+            )
+        if status is None:
+            what = "does not answer in time" if "Timeout" in text or "timed out" in text else "cannot be reached"
+            return UnreachableError(f"{self.location}: {server} {what}")
+        if int(status[1]) in (408, 409, 429) or int(status[1]) >= 500:
+            return UnreachableError(f"{self.location}: {server} answers {answer} {BUSY}")
+        if status[1] in ("401", "403"):
+            return StoreError(f"{self.location}: access was refused by {server} ({answer}); are the credentials right?")
+        return StoreError(f"{self.location}: {server} answers {answer}")

@@ -1,0 +1,235 @@
+"""The objects of a store by key, in a folder or in a bucket: what is written, read, counted and removed without zarr.
+
+A key is a relative path with slashes, as zarr spells them (`intensity/c/7/0/0`). What holds in both places: an object is replaced
+whole, so that a reader sees the old one or the new one; `create` writes one where there is none and tells who came first.
+"""
+
+from __future__ import annotations
+
+import abc
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from nbdist.errors import StoreError
+
+PARTIAL = ".partial"
+"""How the name of a file ends that is still being written, here as in zarr."""
+
+
+class Objects(abc.ABC):
+    """The objects below one location; `location` is a path or a URL as it is shown to people."""
+
+    location: str
+
+    @abc.abstractmethod
+    def zarr_store(self, read_only: bool) -> Any:
+        """What zarr opens."""
+
+    @abc.abstractmethod
+    def read(self, key: str) -> bytes | None:
+        """An object's content, or None where there is none."""
+
+    @abc.abstractmethod
+    def write(self, key: str, content: bytes) -> None:
+        """Write an object, or replace it, in one step."""
+
+    @abc.abstractmethod
+    def create(self, key: str, content: bytes) -> bool:
+        """Write an object where there is none; False, and nothing written, where there is one."""
+
+    @abc.abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove an object, if there is one."""
+
+    @abc.abstractmethod
+    def names(self, folder: str) -> list[str]:
+        """Names of the objects directly below a folder; none where there is no such folder."""
+
+    @abc.abstractmethod
+    def sizes(self, keys: Iterable[str]) -> dict[str, int]:
+        """Bytes of those objects that exist."""
+
+    @abc.abstractmethod
+    def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Each key with its content, in order."""
+
+    @abc.abstractmethod
+    def exists(self) -> bool:
+        """Whether anything lies at the location."""
+
+    @abc.abstractmethod
+    def check_writable(self) -> None:
+        """Raise StoreError where a new store could not be made, as far as can be seen without writing."""
+
+    @abc.abstractmethod
+    def clear(self) -> None:
+        """Remove every object."""
+
+    @abc.abstractmethod
+    def sweep(self) -> None:
+        """Remove what writers that were killed left half written; only while nobody writes."""
+
+
+class Folder(Objects):
+    """Objects as files below a folder; each is written beside its place and renamed."""
+
+    def __init__(self, location: str | os.PathLike[str]) -> None:
+        self.location = str(location)
+        self._root = Path(location).expanduser()
+
+    def zarr_store(self, read_only: bool) -> Any:
+        """A LocalStore."""
+        from zarr.storage import LocalStore
+
+        return LocalStore(self._root, read_only=read_only)
+
+    def read(self, key: str) -> bytes | None:
+        """An object's content, or None where there is none."""
+        try:
+            return (self._root / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write an object, or replace it, in one step."""
+        written = self._written_beside(key, content)
+        try:
+            written.replace(self._root / key)
+        except BaseException:
+            written.unlink(missing_ok=True)
+            raise
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write an object where there is none; False, and nothing written, where there is one."""
+        written = self._written_beside(key, content)
+        try:
+            os.link(written, self._root / key)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                raise
+            return self._create_unlinked(key, content)
+        finally:
+            written.unlink(missing_ok=True)
+        return True
+
+    def _create_unlinked(self, key: str, content: bytes) -> bool:
+        """Create on a file system without hard links: exclusive, though a reader may see the file while it fills."""
+        try:
+            with (self._root / key).open("xb") as file:
+                file.write(content)
+        except FileExistsError:
+            return False
+        return True
+
+    def _written_beside(self, key: str, content: bytes) -> Path:
+        path = self._root / key
+        beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
+        try:
+            for attempt in range(4):
+                try:
+                    beside.write_bytes(content)
+                    break
+                except FileNotFoundError:
+                    if attempt == 3:
+                        raise
+                    path.parent.mkdir(parents=True, exist_ok=True)  # and `delete` may take it away, while it is empty
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        return beside
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if there is one, and folders that are empty then."""
+        path = self._root / key
+        try:
+            path.unlink(missing_ok=True)
+            while path != self._root and not any(path.parent.iterdir()):
+                path = path.parent
+                path.rmdir()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the objects directly below a folder; none where there is no such folder."""
+        try:
+            return [name for name in os.listdir(self._root / folder) if not name.endswith(PARTIAL)]  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def sizes(self, keys: Iterable[str]) -> dict[str, int]:
+        """Bytes of those objects that exist."""
+        found = {}
+        for key in keys:
+            try:
+                found[key] = os.stat(self._root / key).st_size  # noqa: PTH116
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        return found
+
+    def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Each key with its content, in order."""
+        return ((key, self.read(key)) for key in keys)
+
+    def exists(self) -> bool:
+        """Whether anything lies at the location; an empty folder is nothing."""
+        return self._root.exists() and not (self._root.is_dir() and not any(self._root.iterdir()))
+
+    def check_writable(self) -> None:
+        """Check that the folder a new store is made in is there and can be written.
+
+        Raises
+        ------
+        StoreError
+            If it is not, or a file is in the way.
+        """
+        path = self._root.absolute()
+        parent = path.parent
+        if not parent.exists():
+            raise StoreError(f"{self.location}: the folder {parent} does not exist")
+        if not parent.is_dir():
+            raise StoreError(f"{self.location}: {parent} is not a folder")
+        if not os.access(parent, os.W_OK):
+            raise StoreError(f"{self.location}: the folder {parent} cannot be written")
+        if path.exists() and not path.is_dir():
+            raise StoreError(f"{self.location} is a file")
+
+    def clear(self) -> None:
+        """Remove every object; the folder itself stays: it may be a link to another disk."""
+        for entry in self._root.resolve().iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed left half written; only while nobody writes."""
+        for folder, _, files in os.walk(self._root):
+            for name in files:
+                if name.endswith(PARTIAL):
+                    (Path(folder) / name).unlink(missing_ok=True)
+
+
+def objects_at(location: str | os.PathLike[str]) -> Objects:
+    """The objects at a path or an s3:// URL.
+
+    Raises
+    ------
+    StoreError
+        If it is another kind of URL, the package for object stores is missing, or the bucket cannot be reached.
+    """
+    if "://" not in str(location):
+        return Folder(location)
+    from nbdist.store.bucket import bucket_at
+
+    return bucket_at(str(location))
+
+
+def objects_of(group: Any) -> Objects:
+    """The objects of an open zarr group."""
+    store = group.store
+    objects = getattr(store, "objects", None)
+    return objects if isinstance(objects, Objects) else Folder(store.root)

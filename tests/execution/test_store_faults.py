@@ -1,0 +1,250 @@
+"""Trouble with the store while real processes write into it; each ends, after `--resume`, with the bits of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+from nbdist import generate
+from nbdist.store import summarize
+
+pytestmark = pytest.mark.integration
+
+FRAMES = 40
+CUT = ("--kernel", "eager", "--frames-per-shard", "1")
+
+
+@pytest.fixture(scope="module")
+def experiment(small_experiment):
+    # a frame takes some hundredths of a second: time for harm between two
+    return small_experiment(
+        panel={"spixels": 48, "fpixels": 64, "pixel_size_mm": 1.2},
+        scan={"frames": FRAMES, "phi_steps": 50},
+        noise={"photon_noise": True, "seed": 5},
+    )
+
+
+@pytest.fixture(scope="module")
+def file(experiment, tmp_path_factory):
+    content = experiment.model_dump(mode="json", exclude_defaults=True)
+    content["structure_factors"]["kind"] = "wilson"
+    path = tmp_path_factory.mktemp("experiment") / "e.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(experiment, tmp_path_factory):
+    location = tmp_path_factory.mktemp("undisturbed") / "series.zarr"
+    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    return location
+
+
+@pytest.fixture
+def start(file):
+    """Start `nbdist run FILE -o STORE ...` in a process group of its own; all of them are killed at the end."""
+    started = []
+
+    def run(store, *options, **environment):
+        process = subprocess.Popen(
+            [shutil.which("nbdist"), "run", str(file), "-o", str(store), *map(str, options)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, **environment},
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def ended(process):
+    """How a process ended: code, out, err."""
+    out, err = process.communicate(timeout=120)
+    assert "Traceback" not in err, err
+    return SimpleNamespace(code=process.returncode, out=out, err=err)
+
+
+def wait_for_records(store, process, number):
+    """Wait until that many units are recorded, while the process goes on."""
+    end = time.monotonic() + 120
+    while len(list((store / "records").glob("0*.json"))) < number:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "nothing was rendered in time"
+        time.sleep(0.01)
+
+
+def resumed(start, store):
+    """Resume serially; the number of frames that were rendered."""
+    done = ended(start(store, "--serial", "--resume"))
+    assert done.code == 0, done.err
+    if "nothing was missing" in done.out:
+        return 0
+    return int(done.out.removeprefix(f"{store}: ").split()[0])
+
+
+@pytest.mark.slow
+def test_shards_harmed_behind_the_back_of_a_run(start, undisturbed, tmp_path, assert_same_bits):
+    store = tmp_path / "a.zarr"
+    run = start(store, "--workers", 2, *CUT)
+    wait_for_records(store, run, 5)
+    units = sorted(int(path.stem) for path in (store / "records").glob("0*.json"))
+    cut, noise, gone = (store / f"intensity/c/{unit}/0/0" for unit in units[:3])
+    for path in (cut, noise, gone):
+        assert path.exists()
+    os.truncate(cut, cut.stat().st_size // 2)
+    noise.write_bytes(np.random.default_rng(1).bytes(noise.stat().st_size))
+    gone.unlink()
+    done = ended(run)
+    assert done.code == 0, done.err
+    assert summarize(store).frames_complete == FRAMES, "what was cut short or gone was rendered again by the run itself"
+    finish = subprocess.run([shutil.which("nbdist"), "finish", store], capture_output=True, text=True, check=False)
+    assert finish.returncode == 1
+    assert f"unit {units[1]} intensity/c/{units[1]}/0/0 does not decode" in finish.stdout
+    assert resumed(start, store) == 1, "noise of the right size is found by decoding"
+    assert_same_bits(store, undisturbed)
+
+
+@pytest.mark.parametrize("how", ["serial", pytest.param("two workers", marks=pytest.mark.slow)])
+def test_a_store_removed_under_a_run(how, start, undisturbed, tmp_path, assert_same_bits):
+    store = tmp_path / "a.zarr"
+    run = start(store, *(("--serial",) if how == "serial" else ("--workers", 2)), *CUT)
+    wait_for_records(store, run, 4)
+    moved = store.rename(tmp_path / "trash")  # at once, as seen by the run
+    shutil.rmtree(moved)
+    done = ended(run)
+    assert done.code == 2
+    said = done.err.splitlines()[-1]
+    assert said.startswith(f"nbdist: {store}")
+    assert "removed" in said
+    assert not store.exists(), "nothing is left that would be in the way"
+    started = start(store, "--serial", "--resume", *CUT)
+    assert ended(started).code == 0
+    assert_same_bits(store, undisturbed)
+
+
+def test_two_runs_at_once_are_one_run_and_a_refusal(start, undisturbed, tmp_path, assert_same_bits):
+    store = tmp_path / "a.zarr"
+    both = [start(store, "--serial", "--resume", *CUT) for _ in range(2)]
+    first, second = sorted((ended(run) for run in both), key=lambda done: done.code)
+    assert (first.code, second.code) == (0, 2)
+    assert "another run writes into it (process" in second.err
+    assert len(second.err.splitlines()) == 1
+    assert resumed(start, store) == 0
+    assert_same_bits(store, undisturbed)
+
+
+def test_a_killed_run_holds_nothing_and_leaves_nothing_half_written(start, undisturbed, tmp_path, assert_same_bits):
+    store = tmp_path / "a.zarr"
+    complete = 0
+    for kills in range(3):
+        run = start(store, "--serial", "--resume", *CUT)
+        wait_for_records(store, run, complete + 3)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+        kept = len(summarize(store).complete)
+        assert complete + 2 <= kept <= FRAMES - 1, kills
+        complete = kept
+    assert (store / "records/runs/run.lock").exists(), "the run was killed, not ended"
+    half = store / "intensity/c/0/0/0.0123456789abcdef.partial"
+    half.write_bytes(b"half a shard")
+    began = time.monotonic()
+    assert resumed(start, store) == FRAMES - complete
+    assert time.monotonic() - began < 40, "a dead process of this machine is not waited for"
+    assert not half.exists()
+    assert not (store / "records/runs/run.lock").exists()
+    assert_same_bits(store, undisturbed)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 300 kB; `small_disk.grow()` makes it large."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(*arguments):
+        subprocess.run(["mount", "-t", "tmpfs", *arguments, "tmpfs", folder], check=True, capture_output=True)
+
+    try:
+        mount("-o", "size=300k")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small file system cannot be mounted here: {error}")
+    yield SimpleNamespace(path=folder, grow=lambda: mount("-o", "remount,size=50m"))
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_is_full_and_stays_full(start, undisturbed, small_disk, assert_same_bits):
+    store = small_disk.path / "a.zarr"
+    full = ended(start(store, "--serial", *CUT))
+    assert full.code == 2
+    assert "writing stopped: the disk is full; what is complete is kept, go on with --resume" in full.err
+    (small_disk.path / "ballast").write_bytes(b"")
+    _fill(small_disk.path / "ballast")
+    still = ended(start(store, "--serial", "--resume"))
+    assert still.code == 2
+    assert still.err.splitlines()[-1] == f"nbdist: {store} cannot be written: the disk is full"
+    complete = len(summarize(store).complete)
+    assert 0 < complete < FRAMES
+    small_disk.grow()
+    assert resumed(start, store) == FRAMES - complete
+    assert_same_bits(store, undisturbed)
+
+
+def _fill(path):
+    """Write until nothing more fits."""
+    with path.open("ab", buffering=0) as file:
+        for size in (4096, 1):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                continue
+
+
+CLOCK = """
+import os, time
+_time, _offset_file = time.time, os.environ["NBDIST_TEST_CLOCK"]
+
+
+def _jumping():
+    try:
+        return _time() + float(open(_offset_file).read() or 0)
+    except (OSError, ValueError):
+        return _time()
+
+
+time.time = _jumping
+"""
+
+
+@pytest.mark.slow
+def test_a_clock_that_jumps(start, undisturbed, tmp_path, assert_same_bits):
+    store, clock = tmp_path / "a.zarr", tmp_path / "offset"
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(CLOCK)
+    environment = {"NBDIST_TEST_CLOCK": str(clock), "PYTHONPATH": str(tmp_path / "site")}
+    run = start(store, "--workers", 2, *CUT, **environment)
+    for number, offset in ((3, 86400), (8, -86400), (12, 0)):
+        wait_for_records(store, run, number)
+        clock.write_text(str(offset))
+    done = ended(run)
+    assert done.code == 0, done.err
+    started = [json.loads(path.read_text())["started"] for path in (store / "records").glob("0*.json")]
+    assert max(started) - min(started) > 80000, "the clock did jump"
+    assert resumed(start, store) == 0
+    assert_same_bits(store, undisturbed)

@@ -1,0 +1,286 @@
+"""A server that throttles, fails, or loses requests and answers; and errors that a person can read, without a credential in them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+import threading
+import traceback
+
+import numpy as np
+import pytest
+import yaml
+
+from nbdist import generate, open_series
+from nbdist.cli import main
+from nbdist.errors import NbdistError, StoreError, UnreachableError
+from nbdist.store import bucket, summarize
+from nbdist.store.objects import objects_at
+
+pytestmark = pytest.mark.integration
+
+SIGNATURE_WRONG = """<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>SignatureDoesNotMatch</Code><Message>The request signature we calculated does not match</Message>
+<AWSAccessKeyId>{key}</AWSAccessKeyId><StringToSign>AWS4-HMAC-SHA256 {key}/{secret}</StringToSign></Error>"""
+"""What Amazon answers to a wrong secret: it quotes the access key; this one quotes the secret too."""
+
+
+@pytest.fixture(scope="module")
+def experiment(small_experiment):
+    return small_experiment(panel={"spixels": 16, "fpixels": 20, "pixel_size_mm": 4.0}, scan={"frames": 4})
+
+
+@pytest.fixture(scope="module")
+def local(experiment, tmp_path_factory):
+    location = tmp_path_factory.mktemp("local") / "series.zarr"
+    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    return location
+
+
+@pytest.fixture
+def file(experiment, tmp_path):
+    content = experiment.model_dump(mode="json", exclude_defaults=True)
+    content["structure_factors"]["kind"] = "wilson"
+    path = tmp_path / "e.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+KINDS = {
+    "throttled": [(503, "SlowDown"), (429, "TooManyRequests")],
+    "failing": [(500, "InternalError"), (502, "BadGateway")],
+    "dropping connections": [(None, "")],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_outlives_a_server_that_is(kind, experiment, local, location, proxy):
+    dice = random.Random(1)
+
+    def rule(method, path, number):
+        if dice.random() < 0.2:
+            raise proxy.fault(*dice.choice(KINDS[kind]))
+
+    proxy.rule = rule
+    progress = generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    assert (progress.frames_done, progress.failed) == (4, {})
+    assert proxy.faults > 5, "there was trouble"
+    np.testing.assert_array_equal(open_series(location).intensity, open_series(local).intensity)
+
+
+def test_a_store_whose_making_lost_its_answer_is_still_ours(experiment, local, location, proxy):
+    lost = []
+
+    def rule(method, path, number):
+        if method == "PUT" and not lost and path.endswith("/series.zarr/zarr.json"):
+            lost.append(number)
+            raise proxy.lost_answer()
+
+    proxy.rule = rule
+    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    assert lost, "the answer to the first object was lost, so that its repetition met the object itself"
+    np.testing.assert_array_equal(open_series(location).intensity, open_series(local).intensity)
+
+
+def test_a_server_that_is_away_for_good_fails_units_and_resume_goes_on(experiment, local, location, proxy, monkeypatch):
+    monkeypatch.setattr(bucket, "RETRY_S", 0.5)
+    away = threading.Event()
+
+    def rule(method, path, number):
+        if path.endswith("intensity/c/1/0/0") and method == "PUT":
+            away.set()
+        if away.is_set() and "intensity/c/2" in path:
+            raise proxy.fault(503, "SlowDown")
+
+    proxy.rule = rule
+    progress = generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    assert list(progress.failed) == [2]
+    assert progress.failed[2].endswith("answers 503 SlowDown to every attempt")
+    proxy.rule = lambda method, path, number: None
+    assert generate(experiment, location, serial=True, resume=True).frames_done == 1
+    np.testing.assert_array_equal(open_series(location).intensity, open_series(local).intensity)
+
+
+def test_credentials_that_are_taken_away_end_the_run_at_once(experiment, location, proxy):
+    def rule(method, path, number):
+        if "intensity/c/1" in path:
+            raise proxy.fault(403, "ExpiredToken")
+
+    proxy.rule = rule
+    with pytest.raises(StoreError, match=r"access was refused by http://127\.0\.0\.1:\d+ \(403 ExpiredToken\)"):
+        generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    proxy.rule = lambda method, path, number: None
+    assert summarize(location).complete == {0}
+
+
+def _run_here(monkeypatch, capfd, *arguments):
+    """The command in this process, with everything that is logged or printed, and the traceback of the error."""
+    monkeypatch.setattr(sys, "argv", ["nbdist", *map(str, arguments)])
+    capfd.readouterr()
+    logging.getLogger().setLevel(logging.DEBUG)
+    shown = ""
+    try:
+        main.run()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException as error:
+        shown, code = "".join(traceback.format_exception(error)), -1
+    finally:
+        logging.getLogger().setLevel(logging.WARNING)
+    said = capfd.readouterr()
+    return code, said.out + said.err + shown
+
+
+@pytest.mark.parametrize("arguments", [("info",), ("run", "FILE", "-o"), ("--debug", "-v", "verify")])
+def test_wrong_credentials_are_said_in_one_line_without_them(
+    arguments, file, location, proxy, monkeypatch, capfd, caplog, assert_no_secret
+):
+    def rule(method, path, number):
+        raise proxy.fault(
+            403,
+            "",
+            SIGNATURE_WRONG.format(key=os.environ["AWS_ACCESS_KEY_ID"], secret=os.environ["AWS_SECRET_ACCESS_KEY"]),
+        )
+
+    proxy.rule = rule
+    words = [file if word == "FILE" else word for word in arguments]
+    options = ("--serial", "--kernel", "eager") if "run" in words else ()
+    code, shown = _run_here(monkeypatch, capfd, *words, location, *options)
+    assert code == (-1 if "--debug" in words else 2)
+    assert f"{location}: access was refused by {proxy.url} (403 SignatureDoesNotMatch)" in shown
+    assert_no_secret(shown, caplog.text)
+    if "--debug" not in words:
+        assert shown.count("\n") == 1, shown
+
+
+def test_an_exception_carries_no_error_that_quotes_credentials(experiment, location, proxy, assert_no_secret):
+    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    data, objects = open_series(location, chunks=None), objects_at(location)
+
+    def rule(method, path, number):
+        key, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+        raise proxy.fault(403, "", SIGNATURE_WRONG.format(key=key, secret=secret))
+
+    proxy.rule = rule
+    for use in (
+        lambda: objects.read("zarr.json"),
+        lambda: objects.write("a", b""),
+        lambda: objects.create("a", b""),
+        lambda: objects.names("records"),
+        lambda: data.intensity[0].values,
+        lambda: list(open_group_members(location)),
+    ):
+        with pytest.raises(StoreError, match="access was refused") as caught:
+            use()
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert_no_secret(str(error), repr(error))
+            error = error.__cause__ or error.__context__
+
+
+def open_group_members(location):
+    """Names in the store, as zarr lists them."""
+    from zarr.core.sync import sync
+
+    async def names(store):
+        return [name async for name in store.list_dir("")]
+
+    return sync(names(objects_at(location).zarr_store(read_only=True)))
+
+
+def test_a_bucket_that_is_not_there_is_said_in_one_line(s3_environment, command, file, assert_no_secret):
+    for words in (("info",), ("run", file, "--serial", "-o")):
+        said = command(*words, "s3://no-such-bucket/a.zarr")
+        assert said.code == 2
+        assert said.err == f"nbdist: s3://no-such-bucket/a.zarr: {s3_environment} has no bucket no-such-bucket\n"
+        assert_no_secret(said.out, said.err)
+
+
+def test_an_endpoint_that_nobody_serves_is_said_within_seconds(location, command):
+    said = command("info", location, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    assert said.code == 2
+    assert said.err == f"nbdist: {location}: http://127.0.0.1:9 cannot be reached\n"
+    assert said.seconds < 30
+
+
+def test_a_server_that_is_only_busy_at_first_is_waited_for(experiment, location, proxy, monkeypatch):
+    monkeypatch.setattr(bucket, "FIRST_RETRY_S", 0.2)
+    busy = iter([True] * 6)
+
+    def rule(method, path, number):
+        if next(busy, False):
+            raise proxy.fault(503, "SlowDown")
+
+    proxy.rule = rule
+    assert not objects_at(location).exists()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "answer"),
+    [
+        ("http://somebody:hunter2@127.0.0.1:9", r"endpoint http://\*\*\*@127\.0\.0\.1:9 holds a user or a password"),
+        ("https://hunter2@127.0.0.1:9", r"endpoint https://\*\*\*@127\.0\.0\.1:9 holds a user or a password"),
+        ("127.0.0.1:9000", "expected http://HOST:PORT or https://HOST"),
+        ("http://", "expected http://HOST:PORT"),
+    ],
+)
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"])
+def test_an_endpoint_that_is_none_or_holds_a_password(name, endpoint, answer, location, monkeypatch):
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv(name, endpoint)
+    with pytest.raises(StoreError, match=answer) as caught:
+        open_series(location)
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "answer"),
+    [
+        ("s3://AKIA:hunter2@bucket/a.zarr", r"s3://\*\*\*@bucket/a.zarr: credentials have no place in a URL"),
+        ("gs://bucket/a.zarr", "a store is a path or s3://BUCKET/PATH"),
+        ("s3://bucket", "expected s3://BUCKET/PATH"),
+        ("s3://bucket/../../other/a.zarr", "expected s3://BUCKET/PATH"),
+        ("s3://bucket/a.zarr?X-Amz-Signature=hunter2", "expected s3://BUCKET/PATH"),
+    ],
+)
+def test_a_url_that_is_no_place_for_a_store(url, answer, s3_environment, experiment):
+    for use in (open_series, lambda place: generate(experiment, place, serial=True)):
+        with pytest.raises(NbdistError, match=answer) as caught:
+            use(url)
+        assert "hunter2" not in str(caught.value)
+
+
+def test_no_credentials_at_all_are_said_within_seconds(location, command):
+    said = command(
+        "info",
+        location,
+        AWS_ACCESS_KEY_ID="",
+        AWS_SECRET_ACCESS_KEY="",
+        AWS_METADATA_ENDPOINT="http://169.254.0.0:1",
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+    assert said.code == 2
+    assert said.err.count("\n") == 1
+    assert said.seconds < 40
+
+
+def test_without_the_package_the_command_to_install_it_is_said(location, monkeypatch):
+    monkeypatch.setattr(bucket, "_buckets", {})
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(StoreError, match=r"pip install 'nbdist\[s3\]'") as caught:
+        open_series(location)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_that_may_pass_is_told_from_one_that_stays(location, proxy):
+    objects = objects_at(location)
+    made = [(503, "SlowDown", UnreachableError), (403, "AccessDenied", StoreError), (400, "BadDigest", StoreError)]
+    for status, code, kind in made:
+        error = objects.translated(RuntimeError(f"status: {status}, <Error><Code>{code}</Code>"))
+        assert type(error) is kind
+        assert f"{status} {code}" in str(error)
+    assert "set AWS_REGION" in str(objects.translated(RuntimeError("status: 301, <Code>PermanentRedirect</Code>")))

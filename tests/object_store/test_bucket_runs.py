@@ -1,0 +1,225 @@
+"""Series in a bucket: the same bits as in a folder, by every way to make and to read them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import yaml
+import zarr
+from torch.utils.data import DataLoader
+
+from nbdist import generate, load_experiment, open_series, verify
+from nbdist.errors import StoreError
+from nbdist.execution.finish import finish
+from nbdist.learning import FrameDataset
+from nbdist.store import consolidate, open_group, remove, summarize
+from nbdist.store.objects import objects_at
+from nbdist.store.parts import Part
+
+pytestmark = pytest.mark.integration
+
+FRAMES = 6
+CUT = {"kernel": "eager", "frames_per_shard": 2}
+
+
+@pytest.fixture(scope="module")
+def experiment(small_experiment):
+    return small_experiment(
+        panel={"spixels": 16, "fpixels": 20, "pixel_size_mm": 4.0},
+        scan={"frames": FRAMES},
+        noise={"photon_noise": True, "seed": 3},
+    )
+
+
+@pytest.fixture(scope="module")
+def local(experiment, tmp_path_factory):
+    location = tmp_path_factory.mktemp("local") / "series.zarr"
+    generate(experiment, location, serial=True, **CUT)
+    return location
+
+
+def assert_same_series(location, local):
+    one, other = open_series(location, chunks=None), open_series(local, chunks=None)
+    for name in ("intensity", "counts", "mask", "orientation", "phi_start_deg", "phi_end_deg"):
+        values = one[name].values
+        assert values.any() or name == "mask", f"{name} is empty: comparing it says nothing"
+        np.testing.assert_array_equal(values, other[name].values, err_msg=name)
+
+
+def test_a_series_in_a_bucket_is_the_series_in_a_folder(experiment, local, location):
+    progress = generate(experiment, location, serial=True, **CUT)
+    assert (progress.frames_done, progress.failed) == (FRAMES, {})
+    assert_same_series(location, local)
+    keys = sorted(str(path.relative_to(local)) for path in local.rglob("*") if path.is_file())
+    for key in keys:
+        mine, theirs = objects_at(location).read(key), (local / key).read_bytes()
+        assert mine is not None, key
+        if "/c/" in key:
+            assert mine == theirs, f"{key} has other bytes"
+    assert objects_at(location).sizes(keys) == {key: len(objects_at(location).read(key)) for key in keys}
+    found = verify(location, sample=2)
+    assert found.good
+    assert (found.frames_decoded, len(found.compared)) == (FRAMES, 2)
+
+
+def test_what_is_missing_or_damaged_is_rendered_again(experiment, local, location):
+    generate(experiment, location, serial=True, frames=range(2), **CUT)
+    assert summarize(location).complete == {0}
+    with pytest.raises(StoreError, match="--resume goes on with it"):
+        generate(experiment, location, serial=True, **CUT)
+    assert generate(experiment, location, serial=True, resume=True).frames_done == 4
+    objects = objects_at(location)
+    shard = objects.read("intensity/c/1/0/0")
+    objects.write("intensity/c/1/0/0", bytes(len(shard)))
+    objects.write("counts/c/2/0/0", objects.read("counts/c/2/0/0")[:-5])
+    assert sorted(verify(location, sample=0).damaged) == [1, 2]
+    assert generate(experiment, location, serial=True, resume=True).frames_done == 4
+    assert_same_series(location, local)
+
+
+def test_overwriting_leaves_nothing_of_the_series_before(experiment, location):
+    generate(experiment, location, serial=True, **CUT)
+    generate(experiment.with_changes(scan={"frames": 1}), location, serial=True, kernel="eager", overwrite=True)
+    assert summarize(location).frames == 1
+    assert objects_at(location).read("intensity/c/1/0/0") is None
+    remove(location)
+    assert not objects_at(location).exists()
+    with pytest.raises(StoreError, match="there is no store"):
+        open_series(location)
+
+
+def test_what_is_not_a_series_is_left_alone(experiment, location):
+    objects_at(location).write("thesis.tex", b"years of work")
+    for how in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(StoreError, match="is not a Zarr store of nbdist"):
+            generate(experiment, location, serial=True, kernel="eager", **how)
+    assert objects_at(location).read("thesis.tex") == b"years of work"
+
+
+def test_a_folder_of_many_objects_is_listed_whole(experiment, location, monkeypatch):
+    # a listing has at most 1000 objects a page
+    objects = objects_at(location)
+    monkeypatch.setattr("nbdist.store.bucket.READERS", 2)
+    for number in range(70):
+        objects.write(f"many/{number}", bytes(number))
+    keys = [f"many/{number}" for number in range(80)]
+    assert objects.sizes(keys) == {f"many/{number}": number for number in range(70)}
+    assert len(objects.names("many")) == 70
+    objects.clear()
+    assert not objects.exists()
+
+
+def test_of_two_that_create_an_object_one_comes_first(location):
+    objects = objects_at(location)
+    assert objects.create("zarr.json", b"mine")
+    assert not objects.create("zarr.json", b"yours")
+    assert objects.read("zarr.json") == b"mine"
+
+
+def test_another_process_gets_the_url_and_no_credentials(experiment, location, assert_no_secret):
+    generate(experiment, location, serial=True, **CUT)
+    packed = pickle.dumps(open_series(location))
+    assert_no_secret(packed.decode("latin1"))
+    assert location.encode() in packed
+    np.testing.assert_array_equal(pickle.loads(packed).intensity[1], open_series(location).intensity[1])
+    objects = objects_at(location)
+    keys = sorted(objects._listed())
+    assert {"zarr.json", "records/00000000.json", "intensity/c/0/0/0"} <= set(keys)
+    assert_no_secret(*(content.decode("latin1") for _, content in objects.read_all(keys)))
+
+
+def test_a_series_opens_without_nbdist_and_with_one_object_of_metadata(experiment, location):
+    generate(experiment, location, serial=True, **CUT)
+    before = objects_at(location).read("zarr.json")
+    consolidate(location)
+    assert objects_at(location).read("zarr.json") == before
+    group = zarr.open_group(open_group(location).store, mode="r", use_consolidated=True)
+    assert {"intensity", "counts", "mask"} <= set(group.array_keys())
+
+
+def test_a_dataset_reads_a_bucket_in_loader_processes(experiment, local, location):
+    generate(experiment, location, serial=True, **CUT)
+    dataset, other = FrameDataset(location), FrameDataset(local)
+    for name, value in other[3].items():
+        np.testing.assert_array_equal(dataset[3][name], value)
+    loader = DataLoader(dataset, batch_size=3, num_workers=1, multiprocessing_context="forkserver")
+    counts = np.concatenate([batch["counts"] for batch in loader])
+    np.testing.assert_array_equal(counts, open_series(local).counts)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # fork is what is tested
+def test_a_forked_process_is_refused_instead_of_hanging(experiment, location):
+    generate(experiment, location, serial=True, **CUT)
+    loader = DataLoader(FrameDataset(location), num_workers=1, multiprocessing_context="fork", timeout=30)
+    with pytest.raises(StoreError, match="multiprocessing_context='forkserver'"):
+        next(iter(loader))
+
+
+@pytest.fixture
+def experiment_file(experiment, tmp_path):
+    content = experiment.model_dump(mode="json", exclude_defaults=True)
+    content["structure_factors"]["kind"] = "wilson"
+    path = tmp_path / "e.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_the_commands_take_a_bucket(experiment_file, experiment, local, location, command, tmp_path):
+    cut = ("--kernel", "eager", "--frames-per-shard", "2")
+    parts = [
+        subprocess.Popen(
+            [shutil.which("nbdist"), "run", experiment_file, "-o", location, "--part", f"{number}/3", *cut]
+        )
+        for number in (1, 2)
+    ]
+    assert [part.wait(timeout=120) for part in parts] == [0, 0], "both make the store, or join"
+    left = command("finish", location)
+    assert left.code == 1
+    again = f"nbdist run {experiment_file} -o {location} --part 3/3"
+    assert again in left.out
+    assert again in command("info", location).out
+    generate(experiment, location, part=Part(3, 3))
+    assert command("finish", location).code == 0
+    assert_same_series(location, local)
+    picture = tmp_path / "a.png"
+    assert command("preview", location, "-o", picture).code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert finish(location).missing == {}
+
+
+@pytest.mark.slow
+def test_a_run_on_two_workers_that_is_killed_goes_on_where_it_was(small_experiment, location, tmp_path):
+    file = tmp_path / "e.yaml"
+    experiment = small_experiment(
+        panel={"spixels": 64, "fpixels": 64, "pixel_size_mm": 1.0}, scan={"frames": 60, "phi_steps": 60}
+    )
+    content = experiment.model_dump(mode="json", exclude_defaults=True)
+    content["structure_factors"]["kind"] = "wilson"
+    file.write_text(yaml.safe_dump(content))
+    run = [shutil.which("nbdist"), "run", str(file), "-o", location, "--workers", "2", "--kernel", "eager"]
+    process = subprocess.Popen(
+        [*run, "--frames-per-shard", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        end = time.monotonic() + 120
+        while len(objects_at(location).names("records")) < 8:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    complete = len(summarize(location).complete)
+    assert 5 < complete < 60
+    resumed = subprocess.run([*run, "--resume"], capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.startswith(f"{location}: {60 - complete} frames in ")
+    generate(load_experiment(file), tmp_path / "local.zarr", serial=True, kernel="eager", frames_per_shard=1)
+    np.testing.assert_array_equal(open_series(location).intensity, open_series(tmp_path / "local.zarr").intensity)
