@@ -62,9 +62,9 @@ def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating
     noise = context.resolved.experiment.noise
     with np.errstate(over="ignore"):
         arrays: dict[str, NDArray[Any]] = {"intensity": photons.astype(np.float32)}
-    wrong = np.argwhere(~(np.isfinite(arrays["intensity"]) & (arrays["intensity"] >= 0)))
-    if len(wrong):
-        slow, fast = wrong[0]
+    usable = np.isfinite(arrays["intensity"]) & (arrays["intensity"] >= 0)
+    if not usable.all():
+        slow, fast = np.argwhere(~usable)[0]
         raise RunError(
             f"frame {frame}: pixel (slow {slow}, fast {fast}) has {photons[slow, fast]} photons; "
             "the fluence, the crystal or the amplitudes are too large, or a pixel lies at the sample"

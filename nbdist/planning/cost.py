@@ -25,7 +25,7 @@ SETUP_PIXEL_STEPS = 4
 """A pixel's geometry costs about as much as this many orientations, for each subpixel, layer and source."""
 SHAPE_COST = {"square": 1.0, "round": 2.0, "gauss": 1.0, "tophat": 1.0}
 INTERPOLATION_COST = 4.0
-COMPRESSED_BYTES_PER_PIXEL = {"intensity": 3.4, "counts": 0.4}
+COMPRESSED_BYTES_PER_PIXEL = {"intensity": 3.6, "counts": 0.4}
 KEPT_FACTORS_BYTES = 256 * MIB
 """What a renderer keeps of the detector from frame to frame, at most."""
 WORKER_BASE_BYTES = 520 * MIB
