@@ -78,13 +78,15 @@ def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating
 
 def render_unit(context: RunContext, writer: UnitWriter, unit: Unit) -> dict[str, Any]:
     """Render a unit's frames, write its shards, and return its record."""
-    started, began = time.time(), time.perf_counter()
-    frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in unit.frames]
+    with context.turn:
+        started, began = time.time(), time.perf_counter()
+        frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in unit.frames]
+        seconds = time.perf_counter() - began
     made = {
         "kernel": context.renderer.engine.mode,
         "device": context.renderer.device.type,
         "started": started,
-        "seconds": time.perf_counter() - began,
+        "seconds": seconds,
     }
     return write_unit(context, writer, unit, frames, made)
 
