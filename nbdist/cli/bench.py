@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nbdist.cli.arguments import DeviceName
-from nbdist.cli.display import console, error_console, size
+from nbdist.cli.display import console, error_console
 from nbdist.errors import NbdistError
 
 if TYPE_CHECKING:
@@ -125,22 +125,28 @@ def _records(
 
 
 def _print(records: list[Record]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     devices = ", ".join(sorted({record.device for record in records}))
-    table = Table(title=f"{devices}; medians, spread = (largest - smallest)/median", title_justify="left")
+    table = Table(
+        title=f"{devices}; M/s: million pixel-steps/s; spread: (largest - smallest)/median",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
     table.add_column("case", no_wrap=True)
-    for name in ("dtype", "cores", "M steps/s", "limit", "other", "memory", "error", "spread"):
+    compared = any(record.ratio_to_reference is not None for record in records)
+    for name in ("dtype", "cores", "M/s", "of limit", *(["of other"] if compared else []), "MiB", "error", "spread"):
         table.add_column(name, justify="right", no_wrap=True)
     for record in records:
         table.add_row(
-            record.case,
+            record.case.replace("_", " "),
             record.dtype,
             str(record.threads),
             f"{record.pixel_steps_per_s / 1e6:.0f}",
             f"{record.fraction_of_limit:.2f}",
-            "-" if record.ratio_to_reference is None else f"{record.ratio_to_reference:.1f}",
-            size(record.peak_memory_bytes),
+            *([f"{record.ratio_to_reference:.1f}"] if record.ratio_to_reference is not None else []),
+            f"{record.peak_memory_bytes / 2**20:.0f}",
             "-" if record.max_error is None else f"{record.max_error:.0e}",
             f"{100 * record.spread:.0f} %",
         )

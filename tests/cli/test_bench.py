@@ -1,0 +1,88 @@
+"""nbdist bench: its records are complete, its limit is a rate, its options are checked; no timing decides."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+
+KEYS = [
+    "case",
+    "device",
+    "dtype",
+    "threads",
+    "pixel_steps_per_s",
+    "limit_pixel_steps_per_s",
+    "fraction_of_limit",
+    "ratio_to_reference",
+    "peak_memory_bytes",
+    "max_error",
+    "spread",
+]
+
+
+@pytest.mark.slow
+def test_a_case_against_another_program_gives_a_complete_record(nbdist, tmp_path, monkeypatch):
+    monkeypatch.delenv("NBDIST_REFERENCE_DATA", raising=False)
+    other = tmp_path / "other"
+    other.write_text(f'#!/bin/sh\necho "$OMP_NUM_THREADS $@" >> {tmp_path}/calls\ntest -f scaled.hkl\n')
+    other.chmod(other.stat().st_mode | stat.S_IXUSR)
+    records = tmp_path / "bench.json"
+    options = ("--cases", "sharp", "--threads", "1", "--repeats", "2", "--against", other, "--json", records)
+    ran = nbdist("bench", *options)
+    assert ran.code == 0, ran.err
+    assert "sharp N 1000" in ran.out
+    [record] = json.loads(records.read_text())
+    assert list(record) == KEYS
+    assert (record["case"], record["device"], record["dtype"], record["threads"]) == (
+        "sharp_N_1000",
+        "cpu",
+        "float32",
+        1,
+    )
+    assert record["max_error"] < 1e-5
+    assert record["fraction_of_limit"] > 0
+    assert record["ratio_to_reference"] > 0
+    assert 50e6 < record["peak_memory_bytes"] < 2e9
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == 2
+    assert all(call.startswith("1 ") and "-roi 0 511 0 511" in call and "-N 1000" in call for call in calls)
+
+
+def test_the_measured_limit_grows_with_the_precision_given_up():
+    from nbdist.cli.benchmark.limit import cpu_fma_per_s
+
+    assert cpu_fma_per_s("float32", 1) > 1.2 * cpu_fma_per_s("float64", 1) > 1e8
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--cases", "fastest"), "--cases fastest"),
+        (("--threads", "none"), "--threads none"),
+        (("--threads", "0"), "--threads 0"),
+        (("--against", "/nowhere/nanoBragg"), "--against /nowhere/nanoBragg"),
+    ],
+)
+def test_wrong_options_are_named_in_one_line(nbdist, options, named):
+    ran = nbdist("bench", *options)
+    assert ran.code == 2
+    assert named in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_every_case_is_an_experiment(tmp_path):
+    from nbdist.cli.benchmark.cases import cases, input_folder
+    from nbdist.experiment import resolve
+
+    folder, inputs = input_folder(tmp_path)
+    assert inputs
+    for group in ("reference", "mosaic", "sources", "sharp", "shapes"):
+        for case in cases(group, folder):
+            resolved = resolve(case.experiment(folder, "float32"))
+            rows, columns = resolved.usable.shape
+            assert 0 <= case.box[0] < case.box[1] <= rows
+            assert 0 <= case.box[2] < case.box[3] <= columns
+    [sources] = cases("sources", folder)
+    assert len(resolve(sources.experiment(folder, "float32")).sources.weights) == 9
