@@ -136,7 +136,7 @@ def _print(records: list[Record]) -> None:
     )
     table.add_column("case", no_wrap=True)
     compared = any(record.ratio_to_reference is not None for record in records)
-    for name in ("dtype", "cores", "M/s", "of limit", *(["of other"] if compared else []), "MiB", "error", "spread"):
+    for name in ("dtype", "cores", "M/s", "limit", *(["other"] if compared else []), "MiB", "error", "spread"):
         table.add_column(name, justify="right", no_wrap=True)
     for record in records:
         table.add_row(
