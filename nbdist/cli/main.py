@@ -54,6 +54,7 @@ def _options(
     logging.basicConfig(level=logging.WARNING, format="nbdist: %(message)s", stream=sys.stderr)
     logging.getLogger("nbdist").setLevel(logging.INFO if verbose else logging.WARNING)
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "info" if verbose else "critical")
+    os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     if not debug:
         warnings.simplefilter("ignore")

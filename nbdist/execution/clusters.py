@@ -21,9 +21,11 @@ WORKER_ENVIRONMENT = {
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
     "MALLOC_TRIM_THRESHOLD_": str(2**28),
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
 }
 """What every worker process starts with, here and in a batch job. One process a core: no threads besides. Dask's workers give freed
-memory back at once, by default; ours ask for the same few blocks all the time and keep them."""
+memory back at once, by default; ours ask for the same few blocks all the time and keep them. Dask's profiles of a thousand seconds, which
+nobody looks at here, take some 70 MB of every process."""
 
 
 class CoresOfGpu(WorkerPlugin):
@@ -61,7 +63,7 @@ def local_cluster(workers: int, gpus: Sequence[str] = (), security: Security | N
         return {"cls": Nanny, "options": {**options, **(_gpu_options(gpu) if gpus else {})}}
 
     settings = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_ENVIRONMENT.items()}
-    with dask.config.set(settings):
+    with dask.config.set({**settings, "distributed.worker.profile.enabled": False}):
         with interrupts_ignored():
             cluster = SpecCluster(
                 workers=dict(enumerate(map(spec, [*gpus, *[None] * workers]))),

@@ -43,7 +43,8 @@ STUCK_FACTOR = 10.0
 RESTART_TIMEOUT_S = 30.0
 RESULT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 10.0
-RECONNECT_TIMEOUT_S = 30.0
+RECONNECT_TIMEOUT_S = 20.0
+"""How long a scheduler that is gone is waited for."""
 
 
 def run_dask(
@@ -90,7 +91,8 @@ class _Run:
         stuck_after: float,
     ) -> None:
         name = uuid.uuid4().hex[:8]
-        self.client, self.progress, self.report, self.retries = client, progress, report, retries
+        self.client, self.progress, self.report = client, progress, report
+        client._timeout = RECONNECT_TIMEOUT_S  # else it gives up as early as at its first connection
         self.stuck_after = stuck_after
         self.plugin = RunPlugin(context, name, client.id)
         self.submitter = Submitter(client, self.plugin, retries)

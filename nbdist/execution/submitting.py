@@ -35,6 +35,17 @@ class Task:
     since: float = field(default_factory=time.monotonic)
 
 
+def spans_of(units: Sequence[Unit]) -> list[tuple[int, int]]:
+    """Half-open spans of consecutive unit numbers, in order: the scheduler keeps the last thousand messages to each worker."""
+    spans: list[tuple[int, int]] = []
+    for unit in units:
+        if spans and spans[-1][1] == unit.number:
+            spans[-1] = (spans[-1][0], unit.number + 1)
+        else:
+            spans.append((unit.number, unit.number + 1))
+    return spans
+
+
 class Submitter:
     """Submits units; every submission has names of its own, so that one given up never answers for the next."""
 
@@ -53,7 +64,7 @@ class Submitter:
         where: dict[str, Any] = {"workers": list(workers), "allow_other_workers": True} if workers else {}
         if not self.split:
             key = f"unit-{self._run}-{next(self._serial)}"
-            future = self._client.submit(unit_task, self._plugin, list(map(tuple, units)), key=key, pure=False, **where)
+            future = self._client.submit(unit_task, self._plugin, spans_of(units), key=key, pure=False, **where)
             return future, Task(units, window, frozenset({key}))
         (unit,) = units
         return self._submit_split(unit, window, where)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 
-def unit_task(plugin: str, units: list[tuple[int, int, int]]) -> Any:
-    """Render units, given as plain numbers, of the run whose plugin this is; see `worker_tasks.render_units`."""
+def unit_task(plugin: str, spans: list[tuple[int, int]]) -> Any:
+    """Render units, given as half-open spans of their numbers, of the run whose plugin this is; see `worker_tasks.render_units`."""
     from nbdist.execution import worker_tasks
 
-    return worker_tasks.render_units(plugin, units)
+    return worker_tasks.render_units(plugin, spans)
 
 
 def partial_task(plugin: str, frame: int, tile: tuple[int, int, int, int], chunk: tuple[int, int]) -> Any:

@@ -100,7 +100,7 @@ class Answer:
     seconds: float = 0.0
 
 
-def render_units(plugin_name: str, units: Sequence[tuple[int, int, int]]) -> Answer:
+def render_units(plugin_name: str, spans: Sequence[tuple[int, int]]) -> Answer:
     """Render units one after the other; those that are not begun in time are left out of the answer.
 
     Raises
@@ -110,7 +110,8 @@ def render_units(plugin_name: str, units: Sequence[tuple[int, int, int]]) -> Ans
     """
     plugin, began = _plugin(plugin_name), time.perf_counter()
     answer = Answer(plugin.kind)
-    for unit in (Unit(*numbers) for numbers in units):
+    plan = plugin.context.plan
+    for unit in (plan.unit(number) for first, last in spans for number in range(first, last)):
         try:
             answer.records.append(render_unit(plugin.context, plugin.writer, unit))
         except Exception as error:

@@ -28,6 +28,9 @@ from nbdist.store.shards import ShardPacker
 DECODED_AT_ONCE = 4
 """Units that are read and decoded at the same time; each takes the memory of a shard."""
 
+RECORDS_AT_ONCE = 20_000
+"""Records read and held together; a bucket is listed once for each so many."""
+
 
 class UnitWriter:
     """Writes the shards and the record of units into an existing store; one a process."""
@@ -128,7 +131,7 @@ def recorded_units(group: zarr.Group) -> set[int]:
 def complete_units(group: zarr.Group, units: Iterable[Unit], decode: bool = False) -> set[int]:
     """Numbers of those units whose record is there and whose shards have the size it says (and decode, where that is asked)."""
     units = list(units)
-    complete = set(complete_records(group, units))
+    complete = {number for number, _ in _complete(group, units)}
     if decode:
         whole = (unit for unit in units if unit.number in complete)
         complete -= {unit.number for unit, wrong in damages(group, whole) if wrong is not None}
@@ -137,22 +140,28 @@ def complete_units(group: zarr.Group, units: Iterable[Unit], decode: bool = Fals
 
 def complete_records(group: zarr.Group, units: Iterable[Unit]) -> dict[int, dict[str, Any]]:
     """Records, by unit, of those units whose record is there and whose shards have the size it says."""
+    return dict(_complete(group, units))
+
+
+def _complete(group: zarr.Group, units: Iterable[Unit]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Those records, not all of them in memory at once."""
     objects, names, store_id = objects_of(group), frame_arrays(group), store_id_of(group)
     recorded = recorded_units(group)
-    keys = {record_key(unit.number): unit.number for unit in units if unit.number in recorded}
-    records: dict[int, dict[str, Any]] = {}
-    for key, stored in objects.read_all(keys):
-        record = _record(stored)
-        if record is not None and record.get("store_id") == store_id and isinstance(record.get("shard_bytes"), dict):
-            records[keys[key]] = record
-    for name in names:
-        sizes = objects.sizes(shard_key(name, number) for number in records)
-        records = {
-            number: record
-            for number, record in records.items()
-            if sizes.get(shard_key(name, number), -1) == record["shard_bytes"].get(name)
-        }
-    return records
+    for some in _batches((unit for unit in units if unit.number in recorded), RECORDS_AT_ONCE):
+        keys = {record_key(unit.number): unit.number for unit in some}
+        records: dict[int, dict[str, Any]] = {}
+        for key, stored in objects.read_all(keys):
+            record = _record(stored)
+            if record and record.get("store_id") == store_id and isinstance(record.get("shard_bytes"), dict):
+                records[keys[key]] = record
+        for name in names:
+            sizes = objects.sizes(shard_key(name, number) for number in records)
+            records = {
+                number: record
+                for number, record in records.items()
+                if sizes.get(shard_key(name, number), -1) == record["shard_bytes"].get(name)
+            }
+        yield from records.items()
 
 
 def damages(group: zarr.Group, units: Iterable[Unit]) -> Iterator[tuple[Unit, str | None]]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nbdist.errors import UnfinishedError
 from nbdist.execution.progress import MOST_FAILED, Progress
+from nbdist.execution.submitting import spans_of
 from nbdist.execution.supply import Supply
 from nbdist.planning import Unit
 
@@ -95,3 +100,10 @@ def test_a_run_in_which_everything_fails_ends():
         supply.failed(supply.take(1)[0], "no amplitudes")
     with pytest.raises(UnfinishedError, match=r"1000 units failed.*--resume"):
         supply.failed(supply.take(1)[0], "no amplitudes")
+
+
+@given(st.lists(st.integers(0, 30), unique=True))
+def test_units_travel_as_spans_of_their_numbers(chosen):
+    spans = spans_of([Unit(number, number, number + 1) for number in chosen])
+    assert [number for first, last in spans for number in range(first, last)] == chosen
+    assert len(spans) == 1 + sum(later != earlier + 1 for earlier, later in pairwise(chosen)) if chosen else spans == []

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -76,6 +77,7 @@ def null_context(*arguments, make=opening.make_context, **options):
 def cluster(folder: Path, workers: int):
     """A scheduler and workers, each a process; yields the file with the address, and the processes."""
     file, command = folder / "scheduler.json", [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")  # as in clusters that nbdist starts
     scheduler = subprocess.Popen([*command, "--port", "0", "--host", "127.0.0.1", "--scheduler-file", str(file)])
     command = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-nanny", "--nthreads", "1"]
     command += ["--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard"]
