@@ -48,8 +48,7 @@ def demo(
     except OSError as error:
         raise NbdistError(f"{folder} cannot be written: {one_line(error)}") from None
     console.print(f"wrote {file}")
-    # compiling the kernel takes longer than these few frames do without it
-    options = {"overwrite": True, "kernel": "eager"}
+    options = {"overwrite": True}
     render(experiment, str(store), Workers(workers), options, again=f"nbdist run {file} -o {store} --resume")
     group: Any = open_group(str(store))
     counts = group["counts"][:]

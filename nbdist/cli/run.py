@@ -144,7 +144,7 @@ def render(experiment: Any, output: str, where: Workers, options: dict[str, Any]
     if progress.eager_units and options.get("kernel") != "eager":
         error_console.print(
             f"note: {progress.eager_units} unit(s) were rendered without a compiled kernel, several times slower; "
-            "torch.compile needs a C++ compiler (g++) where the workers run"
+            "compiling needs a C++ compiler (g++) where the workers run"
         )
     rate = progress.frames_done / progress.seconds
     console.print(

@@ -77,6 +77,8 @@ def local_cluster(workers: int, gpus: Sequence[str] = (), security: Security | N
 
 def _gpu_options(gpu: str | None) -> dict[str, Any]:
     options: dict[str, Any] = {"env": worker_environment(gpu)}
+    if gpu is not None:
+        options["nthreads"] = 2  # one compresses and writes while the other renders
     if gpu is not None and (cores := cpu_affinity(gpu)) is not None:
         options["plugins"] = (CoresOfGpu(cores),)
     return options

@@ -35,13 +35,15 @@ class RunContext:
     largest_tile: int | None = None
     _renderer: Renderer | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """Held while a thread renders: a GPU's worker has two threads, and one writes while the other renders."""
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_renderer": None, "_lock": None}
+        return {**self.__dict__, "_renderer": None, "_lock": None, "turn": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-        self._lock = threading.Lock()
+        self._lock, self.turn = threading.Lock(), threading.Lock()
 
     @property
     def renderer(self) -> Renderer:

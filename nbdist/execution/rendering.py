@@ -62,9 +62,9 @@ def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating
     noise = context.resolved.experiment.noise
     with np.errstate(over="ignore"):
         arrays: dict[str, NDArray[Any]] = {"intensity": photons.astype(np.float32)}
-    wrong = np.argwhere(~(np.isfinite(arrays["intensity"]) & (arrays["intensity"] >= 0)))
-    if len(wrong):
-        slow, fast = wrong[0]
+    usable = np.isfinite(arrays["intensity"]) & (arrays["intensity"] >= 0)
+    if not usable.all():
+        slow, fast = np.argwhere(~usable)[0]
         raise RunError(
             f"frame {frame}: pixel (slow {slow}, fast {fast}) has {photons[slow, fast]} photons; "
             "the fluence, the crystal or the amplitudes are too large, or a pixel lies at the sample"
@@ -78,13 +78,15 @@ def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating
 
 def render_unit(context: RunContext, writer: UnitWriter, unit: Unit) -> dict[str, Any]:
     """Render a unit's frames, write its shards, and return its record."""
-    started, began = time.time(), time.perf_counter()
-    frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in unit.frames]
+    with context.turn:
+        started, began = time.time(), time.perf_counter()
+        frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in unit.frames]
+        seconds = time.perf_counter() - began
     made = {
-        "kernel": context.renderer.kernels.mode,
+        "kernel": context.renderer.engine.mode,
         "device": context.renderer.device.type,
         "started": started,
-        "seconds": time.perf_counter() - began,
+        "seconds": seconds,
     }
     return write_unit(context, writer, unit, frames, made)
 

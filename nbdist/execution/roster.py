@@ -77,7 +77,8 @@ class Roster:
         self.threads = dict(threads)
         counts: Counter[str] = Counter()
         for address, number in threads.items():
-            counts[self.kind_of.get(address, "starting")] += number
+            kind = self.kind_of.get(address, "starting")
+            counts[kind] += 1 if kind == "cuda" else number  # a GPU's second thread writes
         self.progress.kinds = dict(counts)
         self.progress.workers = sum(counts.values())
 

@@ -137,7 +137,7 @@ def render_piece(plugin_name: str, frame: int, tile: tuple[int, int, int, int], 
     context, began = _plugin(plugin_name).context, time.perf_counter()
     values = render_partial(context, frame, Tile(*tile), PhiChunk(*chunk))
     renderer = context.renderer
-    return Partial(values, renderer.kernels.mode, renderer.device.type, time.perf_counter() - began)
+    return Partial(values, renderer.engine.mode, renderer.device.type, time.perf_counter() - began)
 
 
 def assemble_unit(
