@@ -16,6 +16,8 @@ from distributed import Nanny, Scheduler, Security, SpecCluster, WorkerPlugin
 from nbdist.execution.gpus import cpu_affinity, worker_environment
 
 LOOPBACK = "127.0.0.1"
+GPU_THREADS = 2
+"""Of a worker with a GPU: one compresses and writes while the other renders."""
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
@@ -80,7 +82,7 @@ def local_cluster(workers: int, gpus: Sequence[str] = (), security: Security | N
 def _gpu_options(gpu: str | None) -> dict[str, Any]:
     options: dict[str, Any] = {"env": worker_environment(gpu)}
     if gpu is not None:
-        options["nthreads"] = 2  # one compresses and writes while the other renders
+        options["nthreads"] = GPU_THREADS
     if gpu is not None and (cores := cpu_affinity(gpu)) is not None:
         options["plugins"] = (CoresOfGpu(cores),)
     return options

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import RunError
 from nbdist.execution.cluster_file import ClusterFile, lifetime_and_stagger, read_duration
-from nbdist.execution.clusters import LOOPBACK, WORKER_ENVIRONMENT
+from nbdist.execution.clusters import GPU_THREADS, LOOPBACK, WORKER_ENVIRONMENT
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -48,7 +48,7 @@ def make_job(file: ClusterFile, scheduler: str, name: str, security: Security | 
         scheduler,
         name=name,
         job_name="nbdist",
-        cores=workers,
+        cores=workers * (GPU_THREADS if file.gpus else 1),
         processes=workers,
         memory=file.memory,
         queue=file.queue,

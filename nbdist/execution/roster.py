@@ -78,7 +78,7 @@ class Roster:
         counts: Counter[str] = Counter()
         for address, number in threads.items():
             kind = self.kind_of.get(address, "starting")
-            counts[kind] += 1 if kind == "cuda" else number  # a GPU's second thread writes
+            counts[kind] += 1 if kind == "gpu" else number  # a GPU's second thread writes
         self.progress.kinds = dict(counts)
         self.progress.workers = sum(counts.values())
 

@@ -184,6 +184,7 @@ def test_what_each_queue_is_asked_for(tmp_path, kind, fields, lines):
         assert line in text.splitlines()
     workers = fields.get("gpus", 4)
     assert ("--nworkers" in text) == (workers > 1)
+    assert f"--nthreads {2 if 'gpus' in fields else 1} " in text
     assert ("--preload nbdist.execution.gpus" in text) == ("gpus" in fields)
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
 

@@ -3,6 +3,7 @@ undisturbed run."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -106,7 +107,10 @@ def test_jobs_and_client_talk_tls(slurm, series_file, cluster_file, certificates
     assert_undisturbed(store)
 
 
-def test_a_whole_run_inside_one_job_that_is_requeued(slurm, series_file, tmp_path, assert_undisturbed):
+def test_a_whole_run_inside_one_job_that_is_requeued(
+    slurm, series_file, certificates, tmp_path, monkeypatch, assert_undisturbed
+):
+    monkeypatch.setenv("NBDIST_SECURITY", certificates[0])
     store = tmp_path / "series.zarr"
     job = slurm(
         "sbatch",
@@ -123,6 +127,9 @@ def test_a_whole_run_inside_one_job_that_is_requeued(slurm, series_file, tmp_pat
     )
     log = tmp_path / f"nbdist-{job}.log"
     until(lambda: records(store) >= 3, "the first units", 90)
+    assert json.loads((tmp_path / f".nbdist-{job}" / "scheduler.json").read_text())["address"].startswith(
+        "tls://127.0.0.1:"
+    )
     for process in workers_started_with(str(tmp_path)):
         process.kill()  # their nannies start others
     before = records(store)
