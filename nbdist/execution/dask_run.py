@@ -28,6 +28,7 @@ from nbdist.execution.context import RunContext, device_of_worker
 from nbdist.execution.progress import Progress, Report
 from nbdist.execution.rendering import assemble_frame, finished_frame, render_partial, render_unit, write_unit
 from nbdist.execution.serial import is_fatal
+from nbdist.execution.steady_clock import keep_steady
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.store import UnitWriter
 from nbdist.store.locations import one_line
@@ -56,6 +57,7 @@ class RunPlugin(WorkerPlugin):
         import torch
 
         torch.set_num_threads(1)
+        keep_steady()
         self.context.device = device_of_worker(self.context.device, getattr(worker, "name", None))
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -138,7 +138,9 @@ def _run(
     from distributed import Client
 
     from nbdist.execution.dask_run import local_cluster, run_dask
+    from nbdist.execution.steady_clock import keep_steady
 
+    keep_steady()
     if client is not None:
         run_dask(context, units, client, progress, report, RETRIES)
         return
