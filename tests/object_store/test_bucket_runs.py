@@ -179,7 +179,7 @@ def test_the_commands_take_a_bucket(experiment_file, experiment, local, location
         )
         for number in (1, 2)
     ]
-    assert [part.wait(timeout=120) for part in parts] == [0, 0], "both make the store, or join"
+    assert [part.wait(timeout=300) for part in parts] == [0, 0], "both make the store, or join"
     left = command("finish", location)
     assert left.code == 1
     again = f"nbdist run {experiment_file} -o {location} --part 3/3"
@@ -208,7 +208,7 @@ def test_a_run_on_two_workers_that_is_killed_goes_on_where_it_was(small_experime
         [*run, "--frames-per-shard", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while len(objects_at(location).names("records")) < 8:
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < end
