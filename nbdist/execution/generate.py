@@ -79,7 +79,7 @@ def generate(
     Raises
     ------
     NbdistError
-        If the experiment is wrong, the store exists (or is another experiment's), or cannot be written.
+        If the experiment is wrong, the store exists (or is another experiment's), another run writes into it, or it cannot be written.
     """
     device_type = pick_device(device) if client is None else ("cpu" if device == "auto" else device)
     serial = serial or (part is not None and client is None and workers is None)
