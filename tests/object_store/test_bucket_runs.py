@@ -19,7 +19,7 @@ from nbdist import generate, load_experiment, open_series, verify
 from nbdist.errors import StoreError
 from nbdist.execution.finish import finish
 from nbdist.learning import FrameDataset
-from nbdist.store import consolidate, open_group, remove, summarize
+from nbdist.store import bucket, consolidate, open_group, remove, summarize
 from nbdist.store.objects import objects_at
 from nbdist.store.parts import Part
 
@@ -114,6 +114,13 @@ def test_a_folder_of_many_objects_is_listed_whole(experiment, location, monkeypa
     assert len(objects.names("many")) == 70
     objects.clear()
     assert not objects.exists()
+
+
+def test_a_large_object_goes_up_in_pieces_and_is_whole(location):
+    objects, content = objects_at(location), os.urandom(bucket.MULTIPART_BYTES + 2**20)
+    objects.write("large", content)
+    assert objects.read("large") == content
+    assert objects.sizes(["large"]) == {"large": len(content)}
 
 
 def test_of_two_that_create_an_object_one_comes_first(location):
