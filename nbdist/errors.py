@@ -25,3 +25,7 @@ class UnreachableError(StoreError):
 
 class RunError(NbdistError):
     """A run cannot start or cannot go on."""
+
+
+class UnfinishedError(RunError):
+    """A run ended before its end, and `--resume` goes on; the command line exits with status 1."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -96,3 +98,45 @@ def reference_data() -> Path:
     if not (folder / "lysozyme_p1" / "expected_trace.json").is_file():
         pytest.skip(f"the reference data are not at {folder}; set NBDIST_REFERENCE_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory) -> list[str]:
+    """A certificate authority, a certificate of it and its key, as `--security` takes them; and those of another authority."""
+    return [_security(tmp_path_factory.mktemp(name)) for name in ("ours", "theirs")]
+
+
+def _security(folder: Path) -> str:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    def certificate(subject: str, key: Any, issuer: str, issuer_key: Any, authority: bool) -> Any:
+        name = lambda text: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])  # noqa: E731
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name(subject))
+            .issuer_name(name(issuer))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            )
+            .sign(issuer_key, hashes.SHA256())
+        )
+
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    pem = serialization.Encoding.PEM
+    files = {
+        "ca.pem": certificate("authority", authority_key, "authority", authority_key, True).public_bytes(pem),
+        "cert.pem": certificate("nbdist", key, "authority", authority_key, False).public_bytes(pem),
+        "key.pem": key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return ",".join(str(folder / name) for name in files)

@@ -55,7 +55,7 @@ def test_float64_agrees_with_the_golden_image(name, make_renderer):
 def test_compiled_float64_agrees_with_the_golden_image(name, make_renderer):
     renderer = make_renderer(golden_experiment(name, "float64"), "compiled")
     assert_agrees_in_float64(name, renderer.frame(0))
-    assert renderer.kernels.mode == "compiled"
+    assert renderer.engine.mode == "compiled"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_compiled_float32_agrees_with_the_golden_image(name, make_renderer):
     golden = golden_image(name)
     renderer = make_renderer(golden_experiment(name, "float32"), "compiled")
     assert np.abs(renderer.frame(0) - golden).max() <= FLOAT32 * golden.max()
-    assert renderer.kernels.mode == "compiled"
+    assert renderer.engine.mode == "compiled"
 
 
 @pytest.mark.parametrize("name", MOSAIC)

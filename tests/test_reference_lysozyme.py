@@ -104,7 +104,7 @@ def test_fluence_is_the_references(experiment, trace):
 def traced_pixel(experiment, make_renderer):
     """The panel, and position, direction and distance of the traced pixel's centre."""
     renderer = make_renderer(experiment, "eager")
-    [panel] = renderer.panels
+    [panel] = renderer.scene.panels
     slow, fast = (torch.tensor([x + 0.5], dtype=torch.float64) for x in PIXEL_AT)
     position = pixels.positions(slow, fast, torch.tensor(0.0, dtype=torch.float64), panel, curved=False)
     return renderer, panel, position, *pixels.directions(position)
@@ -122,9 +122,10 @@ def test_geometry_of_the_traced_pixel(traced_pixel, trace):
 def test_factors_of_the_traced_pixel(traced_pixel, trace, experiment):
     common = trace["common"]
     renderer, panel, _, direction, distance = traced_pixel
-    incident, wavelength = renderer.sources[0]
+    incident, wavelength = renderer.scene.sources[0]
     assert pixels.solid_angle(distance, panel, False).item() == pytest.approx(common["omega_pixel"], rel=1e-9)
-    polar = pixels.polarization(direction, incident, renderer.sensor.polarization_vector, renderer.sensor.kahn_factor)
+    sensor = renderer.scene.sensors[0]
+    polar = pixels.polarization(direction, incident, sensor.polarization_vector, sensor.kahn_factor)
     assert polar.item() == pytest.approx(common["polar"], rel=1e-9)
     assert (direction[:, 0] @ incident).item() == pytest.approx(common["cos_2theta"], rel=1e-9)
     q = 1e10 * pixels.scattering_vectors(direction, incident, wavelength)[:, 0]
@@ -134,7 +135,7 @@ def test_factors_of_the_traced_pixel(traced_pixel, trace, experiment):
 def test_miller_indices_lattice_factors_and_amplitude_of_the_traced_pixel(traced_pixel, trace, experiment):
     renderer, _, _, direction, _ = traced_pixel
     resolved = resolve(experiment)
-    q = pixels.scattering_vectors(direction, *renderer.sources[0])[:, 0].numpy()
+    q = pixels.scattering_vectors(direction, *renderer.scene.sources[0])[:, 0].numpy()
     hkl = np.array([resolved.real_vectors_A @ rotation.T @ q for rotation in resolved.phi_rotations(0)])
     whole = np.rint(hkl)
     assert (whole == trace["common"]["hkl_rounded"]).all()

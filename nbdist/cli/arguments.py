@@ -43,7 +43,7 @@ PrecisionOption = Annotated[
     Precision | None, typer.Option("--precision", help="Of the sum over orientations; the experiment's by default.")
 ]
 KernelOption = Annotated[
-    KernelName | None, typer.Option("--kernel", help="compiled by torch.compile, or eager (slower, no compiler).")
+    KernelName | None, typer.Option("--kernel", help="compiled for this machine, or eager (slower, no compiler).")
 ]
 TileOption = Annotated[str | None, typer.Option("--tile", metavar="ROWS,COLS", help="Pixels of a tile.")]
 PhiChunkOption = Annotated[int | None, typer.Option("--phi-chunk", min=1, help="Phi steps of a chunk.")]

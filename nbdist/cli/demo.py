@@ -35,6 +35,7 @@ def demo(
 
     from nbdist.cli.pictures import contact_sheet
     from nbdist.cli.run import render
+    from nbdist.cli.workers import Workers
     from nbdist.experiment import experiment_to_yaml, validate
     from nbdist.store import open_group
     from nbdist.store.locations import one_line
@@ -47,9 +48,8 @@ def demo(
     except OSError as error:
         raise NbdistError(f"{folder} cannot be written: {one_line(error)}") from None
     console.print(f"wrote {file}")
-    # compiling the kernel takes longer than these few frames do without it
-    options = {"workers": workers, "overwrite": True, "kernel": "eager"}
-    render(experiment, str(store), None, options, again=f"nbdist run {file} -o {store} --resume")
+    options = {"overwrite": True}
+    render(experiment, str(store), Workers(workers), options, again=f"nbdist run {file} -o {store} --resume")
     group: Any = open_group(str(store))
     counts = group["counts"][:]
     starts, ends = group["phi_start_deg"][:], group["phi_end_deg"][:]

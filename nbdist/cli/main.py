@@ -12,6 +12,7 @@ import warnings
 
 import typer
 
+from nbdist.cli.bench import bench
 from nbdist.cli.check import check
 from nbdist.cli.demo import demo
 from nbdist.cli.finish import finish
@@ -58,7 +59,7 @@ def _options(
         warnings.simplefilter("ignore")
 
 
-for _command in (demo, init, check, plan, info, preview, verify, finish, schema, trace):
+for _command in (demo, init, check, plan, info, preview, verify, finish, schema, trace, bench):
     app.command()(_command)
 app.command(name="run")(run_command)
 # its flags have one dash and are read by itself

@@ -29,7 +29,7 @@ OWN = {
     "--save-experiment": ("FILE.yaml", "write the experiment; nbdist run on it gives the same image"),
     "--device": ("auto|cpu|cuda", "where to render"),
     "--precision": ("float32|float64", "of the sum over orientations (default float32)"),
-    "--kernel": ("compiled|eager", "compiled by torch.compile, or eager (slower, no compiler)"),
+    "--kernel": ("compiled|eager", "compiled for this machine, or eager (slower, no compiler)"),
     "--workers": ("N", "local processes that share the image (default 1)"),
 }
 TRACE_FOLDER = "trace"

@@ -38,7 +38,7 @@ def plan(
 ) -> None:
     """Show how a run is cut, and its expected size and time."""
     from nbdist.execution.context import make_context, pick_device
-    from nbdist.execution.generate import default_workers
+    from nbdist.execution.local_workers import default_workers
 
     where = pick_device(device.value)
     number = workers or default_workers(where)
@@ -59,6 +59,7 @@ def _rows(context: Any, workers: int, device: str) -> list[tuple[str, str]]:
     settings, layout = plan.settings, plan.layout
     unit_s = cost.seconds * settings.frames_per_shard / (plan.tasks_per_frame if plan.split else 1)
     total_s = cost.seconds * plan.frames / max(1, min(workers, plan.unit_count * plan.tasks_per_frame))
+    piece, shorter = ("task", "a smaller --tile or --phi-chunk") if plan.split else ("unit", "fewer --frames-per-shard")
     rows = [
         ("steps", f"{resolved.steps} (photons are divided by it once)"),
         ("pixel-steps", f"{count(cost.pixel_steps)} a frame, {count(cost.pixel_steps * plan.frames)} in all"),
@@ -80,19 +81,17 @@ def _rows(context: Any, workers: int, device: str) -> list[tuple[str, str]]:
         ),
         (
             "time",
-            f"about {duration(total_s)} on {workers} {device} worker(s); {duration(cost.seconds)} a frame, {duration(unit_s)} a task",
+            f"about {duration(total_s)} on {workers} {device} worker(s); {duration(cost.seconds)} a frame, {duration(unit_s)} a {piece}",
         ),
     ]
     here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if plan.worker_memory_bytes * workers > here:
         rows.append(("warning", f"this machine has {size(here)}: fewer --workers or --frames-per-shard would fit"))
     if unit_s > LONG_UNIT_S:
-        rows.append(
-            (
-                "warning",
-                f"a task takes {duration(unit_s)}: smaller --tile or --phi-chunk lose less when a worker is lost",
-            )
-        )
+        advice = f": {shorter} would make it shorter" if plan.split or settings.frames_per_shard > 1 else ""
+        rows.append(("warning", f"a {piece} takes {duration(unit_s)}, which is lost when its worker is{advice}"))
     elif unit_s < SHORT_UNIT_S and plan.unit_count > workers:
-        rows.append(("warning", f"a task takes {unit_s:.2g} s: more --frames-per-shard would waste less on scheduling"))
+        rows.append(
+            ("warning", f"a {piece} takes {unit_s:.2g} s: more --frames-per-shard makes fewer and larger files of it")
+        )
     return rows

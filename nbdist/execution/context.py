@@ -21,7 +21,10 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @dataclass
 class RunContext:
-    """All of a run that travels to a worker, once; `renderer` is made where it is first asked for and not pickled."""
+    """All of a run that travels to a worker, once; `renderer` is made where it is first asked for and not pickled.
+
+    `largest_tile` is how many pixels the device's memory holds at once, where less than a tile was found to fit.
+    """
 
     resolved: ResolvedExperiment
     table: AmplitudeTable
@@ -29,15 +32,18 @@ class RunContext:
     device: str
     location: str | None = None
     store_id: str | None = None
+    largest_tile: int | None = None
     _renderer: Renderer | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """Held while a thread renders: a GPU's worker has two threads, and one writes while the other renders."""
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_renderer": None, "_lock": None}
+        return {**self.__dict__, "_renderer": None, "_lock": None, "turn": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-        self._lock = threading.Lock()
+        self._lock, self.turn = threading.Lock(), threading.Lock()
 
     @property
     def renderer(self) -> Renderer:
@@ -66,16 +72,6 @@ def pick_device(wanted: str) -> str:
         return "cuda" if available else "cpu"
     if wanted.startswith("cuda") and not available:
         raise RunError(f"device {wanted}: there is no CUDA device that PyTorch can use here")
-    return wanted
-
-
-def device_of_worker(wanted: str, name: object) -> str:
-    """The device of one worker: with several GPUs on a machine, the workers of a local cluster (named 0, 1, ...) take them in turn."""
-    import torch
-
-    gpus = torch.cuda.device_count()
-    if wanted in ("auto", "cuda") and gpus > 1 and isinstance(name, int):
-        return f"cuda:{name % gpus}"
     return wanted
 
 

@@ -1,256 +1,320 @@
 """The Dask run: units go to workers through a bounded window, records come back, pixels do not.
 
 The window is ours: a task is submitted when another finishes, so a million units grow neither the scheduler nor the client. What a
-worker needs (amplitudes, geometry, plan) reaches it once, as a worker plugin, and so does a worker that joins later.
+worker needs (amplitudes, geometry, plan) reaches it once, as a worker plugin, and so does a worker that joins later. Where workers
+with and without a GPU are there together, each kind has a window of its own onto the same units, and tasks of its own size.
+
+What is lost is handed out again: by Dask where a worker died, by `Supply` where a unit failed, and by this loop where a worker hangs
+or the connection to the scheduler broke.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from queue import Empty, SimpleQueue
+from typing import Any
 
-import dask
-import numpy as np
-from distributed import Client, Future, LocalCluster, WorkerPlugin, as_completed, get_worker
+from distributed import Client, Future, KilledWorker
+from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
-from numpy.typing import NDArray
 
-from nbdist.errors import RunError
-from nbdist.execution.context import RunContext, device_of_worker
+from nbdist.errors import UnfinishedError
+from nbdist.execution.context import RunContext
 from nbdist.execution.progress import Progress, Report
-from nbdist.execution.rendering import assemble_frame, finished_frame, render_partial, render_unit, write_unit
+from nbdist.execution.roster import ANY, TASKS_PER_WORKER, Pace, Roster
 from nbdist.execution.serial import is_fatal
-from nbdist.execution.steady_clock import keep_steady
-from nbdist.planning import PhiChunk, Tile, Unit
-from nbdist.store import UnitWriter
+from nbdist.execution.submitting import Submitter, Task
+from nbdist.execution.supply import Supply
+from nbdist.execution.tasks import abandoned_plugins
+from nbdist.execution.worker_tasks import JOINED, Answer, RunPlugin
+from nbdist.planning import Unit
 from nbdist.store.locations import one_line
 
 logger = logging.getLogger(__name__)
-TASKS_PER_WORKER = 3
-"""Tasks in flight for each worker thread: one running, the next ones on their way."""
-
-WORKER_MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**25}
-"""Dask's workers give freed memory back at once, by default; ours ask for the same few blocks all the time and keep them."""
-
-
-class RunPlugin(WorkerPlugin):
-    """Holds a run's context in every worker process; the renderer and the writer are made by the first task."""
-
-    def __init__(self, context: RunContext, run: str) -> None:
-        self.context = context
-        self.name = f"nbdist-{run}"
-        self._writer: UnitWriter | None = None
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_writer": None}
-
-    def setup(self, worker: Any) -> None:
-        """One torch thread a worker: the processes share the cores. An interrupt is the client's to handle."""
-        import torch
-
-        torch.set_num_threads(1)
-        keep_steady()
-        self.context.device = device_of_worker(self.context.device, getattr(worker, "name", None))
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    @property
-    def writer(self) -> UnitWriter:
-        """The store, opened once in this process."""
-        if self._writer is None:
-            assert self.context.location is not None
-            self._writer = UnitWriter(self.context.location, self.context.store_id)
-        return self._writer
-
-
-def _plugin(run: str) -> RunPlugin:
-    plugin: RunPlugin = get_worker().plugins[f"nbdist-{run}"]
-    return plugin
-
-
-def _unit_task(run: str, unit: Unit) -> dict[str, Any]:
-    plugin = _plugin(run)
-    return render_unit(plugin.context, plugin.writer, Unit(*unit))
-
-
-class Partial(NamedTuple):
-    """A partial intensity and the kernel ("compiled" or "eager") that made it."""
-
-    values: NDArray[np.float64]
-    kernel: str
-
-
-def partial_task(run: str, frame: int, tile: Tile, chunk: PhiChunk) -> Partial:
-    """Render one (tile, chunk) of a frame on a worker that holds the run's plugin."""
-    context = _plugin(run).context
-    values = render_partial(context, frame, Tile(*tile), PhiChunk(*chunk))
-    return Partial(values, context.renderer.kernels.mode)
-
-
-def _assemble_task(run: str, unit: Unit, started: float, frames: list[list[list[Partial]]]) -> dict[str, Any]:
-    plugin, unit = _plugin(run), Unit(*unit)
-    kernels = {part.kernel for tiles in frames for parts in tiles for part in parts}
-    finished = [
-        finished_frame(
-            plugin.context,
-            frame,
-            assemble_frame(plugin.context, [[part.values for part in parts] for parts in tiles]),
-        )
-        for frame, tiles in zip(unit.frames, frames, strict=True)
-    ]
-    kernel = kernels.pop() if len(kernels) == 1 else "mixed"
-    return write_unit(plugin.context, plugin.writer, unit, finished, started, kernel)
-
-
-@dataclass
-class _Submitter:
-    """Turns units into tasks."""
-
-    client: Client
-    run: str
-    context: RunContext
-    retries: int
-
-    def submit(self, unit: Unit) -> Future:
-        if not self.context.plan.split:
-            return self.client.submit(
-                _unit_task, self.run, unit, key=f"unit-{self.run}-{unit.number}", retries=self.retries, pure=False
-            )
-        plan = self.context.plan
-        frames = [
-            [
-                [
-                    self.client.submit(
-                        partial_task,
-                        self.run,
-                        frame,
-                        tile,
-                        chunk,
-                        key=f"partial-{self.run}-{frame}-{t}-{c}",
-                        retries=self.retries,
-                        pure=False,
-                    )
-                    for c, chunk in enumerate(plan.chunks)
-                ]
-                for t, tile in enumerate(plan.tiles)
-            ]
-            for frame in unit.frames
-        ]
-        return self.client.submit(
-            _assemble_task,
-            self.run,
-            unit,
-            time.time(),
-            frames,
-            key=f"frame-{self.run}-{unit.number}",
-            retries=self.retries,
-            pure=False,
-            priority=1,
-        )
-
-    @property
-    def tasks_per_unit(self) -> int:
-        plan = self.context.plan
-        return plan.tasks_per_frame * plan.settings.frames_per_shard if plan.split else 1
+TICK_S = 1.0
+"""Seconds between two looks at the workers."""
+STUCK_FACTOR = 10.0
+"""A task hangs that is in flight for so many times what another took, or what was expected."""
+RESTART_TIMEOUT_S = 30.0
+RESULT_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 10.0
+RECONNECT_TIMEOUT_S = 30.0
 
 
 def run_dask(
-    context: RunContext, units: Sequence[Unit], client: Client, progress: Progress, report: Report, retries: int
+    context: RunContext,
+    units: Iterable[Unit],
+    client: Client,
+    progress: Progress,
+    report: Report,
+    retries: int,
+    stuck_after: float,
 ) -> None:
     """Render `units` on the workers of `client`; a unit that fails after its retries is set aside in `progress.failed`.
 
+    Parameters
+    ----------
+    stuck_after
+        Seconds that every task may be in flight; one that takes far longer than any other too is taken from its worker.
+
     Raises
     ------
+    UnfinishedError
+        If the scheduler is lost.
     OSError
         If the store cannot be written any more (disk full, no permission).
     """
-    run = uuid.uuid4().hex[:8]
-    plugin = RunPlugin(context, run)
-    client.register_plugin(plugin, name=plugin.name)
-    submitter = _Submitter(client, run, context, retries)
-    progress.dashboard = client.dashboard_link
-    pending: Iterator[Unit] = iter(units)
-    running: dict[Future, Unit] = {}
-    finished = as_completed()
+    run = _Run(context, units, client, progress, report, retries, stuck_after)
     try:
-        _refill(submitter, pending, running, finished, progress)
-        report(progress)
-        while running:
-            future = next(finished)
-            unit = running.pop(future)
-            _collect(future, unit, progress)
-            _refill(submitter, pending, running, finished, progress)
-            report(progress)
-    except CommClosedError:
-        raise RunError("the Dask scheduler was lost; what is complete is kept, go on with --resume") from None
-    except BaseException:
-        with contextlib.suppress(OSError, TimeoutError):
-            client.cancel(list(running), force=True)
-        raise
+        run.loop()
     finally:
-        with contextlib.suppress(OSError, TimeoutError):  # a scheduler that is gone took the plugin along
-            client.unregister_worker_plugin(plugin.name)
+        run.close()
 
 
-def _refill(
-    submitter: _Submitter, pending: Iterator[Unit], running: dict[Future, Unit], finished: Any, progress: Progress
-) -> None:
-    progress.workers = sum(submitter.client.nthreads().values())
-    window = max(1, -(-TASKS_PER_WORKER * max(1, progress.workers) // submitter.tasks_per_unit))
-    while len(running) < window and (unit := next(pending, None)) is not None:
-        future = submitter.submit(unit)
-        running[future] = unit
-        finished.add(future)
-    progress.in_flight = len(running)
+class _Run:
+    """The client's side of a run."""
 
+    def __init__(
+        self,
+        context: RunContext,
+        units: Iterable[Unit],
+        client: Client,
+        progress: Progress,
+        report: Report,
+        retries: int,
+        stuck_after: float,
+    ) -> None:
+        name = uuid.uuid4().hex[:8]
+        self.client, self.progress, self.report, self.retries = client, progress, report, retries
+        self.stuck_after = stuck_after
+        self.plugin = RunPlugin(context, name, client.id)
+        self.submitter = Submitter(client, self.plugin, retries)
+        self.frames_per_unit = context.plan.settings.frames_per_shard
+        self.tasks_per_unit = context.plan.tasks_per_frame * self.frames_per_unit
+        self.expected_s = context.plan.cost.seconds * self.frames_per_unit * TASKS_PER_WORKER
+        self.supply = Supply(units, retries, progress)
+        self.roster = Roster(name, progress)
+        self.running: dict[Future, Task] = {}
+        self.finished: SimpleQueue[Future] = SimpleQueue()
+        self.looked = 0.0
 
-def _collect(future: Future, unit: Unit, progress: Progress) -> None:
-    if future.status == "finished":
-        progress.add(future.result())
-        return
-    error = future.exception() if future.status == "error" else RuntimeError(f"the task was {future.status}")
-    if is_fatal(error):
-        raise error
-    logger.warning("unit %d failed after its retries: %s", unit.number, one_line(error))
-    progress.failed[unit.number] = one_line(error)
+    def loop(self) -> None:
+        """Hand out units until none is left and none in flight."""
+        self._guarded(self._connect)
+        self._guarded(self._fill)
+        self.report(self.progress)
+        while self.running:
+            self._guarded(self._step)
+            self.report(self.progress)
 
+    def close(self) -> None:
+        """Give up what is in flight and leave nothing of this run with the scheduler, if that is still there."""
+        if self.client.status != "running":
+            return
+        self._in_background(self._leave).join(CLOSE_TIMEOUT_S)
 
-@contextlib.contextmanager
-def local_cluster(workers: int) -> Iterator[LocalCluster]:
-    """Workers on this machine, one process and one thread each, reachable from this machine only."""
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    malloc = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_MALLOC.items()}
-    with dask.config.set(malloc):
-        with _interrupts_ignored():
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.ERROR,
-                memory_limit=0,
-            )
-        with cluster:
-            yield cluster
+    def _leave(self) -> None:
+        self.client.cancel(list(self.running), force=True)
+        self.client.unsubscribe_topic(JOINED)
+        self.client.unregister_worker_plugin(self.plugin.name)
 
+    def _in_background(self, step: Callable[[], object]) -> threading.Thread:
+        """Take a step for which every worker is asked, of which one may hang; the run goes on without it."""
 
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started in here are deaf to Ctrl-C: the terminal sends it to all, and the client alone ends a run in order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        def taken() -> None:
+            try:
+                step()
+            except (OSError, ValueError, RuntimeError, FutureCancelledError) as error:
+                logger.info("%s: %s", getattr(step, "__name__", "a step"), one_line(error))
+
+        thread = threading.Thread(target=taken, daemon=True)
+        thread.start()
+        return thread
+
+    def _connect(self) -> None:
+        """Make this run known to the scheduler and the workers."""
+        self.client.subscribe_topic(JOINED, self.roster.hear)
+        self.client.register_plugin(self.plugin, name=self.plugin.name)
+        self.progress.dashboard = self.client.dashboard_link
+        self._look(now=True)
+        self._in_background(self._remove_abandoned)
+
+    def _remove_abandoned(self) -> None:
+        """Free the scheduler and the workers of the amplitudes of runs that were killed."""
+        for name in self.client.run_on_scheduler(abandoned_plugins):
+            self.client.unregister_worker_plugin(name)
+
+    def _step(self) -> None:
+        for future in self._next_finished():
+            self._collect(future)
+        self._look()
+        self._fill()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Take a step; where the connection to the scheduler breaks in it, take it up again if that can be had."""
+        try:
+            step()
+        except (OSError, FutureCancelledError) as error:
+            if is_fatal(error):
+                raise
+            self._reconnect()
+            self._guarded(self._fill)
+
+    def _next_finished(self) -> list[Future]:
+        """Futures that finished, waiting for the first of them up to the next look at the workers."""
+        futures = []
+        with contextlib.suppress(Empty):
+            futures.append(self.finished.get(timeout=TICK_S))
+            while True:
+                futures.append(self.finished.get_nowait())
+        return futures
+
+    def _look(self, now: bool = False) -> None:
+        """See which workers there are, and which tasks hang, every now and then."""
+        if not now and time.monotonic() - self.looked < TICK_S:
+            return
+        self.looked = time.monotonic()
+        if self.client.status != "running":
+            raise CommClosedError
+        if not self.roster.complete:
+            for event in self.client.get_events(JOINED):
+                self.roster.hear(event)
+        self.roster.update(self.client.nthreads())
+        self._take_from_stuck_workers()
+
+    def _fill(self) -> None:
+        """Submit tasks until every window is full."""
+        in_flight = {window: 0 for window in self._windows()}
+        for task in self.running.values():
+            in_flight[task.window] = in_flight.get(task.window, 0) + 1
+        for window, size in self._windows().items():
+            while in_flight[window] < size and (units := self.supply.take(self._units_per_task(window))):
+                workers = () if window == ANY else self.roster.candidates(window)
+                future, task = self.submitter.submit(units, window, workers)
+                self.running[future] = task
+                future.add_done_callback(self.finished.put)
+                in_flight[window] += 1
+        self.progress.in_flight = sum(len(task.units) for task in self.running.values())
+
+    def _windows(self) -> dict[str, int]:
+        if not self.submitter.split:
+            return {window: max(1, size) for window, size in self.roster.windows.items()}
+        # two frames at least: while the last tasks of one are rendered, the next has begun
+        return {ANY: max(2, -(-TASKS_PER_WORKER * self.progress.workers // self.tasks_per_unit))}
+
+    def _units_per_task(self, window: str) -> int:
+        """As many units as make a task of about a second, but a share of those left when they run out."""
+        if self.submitter.split:
+            return 1
+        left = self.progress.frames_total - self.progress.frames_done
+        share = left // (2 * TASKS_PER_WORKER * max(1, self.progress.workers) * self.frames_per_unit)
+        return max(1, min(self.roster.pace(window).units_per_task(), share))
+
+    def _collect(self, future: Future) -> None:
+        """Take in what became of a task."""
+        task = self.running.get(future)
+        if task is None:
+            return
+        if future.status == "cancelled":  # not by this run
+            raise CommClosedError
+        if future.status == "error":
+            error = future.exception()
+            del self.running[future]
+            self._collect_error(error, task)
+            return
+        try:
+            answer = future.result(timeout=RESULT_TIMEOUT_S)
+        except TimeoutError:
+            holding = self.client.who_has([future])
+            self._take_back([task], "the answer of its worker did not arrive")
+            self._restart({address for addresses in holding.values() for address in addresses})
+            return
+        del self.running[future]
+        future.release()
+        self._collect_answer(answer, task)
+
+    def _collect_answer(self, answer: Answer, task: Task) -> None:
+        pace = self.roster.paces.setdefault(answer.kind, Pace())
+        pace.add(len(answer.records) + len(answer.errors), answer.seconds, time.monotonic() - task.since)
+        units = {unit.number: unit for unit in task.units}
+        for record in answer.records:
+            self.supply.done(units.pop(record["unit"]).number)
+            self.progress.unit_done(record)
+        for number, error in answer.errors.items():
+            self.supply.failed(units.pop(number), error)
+        self.supply.give_back(list(units.values()))
+
+    def _collect_error(self, error: BaseException, task: Task) -> None:
+        """A task that did not answer: its workers died, or something is wrong that its units have no part in."""
+        if is_fatal(error):
+            raise error
+        if isinstance(error, KilledWorker):
+            self.supply.killed(task.units, "every worker that rendered it died (killed, out of memory, or crashed)")
+            return
+        for unit in task.units:
+            logger.warning("unit %d failed: %s", unit.number, one_line(error))
+            self.supply.failed(unit, one_line(error))
+
+    def _reconnect(self) -> None:
+        """Take back all that is in flight after the connection to the scheduler broke, and begin again if it can be had.
+
+        Raises
+        ------
+        UnfinishedError
+            If the scheduler is not found again.
+        """
+        self.supply.give_back([unit for task in self.running.values() for unit in task.units])
+        self.running.clear()
+        deadline = time.monotonic() + RECONNECT_TIMEOUT_S
+        while time.monotonic() < deadline and self.client.status in ("running", "connecting"):
+            time.sleep(0.2)
+            if self.client.status == "running":
+                with contextlib.suppress(OSError):
+                    self._connect()
+                    self.progress.log("scheduler-reconnected")
+                    return
+        raise UnfinishedError("the Dask scheduler was lost; what is complete is kept, go on with --resume")
+
+    def _take_from_stuck_workers(self) -> None:
+        """Restart the workers of tasks that are in flight for far too long, and hand their units out again."""
+        now, stuck = time.monotonic(), []
+        overdue = [task for task in self.running.values() if now - task.since > self._patience(task)]
+        processing = self.client.processing() if overdue else {}
+        hanging: set[str] = set()
+        for task in overdue:
+            task.since = now
+            if on := [address for address, keys in processing.items() if not task.keys.isdisjoint(keys)]:
+                hanging.update(on)
+                stuck.append(task)  # the others wait for workers
+        if not stuck:
+            return
+        logger.warning("a task is in flight for too long; its worker is restarted: %s", ", ".join(sorted(hanging)))
+        self._take_back(stuck, "it was in flight for too long (--stuck-after)")
+        self._restart(hanging)
+
+    def _restart(self, workers: set[str]) -> None:
+        """Restart workers, or remove those that nobody restarts."""
+        # not the client's own method, which refuses workers that have no nanny; the scheduler removes those
+        call: dict[str, Any] = dict(
+            workers=sorted(workers), timeout=RESTART_TIMEOUT_S, stimulus_id=f"nbdist-{time.time()}"
+        )
+        call |= dict(wait_for_workers=False, on_error="return")
+        self._in_background(lambda: self.client.sync(self.client.scheduler.restart_workers, **call))
+
+    def _patience(self, task: Task) -> float:
+        usual = max(self.expected_s, self.roster.pace(task.window).longest_s)
+        return max(self.stuck_after, STUCK_FACTOR * usual)
+
+    def _take_back(self, tasks: list[Task], reason: str) -> None:
+        """Give up tasks, and treat their units as those whose worker died."""
+        futures = [future for future, task in self.running.items() if task in tasks]
+        for future in futures:
+            del self.running[future]
+        self.client.cancel(futures, force=True)
+        for task in tasks:
+            self.supply.killed(task.units, reason)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import StoreError
 from nbdist.execution.context import Device, RunContext, pick_device
+from nbdist.execution.events import EventLog, no_log
+from nbdist.execution.local_workers import LocalWorkers, local_workers
 from nbdist.execution.opening import incomplete, opened, watched
 from nbdist.execution.progress import Progress, Report, silent
 from nbdist.execution.serial import is_fatal
@@ -17,9 +22,13 @@ from nbdist.store.locations import normalised, one_line
 from nbdist.store.parts import Part
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Security
+
+    OpensClient = Callable[[], AbstractContextManager[Client]]
 
 RETRIES = 2
+STUCK_AFTER_S = 1800.0
+"""A task in flight for longer than this, and far longer than any other, hangs; its worker is restarted."""
 ROUNDS = 2
 """How often units are rendered that a run finds damaged or gone at its own end: what is harmed twice is harmed on purpose."""
 
@@ -27,9 +36,11 @@ ROUNDS = 2
 def generate(
     experiment: Experiment,
     location: str | os.PathLike[str],
-    client: Client | None = None,
+    client: Client | OpensClient | None = None,
     *,
     workers: int | None = None,
+    gpus: str | None = None,
+    security: Security | None = None,
     serial: bool = False,
     frames: range | None = None,
     tile: tuple[int, int] | None = None,
@@ -39,9 +50,11 @@ def generate(
     kernel: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    stuck_after: float = STUCK_AFTER_S,
     part: Part | None = None,
     made_by: dict[str, Any] | None = None,
     report: Report = silent,
+    log: EventLog = no_log,
 ) -> Progress:
     """Render a series, or what is missing of it, into a Zarr store.
 
@@ -52,7 +65,14 @@ def generate(
     location
         Path of the store, or s3://BUCKET/PATH.
     client
-        A Dask client whose workers render; without one, `workers` local processes do (default: one a core, one a GPU).
+        A Dask client whose workers render, or a function that opens one (in a `with`) and is called when there is something to render;
+        without one, local processes do.
+    workers
+        Local processes (default: one a core, one a GPU); with a client, the workers to plan for (default: those it has now, or one).
+    gpus
+        "all" or "0,1": one local process for each of these GPUs, and `workers` more on the CPU.
+    security
+        Certificates with which local processes talk TLS.
     serial
         Render in this process instead.
     frames
@@ -69,8 +89,12 @@ def generate(
         Render this part of the series only, beside other processes that render the others; the first one makes the store.
     made_by
         What else to keep in the store's provenance: `experiment_file` and `options`, for the command that goes on.
+    stuck_after
+        Seconds after which a worker whose unit takes far longer than any other is restarted.
     report
         Called with the progress after every event.
+    log
+        Gets every event, with its facts: `events.LogFile` writes them to a file.
 
     Returns
     -------
@@ -81,12 +105,18 @@ def generate(
     NbdistError
         If the experiment is wrong, the store exists (or is another experiment's), another run writes into it, or it cannot be written.
     """
-    device_type = pick_device(device) if client is None else ("cpu" if device == "auto" else device)
-    serial = serial or (part is not None and client is None and workers is None)
-    count = len(client.nthreads()) if client is not None else (1 if serial else workers or default_workers(device_type))
+    rendering: str
+    local = None
+    if client is not None:
+        count, rendering = workers or (1 if callable(client) else len(client.nthreads())), device
+    elif serial or (part is not None and workers is None and gpus is None):
+        count, rendering = 1, pick_device(device)
+    else:
+        local = local_workers(device, workers, gpus)
+        count, rendering = local.count, local.device
     make = dict(
         workers=max(1, count) * (part.of if part else 1),
-        device=device_type if client is None else device,
+        device=rendering,
         kernel=kernel,
         tile=tile,
         phi_chunk=phi_chunk,
@@ -96,63 +126,64 @@ def generate(
     how: dict[str, Any] = dict(resume=resume, overwrite=overwrite, frames=frames, part=part, made_by=made_by)
     with opened(experiment, place, make=make, **how) as (context, units, occupation):
         report = watched(report, occupation)
-        progress = Progress(frames_total=sum(len(unit.frames) for unit in units))
-        left = units
-        for _ in range(ROUNDS):
-            try:
-                if left:
-                    _run(context, left, client, count, serial, progress, report)
-            except OSError as error:
-                if not is_fatal(error):
-                    raise
+        progress = Progress(frames_total=sum(len(unit.frames) for unit in units), log=log)
+        progress.begun(store=str(location), units=len(units), resumed=resume)
+        ended, left = "stopped", units
+        try:
+            for _ in range(ROUNDS):
+                try:
+                    if left:
+                        _run(context, left, client, local, security, progress, report, stuck_after)
+                except OSError as error:
+                    if not is_fatal(error):
+                        raise
+                    raise StoreError(
+                        f"{location}: writing stopped: {one_line(error)}; what is complete is kept, go on with --resume"
+                    ) from None
+                left = incomplete(context, units)
+                if not left or progress.failed:
+                    break
+                progress.frames_total += sum(len(unit.frames) for unit in left)
+            if left and not progress.failed:
                 raise StoreError(
-                    f"{location}: writing stopped: {one_line(error)}; what is complete is kept, go on with --resume"
-                ) from None
-            left = incomplete(context, units)
-            if not left or progress.failed:
-                break
-            progress.frames_total += sum(len(unit.frames) for unit in left)
-        if left and not progress.failed:
-            raise StoreError(
-                f"{location}: unit {left[0].number} was rendered but is not in the store that is seen from here"
-            )
-        if part is None and not left and not incomplete(context, list(context.plan.units())):
-            consolidate(place)
+                    f"{location}: unit {left[0].number} was rendered but is not in the store that is seen from here"
+                )
+            if part is None and not left and not incomplete(context, list(context.plan.units())):
+                consolidate(place)
+            ended = "units failed" if progress.failed else "complete"
+        finally:
+            progress.ended(ended)
     return progress
 
 
 def _run(
     context: RunContext,
     units: list[Unit],
-    client: Client | None,
-    count: int,
-    serial: bool,
+    client: Client | OpensClient | None,
+    local: LocalWorkers | None,
+    security: Security | None,
     progress: Progress,
     report: Report,
+    stuck_after: float,
 ) -> None:
-    if serial:
+    if client is None and local is None:
         from nbdist.execution.serial import run_serial
 
         run_serial(context, units, progress, report, RETRIES)
         return
     from distributed import Client
 
-    from nbdist.execution.dask_run import local_cluster, run_dask
+    from nbdist.execution.clusters import local_cluster
+    from nbdist.execution.dask_run import run_dask
     from nbdist.execution.steady_clock import keep_steady
 
     keep_steady()
-    if client is not None:
-        run_dask(context, units, client, progress, report, RETRIES)
-        return
-    splits = context.plan.tasks_per_frame if context.plan.split else 1
-    with local_cluster(min(count, len(units) * splits)) as cluster, Client(cluster) as local:
-        run_dask(context, units, local, progress, report, RETRIES)
-
-
-def default_workers(device: str) -> int:
-    """One worker a usable core, or one a GPU."""
-    if device == "cuda":
-        import torch
-
-        return torch.cuda.device_count()
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.ExitStack() as stack:
+        if local is not None:
+            local = local.at_most(len(units) * (context.plan.tasks_per_frame if context.plan.split else 1))
+            cluster = stack.enter_context(local_cluster(local.cpu, local.gpus, security))
+            client = stack.enter_context(Client(cluster))
+        elif callable(client):
+            client = stack.enter_context(client())
+        assert isinstance(client, Client)
+        run_dask(context, units, client, progress, report, RETRIES, stuck_after)

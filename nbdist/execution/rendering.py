@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import RunError
 from nbdist.execution.context import RunContext
+from nbdist.execution.device_memory import partial_that_fits
 from nbdist.physics.noise import photon_counts
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.store import UnitWriter
@@ -24,7 +25,7 @@ from nbdist.store import UnitWriter
 
 def render_partial(context: RunContext, frame: int, tile: Tile, chunk: PhiChunk) -> NDArray[np.float64]:
     """Partial intensity of one tile over one phi chunk, float64 (slow, fast), un-normalised."""
-    return np.asarray(context.renderer.partial(tile, frame, *chunk).cpu().numpy())
+    return np.asarray(partial_that_fits(context, tile, frame, chunk).cpu().numpy())
 
 
 def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.float64]]]) -> NDArray[np.floating[Any]]:
@@ -35,8 +36,8 @@ def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.f
 
 def render_frame(context: RunContext, frame: int) -> NDArray[np.floating[Any]]:
     """Expected photons of a whole frame, (slow, fast), in the experiment's precision; pixels outside the tiles are 0."""
-    renderer, plan = context.renderer, context.plan
-    return _image(context, ([renderer.partial(tile, frame, *chunk) for chunk in plan.chunks] for tile in plan.tiles))
+    tiles, chunks = context.plan.tiles, context.plan.chunks
+    return _image(context, ([partial_that_fits(context, tile, frame, chunk) for chunk in chunks] for tile in tiles))
 
 
 def _image(context: RunContext, partials: Iterable[Sequence[torch.Tensor]]) -> NDArray[np.floating[Any]]:
@@ -61,9 +62,9 @@ def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating
     noise = context.resolved.experiment.noise
     with np.errstate(over="ignore"):
         arrays: dict[str, NDArray[Any]] = {"intensity": photons.astype(np.float32)}
-    wrong = np.argwhere(~(np.isfinite(arrays["intensity"]) & (arrays["intensity"] >= 0)))
-    if len(wrong):
-        slow, fast = wrong[0]
+    usable = np.isfinite(arrays["intensity"]) & (arrays["intensity"] >= 0)
+    if not usable.all():
+        slow, fast = np.argwhere(~usable)[0]
         raise RunError(
             f"frame {frame}: pixel (slow {slow}, fast {fast}) has {photons[slow, fast]} photons; "
             "the fluence, the crystal or the amplitudes are too large, or a pixel lies at the sample"
@@ -77,9 +78,17 @@ def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating
 
 def render_unit(context: RunContext, writer: UnitWriter, unit: Unit) -> dict[str, Any]:
     """Render a unit's frames, write its shards, and return its record."""
-    started = time.time()
-    frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in unit.frames]
-    return write_unit(context, writer, unit, frames, started, context.renderer.kernels.mode)
+    with context.turn:
+        started, began = time.time(), time.perf_counter()
+        frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in unit.frames]
+        seconds = time.perf_counter() - began
+    made = {
+        "kernel": context.renderer.engine.mode,
+        "device": context.renderer.device.type,
+        "started": started,
+        "seconds": seconds,
+    }
+    return write_unit(context, writer, unit, frames, made)
 
 
 def write_unit(
@@ -87,19 +96,21 @@ def write_unit(
     writer: UnitWriter,
     unit: Unit,
     frames: Sequence[dict[str, NDArray[Any]]],
-    started: float,
-    kernel: str,
+    made: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write finished frames of a unit and its record; `kernel` made them: "compiled", "eager", or "mixed" where workers differed."""
+    """Write finished frames of a unit and its record.
+
+    Parameters
+    ----------
+    made
+        What the record says of the rendering: `kernel` ("compiled" or "eager") and `device` ("cpu" or "cuda"), each "mixed" where the
+        workers of a split frame differed; `started`, seconds since 1970; `seconds`, what the rendering took.
+    """
     stacked = {name: np.stack([frame[name] for frame in frames]) for name in writer.names}
-    renderer = context.renderer
     record = {
         "frames": [unit.first_frame, unit.last_frame],
-        "device": renderer.device.type,
-        "kernel": kernel,
         "precision": context.resolved.experiment.sampling.precision,
         "host": platform.node(),
-        "started": started,
-        "seconds": time.time() - started,
+        **made,
     }
     return writer.write(unit, stacked, record)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from nbdist.errors import StoreError, UnreachableError
-from nbdist.execution.context import RunContext
+from nbdist.execution.context import RunContext, pick_device
 from nbdist.execution.progress import Progress, Report
 from nbdist.execution.rendering import render_unit
 from nbdist.planning import Unit
@@ -19,7 +19,7 @@ FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES,
 """Errors of the file system that no other unit would escape."""
 
 
-def run_serial(context: RunContext, units: Sequence[Unit], progress: Progress, report: Report, retries: int) -> None:
+def run_serial(context: RunContext, units: Iterable[Unit], progress: Progress, report: Report, retries: int) -> None:
     """Render `units` in order; a unit that fails after its retries is set aside in `progress.failed`.
 
     Raises
@@ -30,17 +30,20 @@ def run_serial(context: RunContext, units: Sequence[Unit], progress: Progress, r
     assert context.location is not None
     writer = UnitWriter(context.location, context.store_id)
     progress.workers, progress.in_flight = 1, 1
+    progress.kinds = {"cpu" if pick_device(context.device) == "cpu" else "gpu": 1}
     for unit in units:
         for attempt in range(retries + 1):
             try:
-                progress.add(render_unit(context, writer, unit))
+                progress.unit_done(render_unit(context, writer, unit))
                 break
             except Exception as error:
                 if is_fatal(error):
                     raise
                 logger.warning("unit %d failed (attempt %d): %s", unit.number, attempt + 1, one_line(error))
                 if attempt == retries:
-                    progress.failed[unit.number] = one_line(error)
+                    progress.unit_failed(unit, one_line(error))
+                else:
+                    progress.unit_retried(unit, one_line(error))
         report(progress)
     progress.in_flight = 0
     report(progress)

@@ -74,14 +74,16 @@ def render_image(
 def _on_workers(context: RunContext, pieces: list[Any], workers: int, report: Report) -> list[NDArray[np.float64]]:
     from distributed import Client, as_completed
 
-    from nbdist.execution.dask_run import RunPlugin, local_cluster, partial_task
+    from nbdist.execution.clusters import local_cluster
+    from nbdist.execution.tasks import partial_task
+    from nbdist.execution.worker_tasks import RunPlugin
     from nbdist.store.locations import one_line
 
     run = uuid.uuid4().hex[:8]
-    plugin = RunPlugin(context, run)
     with local_cluster(workers) as cluster, Client(cluster) as client:
+        plugin = RunPlugin(context, run, client.id)
         client.register_plugin(plugin, name=plugin.name)
-        futures = [client.submit(partial_task, run, 0, *piece, pure=False) for piece in pieces]
+        futures = [client.submit(partial_task, plugin.name, 0, *piece, pure=False) for piece in pieces]
         for done, future in enumerate(as_completed(futures), start=1):
             if future.status != "finished":
                 error = future.exception() if future.status == "error" else RuntimeError(f"a task was {future.status}")

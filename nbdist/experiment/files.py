@@ -38,7 +38,7 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
         raise ExperimentError(f"experiment file {path} cannot be read: {reason}") from None
-    content = _parse(text, path)
+    content = parse_document(text, path)
     if not isinstance(content, dict):
         raise ExperimentError(f"{path}: expected the sections of an experiment, found {_shown(content)}")
     try:
@@ -58,7 +58,7 @@ def validate(content: dict[str, Any]) -> Experiment:
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
-        raise ExperimentError("; ".join(_complaints(error.errors()))) from None
+        raise ExperimentError("; ".join(complaints(error.errors()))) from None
 
 
 def experiment_to_yaml(experiment: Experiment) -> str:
@@ -92,7 +92,14 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _parse(text: str, path: Path) -> Any:
+def parse_document(text: str, path: Path) -> Any:
+    """Content of a YAML document, or JSON by the file's suffix; YAML is loaded safely and no key may be given twice.
+
+    Raises
+    ------
+    ExperimentError
+        In one line: the file, the line and what is wrong there.
+    """
     if path.suffix.lower() == ".json":
         try:
             return json.loads(text)
@@ -128,8 +135,11 @@ def _anchored(name: str, folder: Path, field: str) -> str:
     return str((Path.cwd() if name.startswith("$") else folder) / Path(expanded).expanduser())
 
 
-def _complaints(details: Iterable[Any]) -> list[str]:
-    """One sentence a wrong field: alternatives of a field are joined, and what merely follows from a field inside it is left out."""
+def complaints(details: Iterable[Any]) -> list[str]:
+    """Pydantic's errors as one sentence a wrong field.
+
+    Alternatives of a field are joined, and what merely follows from a field inside it is left out.
+    """
     by_field: dict[tuple[Any, ...], list[Any]] = {}
     for detail in details:
         by_field.setdefault(_field(detail["loc"]), []).append(detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntFlag
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,15 @@ from nbdist.physics.pixels import (
 )
 
 
+class Factor(IntFlag):
+    """Which factors are meant; the others are 1."""
+
+    OMEGA = 1
+    POLAR = 2
+    CAPTURE = 4
+    LIMIT = 8
+
+
 class SensorNumbers(NamedTuple):
     """Numbers of the beam and the sensor, float64 tensors: vectors (3,), scalars ().
 
@@ -34,13 +44,11 @@ class SensorNumbers(NamedTuple):
 
 
 class FactorChoice(NamedTuple):
-    """Which factors apply; the others are 1."""
+    """Which factors are evaluated, and how: Python numbers, fixed when compiled."""
 
+    factors: int
     curved: bool
     point_pixels: bool
-    polarized: bool
-    absorbing: bool
-    limited: bool
 
 
 def pixel_factors(
@@ -66,13 +74,15 @@ def pixel_factors(
     one = torch.ones_like(distance)
     return torch.stack(
         [
-            solid_angle(distance, panel, choice.point_pixels),
+            solid_angle(distance, panel, choice.point_pixels) if choice.factors & Factor.OMEGA.value else one,
             polarization(direction, incident, sensor.polarization_vector, sensor.kahn_factor)
-            if choice.polarized
+            if choice.factors & Factor.POLAR.value
             else one,
             capture(direction, panel, sensor.layer, sensor.layer_thickness, sensor.attenuation)
-            if choice.absorbing
+            if choice.factors & Factor.CAPTURE.value
             else one,
-            resolved(scattering_vectors(direction, incident, wavelength), sensor.d_min) if choice.limited else one,
+            resolved(scattering_vectors(direction, incident, wavelength), sensor.d_min)
+            if choice.factors & Factor.LIMIT.value
+            else one,
         ]
     )

@@ -1,4 +1,4 @@
-"""The physics functions as they are run: compiled by torch.compile where that works, eagerly in small blocks where it does not.
+"""The physics functions as torch runs them: compiled by torch.compile where that works, eagerly in small blocks where it does not.
 
 Both give the same numbers within rounding, and neither ever stores all pixels x orientations: the sum goes over blocks of
 orientations of a fixed size, small enough for the cache where it runs eagerly.
@@ -129,6 +129,8 @@ def _compile(function: Callable[..., Tensor], arguments: tuple[Any, ...]) -> Cal
         for limit in ("recompile_limit", "cache_size_limit"):
             if hasattr(torch._dynamo.config, limit):
                 setattr(torch._dynamo.config, limit, 256)
+        if hasattr(torch._dynamo.config, "specialize_float"):  # else the polynomials' coefficients become arguments
+            torch._dynamo.config.specialize_float = True
         options = {**COMPILE_OPTIONS, **(FUSING if fused else {})}
         _compiled[name] = torch.compile(function, dynamic=True, fullgraph=True, options=options)
     return _compiled[name]

@@ -17,10 +17,13 @@ import torch
 from torch import Tensor
 
 from nbdist.experiment.amplitudes import Reflections
-from nbdist.physics.orientation_sum import cell_amplitudes, nearest_reflections, orientation_part
+from nbdist.physics.factors import Factor, pixel_factors
+from nbdist.physics.orientation_sum import cell_amplitudes, nearest_reflections, orientation_part, pixel_part
 from nbdist.physics.pixels import PanelVectors, directions, positions, scattering_vectors
-from nbdist.physics.renderer import CLASSICAL_RADIUS_SQUARED_M2, Block, Box, Factors, Renderer
+from nbdist.physics.renderer import CLASSICAL_RADIUS_SQUARED_M2, Box, Renderer
+from nbdist.physics.scene import Area, Sample, Scene
 from nbdist.physics.shapes import grating, lattice_factor, round_amplitude, zero_offset
+from nbdist.physics.torch_engine import TorchEngine
 
 Number = float | int
 METRES_PER_ANGSTROM = 1e-10
@@ -105,56 +108,97 @@ def trace_pixel(
     """
     choice = choice or Choice()
     box: Box = (pixel[0], pixel[0] + 1, pixel[1], pixel[1] + 1)
-    _, vectors, block = next(renderer.blocks(box))
-    samples = list(_samples(renderer, vectors, block, frame))
+    place = _Place.of(renderer.scene, pixel)
+    samples = list(_samples(renderer.scene, place, frame))
     partial = sum(s.intensity * s.factors[0] * s.factors[1] * s.factors[2] for s in samples)
     photons = float(renderer.photons(torch.tensor([[partial]], dtype=torch.float64, device=renderer.device), box))
     lines = [
-        *_geometry(renderer, vectors, block, choice.source, _mean_factors(samples)[0]),
-        *_cell(renderer, frame, choice),
-        *_term_lines(renderer, samples, frame, choice),
-        *_scaling(renderer, vectors, block, samples, box, photons, choice.source),
+        *_geometry(renderer.scene, place, choice.source, _mean_factors(samples)[0]),
+        *_cell(renderer.scene, frame, choice),
+        *_term_lines(renderer.scene, samples, frame, choice),
+        *_scaling(renderer, place, samples, box, photons, choice.source),
     ]
     return PixelTrace(tuple(lines), tuple(_notes(renderer, reflections, samples, pixel, box, partial, choice)))
 
 
-def _samples(renderer: Renderer, vectors: PanelVectors, block: Block, frame: int) -> Iterator[_Sample]:
-    side = renderer.resolved.oversample
-    groups = list(renderer.orientation_groups(frame, 0, renderer.resolved.experiment.scan.phi_steps))
-    middle = [torch.tensor([m], dtype=torch.float64, device=renderer.device) for m in block.middle]
-    for number, (layer, (slow, fast), factors_of_source) in enumerate(renderer.samples(vectors, block)):
-        depth = torch.tensor(layer * renderer.layer_thickness_m, dtype=torch.float64, device=renderer.device)
-        towards, _ = directions(positions(middle[0], middle[1], depth, vectors, renderer.choice.curved))
-        for source, beam in enumerate(renderer.sources):
-            weight = float(renderer.resolved.sources.weights[source])
+@dataclass(frozen=True)
+class _Place:
+    """The pixel on its panel, and the middle of the block that the image renders it in."""
+
+    panel: PanelVectors
+    slow: int
+    fast: int
+    middle: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, scene: Scene, pixel: tuple[int, int]) -> _Place:
+        for number, panel in enumerate(scene.resolved.panels):
+            if panel.first_row <= pixel[0] < panel.first_row + panel.spixels:
+                slow, fast = pixel[0] - panel.first_row, pixel[1]
+                block = next(TorchEngine(scene, compiled=False).blocks(Area(number, slow, slow + 1, fast, fast + 1)))
+                return cls(scene.panels[number], slow, fast, block.middle)
+        raise IndexError(pixel)
+
+    def coordinates(self, scene: Scene, sample: Sample) -> tuple[Tensor, Tensor]:
+        """Slow and fast coordinate of a subpixel, (1,) each."""
+        return scene.tensor([self.slow + sample.slow_shift]), scene.tensor([self.fast + sample.fast_shift])
+
+    def position(self, scene: Scene, sample: Sample) -> Tensor:
+        """In space, metres (3, 1)."""
+        return positions(*self.coordinates(scene, sample), scene.depth(sample), self.panel, scene.variant.curved)
+
+
+def _samples(scene: Scene, place: _Place, frame: int) -> Iterator[_Sample]:
+    side = scene.resolved.oversample
+    groups = list(scene.orientation_groups(frame, 0, scene.resolved.experiment.scan.phi_steps))
+    for number, sample in enumerate(scene.samples()):
+        coordinates = (*place.coordinates(scene, sample), scene.depth(sample))
+        middle = positions(*place.middle, scene.depth(sample), place.panel, scene.variant.curved)
+        direction, _ = directions(middle)
+        for source, beam in enumerate(scene.sources):
+            weight = float(scene.resolved.sources.weights[source])
             if weight == 0:
                 continue
-            q_reference = scattering_vectors(towards, *beam)[:, 0]
+            q_reference = scattering_vectors(direction, *beam)[:, 0]
             parts = []
             for real, reference in groups:
-                pixels = renderer.kernels.pixel_part(
-                    (slow[:1], fast[:1], depth), vectors, beam, q_reference, reference, renderer.variant
+                pixels = pixel_part(
+                    *coordinates, place.panel, *beam, q_reference, reference, scene.variant.curved, scene.dtype
                 )
-                parts.append(_terms(renderer, pixels, orientation_part(real, reference, q_reference, renderer.dtype)))
+                parts.append(_terms(scene, pixels, orientation_part(real, reference, q_reference, scene.dtype)))
             terms = {key: torch.cat([part[key] for part in parts], dim=-1) for key in parts[0]}
-            factors = _first_of(factors_of_source(source))
-            yield _Sample(layer, (number % side**2 // side, number % side), source, weight, factors, terms)
+            factors = _factors(scene, place, sample, source)
+            yield _Sample(sample.layer, (number % side**2 // side, number % side), source, weight, factors, terms)
 
 
-def _first_of(factors: Factors) -> tuple[float, float, float, float]:
-    omega, polar, capture, resolved = (float(factor[0]) for factor in factors)
-    return omega, polar, capture, resolved
+def _factors(scene: Scene, place: _Place, sample: Sample, source: int) -> tuple[float, float, float, float]:
+    """Solid angle, polarization, capture and resolution of a sample: its own where evaluated for every term, else the pixel's."""
+    first = scene.first_subpixel(0)
+    chosen = [
+        (Factor.OMEGA, first, 0),
+        (Factor.POLAR, first, 0),
+        (Factor.CAPTURE, scene.first_subpixel(sample.layer), 0),
+        (Factor.LIMIT, sample, source),
+    ]
+    values = []
+    for row, (factor, whole, whole_source) in enumerate(chosen):
+        here, beam = (sample, source) if factor & scene.every_term else (whole, whole_source)
+        choice = scene.choice(factor & (scene.every_term | scene.whole_pixel))
+        coordinates = place.coordinates(scene, here)
+        rows = pixel_factors(*coordinates, place.panel, *scene.sources[beam], scene.sensors[here.layer], choice)
+        values.append(float(rows[row, 0]))
+    return values[0], values[1], values[2], values[3]
 
 
-def _terms(renderer: Renderer, pixels: Tensor, orientations: Tensor) -> dict[str, Tensor]:
+def _terms(scene: Scene, pixels: Tensor, orientations: Tensor) -> dict[str, Tensor]:
     """What `orientation_sum` adds up, taken apart, float64: h, h0 and F_axes (3, M); F_latt, F_cell and term (M,)."""
     whole, distances = nearest_reflections(pixels, orientations)
-    shape, cells = renderer.variant.shape, renderer.cells
-    squared = lattice_factor(shape, distances, cells, renderer.fudge)[:, 0]
-    if renderer.variant.uniform:
-        F_cell = renderer.table.values[0].expand_as(squared)
+    shape, cells = scene.variant.shape, scene.cells
+    squared = lattice_factor(shape, distances, cells, scene.fudge)[:, 0]
+    if scene.variant.uniform:
+        F_cell = scene.table.values[0].expand_as(squared)
     else:
-        F_cell = cell_amplitudes(whole, distances, renderer.table, renderer.variant)[:, 0]
+        F_cell = cell_amplitudes(whole, distances, scene.table, scene.variant)[:, 0]
     indices = torch.stack(
         [n.double() + (coarse.double() + rest.double()) for n, (coarse, rest) in zip(whole, distances, strict=True)]
     )
@@ -168,7 +212,7 @@ def _terms(renderer: Renderer, pixels: Tensor, orientations: Tensor) -> dict[str
         terms["F_axes"] = torch.stack([_axis(whole[i], distances[i], cells[i])[:, 0] for i in range(3)]).double()
         terms["F_latt"] = terms["F_axes"].prod(0)
     elif shape == "round":
-        terms["F_latt"] = round_amplitude(distances, cells, renderer.fudge)[:, 0].double()
+        terms["F_latt"] = round_amplitude(distances, cells, scene.fudge)[:, 0].double()
     else:
         terms["F_latt"] = squared.sqrt().double()
     return {key: value.cpu() for key, value in terms.items()}
@@ -193,12 +237,10 @@ def _mean_factors(samples: Sequence[_Sample]) -> tuple[float, float, float]:
     return means[0], means[1], means[2]
 
 
-def _geometry(renderer: Renderer, vectors: PanelVectors, block: Block, source: int, omega: float) -> Iterator[Line]:
-    _, (slow, fast), _ = next(renderer.samples(vectors, block))
-    zero = torch.zeros((), dtype=torch.float64, device=renderer.device)
-    position = positions(slow[:1], fast[:1], zero, vectors, renderer.choice.curved)
+def _geometry(scene: Scene, place: _Place, source: int, omega: float) -> Iterator[Line]:
+    vectors, position = place.panel, place.position(scene, scene.first_subpixel(0))
     direction, distance = directions(position)
-    incident, wavelength = renderer.sources[source]
+    incident, wavelength = scene.sources[source]
     q = scattering_vectors(direction, incident, wavelength) / METRES_PER_ANGSTROM
     yield _line("pix0_vector_m", vectors.origin)
     yield _line("fdet_vec", vectors.fast)
@@ -214,16 +256,16 @@ def _geometry(renderer: Renderer, vectors: PanelVectors, block: Block, source: i
     yield _line("scattering_vec_m_inv", q)
 
 
-def _cell(renderer: Renderer, frame: int, choice: Choice) -> Iterator[Line]:
+def _cell(scene: Scene, frame: int, choice: Choice) -> Iterator[Line]:
     """Real-space axes at the first phi step, in the listed domain or the first."""
-    real, _ = next(renderer.orientation_groups(frame, 0, 1))
+    real, _ = next(scene.orientation_groups(frame, 0, 1))
     for name, axis in zip("abc", real[choice.mosaic or 0], strict=True):
         yield _line(f"rot_{name}_A", axis)
 
 
-def _term_lines(renderer: Renderer, samples: Sequence[_Sample], frame: int, choice: Choice) -> Iterator[Line]:
-    phi_deg = renderer.resolved.experiment.scan.phi_deg(frame)
-    domains = len(renderer.resolved.mosaic)
+def _term_lines(scene: Scene, samples: Sequence[_Sample], frame: int, choice: Choice) -> Iterator[Line]:
+    phi_deg = scene.resolved.experiment.scan.phi_deg(frame)
+    domains = len(scene.resolved.mosaic)
     seen = [sample for sample in samples if sample.source == choice.source]
     for sample in seen if choice.subpixels else seen[:1]:
         if choice.subpixels:
@@ -259,18 +301,15 @@ def _orientation_lines(terms: dict[str, Tensor], number: int) -> Iterator[Line]:
 
 def _scaling(
     renderer: Renderer,
-    vectors: PanelVectors,
-    block: Block,
+    place: _Place,
     samples: Sequence[_Sample],
     box: Box,
     photons: float,
     source: int,
 ) -> Iterator[Line]:
-    experiment = renderer.resolved.experiment
+    scene, experiment = renderer.scene, renderer.resolved.experiment
     sampling = experiment.sampling
-    _, (slow, fast), _ = next(renderer.samples(vectors, block))
-    zero = torch.zeros((), dtype=torch.float64, device=renderer.device)
-    direction, _ = directions(positions(slow[:1], fast[:1], zero, vectors, renderer.choice.curved))
+    direction, _ = directions(place.position(scene, scene.first_subpixel(0)))
     _, polar, capture = _mean_factors(samples)
     yield Line("I_before_scaling", (sum(sample.intensity for sample in samples),))
     yield Line("r_e_sqr", (CLASSICAL_RADIUS_SQUARED_M2,))
@@ -281,7 +320,7 @@ def _scaling(
     yield Line("oversample_omega", (int(sampling.oversample_omega),))
     yield Line("capture_fraction", (capture,))
     yield Line("polar", (polar,))
-    yield _line("cos_2theta", direction[:, 0] @ renderer.sources[source][0])
+    yield _line("cos_2theta", direction[:, 0] @ scene.sources[source][0])
     if experiment.background.water_um > 0:
         yield _line("I_background", renderer.background(box))
     yield Line("I_pixel_final", (photons,))
@@ -317,13 +356,13 @@ def _notes(
     if side > 1:
         listed = "" if choice.subpixels else "; the geometry and the terms listed are the first one's"
         yield f"{side} x {side} subpixels make up the pixel{listed}"
-    if renderer.layers > 1:
-        yield f"{renderer.layers} sensor layers add up; capture_fraction is their mean, weighted by their intensity"
+    if renderer.scene.layers > 1:
+        yield f"{renderer.scene.layers} sensor layers add up; capture_fraction is their mean, weighted by their intensity"
     on = [name for name in ("omega", "polar", "thick") if getattr(sampling, f"oversample_{name}")]
     if on and len(samples) > 1:
         yield f"{' and '.join(on)}: worked out for every term; the mean stands in the chain, weighted by intensity"
-    if len(renderer.sources) > 1:
-        yield f"{len(renderer.sources)} sources add up; the geometry and the terms listed are source {choice.source}'s"
+    if len(renderer.scene.sources) > 1:
+        yield f"{len(renderer.scene.sources)} sources add up; the geometry and the terms listed are source {choice.source}'s"
     if detector.curved:
         yield "the detector is curved: every pixel at the same distance, its position turned about the slow and the fast axis"
     if detector.point_pixels:
@@ -333,9 +372,9 @@ def _notes(
 
 
 def _missing(renderer: Renderer, reflections: Reflections, samples: Sequence[_Sample], choice: Choice) -> Iterator[str]:
-    if renderer.variant.uniform:
+    if renderer.scene.variant.uniform:
         return
-    if renderer.variant.interpolate:
+    if renderer.scene.variant.interpolate:
         yield "F_cell is interpolated between reflections"
         return
     wanted = np.concatenate([sample.terms["h0"].numpy().T for sample in samples if sample.source == choice.source])

@@ -12,8 +12,8 @@ from nbdist.experiment.resolved import ResolvedExperiment
 
 MIB = 2**20
 PIXEL_STEPS_PER_S = {
-    ("cpu", "compiled", "float32"): 8e7,
-    ("cpu", "compiled", "float64"): 2.5e7,
+    ("cpu", "compiled", "float32"): 2.5e8,
+    ("cpu", "compiled", "float64"): 1.2e8,
     ("cpu", "eager", "float32"): 1.5e7,
     ("cpu", "eager", "float64"): 7e6,
     ("cuda", "compiled", "float32"): 2e10,
@@ -24,8 +24,8 @@ PIXEL_STEPS_PER_S = {
 SETUP_PIXEL_STEPS = 4
 """A pixel's geometry costs about as much as this many orientations, for each subpixel, layer and source."""
 SHAPE_COST = {"square": 1.0, "round": 2.0, "gauss": 1.0, "tophat": 1.0}
-INTERPOLATION_COST = 10.0
-COMPRESSED_BYTES_PER_PIXEL = {"intensity": 3.4, "counts": 0.4}
+INTERPOLATION_COST = 4.0
+COMPRESSED_BYTES_PER_PIXEL = {"intensity": 3.6, "counts": 0.4}
 KEPT_FACTORS_BYTES = 256 * MIB
 """What a renderer keeps of the detector from frame to frame, at most."""
 WORKER_BASE_BYTES = 520 * MIB

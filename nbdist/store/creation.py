@@ -143,7 +143,7 @@ def _create_frames(group: zarr.Group, plan: Plan) -> None:
             dtype=dtype,
             chunks=plan.layout.chunk,
             shards=plan.layout.shard,
-            compressors=[BloscCodec(cname="zstd", clevel=3, shuffle=BloscShuffle.bitshuffle), Crc32cCodec()],
+            compressors=[BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle), Crc32cCodec()],
             fill_value=0,
             dimension_names=FRAME_DIMENSIONS,
             attributes={"units": units, "long_name": long_name},

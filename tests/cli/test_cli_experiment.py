@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -90,6 +91,26 @@ def test_plan_counts_the_pieces(nbdist, write_experiment, tmp_path):
     ):
         assert said in planned.out
     assert not list(tmp_path.glob("*.zarr")), "planning writes nothing"
+
+
+def test_plan_warns_of_units_that_are_too_short_or_too_long(nbdist, write_experiment, tmp_path):
+    light = write_experiment(tmp_path / "light.yaml", scan={"frames": 1000})
+    planned = nbdist("plan", light, "--workers", 2, "--device", "cpu", "--frames-per-shard", 1)
+    assert "units 1000, of 1 frame(s)" in planned.out
+    assert "more --frames-per-shard makes fewer and larger files" in planned.out
+    heavy = write_experiment(
+        tmp_path / "heavy.yaml",
+        # 4e6 pixels x 20 steps x 1000 domains: 1000 s a frame at 8e7 pixel-steps/s
+        detector={"panels": [{"spixels": 2000, "fpixels": 2000, "pixel_size_mm": 0.05, "distance_mm": 100}]},
+        scan={"frames": 1000, "phi_steps": 20},
+        crystal={"mosaic_spread_deg": 0.2, "mosaic_domains": 1000},
+    )
+    planned = nbdist("plan", heavy, "--workers", 2, "--device", "cpu", "--frames-per-shard", 1)
+    assert re.search(r"warning a unit takes 1\d min \d+ s, which is lost when its worker is", planned.out)
+    planned = nbdist("plan", heavy, "--workers", 2, "--device", "cpu", "--frames-per-shard", 2)
+    assert "when its worker is: fewer --frames-per-shard would make it shorter" in planned.out
+    quiet = nbdist("plan", light, "--workers", 2, "--device", "cpu", "--frames-per-shard", 1000)
+    assert "warning" not in quiet.out
 
 
 @pytest.mark.parametrize("tile", ["0,5", "5", "a,b", "5,5,5", "-1,5"])

@@ -109,7 +109,7 @@ def test_options_that_contradict_each_other_are_refused(options, nbdist, experim
 
 @pytest.mark.integration
 def test_a_running_cluster_is_used_by_its_address(nbdist, experiment_file, finished, tmp_path):
-    from nbdist.execution.dask_run import local_cluster
+    from nbdist.execution.clusters import local_cluster
 
     store = tmp_path / "a.zarr"
     with local_cluster(1) as cluster:

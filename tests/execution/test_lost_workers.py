@@ -1,4 +1,4 @@
-"""A worker that is killed costs the units it was rendering, and they are rendered again."""
+"""Workers that are killed, told to end, or hang cost what they were rendering, and it is rendered again."""
 
 from __future__ import annotations
 
@@ -6,35 +6,146 @@ import os
 import signal
 
 import pytest
+from process_cluster import wait_for
 
 from nbdist import generate
+from nbdist.execution import roster
 from nbdist.store import summarize
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+CUT = {"kernel": "eager", "frames_per_shard": 1}
 
 
-def test_a_run_survives_the_killing_of_a_worker(small_experiment, tmp_path, assert_same_bits):
+@pytest.fixture
+def connected():
+    """`connected(cluster)`: a client of a cluster of processes, once its workers are there."""
     from distributed import Client
 
-    from nbdist.execution.dask_run import local_cluster
+    clients = []
 
-    experiment = small_experiment(scan={"frames": 30, "phi_steps": 20}, panel={"spixels": 128, "fpixels": 128})
-    cut = {"kernel": "eager", "frames_per_shard": 1}
-    killed = []
+    def connect(cluster):
+        clients.append(Client(cluster.address, timeout=60))
+        clients[-1].wait_for_workers(len(cluster.workers), timeout=60)
+        return clients[-1]
 
-    def kill_one(progress):
-        if progress.frames_done >= 5 and not killed:
-            pids = client.run(os.getpid)
-            assert len(pids) == 2
-            killed.append(next(iter(pids.values())))
-            os.kill(killed[0], signal.SIGKILL)
+    yield connect
+    for client in clients:
+        client.close()
 
-    with local_cluster(2) as cluster, Client(cluster) as client:
-        progress = generate(experiment, tmp_path / "a.zarr", client, report=kill_one, **cut)
-        client.wait_for_workers(2, timeout=30)
-        assert killed[0] not in client.run(os.getpid).values(), "the nanny started another one"
-    assert killed
-    assert (progress.frames_done, progress.failed) == (30, {})
-    assert summarize(tmp_path / "a.zarr").frames_complete == 30
-    generate(experiment, tmp_path / "undisturbed.zarr", serial=True, **cut)
-    assert_same_bits(tmp_path / "a.zarr", tmp_path / "undisturbed.zarr")
+
+class Steps:
+    """A report that takes the next step, once, when so many frames are done."""
+
+    def __init__(self, **steps):
+        self.steps = [(int(name.removeprefix("at_")), step) for name, step in steps.items()]
+
+    def __call__(self, progress):
+        while self.steps and progress.frames_done >= self.steps[0][0]:
+            self.steps.pop(0)[1]()
+
+
+@pytest.fixture(autouse=True)
+def short_tasks(monkeypatch):
+    """Tasks of few units, so that there is always one to be lost."""
+    monkeypatch.setattr(roster, "TASK_S", 0.15)
+
+
+def test_one_and_then_all_workers_are_killed_and_others_join(
+    light_experiment, undisturbed_series, processes, connected, tmp_path, assert_same_bits
+):
+    cluster = processes(workers=2)
+    client = connected(cluster)
+
+    def kill_all():
+        for worker in list(cluster.workers):
+            cluster.kill(worker)
+        cluster.add_worker()
+        cluster.add_worker()
+
+    steps = Steps(at_10=lambda: cluster.kill(cluster.workers[0]), at_40=kill_all)
+    events = []
+    progress = generate(
+        light_experiment(120),
+        tmp_path / "a.zarr",
+        client,
+        report=steps,
+        log=lambda name, **facts: events.append(name),
+        **CUT,
+    )
+    assert not steps.steps
+    assert (progress.frames_done, progress.failed) == (120, {})
+    assert progress.workers_lost == events.count("worker-lost") == 2
+    assert events.count("worker-joined") >= 3
+    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(120))
+
+
+def test_a_worker_told_to_end_gives_back_its_units(
+    light_experiment, undisturbed_series, processes, connected, tmp_path, assert_same_bits
+):
+    cluster = processes(workers=2)
+    client = connected(cluster)
+    told = []
+
+    def tell():
+        told.append(cluster.workers[0])
+        os.kill(told[0].pid, signal.SIGTERM)
+
+    progress = generate(light_experiment(120), tmp_path / "a.zarr", client, report=Steps(at_10=tell), **CUT)
+    assert told[0].wait(30) is not None
+    assert (progress.frames_done, progress.failed, progress.workers_lost) == (120, {}, 1)
+    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(120))
+
+
+def test_a_worker_that_stands_still_is_given_up(
+    light_experiment, undisturbed_series, processes, connected, tmp_path, assert_same_bits
+):
+    cluster = processes(workers=2)
+    client = connected(cluster)
+    stop = Steps(at_20=lambda: os.kill(cluster.workers[0].pid, signal.SIGSTOP))
+    progress = generate(light_experiment(120), tmp_path / "a.zarr", client, report=stop, stuck_after=3, **CUT)
+    assert (progress.frames_done, progress.failed) == (120, {})
+    assert progress.retried > 0
+    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(120))
+
+
+HANGS = """
+if frame == 30 and not (here / "hung").exists():
+    (here / "hung").touch()
+    time.sleep(10**6)
+"""
+
+
+def test_a_unit_that_hangs_is_rendered_elsewhere_and_its_worker_is_restarted(
+    light_experiment, undisturbed_series, processes, connected, tmp_path, assert_same_bits
+):
+    cluster = processes(workers=1, harm=HANGS, nanny=True)
+    client = connected(cluster)
+    before = client.run(os.getpid)
+    progress = generate(light_experiment(120), tmp_path / "a.zarr", client, stuck_after=3, **CUT)
+    assert (progress.frames_done, progress.failed) == (120, {})
+    assert progress.retried > 0
+    assert set(client.run(os.getpid).values()).isdisjoint(before.values()), "it is another process"
+    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(120))
+
+
+KILLS = """
+if frame == 30 and not (here / "mended").exists():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_unit_that_kills_its_workers_is_set_aside_and_no_other(
+    light_experiment, undisturbed_series, processes, connected, tmp_path, assert_same_bits
+):
+    cluster = processes(workers=2, harm=KILLS, nanny=True, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")
+    client = connected(cluster)
+    progress = generate(light_experiment(60), tmp_path / "a.zarr", client, **CUT)
+    assert list(progress.failed) == [30]
+    assert "worker" in progress.failed[30]
+    assert progress.workers_lost == 2, "once among others, once alone"
+    assert summarize(tmp_path / "a.zarr").complete == set(range(60)) - {30}
+    cluster.mended.touch()
+    wait_for(client.nthreads, 60, "workers")
+    again = generate(light_experiment(60), tmp_path / "a.zarr", client, resume=True)
+    assert (again.frames_done, again.failed) == (1, {})
+    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(60))

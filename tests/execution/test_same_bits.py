@@ -34,7 +34,7 @@ def serial_store(experiment, tmp_path_factory):
 def growing_cluster():
     from distributed import Client
 
-    from nbdist.execution.dask_run import local_cluster
+    from nbdist.execution.clusters import local_cluster
 
     with local_cluster(1) as cluster, Client(cluster) as client:
         yield cluster, client

@@ -1,47 +1,156 @@
-"""Compiled and eager kernels are one specification; where compiling fails, the eager one takes over and says so."""
+"""All engines are one specification; where compiling fails, the eager one takes over and says so."""
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from nbdist.physics import kernels
+from nbdist.physics.native import build
+from nbdist.physics.scene import Scene
+from nbdist.physics.torch_engine import TorchEngine
 
 # float32 rounds to 6e-8; a sum of side lobes differs by a few of them
-FLOAT32_ROUNDING = 1e-6
+ROUNDING = {"float32": 1e-6, "float64": 1e-12}
+
+VARIANTS = {
+    "square": {},
+    "round": {"crystal": {"shape": "round", "fudge": 1.3}},
+    "gauss": {"crystal": {"shape": "gauss", "fudge": 0.8}},
+    "tophat": {"crystal": {"shape": "tophat", "fudge": 0.7}},
+    "interpolated": {"crystal": {"N_cells": [2, 3, 2]}, "sampling": {"interpolate": True}},
+    "one_amplitude": {"structure_factors": {"kind": "uniform", "F": 37.0}},
+    "few_amplitudes": {"structure_factors": {"kind": "wilson", "d_min_A": 6.0, "seed": 2}},
+    "mosaic": {"crystal": {"mosaic_spread_deg": 2.0, "mosaic_domains": 21}},
+    "wide_phi": {"scan": {"osc_range_deg": 40.0, "phi_steps": 6}},
+    "sources": {
+        "beam": {
+            "dispersion": {"percent": 3.0, "steps": 3},
+            "divergence": {"horizontal_mrad": 2.0, "horizontal_steps": 3},
+        }
+    },
+    "every_factor_for_every_term": {
+        "detector": {"sensor": {"thickness_um": 450.0, "attenuation_depth_um": 230.0, "layers": 3}},
+        "beam": {"polarization_factor": 0.7, "dispersion": {"percent": 2.0, "steps": 2}},
+        "sampling": {
+            "oversample": 2,
+            "oversample_omega": True,
+            "oversample_polar": True,
+            "oversample_thick": True,
+            "d_min_A": 3.0,
+        },
+    },
+    "curved": {"detector": {"curved": True, "convention": "mosflm"}},
+}
 
 
-@pytest.mark.parametrize("shape", ["square", "round", "gauss"])
-def test_compiled_equals_eager_within_float32_rounding(small_experiment, make_renderer, shape):
-    experiment = small_experiment(crystal={"shape": shape})
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_compiled_equals_eager_within_rounding(small_experiment, make_renderer, variant, precision):
+    changes = VARIANTS[variant]
+    sampling = {**changes.get("sampling", {}), "precision": precision}
+    experiment = small_experiment(**{**changes, "sampling": sampling})
     eager = make_renderer(experiment, "eager").frame(0)
     compiled = make_renderer(experiment, "compiled")
-    assert np.abs(compiled.frame(0) - eager).max() <= FLOAT32_ROUNDING * eager.max()
-    assert compiled.kernels.mode == "compiled"
+    assert compiled.engine.mode == "compiled"
+    assert eager.max() > 0
+    assert np.abs(compiled.frame(0) - eager).max() <= ROUNDING[precision] * eager.max()
+
+
+def test_the_background_is_the_same_compiled_and_eager(small_experiment, make_renderer):
+    sampling = {"oversample": 2, "oversample_omega": True, "oversample_polar": True}
+    experiment = small_experiment(background={"water_um": 20.0}, sampling=sampling)
+    box = (10, 60, 5, 70)
+    eager = make_renderer(experiment, "eager").background(box)
+    torch.testing.assert_close(make_renderer(experiment, "compiled").background(box), eager, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("shape", ["square", "gauss"])
+def test_the_functions_that_a_gpu_compiles_equal_the_eager_ones(small_experiment, make_renderer, shape):
+    experiment = small_experiment(crystal={"shape": shape})
+    renderer = make_renderer(experiment, "eager")
+    expected = renderer.frame(0)
+    renderer.engine = TorchEngine(renderer.scene, compiled=True)
+    image = renderer.frame(0)
+    assert renderer.engine.mode == "compiled"
+    assert np.abs(image - expected).max() <= ROUNDING["float32"] * expected.max()
 
 
 def test_float32_equals_float64_within_float32_rounding(small_experiment, make_renderer):
     experiment = small_experiment()
     exact = make_renderer(experiment.with_changes(sampling={"precision": "float64"})).frame(0)
-    assert np.abs(make_renderer(experiment).frame(0) - exact).max() <= FLOAT32_ROUNDING * exact.max()
+    for mode in ("eager", "compiled"):
+        image = make_renderer(experiment, mode).frame(0)
+        assert np.abs(image - exact).max() <= ROUNDING["float32"] * exact.max()
 
 
-def fail_to_compile(*arguments, **options):
-    raise RuntimeError("no C++ compiler was found\nand a long trace of the compiler's inside")
+CELLS = ([40, 45, 50, 80, 95, 100], [79, 79, 38, 90, 90, 90], [120, 90, 210, 90, 101, 90])
+MISSETS = ([14, -31, 52], [0, 0, 0], [77, 5, -120])
 
 
-@pytest.mark.parametrize("place", ["when_called", "when_wrapped"])
+@pytest.mark.parametrize("N_cells", [10, 100, 1000])
+def test_float32_images_of_sharp_crystals_correlate_with_float64(small_experiment, make_renderer, N_cells):
+    for cell, misset in itertools.product(CELLS, MISSETS):
+        crystal = {"cell": cell, "misset_deg": misset, "N_cells": [N_cells] * 3}
+        structure_factors = {"kind": "uniform", "F": 100.0}
+        images = [
+            make_renderer(
+                small_experiment(
+                    panel={"pixel_size_mm": 0.2},
+                    crystal=crystal,
+                    structure_factors=structure_factors,
+                    sampling={"precision": precision},
+                ),
+                "compiled",
+            ).frame(0)
+            for precision in ("float32", "float64")
+        ]
+        assert np.corrcoef(images[0].ravel(), images[1].ravel())[0, 1] > 0.9999999
+        assert images[0].sum() / images[1].sum() == pytest.approx(1, abs=1e-5)
+        assert np.abs(images[0] - images[1]).max() < 1e-5 * images[1].max()
+
+
+def test_threads_change_no_bit(small_experiment, make_renderer):
+    renderer = make_renderer(small_experiment(panel={"spixels": 200, "fpixels": 150}), "compiled")
+    before = torch.get_num_threads()
+    try:
+        images = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            images.append(renderer.frame(0))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*images)
+
+
+def test_work_cut_into_many_calls_changes_no_bit(small_experiment, make_renderer, monkeypatch):
+    renderer = make_renderer(small_experiment(panel={"spixels": 200, "fpixels": 150}), "compiled")
+    whole = renderer.frame(0)
+    monkeypatch.setattr("nbdist.physics.native.engine.CALL_PIXEL_STEPS", 1)
+    np.testing.assert_array_equal(renderer.frame(0), whole)
+
+
+@pytest.fixture
+def empty_cache(monkeypatch, tmp_path):
+    """No kernel compiled yet, neither in the process nor on the disk."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    build.load.cache_clear()
+    yield tmp_path / "nbdist"
+    build.load.cache_clear()
+
+
+@pytest.mark.parametrize(("compiler", "reason"), [("/nowhere/g++", "does not run"), ("false", "false failed")])
 def test_a_failed_compilation_falls_back_to_eager_and_says_so_once(
-    small_experiment, make_renderer, monkeypatch, caplog, place
+    small_experiment, make_renderer, monkeypatch, caplog, empty_cache, compiler, reason
 ):
-    if place == "when_wrapped":
-        monkeypatch.setattr(kernels, "_compile", fail_to_compile)
-    else:
-        monkeypatch.setattr(kernels, "_compiled", {})
-        monkeypatch.setattr(torch, "compile", lambda function, **options: fail_to_compile)
+    monkeypatch.setenv("CXX", compiler)
     experiment = small_experiment()
     with caplog.at_level(logging.WARNING, logger="nbdist"):
         renderer = make_renderer(experiment, "compiled")
@@ -49,12 +158,59 @@ def test_a_failed_compilation_falls_back_to_eager_and_says_so_once(
     expected = make_renderer(experiment, "eager").frame(0)
     for image in images:
         np.testing.assert_array_equal(image, expected)
-    assert renderer.kernels.mode == "eager"
+    assert renderer.engine.mode == "eager"
     [record] = caplog.records
-    message = record.getMessage()
-    assert "torch.compile" in message
-    assert "no C++ compiler was found" in message
-    assert "\n" not in message
+    assert reason in record.getMessage()
+    assert "\n" not in record.getMessage()
+    assert list(empty_cache.iterdir()) == []
+
+
+LOAD = """
+import torch
+from nbdist.physics.native.build import library
+from nbdist.physics.orientation_sum import Variant
+library(Variant("square", False, False, False, torch.float32)).nbdist_partial
+"""
+
+
+def test_a_kernel_that_was_cut_short_is_compiled_again(tmp_path):
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", LOAD], env=environment, check=True)
+    [kernel] = (tmp_path / "nbdist").iterdir()
+    size = kernel.stat().st_size
+    os.truncate(kernel, 1000)
+    subprocess.run([sys.executable, "-c", LOAD], env=environment, check=True)
+    assert kernel.stat().st_size == size
+
+
+def test_a_cache_that_cannot_be_written_does_not_matter(small_experiment, make_renderer, monkeypatch, empty_cache):
+    (empty_cache.parent / "file").touch()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(empty_cache.parent / "file"))
+    assert make_renderer(small_experiment(), "compiled").engine.mode == "compiled"
+
+
+def fail_to_compile(*arguments, **options):
+    raise RuntimeError("no compiler was found\nand a long trace of the compiler's inside")
+
+
+@pytest.mark.parametrize("place", ["when_called", "when_wrapped"])
+def test_where_torch_cannot_compile_the_functions_run_eagerly(
+    small_experiment, make_renderer, monkeypatch, caplog, place
+):
+    if place == "when_wrapped":
+        monkeypatch.setattr(kernels, "_compile", fail_to_compile)
+    else:
+        monkeypatch.setattr(kernels, "_compiled", {})
+        monkeypatch.setattr(torch, "compile", lambda function, **options: fail_to_compile)
+    renderer = make_renderer(small_experiment(), "eager")
+    expected = renderer.frame(0)
+    renderer.engine = TorchEngine(renderer.scene, compiled=True)
+    with caplog.at_level(logging.WARNING, logger="nbdist"):
+        np.testing.assert_array_equal(renderer.frame(0), expected)
+    assert renderer.engine.mode == "eager"
+    [record] = caplog.records
+    assert "no compiler was found" in record.getMessage()
+    assert "\n" not in record.getMessage()
 
 
 def test_a_mistake_in_the_physics_is_not_taken_for_a_failed_compilation(monkeypatch):
@@ -73,3 +229,11 @@ def test_eager_blocks_of_orientations_change_nothing_beyond_rounding(small_exper
     whole = make_renderer(experiment).frame(0)
     monkeypatch.setattr(kernels, "EAGER_ORIENTATIONS", 1)
     assert np.abs(make_renderer(experiment).frame(0) - whole).max() <= 1e-14 * whole.max()
+
+
+def test_the_scene_lists_every_subpixel_of_every_layer(small_experiment, make_renderer):
+    sensor = {"thickness_um": 300.0, "attenuation_depth_um": 200.0, "layers": 2}
+    scene: Scene = make_renderer(small_experiment(detector={"sensor": sensor}, sampling={"oversample": 2})).scene
+    samples = list(scene.samples())
+    assert [sample.layer for sample in samples] == [0] * 4 + [1] * 4
+    assert {(s.slow_shift, s.fast_shift) for s in samples} == {(0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)}

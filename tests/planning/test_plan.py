@@ -24,9 +24,9 @@ def plan_of(experiment, **choices):
 
 
 def heavy(small_experiment, **scan):
-    """Frames of about 100 s: 2000 x 2000 pixels and 2000 orientations."""
+    """Frames of about 100 s: 2000 x 2000 pixels and 6000 orientations."""
     panel = {"spixels": 2000, "fpixels": 2000}
-    return small_experiment(panel=panel, scan={"phi_steps": 200, **scan}, crystal={"mosaic_spread_deg": 0.1})
+    return small_experiment(panel=panel, scan={"phi_steps": 600, **scan}, crystal={"mosaic_spread_deg": 0.1})
 
 
 @given(

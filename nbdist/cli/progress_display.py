@@ -1,0 +1,96 @@
+"""How a run is shown: a bar where a person watches, a line now and then elsewhere, and what it came to at its end."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from nbdist.cli.display import duration, error_console, facts, interactive, size
+
+LINE_EVERY_S = 10.0
+
+
+class Display:
+    """Shows progress while a run goes."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._last = 0.0
+        self._dashboard_shown = False
+        self.progress: Any = None
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def __call__(self, progress: Any) -> None:
+        """Show the progress as it is now."""
+        self.progress = progress
+        if progress.dashboard and not self._dashboard_shown:
+            error_console.print(f"dashboard: {progress.dashboard}")
+            self._dashboard_shown = True
+        if interactive():
+            self._draw(progress)
+        elif time.monotonic() - self._last > LINE_EVERY_S or progress.frames_done == progress.frames_total:
+            self._last = time.monotonic()
+            error_console.print(line(progress))
+
+    def _draw(self, progress: Any) -> None:
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        if self._bar is None:
+            columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=error_console, transient=True)
+            self._task = self._bar.add_task("", total=progress.frames_total)
+            self._bar.start()
+        self._bar.update(self._task, completed=progress.frames_done, description=line(progress))
+
+
+def line(progress: Any) -> str:
+    """Progress in one line: frames, workers by kind, units in flight, what went wrong, rate, time left, size written."""
+    parts = [f"{progress.frames_done}/{progress.frames_total} frames", _workers(progress)]
+    if progress.in_flight:
+        parts.append(f"{progress.in_flight} unit(s) in flight")
+    if progress.frames_done:
+        parts.append(f"{progress.frames_per_s:.3g} frames/s")
+        parts.append(f"{duration(progress.seconds_left)} left")
+        parts.append(f"{size(progress.bytes_written)} written")
+    else:
+        parts.append("starting")
+    if progress.retried:
+        parts.append(f"{progress.retried} tried again")
+    if progress.failed:
+        parts.append(f"{len(progress.failed)} unit(s) failed")
+    return ", ".join(parts)
+
+
+def _workers(progress: Any) -> str:
+    if not progress.workers:
+        return "waiting for workers"
+    kinds = " + ".join(f"{number} {kind}" for kind, number in sorted(progress.kinds.items()))
+    return f"{kinds} worker(s)" if kinds else f"{progress.workers} worker(s)"
+
+
+def summary(progress: Any) -> None:
+    """Print what a run came to: units, workers lost, seconds by device."""
+    spent = ", ".join(f"{duration(seconds)} {device}" for device, seconds in progress.seconds_by_device.items())
+    facts(
+        [
+            ("units", f"{progress.units_done} done, {progress.retried} tried again, {len(progress.failed)} failed"),
+            ("workers", f"{_workers(progress)}, {progress.workers_lost} lost on the way"),
+            ("rendered in", spent or "nothing"),
+            ("written", size(progress.bytes_written)),
+        ]
+    )

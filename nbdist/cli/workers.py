@@ -1,0 +1,137 @@
+"""Where the workers of a run come from: the options that say it, and the client they lead to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nbdist.cli.display import error_console
+from nbdist.errors import NbdistError
+
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, help="Local processes; one a core, or one a GPU. Beside --gpus: more, on the CPU."
+    ),
+]
+GpusOption = Annotated[
+    str | None, typer.Option("--gpus", metavar="all|0,1", help="One local process for each of these GPUs.")
+]
+SchedulerOption = Annotated[
+    str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Use a running Dask cluster (tcp:// or tls://).")
+]
+SchedulerFileOption = Annotated[
+    Path | None,
+    typer.Option("--scheduler-file", metavar="FILE", help="Use the cluster whose scheduler writes this file."),
+]
+ClusterOption = Annotated[
+    Path | None,
+    typer.Option("--cluster", metavar="FILE", help="Jobs of a batch queue, as this file says: see cluster/*.yaml."),
+]
+SecurityOption = Annotated[
+    str | None,
+    typer.Option("--security", metavar="CA,CERT,KEY", help="PEM files: client, scheduler and workers talk TLS."),
+]
+LifetimeOption = Annotated[
+    str | None,
+    typer.Option("--lifetime", help="With --cluster: end workers in order after this, as 50min; from the walltime."),
+]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What the options say."""
+
+    workers: int | None = None
+    gpus: str | None = None
+    scheduler: str | None = None
+    scheduler_file: Path | None = None
+    cluster: Path | None = None
+    security: str | None = None
+    lifetime: str | None = None
+    serial: bool = False
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether workers of a cluster are asked for, rather than this machine."""
+        return not (self.scheduler is None and self.scheduler_file is None and self.cluster is None)
+
+    def check(self) -> None:
+        """Refuse options that contradict each other.
+
+        Raises
+        ------
+        NbdistError
+            Naming them.
+        """
+        places = {
+            "--serial": self.serial,
+            "--scheduler": self.scheduler is not None,
+            "--scheduler-file": self.scheduler_file is not None,
+            "--cluster": self.cluster is not None,
+        }
+        given = [name for name, there in places.items() if there]
+        local = [name for name in ("workers", "gpus") if getattr(self, name) is not None]
+        if (given and local) or len(given) > 1:
+            raise NbdistError(f"{', '.join([*given, *(f'--{name}' for name in local)])} exclude each other")
+        if self.serial and self.security is not None:
+            raise NbdistError("--serial and --security exclude each other: a run in one process talks to nobody")
+        if self.lifetime is not None and self.cluster is None:
+            raise NbdistError("--lifetime goes with --cluster: other workers have no walltime")
+
+    @contextlib.contextmanager
+    def opened(self, options: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """What `generate` takes as its client (None for local and serial runs, which start their own), and all of its `options`.
+
+        Jobs are submitted by `generate`, after everything else was found to be in order.
+
+        Raises
+        ------
+        NbdistError
+            If the cluster cannot be had.
+        """
+        self.check()
+        if self.serial:
+            yield None, {**options, "serial": True}
+            return
+        security = self._security()
+        if self.cluster is not None:
+            from nbdist.execution.cluster_file import load_cluster_file
+
+            file = load_cluster_file(self.cluster)
+            lifetime_s = self._lifetime_s()
+            from nbdist.execution.job_queue import check_queue, queue_cluster
+
+            check_queue(file)
+            opens = partial(queue_cluster, file, security, lifetime_s, error_console.print)
+            yield opens, {**options, "workers": file.most_workers}
+        elif self.scheduler is not None or self.scheduler_file is not None:
+            from nbdist.execution.running_cluster import connect
+
+            with connect(self.scheduler, self.scheduler_file, security, report=error_console.print) as client:
+                yield client, options
+        else:
+            yield None, {**options, "workers": self.workers, "gpus": self.gpus, "security": security}
+
+    def _security(self) -> Any:
+        if self.security is None:
+            return None
+        from nbdist.execution.tls import read_security
+
+        return read_security(self.security)
+
+    def _lifetime_s(self) -> int | None:
+        if self.lifetime is None:
+            return None
+        from nbdist.execution.cluster_file import read_duration
+
+        try:
+            return read_duration(self.lifetime)
+        except ValueError as error:
+            raise NbdistError(f"--lifetime: {error}") from None

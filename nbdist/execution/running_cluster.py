@@ -1,0 +1,153 @@
+"""A Dask cluster that somebody else started: finding it, waiting for its workers, and whether they run what runs here.
+
+Versions that must agree: nbdist, because its code is sent by name; Python and PyTorch to the minor version, numpy and zarr to the
+major one, because pickles, pixels and shards depend on them; distributed, whose protocol has no promise between versions. Other
+differences are only told.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbdist.errors import RunError
+
+if TYPE_CHECKING:
+    from distributed import Client, Security
+
+logger = logging.getLogger(__name__)
+REQUIRED = {"nbdist": 3, "python": 2, "torch": 2, "distributed": 3, "numpy": 1, "zarr": 1}
+"""How many leading numbers of a version must agree."""
+TOLD = ("dask", "numpy", "zarr", "torch", "python")
+"""Differences past those numbers that are worth a line."""
+WAIT_S = 60.0
+"""How long to wait for a scheduler file to appear, and for a first worker."""
+
+
+def connect(
+    address: str | None = None,
+    scheduler_file: Path | None = None,
+    security: Security | None = None,
+    wait_s: float = WAIT_S,
+    report: Callable[[str], None] = lambda line: None,
+) -> Client:
+    """A client of the scheduler at `address` (tcp://... or tls://...), or of the one that wrote `scheduler_file`.
+
+    Parameters
+    ----------
+    wait_s
+        Seconds to wait for the file and for a first worker; a batch job starts them all at once.
+    report
+        Called with a line that says what is waited for, or which versions differ without harm.
+
+    Raises
+    ------
+    RunError
+        If nobody answers, TLS is asked for on one side only, no worker joins, or versions differ that must not.
+    """
+    from distributed import Client
+
+    deadline = time.monotonic() + wait_s
+    option = f"--scheduler {address}" if scheduler_file is None else f"--scheduler-file {scheduler_file}"
+    if scheduler_file is not None:
+        address = _read_scheduler_file(scheduler_file, deadline, report)
+    assert address is not None
+    if address.startswith("tls://") and security is None:
+        raise RunError(f"{option}: a scheduler at {address} needs --security CA,CERT,KEY")
+    if security is not None and not address.startswith("tls://"):
+        raise RunError(f"{option}: --security is for a scheduler at tls://, found {address}")
+    try:
+        client = Client(address, timeout=min(10.0, wait_s), security=security)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{option}: no Dask scheduler answers there ({type(error).__name__})") from None
+    try:
+        if not client.nthreads():
+            report(f"waiting for workers of {address}")
+        while not client.nthreads():
+            if time.monotonic() > deadline:
+                raise RunError(f"{option}: the cluster has no workers")
+            time.sleep(0.2)
+        for line in check_versions(client):
+            report(line)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def _read_scheduler_file(path: Path, deadline: float, report: Callable[[str], None]) -> str:
+    import json
+
+    told = False
+    while True:
+        try:
+            address = json.loads(path.read_text())["address"]
+            return str(address)
+        except FileNotFoundError:
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"--scheduler-file {path}: there is no such file; `dask scheduler --scheduler-file` writes it"
+                ) from None
+            if not told:
+                report(f"waiting for {path}")
+            told = True
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if time.monotonic() > deadline or not isinstance(error, ValueError):
+                raise RunError(
+                    f"--scheduler-file {path}: is not what `dask scheduler --scheduler-file` writes"
+                ) from None
+        time.sleep(0.2)
+
+
+def check_versions(client: Client) -> list[str]:
+    """Compare the workers' versions with those here; returns a line for each difference that does no harm.
+
+    Raises
+    ------
+    RunError
+        In one line: what differs that must not, here and there, or is not installed there.
+    """
+    names = sorted({*REQUIRED, *TOLD})
+    here = {name: _version_here(name) for name in names}
+    harmful, harmless = [], []
+    for name in names:
+        for version, workers in sorted(_versions_there(client, name).items()):
+            if version == here[name]:
+                continue
+            line = f"{name} {version} on {len(workers)} worker(s), {here[name]} here"
+            digits = REQUIRED.get(name, 0)
+            if digits and _leading(version, digits) != _leading(here[name], digits):
+                harmful.append(line)
+            else:
+                harmless.append(f"note: {line}")
+    if harmful:
+        raise RunError(
+            f"the workers run other versions: {'; '.join(harmful)}. Start them from the environment that runs here"
+        )
+    return harmless
+
+
+def _version_here(name: str) -> str:
+    return platform.python_version() if name == "python" else importlib.metadata.version(name)
+
+
+def _versions_there(client: Client, name: str) -> dict[str, list[str]]:
+    """Addresses of workers by the version they have; the functions asked for are Python's own, and need no nbdist there."""
+    ask: tuple[Any, ...] = (platform.python_version,) if name == "python" else (importlib.metadata.version, name)
+    found: dict[str, list[str]] = defaultdict(list)
+    for worker, answer in client.run(*ask, on_error="return").items():
+        if isinstance(answer, importlib.metadata.PackageNotFoundError):
+            found["(not installed)"].append(worker)
+        elif not isinstance(answer, Exception):  # a worker that was lost meanwhile
+            found[str(answer)].append(worker)
+    return found
+
+
+def _leading(version: str, digits: int) -> list[str]:
+    return version.partition("+")[0].split(".")[:digits]

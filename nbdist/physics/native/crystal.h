@@ -1,0 +1,169 @@
+// The sum over orientations of a vector of pixels: orientation_sum.py, shapes.py and amplitudes.py say what it is.
+
+#pragma once
+
+#include <algorithm>
+
+#include "vectors.h"
+
+constexpr int RUN = 16;   // terms that are added up in `real` before they go to a double
+constexpr int STRIP = 8;  // vectors of pixels that take an orientation in turn: enough independent work for a processor to look ahead
+
+struct Orientation {  // what orientation_sum.orientation_part gives; h, k, l less the block's own whole numbers
+  real turn[3][3], coarse[3], rest[3];
+};
+
+struct PixelPart {  // what orientation_sum.pixel_part gives
+  alignas(BYTES) real q[3][LANES], coarse[3][LANES], rest[3][LANES];
+};
+
+struct Table {  // seen from a block's own whole numbers
+  const real *start, *here;  // of its low corner, of the block's reflection
+  real low[3], high[3], stride[3];
+  int32_t step[3];
+};
+
+struct Crystal {
+  real N_cells[3], fudge, count;
+};
+
+// 3 (sin x / x - cos x)/x^2 in x^2
+constexpr double SPHERE[] = {1.0,
+                             -1.0 / 10,
+                             1.0 / 280,
+                             -1.0 / 15120,
+                             1.0 / 1330560,
+                             -1.0 / 172972800,
+                             1.0 / 31135104000.0,
+                             -1.0 / 7410154752000.0,
+                             1.0 / 2252687044608000.0};
+
+static inline vec lattice_factor(const vec* coarse, const vec* rest, const Crystal& crystal) {  // F_latt, up to its sign
+  vec distance[3];
+  for (int a = 0; a < 3; a++) distance[a] = coarse[a] + rest[a];
+#if SHAPE == 0
+  constexpr real tiny = SINGLE ? 1e-12 : 1e-60;
+  vec above = (real)1, below = (real)1;
+#pragma GCC unroll 3
+  for (int a = 0; a < 3; a++) {
+    vec turns = nearest(distance[a] * crystal.N_cells[a]);
+    vec phase = distance[a] * crystal.N_cells[a] - turns;
+    vec lost = rest[a] - (distance[a] - coarse[a]);  // what rounding took from the distance: a thousand cells feel it
+    phase = lost * crystal.N_cells[a] + phase;
+    above = above * sin_pi(phase, crystal.N_cells[a] * tiny);
+    below = below * sin_pi(distance[a], tiny);
+  }
+  return above / below;
+#else
+  vec r2 = (real)0;
+  for (int a = 0; a < 3; a++) {
+    vec scaled = distance[a] * crystal.N_cells[a];
+    r2 = scaled * scaled + r2;
+  }
+  r2 = r2 * crystal.fudge;
+#if SHAPE == 1
+  vec squared = r2 * (real)(PI * PI), safe = largest(squared, (real)1);
+  vec near = polynomial(squared, SPHERE);  // below x = 1 the difference of sin x / x and cos x cancels
+  vec half_turns = square_root(safe) * (real)(1 / PI), phase = half_turns - nearest(half_turns);
+  vec far = (sin_pi(phase, 0) / (half_turns * (real)PI) - cos_pi(phase)) * (real)3 / safe;
+  return select(squared < 1, near, far) * (crystal.count * (real)0.723601254558268);
+#elif SHAPE == 2
+  return exp_negative(r2 * (real)(-1 / 0.63)) * crystal.count;
+#else
+  return select(r2 < (real)0.3969, crystal.count, (real)0);
+#endif
+#endif
+}
+
+template <bool inside>
+static inline vec nearest_amplitude(const vec* whole, const Table& table) {
+  if (inside)  // the index is a whole number that `real` holds
+    return gather_pair(table.here, whole_numbers(whole[0] * table.stride[0] + (whole[1] * table.stride[1] + whole[2])));
+  index_vec index = {};
+  for (int a = 0; a < 3; a++) {
+    vec kept = least(largest(whole[a], table.low[a]), table.high[a]);
+    index_vec steps = whole_numbers(kept - table.low[a]);
+    index.a += steps.a * table.step[a];
+    index.b += steps.b * table.step[a];
+  }
+  return gather_pair(table.start, index);
+}
+
+#if INTERPOLATE
+static inline vec interpolated_amplitude(const vec* whole, const vec* distance, const Table& table) {
+  alignas(BYTES) real weight[3][4][LANES], corner[3][LANES], fits[LANES], value[LANES];
+  vec safe = (real)1, zero = (real)0;
+  for (int a = 0; a < 3; a++) {
+    vec down = select(distance[a] < 0, (real)1, zero);
+    vec first = whole[a] - down - (real)1, x = distance[a] + down, below = x + (real)1, above = x - (real)1, beyond = x - (real)2;
+    store(weight[a][0], x * above * beyond * (real)(-1.0 / 6));
+    store(weight[a][1], below * above * beyond * (real)0.5);
+    store(weight[a][2], below * x * beyond * (real)-0.5);
+    store(weight[a][3], below * x * above * (real)(1.0 / 6));
+    // the table is the listed box and a border of one; nanoBragg leaves the box's outermost layer alone, too
+    safe = select(first >= table.low[a] + 2, safe, zero);
+    safe = select(first + (real)3 <= table.high[a] - 2, safe, zero);
+    store(corner[a], first - table.low[a]);
+  }
+  store(fits, safe);
+  store(value, nearest_amplitude<false>(whole, table));
+  for (int l = 0; l < LANES; l++) {
+    if (fits[l] == 0) continue;
+    const real* from = table.start + (int32_t)corner[0][l] * table.step[0] + (int32_t)corner[1][l] * table.step[1] + (int32_t)corner[2][l];
+    four sum = {};
+    for (int i = 0; i < 4; i++)
+      for (int j = 0; j < 4; j++) {
+        four row;
+        memcpy(&row, from + i * table.step[0] + j * table.step[1], sizeof row);
+        sum += row * (weight[0][i][l] * weight[1][j][l]);
+      }
+    value[l] = sum[0] * weight[2][0][l] + sum[1] * weight[2][1][l] + sum[2] * weight[2][2][l] + sum[3] * weight[2][3][l];
+  }
+  return load(value);
+}
+#endif
+
+template <bool inside>
+static inline vec term(const PixelPart& pixels, const Orientation& turned, [[maybe_unused]] const Table& table, const Crystal& crystal) {
+  vec whole[3], coarse[3], rest[3];
+#pragma GCC unroll 3
+  for (int a = 0; a < 3; a++) {
+    rest[a] = load(pixels.rest[a]) + turned.rest[a];
+    for (int b = 0; b < 3; b++) rest[a] = load(pixels.q[b]) * turned.turn[a][b] + rest[a];
+    vec large = load(pixels.coarse[a]) + turned.coarse[a];
+    whole[a] = nearest(large + rest[a]);
+    coarse[a] = large - whole[a];
+  }
+  vec amplitude = lattice_factor(coarse, rest, crystal);
+#if INTERPOLATE
+  vec distance[3];
+  for (int a = 0; a < 3; a++) distance[a] = coarse[a] + rest[a];
+  amplitude = amplitude * interpolated_amplitude(whole, distance, table);
+#elif !UNIFORM
+  amplitude = amplitude * nearest_amplitude<inside>(whole, table);
+#endif
+  return amplitude * amplitude;
+}
+
+// Adds the sum of F_cell^2 F_latt^2 over orientations to `total` (vectors * LANES).
+template <bool inside>
+static void orientation_sum(
+    const PixelPart* pixels,
+    int vectors,
+    const Orientation* orientations,
+    int64_t count,
+    const Table& table,
+    const Crystal& crystal,
+    double* total) {
+  for (int64_t start = 0; start < count; start += RUN) {
+    vec sums[STRIP];
+    for (int v = 0; v < vectors; v++) sums[v] = (real)0;
+    for (int64_t m = start; m < std::min(start + RUN, count); m++)
+      for (int v = 0; v < vectors; v++) sums[v] = sums[v] + term<inside>(pixels[v], orientations[m], table, crystal);
+    for (int v = 0; v < vectors; v++) {
+      alignas(BYTES) real added[LANES];
+      store(added, sums[v]);
+      for (int l = 0; l < LANES; l++) total[v * LANES + l] += added[l];
+    }
+  }
+}

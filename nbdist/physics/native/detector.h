@@ -1,0 +1,126 @@
+// Pixels in space and the factors that multiply an orientation sum, in double: pixels.py and factors.py say what they are.
+
+#pragma once
+
+#include <vector>
+
+#include "vectors.h"
+
+enum Factor { OMEGA = 1, POLAR = 2, CAPTURE = 4, LIMIT = 8 };
+
+struct Work {  // mirrored by engine.Work; every member takes eight bytes
+  int64_t first_row, last_row, first_column, last_column;  // the area, in pixels of the panel
+  int64_t rows, columns, side;                             // the panel, and its fixed blocks
+  double row_shift, column_shift, layer, layer_thickness;  // the subpixel; the layer of the sensor, and metres
+  double origin[3], fast[3], slow[3], normal[3], beam[3];
+  double pixel, close_distance, curvature, smallest_distance;
+  int64_t curved, point_pixels;
+  double polarization[3], kahn_factor, attenuation, d_min;
+  int64_t factors;  // the bits of Factor
+  int64_t sources;
+  const double *incident, *wavelength, *weight;  // (sources, 3); Angstrom; relative
+  int64_t groups;
+  const int64_t* group_start;       // (groups + 1), into the orientations
+  const double *reference, *cells;  // a_0 (groups, 3, 3), and a_m (orientations, 3, 3), Angstrom
+  double N_cells[3], fudge;
+  const real* table;
+  int64_t low[3], high[3], step[3];  // Miller indices of the table's corners, border included; elements from one to the next
+  const double* scale;               // (area) what multiplies every pixel, or null
+  double* out;                       // (area)
+  int64_t scale_stride, out_stride, threads;
+};
+
+static inline double dot(const double* a, const double* b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
+
+static inline void cross(const double* a, const double* b, double* out) {
+  for (int i = 0; i < 3; i++) out[i] = a[(i + 1) % 3] * b[(i + 2) % 3] - a[(i + 2) % 3] * b[(i + 1) % 3];
+}
+
+static inline void unit(double* a) {
+  double length = std::sqrt(dot(a, a));
+  for (int i = 0; i < 3; i++) a[i] /= length;
+}
+
+static void rotate(double* vector, const double* axis, double angle) {  // Rodrigues' formula
+  double cosine = std::cos(angle), sine = std::sin(angle), along = dot(axis, vector) * (1 - cosine), turned[3];
+  cross(axis, vector, turned);
+  for (int i = 0; i < 3; i++) vector[i] = vector[i] * cosine + turned[i] * sine + axis[i] * along;
+}
+
+struct Points {  // n points of one block: unit vectors from the sample, and distances in metres
+  int64_t n = 0;
+  std::vector<double> distance, d[3];
+
+  // The points of `height` x `width` pixels from (slow, fast) on, row by row; the last one again up to a whole number of vectors.
+  void look(const Work& work, double slow, double fast, int64_t height, int64_t width) {
+    int64_t pixels = height * width;
+    n = (pixels + LANES - 1) / LANES * LANES;
+    distance.resize(n);
+    for (auto& component : d) component.resize(n);
+    for (int64_t r = 0; r < height; r++) {
+      double start[3], along[3];
+      for (int i = 0; i < 3; i++) {
+        double corner = work.origin[i] + work.layer * work.layer_thickness * work.normal[i];
+        start[i] = corner + (slow + r) * work.pixel * work.slow[i];
+        along[i] = work.pixel * work.fast[i];
+      }
+      double *x = &d[0][r * width], *y = &d[1][r * width], *z = &d[2][r * width], *R = &distance[r * width];
+      for (int64_t c = 0; c < width; c++) {
+        x[c] = start[0] + (fast + c) * along[0], y[c] = start[1] + (fast + c) * along[1], z[c] = start[2] + (fast + c) * along[2];
+        if (work.curved) wrap(work, x[c], y[c], z[c]);
+      }
+      for (int64_t c = 0; c < width; c++) {
+        double length = std::sqrt(x[c] * x[c] + y[c] * y[c] + z[c] * z[c]);
+        R[c] = length > work.smallest_distance ? length : work.smallest_distance;
+        double inverse = 1 / R[c];
+        x[c] *= inverse, y[c] *= inverse, z[c] *= inverse;
+      }
+    }
+    for (int64_t p = pixels; p < n; p++) {
+      distance[p] = distance[p - 1];
+      for (auto& component : d) component[p] = component[p - 1];
+    }
+  }
+
+  static void wrap(const Work& work, double& x, double& y, double& z) {
+    double straight[3];
+    for (int i = 0; i < 3; i++) straight[i] = work.curvature * work.beam[i];
+    rotate(straight, work.slow, y / work.curvature);
+    rotate(straight, work.fast, z / work.curvature);
+    x = straight[0], y = straight[1], z = straight[2];
+  }
+};
+
+static void multiply(const Work& work, int64_t which, const Points& points, int64_t source, double* values) {
+  const double *x = points.d[0].data(), *y = points.d[1].data(), *z = points.d[2].data(), *R = points.distance.data();
+  const double* incident = work.incident + 3 * source;
+  if (which & OMEGA)
+    for (int64_t p = 0; p < points.n; p++)
+      values[p] *= work.point_pixels ? 1 / (R[p] * R[p]) : work.pixel * work.pixel * work.close_distance / (R[p] * R[p] * R[p]);
+  if (which & POLAR) {
+    double magnetic[3], electric[3];
+    cross(work.polarization, incident, magnetic);
+    unit(magnetic);
+    cross(incident, magnetic, electric);
+    unit(electric);
+    for (int64_t p = 0; p < points.n; p++) {
+      double B = x[p] * magnetic[0] + y[p] * magnetic[1] + z[p] * magnetic[2];
+      double E = x[p] * electric[0] + y[p] * electric[1] + z[p] * electric[2];
+      double cosine = x[p] * incident[0] + y[p] * incident[1] + z[p] * incident[2], cosine2 = cosine * cosine;
+      double length2 = E * E + B * B > 1e-300 ? E * E + B * B : 1e-300;
+      values[p] *= 0.5 * (1 + cosine2 - work.kahn_factor * (E * E - B * B) * (1 - cosine2) / length2);
+    }
+  }
+  if (which & CAPTURE)
+    for (int64_t p = 0; p < points.n; p++) {
+      double towards = x[p] * work.normal[0] + y[p] * work.normal[1] + z[p] * work.normal[2];
+      double path = work.layer_thickness * work.attenuation / towards;
+      values[p] *= std::exp(-work.layer * path) - std::exp(-(work.layer + 1) * path);
+    }
+  if (which & LIMIT)
+    for (int64_t p = 0; p < points.n; p++) {
+      double a = x[p] - incident[0], b = y[p] - incident[1], c = z[p] - incident[2];
+      double scaled = work.d_min / work.wavelength[source];
+      values[p] *= (a * a + b * b + c * c) * scaled * scaled <= 1 ? 1.0 : 0.0;
+    }
+}

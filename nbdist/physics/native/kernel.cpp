@@ -1,0 +1,190 @@
+// Partial intensities and pixel factors on a CPU: what orientation_sum.py, shapes.py, amplitudes.py, pixels.py and factors.py specify,
+// in the same symbols, as one pass over the detector that stores nothing per orientation and pixel.
+//
+// Compiled for the machine it runs on, once for each variant:
+//   REAL           float or double, of the sum over orientations (geometry is double)
+//   SHAPE          0 square, 1 round, 2 gauss, 3 tophat
+//   INTERPOLATE    1: tricubic interpolation of the amplitudes, 0: nearest reflection
+//   UNIFORM        1: one amplitude for all reflections
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <thread>
+
+#include "crystal.h"
+#include "detector.h"
+
+constexpr double GRID = 2048.0;  // see orientation_sum.py
+
+static inline double to_grid(double value) {
+  constexpr double shift = 6755399441055744.0 / GRID;  // its last bit is the grid's
+  return (value + shift) - shift;
+}
+
+// One thread's work: a block of pixels with what it needs of every source and orientation.
+struct Block {
+  const Work& work;
+  Points points;
+  std::vector<double> total, own;
+  std::vector<Orientation> orientations;
+  int64_t row = 0, column = 0, height = 0, width = 0;  // the part of the block inside the area
+  double middle[2] = {0, 0}, radius = 0;               // of the whole block: slow and fast; metres
+
+  explicit Block(const Work& work) : work(work) {}
+
+  void place(int64_t block_row, int64_t block_column) {
+    int64_t top = block_row * work.side, left = block_column * work.side;
+    int64_t bottom = std::min(top + work.side, work.rows), right = std::min(left + work.side, work.columns);
+    middle[0] = 0.5 * (top + bottom), middle[1] = 0.5 * (left + right);
+    radius = work.pixel * std::hypot(1 + 0.5 * (bottom - top), 1 + 0.5 * (right - left)) * (work.curved ? 1.5 : 1);
+    row = std::max(top, work.first_row), column = std::max(left, work.first_column);
+    height = std::min(bottom, work.last_row) - row, width = std::min(right, work.last_column) - column;
+    points.look(work, row + work.row_shift, column + work.column_shift, height, width);
+  }
+
+  double* out(int64_t r) { return work.out + (row - work.first_row + r) * work.out_stride + column - work.first_column; }
+
+  void factors() {
+    total.assign(points.n, 1.0);
+    multiply(work, work.factors, points, 0, total.data());
+    for (int64_t r = 0; r < height; r++) std::copy_n(&total[r * width], width, out(r));
+  }
+
+  void partial() {
+    total.assign(points.n, 0.0);
+    for (int64_t source = 0; source < work.sources; source++)
+      if (work.weight[source] != 0) add_source(source);
+    for (int64_t r = 0; r < height; r++) {
+      const double* scale = work.scale + (row - work.first_row + r) * work.scale_stride + column - work.first_column;
+      double *to = out(r), *from = &total[r * width];
+      for (int64_t c = 0; c < width; c++) to[c] += scale[c] * from[c];
+    }
+  }
+
+ private:
+  void add_source(int64_t source) {
+    const double* incident = work.incident + 3 * source;
+    double inverse = 1 / work.wavelength[source], q_reference[3], d_reference[3];
+    Points reference;
+    reference.look(work, middle[0], middle[1], 1, 1);
+    for (int i = 0; i < 3; i++) {
+      q_reference[i] = (reference.d[i][0] - incident[i]) * inverse;
+      d_reference[i] = reference.d[i][0];
+    }
+    own.assign(points.n, work.weight[source]);
+    multiply(work, work.factors, points, source, own.data());
+    // unit vectors to points a radius apart differ by 2 radius/(R + R') at most
+    double nearest = 2 * reference.distance[0] - radius, chord = nearest > radius ? 2 * radius / nearest : 2;
+    for (int64_t group = 0; group < work.groups; group++) add_group(group, q_reference, inverse, d_reference, chord * inverse);
+  }
+
+  void add_group(int64_t group, const double* q_reference, double inverse, const double* d_reference, double farthest) {
+    const double* real_reference = work.reference + 9 * group;
+    int64_t first = work.group_start[group], count = work.group_start[group + 1] - first;
+    double whole[3], reach[3], turned[3] = {0, 0, 0}, along[3] = {0, 0, 0};
+    orientations.resize(count);
+    for (int a = 0; a < 3; a++) {
+      const double* reference = real_reference + 3 * a;
+      whole[a] = std::rint(dot(reference, q_reference));
+      for (int64_t m = 0; m < count; m++) {
+        const double* vector = work.cells + 9 * (first + m) + 3 * a;
+        double index = dot(vector, q_reference) - whole[a], turn2 = 0;
+        for (int i = 0; i < 3; i++) {
+          double turn = vector[i] - reference[i];
+          orientations[m].turn[a][i] = (real)turn;
+          turn2 += turn * turn;
+        }
+        double gridded = to_grid(index);
+        orientations[m].coarse[a] = (real)gridded;
+        orientations[m].rest[a] = (real)(index - gridded);
+        turned[a] = std::max(turned[a], turn2);
+        along[a] = std::max(along[a], std::abs(index));
+      }
+      // no index of this block is farther from the block's own whole number than this
+      reach[a] = std::ceil(along[a] + (std::sqrt(dot(reference, reference)) + std::sqrt(turned[a])) * farthest) + 1;
+    }
+    Table table;
+    bool inside = true;
+    double largest = 0;
+    int64_t here = 0;
+    for (int a = 0; a < 3; a++) {
+      table.low[a] = (real)(work.low[a] - whole[a]), table.high[a] = (real)(work.high[a] - whole[a]);
+      table.step[a] = (int32_t)work.step[a], table.stride[a] = (real)work.step[a];
+      inside = inside && -reach[a] >= table.low[a] && reach[a] <= table.high[a];
+      largest += reach[a] * work.step[a];
+      here += ((int64_t)whole[a] - work.low[a]) * work.step[a];
+    }
+    table.start = work.table;
+    inside = inside && largest < (SINGLE ? 1 << 24 : 1 << 30);
+    table.here = inside ? table.start + here : nullptr;
+    Crystal crystal;
+    for (int a = 0; a < 3; a++) crystal.N_cells[a] = (real)work.N_cells[a];
+    crystal.fudge = (real)work.fudge, crystal.count = (real)(work.N_cells[0] * work.N_cells[1] * work.N_cells[2]);
+
+    const double F2 = UNIFORM ? (double)work.table[0] * (double)work.table[0] : 1;
+    for (int64_t start = 0; start < points.n; start += STRIP * LANES) {
+      int vectors = std::min<int64_t>(STRIP, (points.n - start) / LANES);
+      PixelPart parts[STRIP];
+      double sums[STRIP * LANES] = {};
+      for (int v = 0; v < vectors; v++) prepare(parts[v], start + v * LANES, inverse, d_reference, real_reference);
+      if (inside)
+        orientation_sum<true>(parts, vectors, orientations.data(), count, table, crystal, sums);
+      else
+        orientation_sum<false>(parts, vectors, orientations.data(), count, table, crystal, sums);
+      for (int p = 0; p < vectors * LANES; p++) total[start + p] += own[start + p] * F2 * sums[p];
+    }
+  }
+
+  void prepare(PixelPart& part, int64_t p, double inverse, const double* d_reference, const double* reference) {
+    double q[3][LANES], index[LANES], gridded[LANES];
+    for (int i = 0; i < 3; i++) {
+      for (int l = 0; l < LANES; l++) q[i][l] = (points.d[i][p + l] - d_reference[i]) * inverse;
+      for (int l = 0; l < LANES; l++) part.q[i][l] = (real)q[i][l];
+    }
+    for (int a = 0; a < 3; a++) {
+      const double* r = reference + 3 * a;
+      for (int l = 0; l < LANES; l++) index[l] = q[0][l] * r[0] + q[1][l] * r[1] + q[2][l] * r[2];
+      for (int l = 0; l < LANES; l++) gridded[l] = to_grid(index[l]);
+      for (int l = 0; l < LANES; l++) part.coarse[a][l] = (real)gridded[l];
+      for (int l = 0; l < LANES; l++) part.rest[a][l] = (real)(index[l] - gridded[l]);
+    }
+  }
+};
+
+template <class Task>
+static int for_blocks(const Work& work, Task task) {  // 0, or 1 where there was no memory
+  int64_t top = work.first_row / work.side, bottom = (work.last_row - 1) / work.side + 1;
+  int64_t left = work.first_column / work.side, columns = (work.last_column - 1) / work.side + 1 - left;
+  std::atomic<int64_t> next{0};
+  std::atomic<int> failed{0};
+  auto run = [&] {
+    try {
+      Block block(work);
+      for (int64_t number; (number = next++) < (bottom - top) * columns;) {
+        block.place(top + number / columns, left + number % columns);
+        task(block);
+      }
+    } catch (const std::exception&) {
+      failed = 1;
+    }
+  };
+  std::vector<std::thread> others;
+  try {
+    for (int64_t t = 1; t < std::min(work.threads, (bottom - top) * columns); t++) others.emplace_back(run);
+  } catch (const std::exception&) {  // as many as there are will do
+  }
+  run();
+  for (auto& other : others) other.join();
+  return failed;
+}
+
+// Adds the un-normalised partial intensity of an area, one subpixel, one layer, all sources and orientations, times `scale`, to `out`.
+extern "C" int nbdist_partial(const Work* work) {
+  return for_blocks(*work, [](Block& block) { block.partial(); });
+}
+
+// Writes the product of the factors asked for to `out`.
+extern "C" int nbdist_factors(const Work* work) {
+  return for_blocks(*work, [](Block& block) { block.factors(); });
+}

@@ -1,0 +1,50 @@
+"""What a person sees of a run while it goes and when it is over."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbdist.cli.progress_display import line
+from nbdist.execution.progress import Progress
+
+
+@pytest.fixture
+def progress(monkeypatch):
+    made = Progress(frames_total=100)
+    monkeypatch.setattr(Progress, "seconds", property(lambda self: 50.0))
+    return made
+
+
+def test_a_run_that_waits_says_so(progress):
+    assert line(progress) == "0/100 frames, waiting for workers, starting"
+
+
+def test_workers_are_shown_by_kind_with_what_is_in_flight_failed_and_tried_again(progress):
+    progress.workers, progress.kinds = 5, {"gpu": 1, "cpu": 4}
+    progress.frames_done, progress.in_flight, progress.bytes_written = 25, 12, 3 * 2**20
+    progress.retried, progress.failed = 2, {7: "a cosmic ray"}
+    assert line(progress) == (
+        "25/100 frames, 4 cpu + 1 gpu worker(s), 12 unit(s) in flight, 0.5 frames/s, 2 min 30 s left, 3.0 MiB written, "
+        "2 tried again, 1 unit(s) failed"
+    )
+
+
+def test_the_end_of_a_run_says_what_it_came_to(nbdist, experiment_file, tmp_path):
+    store, log = tmp_path / "a.zarr", tmp_path / "run.log"
+    ran = nbdist("run", experiment_file, "-o", store, "--serial", "--kernel", "eager", "--log-file", log)
+    assert ran.code == 0
+    assert "units" in ran.out
+    assert "done, 0 tried again, 0 failed" in ran.out
+    assert "1 cpu worker(s), 0 lost on the way" in ran.out
+    assert "s cpu float32" in ran.out
+    assert 'run-ended how="complete"' in log.read_text()
+
+
+def test_a_log_file_that_cannot_be_written_is_refused_before_anything_is_rendered(nbdist, experiment_file, tmp_path):
+    refused = nbdist(
+        "run", experiment_file, "-o", tmp_path / "a.zarr", "--serial", "--log-file", tmp_path / "no" / "log"
+    )
+    assert refused.code == 2
+    assert "log file" in refused.err
+    assert refused.err.count("\n") == 1
+    assert not (tmp_path / "a.zarr").exists()

@@ -1,0 +1,105 @@
+"""What the tests of batch queues do with a Slurm, and how they wait."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parent.parent.parent
+CUT = {"kernel": "eager", "frames_per_shard": 1}
+RUN_OPTIONS = ("--kernel", "eager", "--frames-per-shard", "1")
+
+
+def records(store: Path) -> int:
+    """Units of a store that are recorded as complete."""
+    folder = store / "records"
+    return sum(1 for path in folder.iterdir() if path.stem.isdecimal()) if folder.is_dir() else 0
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
+    """Wait for a condition, and return what it returned."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        time.sleep(0.1)
+    return found
+
+
+@dataclass
+class Slurm:
+    """A Slurm that runs, and what a test does with it."""
+
+    folder: Path
+    started: list[subprocess.Popen] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of commands that talk to it, and find `nbdist`."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
+        return {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path}
+
+    def __call__(self, *command: object) -> str:
+        """Run a command and return what it printed."""
+        words = list(map(str, command))
+        ran = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
+        assert ran.returncode == 0, f"{' '.join(words)}: {ran.stderr}"
+        return ran.stdout.strip()
+
+    def start(self, *command: object, cwd: Path, **environment: str) -> subprocess.Popen:
+        """Start a command beside the test; what it prints goes to `client.log` in `cwd`."""
+        with (cwd / "client.log").open("w") as log:
+            process = subprocess.Popen(
+                list(map(str, command)), env={**self.environment, **environment}, cwd=cwd, stdout=log, stderr=log
+            )
+        self.started.append(process)
+        return process
+
+    def jobs(self, state: str | None = None) -> list[str]:
+        """Numbers of the jobs in the queue, with array tasks as 7_1."""
+        return self("squeue", "-h", "-r", "-o", "%i", *(["-t", state] if state else [])).split()
+
+    def state(self, job: str) -> str:
+        """RUNNING, PENDING ..., or GONE."""
+        shown = subprocess.run(
+            ["squeue", "-h", "-j", job, "-o", "%T"], env=self.environment, capture_output=True, text=True, check=False
+        )
+        return shown.stdout.strip() or "GONE"
+
+    def ended(self, job: str) -> str | None:
+        """How a job ended, from Slurm's own log of ended jobs."""
+        log = self.folder / "ended_jobs.log"
+        lines = (
+            [line for line in log.read_text().splitlines() if line.startswith(f"JobId={job} ")] if log.exists() else []
+        )
+        return lines[-1].split("JobState=")[1].split()[0] if lines else None
+
+    def kill_hard(self, job: str) -> None:
+        """End a job's processes without a warning, as a failing node does."""
+        self("scancel", "--full", "--signal=KILL", job)
+
+
+def workers_started_with(word: str) -> list[psutil.Process]:
+    """Worker processes of the Dask workers on this machine that were started by a command with `word` in it."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            line = process.cmdline()
+            if any(end in part for part in line for end in ("dask_worker", "dask")) and any(
+                word in part for part in line
+            ):
+                found += [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+    return found
+
+
+def listening(process: psutil.Process) -> set[str]:
+    """Addresses on which a process listens."""
+    return {used.laddr.ip for used in process.net_connections("inet") if used.status == psutil.CONN_LISTEN}

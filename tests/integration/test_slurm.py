@@ -1,0 +1,189 @@
+"""A series through a real Slurm, in every way that cluster/ offers, while jobs are killed and requeued; the bits are those of an
+undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+from batch_queue import ROOT, RUN_OPTIONS, listening, records, until, workers_started_with
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def test_jobs_that_die_are_replaced(slurm, series_file, cluster_file, tmp_path, assert_undisturbed):
+    store = tmp_path / "series.zarr"
+    options = ("--cluster", cluster_file(), *RUN_OPTIONS)
+    run = slurm.start(shutil.which("nbdist"), "run", series_file, "-o", store, *options, cwd=tmp_path)
+    until(lambda: records(store) >= 3, "the first units", 90)
+    first = slurm.jobs("RUNNING")
+    assert len(first) == 2
+    for job in first:  # all at once: nobody is left to go on
+        slurm.kill_hard(job)
+    second = until(lambda: [job for job in slurm.jobs("RUNNING") if job not in first], "a job in their place")
+    before = records(store)
+    until(lambda: records(store) > before, "units of the new job")
+    assert run.poll() is None, "there is something left to disturb"
+    (node,) = slurm("squeue", "-h", "-j", second[0], "-o", "%N").split()
+    slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")  # Slurm takes the job to another node
+    for process in workers_started_with("nbdist-"):
+        process.kill()
+    assert len(slurm.jobs()) <= 2
+    assert run.wait(120) == 0, (tmp_path / "client.log").read_text()
+    assert_undisturbed(store)
+    until(lambda: not slurm.jobs(), "the run takes its jobs out of the queue")
+
+
+def test_a_client_that_is_killed_leaves_no_job_behind_for_long(
+    slurm, series_file, cluster_file, tmp_path, assert_undisturbed
+):
+    store = tmp_path / "series.zarr"
+    command = (shutil.which("nbdist"), "run", series_file, "-o", store, "--cluster", cluster_file(), *RUN_OPTIONS)
+    run = slurm.start(*command, cwd=tmp_path)
+    until(lambda: records(store) >= 3, "the first units", 90)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    until(lambda: not slurm.jobs(), "workers without a scheduler end, and their jobs with them", 90)
+    assert slurm.start(*command, "--resume", cwd=tmp_path).wait(120) == 0
+    assert_undisturbed(store)
+
+
+def test_a_refused_job_is_told_in_one_line(slurm, series_file, cluster_file, tmp_path):
+    file = cluster_file(queue="no_such_partition")
+    run = slurm.start(
+        shutil.which("nbdist"), "run", series_file, "-o", tmp_path / "a.zarr", "--cluster", file, cwd=tmp_path
+    )
+    assert run.wait(60) == 2
+    said = (tmp_path / "client.log").read_text()
+    assert said.startswith("nbdist: sbatch refused the job: ")
+    assert "no_such_partition" in said
+    assert said.count("\n") == 1
+
+
+def test_jobs_that_cannot_start_their_workers_end_the_wait(slurm, series_file, cluster_file, tmp_path):
+    file = cluster_file(prologue=["echo this module is not known >&2; exit 3"], jobs={"minimum": 1, "maximum": 3})
+    run = slurm.start(
+        shutil.which("nbdist"), "run", series_file, "-o", tmp_path / "a.zarr", "--cluster", file, cwd=tmp_path
+    )
+    assert run.wait(60) == 2
+    said = (tmp_path / "client.log").read_text()
+    assert "nbdist: 3 jobs ended before a worker joined: this module is not known (" in said
+    assert "Traceback" not in said
+    assert not slurm.jobs()
+
+
+def test_workers_of_a_job_have_one_gpu_each_and_listen_on_the_loopback_interface(slurm, cluster_file):
+    from nbdist.execution.cluster_file import load_cluster_file
+    from nbdist.execution.job_queue import queue_cluster
+
+    file = load_cluster_file(cluster_file(cores=2, gpus=2, jobs={"maximum": 1}))
+    with queue_cluster(file, report=lambda line: None) as client:
+        client.wait_for_workers(2, timeout=60)
+        environments = client.run(lambda: dict(os.environ))
+        processes = [psutil.Process(number) for number in client.run(os.getpid).values()]
+        hosts = [listening(one) for process in processes for one in (process, process.parent())]
+    assert sorted(environment["CUDA_VISIBLE_DEVICES"] for environment in environments.values()) == ["0", "1"]
+    for environment in environments.values():
+        assert environment["OMP_NUM_THREADS"] == "1"
+        assert environment["MALLOC_TRIM_THRESHOLD_"] == str(2**28)
+    assert hosts == [{"127.0.0.1"}] * 4, "of workers and their nannies"
+
+
+def test_jobs_and_client_talk_tls(slurm, series_file, cluster_file, certificates, tmp_path, assert_undisturbed):
+    store = tmp_path / "series.zarr"
+    options = ("--cluster", cluster_file(), "--security", certificates[0], *RUN_OPTIONS)
+    run = slurm.start(shutil.which("nbdist"), "run", series_file, "-o", store, *options, cwd=tmp_path)
+    until(lambda: records(store) >= 1, "the first unit")
+    commands = [" ".join(nanny.parent().cmdline()) for nanny in workers_started_with(certificates[0].split(",")[2])]
+    assert commands
+    assert all(" tls://127.0.0.1:" in command for command in commands)
+    assert run.wait(120) == 0, (tmp_path / "client.log").read_text()
+    assert_undisturbed(store)
+
+
+def test_a_whole_run_inside_one_job_that_is_requeued(slurm, series_file, tmp_path, assert_undisturbed):
+    store = tmp_path / "series.zarr"
+    job = slurm(
+        "sbatch",
+        "--parsable",
+        "--nodes=2",
+        "--ntasks=2",
+        "--mem-per-cpu=1200M",
+        f"--chdir={tmp_path}",
+        "--export=ALL,NBDIST_INTERFACE=lo",
+        ROOT / "cluster" / "slurm_job.sbatch",
+        series_file,
+        store,
+        *RUN_OPTIONS,
+    )
+    log = tmp_path / f"nbdist-{job}.log"
+    until(lambda: records(store) >= 3, "the first units", 90)
+    for process in workers_started_with(str(tmp_path)):
+        process.kill()  # their nannies start others
+    before = records(store)
+    until(lambda: records(store) > before, "units after the workers were killed")
+    slurm("scancel", "--batch", "--signal=USR1", job)  # what Slurm does two minutes before the walltime
+    until(lambda: slurm.state(job) == "PENDING", "the job is back in the queue")
+    assert records(store) < 90
+    until(lambda: slurm.state(job) == "GONE", "the job runs again, to the end", 120)
+    assert slurm.ended(job) == "COMPLETED", log.read_text()
+    assert_undisturbed(store)
+    assert not list(tmp_path.glob(".nbdist-*")), "nothing is left of the scheduler's file"
+
+
+def test_workers_that_reach_their_lifetime_end_in_order_and_are_replaced(slurm, cluster_file):
+    from nbdist.execution.cluster_file import load_cluster_file
+    from nbdist.execution.job_queue import queue_cluster
+
+    file = load_cluster_file(cluster_file(jobs={"maximum": 1}))
+    with queue_cluster(file, lifetime_s=6, report=lambda line: None) as client:
+        (first,) = slurm.jobs("RUNNING")
+        steps = [client.submit(time.sleep, 0.25, key=f"step-{number}") for number in range(40)]  # ten seconds of work
+
+        def collect():
+            """Take in what is done: a result that stays on a worker ends with it."""
+            for step in [step for step in steps if step.done()]:
+                assert step.result(timeout=30) is None
+                steps.remove(step)
+
+        until(lambda: collect() or slurm.ended(first), "its end, after its workers' lifetime")
+        assert slurm.ended(first) == "COMPLETED", "not killed, and not cancelled"
+        assert steps
+        until(lambda: collect() or not steps, "the rest")
+        (second,) = slurm.jobs("RUNNING")
+        assert second != first
+
+
+def test_an_array_whose_tasks_are_killed_and_requeued(slurm, series_file, tmp_path, assert_undisturbed):
+    store = tmp_path / "series.zarr"
+    array = slurm(
+        *("sbatch", "--parsable", "--array=1-3", "--mem-per-cpu=1200M", f"--chdir={tmp_path}"),
+        *(ROOT / "cluster" / "slurm_array.sbatch", series_file, store, *RUN_OPTIONS),
+    )
+    until(lambda: records(store) >= 6, "the first units")
+    slurm.kill_hard(f"{array}_1")  # as a node that fails; its part is submitted again below
+    slurm("scontrol", "requeue", f"{array}_2")  # comes back by itself
+    until(lambda: not slurm.jobs(), "the end of the array", 120)
+    logs = {part: (tmp_path / f"nbdist-part-{array}_{part}.log").read_text() for part in (1, 2, 3)}
+    assert "restart 1" in logs[2]
+    unfinished = subprocess.run(
+        ["nbdist", "finish", store], env=slurm.environment, capture_output=True, text=True, check=False
+    )
+    assert unfinished.returncode == 1, unfinished.stderr
+    assert "1/3" in unfinished.stdout + unfinished.stderr, "it says which part is missing"
+    again = slurm(
+        *("sbatch", "--parsable", "--array=1", "--export=ALL,NBDIST_PARTS=3", f"--chdir={tmp_path}"),
+        *(ROOT / "cluster" / "slurm_array.sbatch", series_file, store, *RUN_OPTIONS),
+    )
+    finish = slurm(
+        *("sbatch", "--parsable", f"--dependency=afterok:{again}", f"--chdir={tmp_path}", "--output=finish.log"),
+        *("--wrap", f"nbdist finish {store}"),
+    )
+    until(lambda: not slurm.jobs(), "the missing part, and nbdist finish after it", 120)
+    assert slurm.ended(finish) == "COMPLETED", (tmp_path / "finish.log").read_text()
+    assert_undisturbed(store)
