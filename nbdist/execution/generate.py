@@ -103,7 +103,7 @@ def generate(
     Raises
     ------
     NbdistError
-        If the experiment is wrong, the store exists (or is another experiment's), or cannot be written.
+        If the experiment is wrong, the store exists (or is another experiment's), another run writes into it, or it cannot be written.
     """
     rendering: str
     local = None
@@ -175,7 +175,9 @@ def _run(
 
     from nbdist.execution.clusters import local_cluster
     from nbdist.execution.dask_run import run_dask
+    from nbdist.execution.steady_clock import keep_steady
 
+    keep_steady()
     with contextlib.ExitStack() as stack:
         if local is not None:
             local = local.at_most(len(units) * (context.plan.tasks_per_frame if context.plan.split else 1))

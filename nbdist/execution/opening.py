@@ -14,7 +14,7 @@ from nbdist.planning import Settings, Unit, make_plan
 from nbdist.store import complete_units, create_store, exists, open_group, remove
 from nbdist.store.creation import complete_store
 from nbdist.store.locations import check_writable, one_line
-from nbdist.store.objects import Objects, objects_at
+from nbdist.store.objects import objects_at
 from nbdist.store.occupancy import Occupation, occupy, require_free
 from nbdist.store.parts import Part, note_part
 from nbdist.store.units import store_id_of
@@ -50,25 +50,23 @@ def opened(
         raise RunError("a part and frames exclude each other: a part is one of the whole series")
     context = _prepared(experiment, location, resume or part is not None, overwrite, frames, make, made_by)
     objects = objects_at(location)
-    occupation = _held(objects, part)
+    with _one_line(objects.location):
+        occupation = occupy(objects, part)
     try:
+        with _one_line(objects.location):
+            note_part(objects, part) if part else objects.sweep()
         units = part.share(list(context.plan.units())) if part else list(context.plan.units(frames))
         yield context, incomplete(context, units, decode=True), occupation
     finally:
         occupation.release()
 
 
-def _held(objects: Objects, part: Part | None) -> Occupation:
-    """Hold a store or a part of it, and put it in order."""
+@contextlib.contextmanager
+def _one_line(location: str) -> Iterator[None]:
     try:
-        if part:
-            note_part(objects, part)
-            return occupy(objects, part)
-        occupation = occupy(objects)
-        objects.sweep()
-        return occupation
+        yield
     except OSError as error:
-        raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
+        raise StoreError(f"{location} cannot be written: {one_line(error)}") from None
 
 
 def incomplete(context: RunContext, units: list[Unit], decode: bool = False) -> list[Unit]:

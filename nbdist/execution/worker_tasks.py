@@ -21,6 +21,7 @@ from nbdist.execution.context import RunContext
 from nbdist.execution.gpus import worker_device
 from nbdist.execution.rendering import assemble_frame, finished_frame, render_partial, render_unit, write_unit
 from nbdist.execution.serial import is_fatal
+from nbdist.execution.steady_clock import keep_steady
 from nbdist.execution.tasks import name_of_plugin
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.store import UnitWriter
@@ -52,6 +53,7 @@ class RunPlugin(WorkerPlugin):
         import torch
 
         torch.set_num_threads(1)
+        keep_steady()
         wanted, self.context.device = self.context.device, worker_device(self.context.device)
         self.kind = kind_of(wanted, self.context.device, worker)
         if threading.current_thread() is threading.main_thread():

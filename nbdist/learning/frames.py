@@ -22,7 +22,8 @@ class FrameDataset(Dataset[dict[str, Tensor]]):
     a, b, c in Angstrom at the middle of the frame; `frame` int64 ().
 
     Nothing is open when the object is pickled or forked: each process opens the store at its first frame, so it works with
-    DataLoader workers started by fork, spawn or forkserver. Only frames that are complete are counted, as of when it was made.
+    DataLoader workers started by fork, spawn or forkserver (of a store in a bucket, not by fork: StoreError). Only frames that are
+    complete are counted, as of when it was made.
 
     Parameters
     ----------

@@ -31,8 +31,8 @@ READERS = 16
 """Small objects read at once."""
 LISTED_FROM = 64
 """Sizes of more objects than this are read off a listing instead of being asked for one by one."""
-MACHINE_ROLE = "169.254."
-"""Where a machine in the cloud is asked for its role: named in an error only where there are no other credentials."""
+MACHINE_ROLE = re.compile(r"/latest/(api/token|meta-data)|\b169\.254\.")
+"""What a machine in the cloud is asked for its role: named in an error only where there are no other credentials."""
 OTHER_REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed"})
 BUSY = "to every attempt"
 
@@ -300,7 +300,7 @@ class Bucket(Objects):
         status = re.search(r"\bstatus(?: code)?: (\d{3})\b", text)
         code = re.search(r"<Code>(\w{1,60})</Code>", text)
         answer = " ".join(found[1] for found in (status, code) if found)
-        if MACHINE_ROLE in text:
+        if MACHINE_ROLE.search(text):
             return StoreError(
                 f"{self.location}: no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
             )

@@ -187,9 +187,10 @@ def damage(group: zarr.Group, unit: Unit) -> str | None:
             return f"{key} does not decode ({type(error).__name__})"
         if not np.isfinite(values).all() or (values < 0).any():
             return f"{key} holds values that no image has"
-    if read_record(group, unit.number) is None:
+    stored = objects.read(record_key(unit.number))
+    if stored is None:
         return f"{record_key(unit.number)} is missing"
-    return None
+    return None if _record(stored) is not None else f"{record_key(unit.number)} does not decode"
 
 
 def _batches(units: Iterable[Unit], size: int) -> Iterator[list[Unit]]:

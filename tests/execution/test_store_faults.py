@@ -75,14 +75,14 @@ def start(file):
 
 def ended(process):
     """How a process ended: code, out, err."""
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert "Traceback" not in err, err
     return SimpleNamespace(code=process.returncode, out=out, err=err)
 
 
 def wait_for_records(store, process, number):
     """Wait until that many units are recorded, while the process goes on."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while len(list((store / "records").glob("0*.json"))) < number:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end, "nothing was rendered in time"
@@ -165,7 +165,7 @@ def test_a_killed_run_holds_nothing_and_leaves_nothing_half_written(start, undis
     half.write_bytes(b"half a shard")
     began = time.monotonic()
     assert resumed(start, store) == FRAMES - complete
-    assert time.monotonic() - began < 40, "a dead process of this machine is not waited for"
+    assert time.monotonic() - began < 55, "a dead process of this machine is not waited for"
     assert not half.exists()
     assert not (store / "records/runs/run.lock").exists()
     assert_same_bits(store, undisturbed)

@@ -203,7 +203,7 @@ def test_an_endpoint_that_nobody_serves_is_said_within_seconds(location, command
     said = command("info", location, AWS_ENDPOINT_URL="http://127.0.0.1:9")
     assert said.code == 2
     assert said.err == f"nbdist: {location}: http://127.0.0.1:9 cannot be reached\n"
-    assert said.seconds < 30
+    assert said.seconds < 45
 
 
 def test_a_server_that_is_only_busy_at_first_is_waited_for(experiment, location, proxy, monkeypatch):
@@ -254,18 +254,15 @@ def test_a_url_that_is_no_place_for_a_store(url, answer, s3_environment, experim
         assert "hunter2" not in str(caught.value)
 
 
-def test_no_credentials_at_all_are_said_within_seconds(location, command):
-    said = command(
-        "info",
-        location,
-        AWS_ACCESS_KEY_ID="",
-        AWS_SECRET_ACCESS_KEY="",
-        AWS_METADATA_ENDPOINT="http://169.254.0.0:1",
-        AWS_EC2_METADATA_DISABLED="true",
-    )
+def test_no_credentials_at_all_are_said_within_seconds(location, command, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    said = command("info", location, AWS_METADATA_ENDPOINT="http://127.0.0.1:9")
     assert said.code == 2
-    assert said.err.count("\n") == 1
-    assert said.seconds < 40
+    assert said.err == (
+        f"nbdist: {location}: no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE\n"
+    )
+    assert said.seconds < 45
 
 
 def test_without_the_package_the_command_to_install_it_is_said(location, monkeypatch):

@@ -19,7 +19,7 @@ from nbdist import generate, load_experiment, open_series, verify
 from nbdist.errors import StoreError
 from nbdist.execution.finish import finish
 from nbdist.learning import FrameDataset
-from nbdist.store import consolidate, open_group, remove, summarize
+from nbdist.store import bucket, consolidate, open_group, remove, summarize
 from nbdist.store.objects import objects_at
 from nbdist.store.parts import Part
 
@@ -116,6 +116,13 @@ def test_a_folder_of_many_objects_is_listed_whole(experiment, location, monkeypa
     assert not objects.exists()
 
 
+def test_a_large_object_goes_up_in_pieces_and_is_whole(location):
+    objects, content = objects_at(location), os.urandom(bucket.MULTIPART_BYTES + 2**20)
+    objects.write("large", content)
+    assert objects.read("large") == content
+    assert objects.sizes(["large"]) == {"large": len(content)}
+
+
 def test_of_two_that_create_an_object_one_comes_first(location):
     objects = objects_at(location)
     assert objects.create("zarr.json", b"mine")
@@ -179,7 +186,7 @@ def test_the_commands_take_a_bucket(experiment_file, experiment, local, location
         )
         for number in (1, 2)
     ]
-    assert [part.wait(timeout=120) for part in parts] == [0, 0], "both make the store, or join"
+    assert [part.wait(timeout=300) for part in parts] == [0, 0], "both make the store, or join"
     left = command("finish", location)
     assert left.code == 1
     again = f"nbdist run {experiment_file} -o {location} --part 3/3"
@@ -208,7 +215,7 @@ def test_a_run_on_two_workers_that_is_killed_goes_on_where_it_was(small_experime
         [*run, "--frames-per-shard", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while len(objects_at(location).names("records")) < 8:
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < end
