@@ -121,10 +121,9 @@ def test_a_part_neither_overwrites_nor_takes_frames(how, experiment, tmp_path):
 
 
 def test_parts_cut_alike_where_machines_differ(experiment, tmp_path, monkeypatch):
-    from nbdist.execution import generate as module
-
     for number, cores in ((1, 2), (2, 64)):
-        monkeypatch.setattr(module, "default_workers", lambda device, cores=cores: cores)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(range(cores)))
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
         generate(experiment, tmp_path / "a.zarr", part=Part(number, 2), kernel="eager")
     assert finish(tmp_path / "a.zarr").missing == {}
 
