@@ -116,7 +116,8 @@ def _records(
             continue
         if group == "series":
             [case] = cases("reference", folder)
-            yield measure_series(case, folder, device, max(cores), program, min(repeats, 3), scratch)
+            options = (device, max(cores), program, min(repeats, 3), scratch)
+            yield in_own_process(measure_series, case, folder, *options)
             continue
         for case in cases(group, folder):
             for dtype in ("float32", "float64") if group in ("reference", "mosaic", "sources") else ("float32",):

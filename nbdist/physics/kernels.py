@@ -108,6 +108,8 @@ class Kernels:
             try:
                 with _compiling:
                     return _compile(function, arguments)(*arguments)
+            except torch.OutOfMemoryError:
+                raise
             except Exception as error:
                 result = function(*arguments)  # a mistake of ours fails here again, and is not taken for the compiler's
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

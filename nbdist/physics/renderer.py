@@ -174,7 +174,8 @@ class Renderer:
             values = total[rows]
             for sample in samples:
                 for source in sources:
-                    values += self.engine.factors(area, sample, varying, source)
+                    weight = self.resolved.sources.weights[source] if len(sources) > 1 else 1.0
+                    values += weight * self.engine.factors(area, sample, varying, source)
             values *= self.engine.factors(area, self.scene.first_subpixel(0), fixed)
         return total * (scale / (len(samples) * len(sources)))
 

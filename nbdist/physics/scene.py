@@ -142,8 +142,8 @@ class Scene:
     def orientation_groups(self, frame: int, first_step: int, last_step: int) -> Iterator[Orientations]:
         """Yield the orientations of the fixed groups that a range of phi steps touches."""
         scan = self.resolved.experiment.scan
-        width = abs(scan.osc_range_deg) / scan.phi_steps
-        size = scan.phi_steps if width == 0 else max(1, min(scan.phi_steps, int(GROUP_DEG / width)))
+        osc_deg = abs(scan.osc_range_deg)
+        size = scan.phi_steps if osc_deg <= GROUP_DEG else max(1, int(GROUP_DEG * scan.phi_steps / osc_deg))
         turned = self.resolved.real_vectors_A @ self.resolved.phi_rotations(frame).transpose(0, 2, 1)
         for start in range(first_step // size * size, last_step, size):
             stop = min(start + size, scan.phi_steps)

@@ -157,8 +157,6 @@ def _samples(scene: Scene, place: _Place, frame: int) -> Iterator[_Sample]:
         direction, _ = directions(middle)
         for source, beam in enumerate(scene.sources):
             weight = float(scene.resolved.sources.weights[source])
-            if weight == 0:
-                continue
             q_reference = scattering_vectors(direction, *beam)[:, 0]
             parts = []
             for real, reference in groups:

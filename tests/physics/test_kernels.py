@@ -47,6 +47,24 @@ VARIANTS = {
             "d_min_A": 3.0,
         },
     },
+    "sheared": {
+        "crystal": {"cell": [300, 310, 30, 90, 90, 90]},
+        "detector": {
+            "convention": "custom",
+            "panels": [
+                {
+                    "spixels": 96,
+                    "fpixels": 80,
+                    "pixel_size_mm": 0.8,
+                    "distance_mm": 100,
+                    "fast_axis": [1, 0, 0],
+                    "slow_axis": [0.97, 0.243, 0],
+                    "normal_axis": [0, 0, 1],
+                }
+            ],
+        },
+        "beam": {"direction": [0, 0, 1], "polarization_vector": [1, 0, 0]},
+    },
     "curved": {"detector": {"curved": True, "convention": "mosflm"}},
 }
 
@@ -70,6 +88,18 @@ def test_the_background_is_the_same_compiled_and_eager(small_experiment, make_re
     box = (10, 60, 5, 70)
     eager = make_renderer(experiment, "eager").background(box)
     torch.testing.assert_close(make_renderer(experiment, "compiled").background(box), eager, rtol=1e-13, atol=0)
+
+
+def test_a_source_without_weight_gives_no_background(small_experiment, make_renderer):
+    sampling = {"oversample": 1, "oversample_polar": True}
+    sources = [{"direction": [0, 0, 1], "weight": 0.0}, {"direction": [0.3, 0, 1], "weight": 2.0}]
+    images = [
+        make_renderer(
+            small_experiment(background={"water_um": 20.0}, sampling=sampling, beam={"sources": some})
+        ).background((0, 20, 0, 20))
+        for some in (sources, sources[1:])
+    ]
+    torch.testing.assert_close(*images, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("shape", ["square", "gauss"])
@@ -181,6 +211,16 @@ def test_a_kernel_that_was_cut_short_is_compiled_again(tmp_path):
     os.truncate(kernel, 1000)
     subprocess.run([sys.executable, "-c", LOAD], env=environment, check=True)
     assert kernel.stat().st_size == size
+
+
+def test_a_kernel_that_does_not_load_is_compiled_again(tmp_path):
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", LOAD], env=environment, check=True)
+    [kernel] = (tmp_path / "nbdist").iterdir()
+    content = kernel.read_bytes()
+    kernel.write_bytes(bytes(len(content)))
+    subprocess.run([sys.executable, "-c", LOAD], env=environment, check=True)
+    assert kernel.read_bytes()[:4] == content[:4]
 
 
 def test_a_cache_that_cannot_be_written_does_not_matter(small_experiment, make_renderer, monkeypatch, empty_cache):

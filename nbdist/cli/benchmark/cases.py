@@ -141,7 +141,7 @@ def input_folder(scratch: Path) -> tuple[Path, str]:
     The lysozyme data of $NBDIST_REFERENCE_DATA where they can be had, else random amplitudes in a cell like lysozyme's.
     """
     named = os.environ.get("NBDIST_REFERENCE_DATA")
-    folder = Path(named) / "lysozyme_p1" if named else None
+    folder = Path(named).absolute() / "lysozyme_p1" if named else None
     if folder is not None and (folder / "scaled.hkl").is_file() and (folder / "A.mat").is_file():
         return folder, "triclinic lysozyme, measured amplitudes"
     from nbdist.experiment import resolve, validate

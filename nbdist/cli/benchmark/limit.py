@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,17 +13,33 @@ from concurrent.futures import ThreadPoolExecutor
 SLOTS_PER_PIXEL_STEP = 87
 """Arithmetic instructions of one pixel-step of a brick-shaped crystal: three Miller indices, their roundings, six sines, a division
 and the amplitude. A rate is compared with (lane-FMA/s) / 87."""
-TURNS = 2_000_000
+MEASURED_S = 0.3
+"""Length of one measurement of the peak: the cores are awake and the threads run side by side."""
 PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 
 
 def cpu_fma_per_s(dtype: str, threads: int) -> float:
     """Lane-FMA/s of `threads` cores together, for float32 or float64."""
     function, lanes = _fma(dtype)
+    together = threading.Barrier(threads)
+
+    def rate(_: int) -> float:
+        turns, seconds = 100_000, 0.0
+        while seconds < MEASURED_S / 4:  # this warms the core, too
+            turns *= 2
+            instructions, seconds = _timed(function, turns)
+        together.wait()
+        instructions, seconds = _timed(function, 4 * turns)
+        return instructions / seconds
+
     with ThreadPoolExecutor(threads) as pool:
-        started = time.perf_counter()
-        instructions = sum(pool.map(lambda _: function(TURNS), range(threads)))
-        return instructions * lanes / (time.perf_counter() - started)
+        return lanes * sum(pool.map(rate, range(threads)))
+
+
+def _timed(function: Callable[[int], int], turns: int) -> tuple[int, float]:
+    started = time.perf_counter()
+    instructions = function(turns)
+    return instructions, time.perf_counter() - started
 
 
 def vector_fma_per_cycle() -> float | None:
@@ -33,7 +50,7 @@ def vector_fma_per_cycle() -> float | None:
     function, _ = _fma("float32")
     try:
         before = _read(counter)
-        instructions = function(TURNS)
+        instructions = function(10_000_000)
         cycles = _read(counter) - before
     finally:
         os.close(counter)

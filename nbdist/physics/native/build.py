@@ -80,16 +80,20 @@ def load(source: str, macros: tuple[str, ...] = ()) -> ctypes.CDLL:
     folder = cache_directory()
     for path in sorted(folder.glob(f"{name}-*.so")):
         if path.name == f"{name}-{path.stat().st_size}.so":  # a library cut short would kill the process that loads it
-            return ctypes.CDLL(str(path))
+            try:
+                return ctypes.CDLL(str(path))
+            except OSError:  # not what was written: made again
+                break
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return _compile(here / source, macros, folder, name)
-    except OSError:  # a home that cannot be written to
-        folder = Path(tempfile.mkdtemp(prefix="nbdist-"))
-        try:
-            return _compile(here / source, macros, folder, name)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # a home that cannot be written to, or that nothing is executed from
+        pass
+    try:
+        with tempfile.TemporaryDirectory(prefix="nbdist-") as temporary:
+            return _compile(here / source, macros, Path(temporary), name)
+    except OSError as error:
+        raise BuildError(f"neither {folder} nor a temporary folder will do ({str(error).splitlines()[0]})") from None
 
 
 def _compile(source: Path, macros: tuple[str, ...], folder: Path, name: str) -> ctypes.CDLL:
