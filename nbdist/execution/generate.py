@@ -182,7 +182,7 @@ def _run(
         if local is not None:
             local = local.at_most(len(units) * (context.plan.tasks_per_frame if context.plan.split else 1))
             cluster = stack.enter_context(local_cluster(local.cpu, local.gpus, security))
-            client = stack.enter_context(Client(cluster))
+            client = stack.enter_context(Client(cluster, set_as_default=False))
         elif callable(client):
             client = stack.enter_context(client())
         assert isinstance(client, Client)

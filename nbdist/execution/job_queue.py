@@ -255,7 +255,11 @@ def queue_cluster(
             silence_logs=logging.ERROR,
             name=f"nbdist-{os.urandom(4).hex()}",
         )
-    with cluster, QueuedJobs(file, cluster, security, lifetime_s) as jobs, Client(cluster) as client:
+    with (
+        cluster,
+        QueuedJobs(file, cluster, security, lifetime_s) as jobs,
+        Client(cluster, set_as_default=False) as client,
+    ):
         report(
             f"{len(jobs.jobs)} job(s) in the queue: {', '.join(jobs.jobs[:5])}{' ...' if len(jobs.jobs) > 5 else ''}"
         )

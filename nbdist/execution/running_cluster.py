@@ -63,7 +63,7 @@ def connect(
     if security is not None and not address.startswith("tls://"):
         raise RunError(f"{option}: --security is for a scheduler at tls://, found {address}")
     try:
-        client = Client(address, timeout=min(10.0, wait_s), security=security)
+        client = Client(address, timeout=min(10.0, wait_s), security=security, set_as_default=False)
     except (OSError, ValueError) as error:
         raise RunError(f"{option}: no Dask scheduler answers there ({type(error).__name__})") from None
     try:

@@ -80,11 +80,11 @@ def _on_workers(context: RunContext, pieces: list[Any], workers: int, report: Re
     from nbdist.store.locations import one_line
 
     run = uuid.uuid4().hex[:8]
-    with local_cluster(workers) as cluster, Client(cluster) as client:
+    with local_cluster(workers) as cluster, Client(cluster, set_as_default=False) as client:
         plugin = RunPlugin(context, run, client.id)
         client.register_plugin(plugin, name=plugin.name)
         futures = [client.submit(partial_task, plugin.name, 0, *piece, pure=False) for piece in pieces]
-        for done, future in enumerate(as_completed(futures), start=1):
+        for done, future in enumerate(as_completed(futures, loop=client.loop), start=1):
             if future.status != "finished":
                 error = future.exception() if future.status == "error" else RuntimeError(f"a task was {future.status}")
                 raise RunError(f"a worker failed: {one_line(error)}")

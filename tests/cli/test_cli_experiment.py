@@ -100,9 +100,9 @@ def test_plan_warns_of_units_that_are_too_short_or_too_long(nbdist, write_experi
     assert "more --frames-per-shard makes fewer and larger files" in planned.out
     heavy = write_experiment(
         tmp_path / "heavy.yaml",
-        # 4e6 pixels x 20 steps x 1000 domains: 1000 s a frame at 8e7 pixel-steps/s
+        # 4e6 pixels x 60 steps x 1000 domains: 960 s a frame at 2.5e8 pixel-steps/s
         detector={"panels": [{"spixels": 2000, "fpixels": 2000, "pixel_size_mm": 0.05, "distance_mm": 100}]},
-        scan={"frames": 1000, "phi_steps": 20},
+        scan={"frames": 1000, "phi_steps": 60},
         crystal={"mosaic_spread_deg": 0.2, "mosaic_domains": 1000},
     )
     planned = nbdist("plan", heavy, "--workers", 2, "--device", "cpu", "--frames-per-shard", 1)

@@ -19,7 +19,7 @@ def client() -> Iterator[Any]:
 
     from nbdist.execution.clusters import local_cluster
 
-    with local_cluster(2) as cluster, Client(cluster) as connected:
+    with local_cluster(2) as cluster, Client(cluster, set_as_default=False) as connected:
         yield connected
 
 

@@ -71,7 +71,7 @@ def test_each_local_worker_sees_one_gpu_and_the_others_see_none(monkeypatch):
     stand_in.get_cpu_affinity = lambda gpu: asked.append(gpu) or [min(os.sched_getaffinity(0))]
     monkeypatch.setitem(sys.modules, "dask_cuda", types.ModuleType("dask_cuda"))
     monkeypatch.setitem(sys.modules, "dask_cuda.utils", stand_in)
-    with local_cluster(1, ["1", "GPU-1a"]) as cluster, Client(cluster) as client:
+    with local_cluster(1, ["1", "GPU-1a"]) as cluster, Client(cluster, set_as_default=False) as client:
         client.wait_for_workers(3, timeout=30)
         names = {address: worker["name"] for address, worker in client.scheduler_info(n_workers=-1)["workers"].items()}
         seen = {names[a]: gpu for a, gpu in client.run(os.getenv, "CUDA_VISIBLE_DEVICES").items()}

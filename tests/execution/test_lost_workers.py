@@ -24,7 +24,7 @@ def connected():
     clients = []
 
     def connect(cluster):
-        clients.append(Client(cluster.address, timeout=60))
+        clients.append(Client(cluster.address, timeout=60, set_as_default=False))
         clients[-1].wait_for_workers(len(cluster.workers), timeout=60)
         return clients[-1]
 

@@ -36,7 +36,7 @@ def growing_cluster():
 
     from nbdist.execution.clusters import local_cluster
 
-    with local_cluster(1) as cluster, Client(cluster) as client:
+    with local_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
         yield cluster, client
 
 

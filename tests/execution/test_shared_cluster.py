@@ -51,7 +51,7 @@ def test_two_runs_at_once_on_one_cluster_do_not_mix(
     undisturbed_series(30)
     other = small_experiment(crystal={"N_cells": [3, 3, 3]}, scan={"frames": 5})
     generate(other, tmp_path / "other_alone.zarr", serial=True, **CUT)
-    with Client(client.scheduler.address) as second:
+    with Client(client.scheduler.address, set_as_default=False) as second:
         beside = threading.Thread(target=generate, args=(other, tmp_path / "other.zarr", second), kwargs=CUT)
         beside.start()
         generate(light_experiment(30), tmp_path / "a.zarr", client, **CUT)
@@ -63,7 +63,7 @@ def test_two_runs_at_once_on_one_cluster_do_not_mix(
 def test_what_a_killed_client_left_with_the_cluster_is_removed_by_the_next_run(light_experiment, client, tmp_path):
     from distributed import Client
 
-    with Client(client.scheduler.address) as killed:
+    with Client(client.scheduler.address, set_as_default=False) as killed:
         plugin = RunPlugin(make_context(light_experiment(1), kernel="eager"), "abandoned", killed.id)
         killed.register_plugin(plugin, name=plugin.name)
     assert plugin.name in client.run_on_scheduler(_held_by_scheduler)
@@ -76,7 +76,7 @@ def test_a_scheduler_of_its_own_never_loads_torch(light_experiment, processes, t
     from distributed import Client
 
     cluster = processes(workers=1)
-    with Client(cluster.address, timeout=60) as client:
+    with Client(cluster.address, timeout=60, set_as_default=False) as client:
         client.wait_for_workers(1, timeout=60)
         progress = generate(light_experiment(5), tmp_path / "a.zarr", client, **CUT)
         assert progress.frames_done == 5

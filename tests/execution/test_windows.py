@@ -37,7 +37,7 @@ def threaded():
         }
         scheduler = {"cls": Scheduler, "options": {"dashboard": False, "protocol": "inproc"}}
         made.append(SpecCluster(workers=workers, scheduler=scheduler, silence_logs=50))
-        made.append(Client(made[-1]))
+        made.append(Client(made[-1], set_as_default=False))
         made[-1].wait_for_workers(len(resources), timeout=60)
         return made[-1]
 

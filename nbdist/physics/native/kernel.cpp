@@ -158,22 +158,25 @@ template <class Task>
 static int for_blocks(const Work& work, Task task) {  // 0, or 1 where there was no memory
   int64_t top = work.first_row / work.side, bottom = (work.last_row - 1) / work.side + 1;
   int64_t left = work.first_column / work.side, columns = (work.last_column - 1) / work.side + 1 - left;
+  // neighbours go to one thread, which then does not share their cache lines with another
+  int64_t blocks = (bottom - top) * columns, run_length = std::clamp<int64_t>(blocks / (16 * work.threads), 1, columns);
   std::atomic<int64_t> next{0};
   std::atomic<int> failed{0};
   auto run = [&] {
     try {
       Block block(work);
-      for (int64_t number; (number = next++) < (bottom - top) * columns;) {
-        block.place(top + number / columns, left + number % columns);
-        task(block);
-      }
+      for (int64_t start; (start = next.fetch_add(run_length)) < blocks;)
+        for (int64_t number = start; number < std::min(start + run_length, blocks); number++) {
+          block.place(top + number / columns, left + number % columns);
+          task(block);
+        }
     } catch (const std::exception&) {
       failed = 1;
     }
   };
   std::vector<std::thread> others;
   try {
-    for (int64_t t = 1; t < std::min(work.threads, (bottom - top) * columns); t++) others.emplace_back(run);
+    for (int64_t t = 1; t < std::min(work.threads, blocks); t++) others.emplace_back(run);
   } catch (const std::exception&) {  // as many as there are will do
   }
   run();
