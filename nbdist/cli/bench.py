@@ -109,7 +109,7 @@ def _records(
     wanted: list[str], folder: Path, scratch: Path, device: str, cores: list[int], program: Path | None, repeats: int
 ) -> Iterator[Record]:
     from nbdist.cli.benchmark.cases import cases
-    from nbdist.cli.benchmark.measure import in_own_process, measure, measure_series
+    from nbdist.cli.benchmark.measure import in_own_process, measure, measure_on_cores, measure_series
 
     for group in wanted:
         if group == "start":
@@ -121,8 +121,11 @@ def _records(
             continue
         for case in cases(group, folder):
             for dtype in ("float32", "float64") if group in ("reference", "mosaic", "sources") else ("float32",):
-                for number in cores if group == "reference" and device == "cpu" else cores[:1]:
-                    yield in_own_process(measure, case, folder, device, dtype, number, program, repeats)
+                for number in cores if group == "reference" and device == "cpu" else [1]:
+                    if number == 1:
+                        yield in_own_process(measure, case, folder, device, dtype, program, repeats)
+                    else:
+                        yield measure_on_cores(case, folder, dtype, number, repeats)
 
 
 def _print(records: list[Record]) -> None:

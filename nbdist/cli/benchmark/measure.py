@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,27 @@ def in_own_process(function: Any, *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def measure(
-    case: Case, folder: Path, device: str, dtype: str, threads: int, against: Path | None, repeats: int
-) -> Record:
-    """Render a case `repeats` times and compare each time with the limit, and with `against`."""
+def measure_on_cores(case: Case, folder: Path, dtype: str, cores: int, repeats: int) -> Record:
+    """A case rendered by as many processes at once as there are cores to measure, each on one: as `nbdist run` uses them."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(cores, mp_context=context) as pool:
+        running = [pool.submit(measure, case, folder, "cpu", dtype, None, repeats) for _ in range(cores)]
+        records = [future.result() for future in running]
+    rate = sum(record.pixel_steps_per_s for record in records)
+    limit = sum(record.limit_pixel_steps_per_s for record in records)
+    return replace(
+        records[0],
+        threads=cores,
+        pixel_steps_per_s=rate,
+        limit_pixel_steps_per_s=limit,
+        fraction_of_limit=rate / limit,
+        peak_memory_bytes=max(record.peak_memory_bytes for record in records),
+        spread=max(record.spread for record in records),
+    )
+
+
+def measure(case: Case, folder: Path, device: str, dtype: str, against: Path | None, repeats: int) -> Record:
+    """Render a case on one core `repeats` times and compare each time with the limit, and with `against`."""
     import torch
 
     from nbdist.experiment import resolve
@@ -58,7 +75,7 @@ def measure(
     from nbdist.physics.amplitudes import AmplitudeTable
     from nbdist.physics.renderer import Renderer
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     resolved = resolve(case.experiment(folder, dtype))
     renderer = Renderer(resolved, AmplitudeTable.of(load_reflections(resolved)), device)
     if renderer.engine.mode != "compiled":
@@ -78,19 +95,19 @@ def measure(
     render()
     rates, limits, ratios, memory = [], [], [], 0
     for _ in range(repeats):
-        limits.append(_limit(device, dtype, threads))
+        limits.append(_limit(device, dtype, 1))
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         rates.append(render())
         memory = max(memory, torch.cuda.max_memory_allocated() if device == "cuda" else _peak_memory_bytes())
         if against is not None:
-            ratios.append(rates[-1] / (work / _seconds_of(against, case.words_of_the_box, folder, threads)))
+            ratios.append(rates[-1] / (work / _seconds_of(against, case.words_of_the_box, folder, 1)))
     fractions = [rate / limit for rate, limit in zip(rates, limits, strict=True)]
     return Record(
         case=case.name,
         device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
         dtype=dtype,
-        threads=threads,
+        threads=1,
         pixel_steps_per_s=statistics.median(rates),
         limit_pixel_steps_per_s=statistics.median(limits),
         fraction_of_limit=statistics.median(fractions),
