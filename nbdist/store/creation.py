@@ -40,7 +40,7 @@ def create_store(
     plan: Plan,
     *,
     made_by: dict[str, Any] | None = None,
-) -> bool:
+) -> str | None:
     """Write an empty store for a series, unless another process comes first.
 
     The object that makes it a store is written first and only where there is none; it fixes the store's name and its plan. All others
@@ -54,7 +54,7 @@ def create_store(
 
     Returns
     -------
-    Whether this process made it; False where there is a store by now, which is left as it is.
+    The random name that it got (its `store_id`); None where there is a store by now, which is left as it is.
 
     Raises
     ------
@@ -63,14 +63,15 @@ def create_store(
     """
     objects = objects_at(location)
     objects.check_writable()
-    content = _content(resolved, plan, uuid.uuid4().hex, provenance() | (made_by or {}))
+    store_id = uuid.uuid4().hex
+    content = _content(resolved, plan, store_id, provenance() | (made_by or {}))
     try:
         first = objects.create(ROOT, content.pop(ROOT))
         if first:
             _write_all(objects, content)
     except OSError as error:
         raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
-    return first
+    return store_id if first else None
 
 
 def complete_store(location: str | os.PathLike[str], resolved: ResolvedExperiment, plan: Plan) -> None:
