@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from nbdist.errors import NbdistError, StoreError, UnreachableError
 from nbdist.store.bucket_settings import BucketSettings, bucket_settings, provider
-from nbdist.store.objects import Objects
+from nbdist.store.objects import ROOT, Objects
 
 RETRY_S = 240.0
 """How long a request is made again while a server throttles, fails or is away; below five minutes, the life of a signature."""
@@ -143,7 +143,7 @@ class Bucket(Objects):
 
         quick = self._connected(FIRST_RETRY_S)
         try:
-            self._asked(lambda: bytes(obstore.get(quick, "zarr.json").bytes()), None)
+            self._asked(lambda: bytes(obstore.get(quick, ROOT).bytes()), None)
         except UnreachableError as error:
             if not error.args[0].endswith(BUSY):
                 raise
@@ -246,14 +246,14 @@ class Bucket(Objects):
         """Nothing is known before something is written."""
 
     def clear(self) -> None:
-        """Remove every object, the one that makes it a store first."""
+        """Remove every object, `ROOT` last."""
         import obstore
 
-        self.delete("zarr.json")
-        keys = list(self._listed())
+        keys = [key for key in self._listed() if key != ROOT]
         for first in range(0, len(keys), 1000):
             some = keys[first : first + 1000]
             self._asked(lambda some=some: obstore.delete(self._client, some), None)  # type: ignore[misc]
+        self.delete(ROOT)
 
     def sweep(self) -> None:
         """Nothing: an object appears when all of it is there."""

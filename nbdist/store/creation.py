@@ -27,10 +27,9 @@ from zarr.storage import MemoryStore
 from nbdist.errors import StoreError
 from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.planning import Plan
-from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group
-from nbdist.store.objects import Objects, objects_at
+from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group, was_whole
+from nbdist.store.objects import ROOT, Objects, objects_at
 
-ROOT = "zarr.json"
 FRAME_DIMENSIONS = ("frame", "slow", "fast")
 
 
@@ -82,9 +81,10 @@ def complete_store(location: str | os.PathLike[str], resolved: ResolvedExperimen
     StoreError
         If it cannot be written.
     """
-    if LAST_MADE in open_group(location, begun=True):
-        return
+    open_group(location, begun=True)
     objects = objects_at(location)
+    if was_whole(objects):
+        return
     content = _content(resolved, plan, "", {})
     del content[ROOT]
     try:

@@ -17,6 +17,8 @@ from typing import Any
 
 from nbdist.errors import StoreError
 
+ROOT = "zarr.json"
+"""Key of the object that makes a location a store."""
 PARTIAL = ".partial"
 """How the name of a file ends that is still being written, here as in zarr."""
 
@@ -68,7 +70,7 @@ class Objects(abc.ABC):
 
     @abc.abstractmethod
     def clear(self) -> None:
-        """Remove every object."""
+        """Remove every object, the one that makes it a store last: what is left by a kill is still known for a store."""
 
     @abc.abstractmethod
     def sweep(self) -> None:
@@ -178,8 +180,10 @@ class Folder(Objects):
         return ((key, self.read(key)) for key in keys)
 
     def exists(self) -> bool:
-        """Whether anything lies at the location; an empty folder is nothing."""
-        return self._root.exists() and not (self._root.is_dir() and not any(self._root.iterdir()))
+        """Whether anything lies at the location; an empty folder is nothing, nor is what a killed writer left half written."""
+        if not self._root.is_dir():
+            return self._root.exists()
+        return any(not name.endswith(PARTIAL) for name in os.listdir(self._root))  # noqa: PTH208
 
     def check_writable(self) -> None:
         """Check that the folder a new store is made in is there and can be written.
@@ -201,8 +205,8 @@ class Folder(Objects):
             raise StoreError(f"{self.location} is a file")
 
     def clear(self) -> None:
-        """Remove every object; the folder itself stays: it may be a link to another disk."""
-        for entry in self._root.resolve().iterdir():
+        """Remove every object, `ROOT` last; the folder itself stays: it may be a link to another disk."""
+        for entry in sorted(self._root.resolve().iterdir(), key=lambda entry: entry.name == ROOT):
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
     def sweep(self) -> None:
