@@ -26,6 +26,8 @@ CONNECT_S, REQUEST_S = 5, 60
 """Seconds for a connection to be made, and for one request to be answered in full."""
 CREATIONS = 5
 """How often an object is created whose answer is lost."""
+UPLOADS = 2
+"""How often an object is written that the server says is missing while it is written."""
 MULTIPART_BYTES = 16 * 2**20
 READERS = 16
 """Small objects read at once."""
@@ -48,8 +50,14 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def bucket_at(url: str) -> Bucket:
+def bucket_at(url: str, patient: bool = False) -> Bucket:
     """The objects below s3://BUCKET/PATH; the bucket has answered once in this process.
+
+    Parameters
+    ----------
+    patient
+        Leave out that first question, which is asked with little patience: the client has asked it, and a worker that joins while the
+        server is away waits for it as for every other answer.
 
     Raises
     ------
@@ -60,7 +68,8 @@ def bucket_at(url: str) -> Bucket:
     settings = bucket_settings()
     if (url, settings) not in _buckets:
         bucket = Bucket(url, settings)
-        bucket.probe()
+        if not patient:
+            bucket.probe()
         _buckets[url, settings] = bucket
     return _buckets[url, settings]
 
@@ -161,13 +170,21 @@ class Bucket(Objects):
         return self._asked(lambda: bytes(obstore.get(self._client, key).bytes()), None)
 
     def write(self, key: str, content: bytes) -> None:
-        """Write an object, or replace it, in one step."""
+        """Write an object, or replace it, in one step.
+
+        The end of an upload in pieces whose answer is lost is asked for again, and then there is no such upload: it is looked whether
+        the object is there, and it is written once more where it is not.
+        """
         import obstore
 
         put: Any = obstore.put
         missing = object()
-        if self._asked(lambda: put(self._client, key, content, chunk_size=MULTIPART_BYTES), missing) is missing:
-            raise StoreError(f"{self.location}: bucket {self.bucket} is gone")
+        for _ in range(UPLOADS):
+            if self._asked(lambda: put(self._client, key, content, chunk_size=MULTIPART_BYTES), missing) is not missing:
+                return
+            if self._size(key) == len(content) and self.read(key) == content:  # one of the same size may be an older one
+                return
+        raise UnreachableError(f"{self.location}: {self.settings.server} loses the upload of {key}")
 
     def create(self, key: str, content: bytes) -> bool:
         """Write an object where there is none; False, and nothing written, where there is one."""

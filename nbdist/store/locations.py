@@ -59,15 +59,19 @@ def exists(location: str | os.PathLike[str]) -> bool:
     return objects_at(location).exists()
 
 
-def open_group(location: str | os.PathLike[str], mode: Any = "r", *, begun: bool = False) -> zarr.Group:
-    """Open the series at a location, and check that it is one of nbdist's; `begun` accepts one whose making was cut short.
+def open_group(
+    location: str | os.PathLike[str], mode: Any = "r", *, begun: bool = False, patient: bool = False
+) -> zarr.Group:
+    """Open the series at a location, and check that it is one of nbdist's.
+
+    `begun` accepts one whose making was cut short; `patient` waits for a server that is away from the first request on.
 
     Raises
     ------
     StoreError
         If there is nothing, something else, or a store of a newer nbdist.
     """
-    objects = objects_at(location)
+    objects = objects_at(location, patient)
     location = objects.location
     if not (Path(location).exists() if isinstance(objects, Folder) else objects.read(ROOT) or objects.exists()):
         raise StoreError(f"{location}: there is no store")

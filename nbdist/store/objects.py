@@ -217,8 +217,8 @@ class Folder(Objects):
                     (Path(folder) / name).unlink(missing_ok=True)
 
 
-def objects_at(location: str | os.PathLike[str]) -> Objects:
-    """The objects at a path or an s3:// URL.
+def objects_at(location: str | os.PathLike[str], patient: bool = False) -> Objects:
+    """The objects at a path or an s3:// URL; `patient` waits for a server that is away from the first request on.
 
     Raises
     ------
@@ -229,7 +229,7 @@ def objects_at(location: str | os.PathLike[str]) -> Objects:
         return Folder(location)
     from nbdist.store.bucket import bucket_at
 
-    return bucket_at(str(location))
+    return bucket_at(str(location), patient)
 
 
 def objects_of(group: Any) -> Objects:

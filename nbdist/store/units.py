@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from nbdist.errors import NbdistError, StoreError
 from nbdist.planning import Unit
 from nbdist.store.creation import ROOT, as_json
-from nbdist.store.locations import open_group
+from nbdist.store.locations import one_line, open_group
 from nbdist.store.objects import objects_of
 from nbdist.store.shards import ShardPacker
 
@@ -33,10 +33,10 @@ RECORDS_AT_ONCE = 20_000
 
 
 class UnitWriter:
-    """Writes the shards and the record of units into an existing store; one a process."""
+    """Writes the shards and the record of units into an existing store; one a process. A bucket that is away when it opens is waited for."""
 
     def __init__(self, location: str | os.PathLike[str], store_id: str | None = None) -> None:
-        group = open_group(location, mode="r+")
+        group = open_group(location, mode="r+", patient=True)
         self._objects = objects_of(group)
         self._store_id = store_id or store_id_of(group)
         self._packers = {name: ShardPacker(group[name]) for name in frame_arrays(group)}
@@ -176,7 +176,10 @@ def damage(group: zarr.Group, unit: Unit) -> str | None:
     objects = objects_of(group)
     for name, packer in _packers(group).items():
         key = shard_key(name, unit.number)
-        shard = objects.read(key)
+        try:
+            shard = objects.read(key)
+        except OSError as error:
+            return f"{key} cannot be read ({one_line(error)})"
         if shard is None:
             return f"{key} is missing"
         try:
@@ -187,7 +190,10 @@ def damage(group: zarr.Group, unit: Unit) -> str | None:
             return f"{key} does not decode ({type(error).__name__})"
         if not np.isfinite(values).all() or (values < 0).any():
             return f"{key} holds values that no image has"
-    stored = objects.read(record_key(unit.number))
+    try:
+        stored = objects.read(record_key(unit.number))
+    except OSError as error:
+        return f"{record_key(unit.number)} cannot be read ({one_line(error)})"
     if stored is None:
         return f"{record_key(unit.number)} is missing"
     return None if _record(stored) is not None else f"{record_key(unit.number)} does not decode"

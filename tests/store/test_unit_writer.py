@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -143,3 +146,19 @@ def test_a_changed_byte_anywhere_in_a_shards_index_is_found(store):
     content[-20] ^= 1  # the index is at the end: 16 bytes a chunk, then its checksum of 4
     shard.write_bytes(content)
     assert "does not decode" in damage(open_group(store.location), unit)
+
+
+@pytest.mark.parametrize("key", ["counts/c/0/0/0", "records/00000000.json"])
+def test_what_the_disk_does_not_give_back_is_damage(key, store, monkeypatch):
+    unit, path = store.units[0], store.location / key
+    UnitWriter(store.location).write(unit, _of(unit, store.images), {})
+    group, original = open_group(store.location), Path.read_bytes
+
+    def broken(asked):
+        if asked == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(asked))
+        return original(asked)
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    said = damage(group, unit)
+    assert said == f"{key} cannot be read (Input/output error: {path})"
