@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -169,8 +170,8 @@ class Bucket(Objects):
 
         return self._asked(lambda: bytes(obstore.get(self._client, key).bytes()), None)
 
-    def write(self, key: str, content: bytes) -> None:
-        """Write an object, or replace it, in one step.
+    def write(self, key: str, content: bytes) -> str | None:
+        """Write an object, or replace it, in one step; return its ETag.
 
         The end of an upload in pieces whose answer is lost is asked for again, and then there is no such upload: it is looked whether
         the object is there, and it is written once more where it is not.
@@ -178,12 +179,14 @@ class Bucket(Objects):
         import obstore
 
         put: Any = obstore.put
-        missing = object()
         for _ in range(UPLOADS):
-            if self._asked(lambda: put(self._client, key, content, chunk_size=MULTIPART_BYTES), missing) is not missing:
-                return
-            if self._size(key) == len(content) and self.read(key) == content:  # one of the same size may be an older one
-                return
+            done = self._asked(lambda: put(self._client, key, content, chunk_size=MULTIPART_BYTES), None)
+            if done is not None:
+                return _etag(done)
+            if (
+                self._size(key) == len(content) and self.read(key) == content
+            ):  # one of the same size may be an older one
+                return None
         raise UnreachableError(f"{self.location}: {self.settings.server} loses the upload of {key}")
 
     def create(self, key: str, content: bytes) -> bool:
@@ -228,8 +231,7 @@ class Bucket(Objects):
         """Bytes of those objects that exist."""
         wanted = list(keys)
         if len(wanted) > LISTED_FROM:
-            folder = os.path.commonprefix(wanted).rpartition("/")[0]  # noqa: RUF071
-            listed = self._listed(folder)
+            listed = self._listed(_common_folder(wanted))
             return {key: listed[key] for key in wanted if key in listed}
         with ThreadPoolExecutor(READERS) as pool:
             found = pool.map(self._size, wanted)
@@ -240,12 +242,27 @@ class Bucket(Objects):
 
         return self._asked(lambda: int(obstore.head(self._client, key)["size"]), None)
 
-    def _listed(self, folder: str | None = None) -> dict[str, int]:
+    def _listed(self, folder: str | None = None, field: Callable[[Any], Any] = itemgetter("size")) -> dict[str, Any]:
         import obstore
 
         return self._asked(
-            lambda: {item["path"]: item["size"] for batch in obstore.list(self._client, folder) for item in batch}, {}
+            lambda: {item["path"]: field(item) for batch in obstore.list(self._client, folder) for item in batch}, {}
         )
+
+    def stamps(self, keys: Iterable[str]) -> dict[str, str]:
+        """ETags of those objects that exist."""
+        wanted = list(keys)
+        if len(wanted) > LISTED_FROM:
+            found = self._listed(_common_folder(wanted), _etag)
+            return {key: found[key] for key in wanted if found.get(key)}
+        with ThreadPoolExecutor(READERS) as pool:
+            tags = pool.map(self._tag, wanted)
+            return {key: tag for key, tag in zip(wanted, tags, strict=True) if tag}
+
+    def _tag(self, key: str) -> str | None:
+        import obstore
+
+        return self._asked(lambda: _etag(obstore.head(self._client, key)), None)
 
     def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Each key with its content, in order."""
@@ -335,3 +352,12 @@ class Bucket(Objects):
         if status[1] in ("401", "403"):
             return StoreError(f"{self.location}: access was refused by {server} ({answer}); are the credentials right?")
         return StoreError(f"{self.location}: {server} answers {answer}")
+
+
+def _common_folder(keys: list[str]) -> str:
+    return os.path.commonprefix(keys).rpartition("/")[0]  # noqa: RUF071
+
+
+def _etag(answer: Any) -> str | None:
+    tag = answer.get("e_tag")
+    return str(tag) if tag else None

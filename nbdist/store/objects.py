@@ -37,8 +37,8 @@ class Objects(abc.ABC):
         """An object's content, or None where there is none."""
 
     @abc.abstractmethod
-    def write(self, key: str, content: bytes) -> None:
-        """Write an object, or replace it, in one step."""
+    def write(self, key: str, content: bytes) -> str | None:
+        """Write an object, or replace it, in one step; return its stamp, as `stamps` gives it, where there is one."""
 
     @abc.abstractmethod
     def create(self, key: str, content: bytes) -> bool:
@@ -55,6 +55,10 @@ class Objects(abc.ABC):
     @abc.abstractmethod
     def sizes(self, keys: Iterable[str]) -> dict[str, int]:
         """Bytes of those objects that exist."""
+
+    @abc.abstractmethod
+    def stamps(self, keys: Iterable[str]) -> dict[str, str]:
+        """Of those objects that exist, what is another when an object was written again: to be compared, it tells nothing else."""
 
     @abc.abstractmethod
     def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
@@ -97,11 +101,13 @@ class Folder(Objects):
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
-    def write(self, key: str, content: bytes) -> None:
-        """Write an object, or replace it, in one step."""
+    def write(self, key: str, content: bytes) -> str | None:
+        """Write an object, or replace it, in one step; return its stamp."""
         written = self._written_beside(key, content)
         try:
+            stamp = _stamp(written)
             written.replace(self._root / key)
+            return stamp
         except BaseException:
             written.unlink(missing_ok=True)
             raise
@@ -175,6 +181,11 @@ class Folder(Objects):
                 continue
         return found
 
+    def stamps(self, keys: Iterable[str]) -> dict[str, str]:
+        """Size and time of the last change of those files that exist."""
+        found = {key: _stamp(self._root / key) for key in keys}
+        return {key: stamp for key, stamp in found.items() if stamp is not None}
+
     def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Each key with its content, in order."""
         return ((key, self.read(key)) for key in keys)
@@ -215,6 +226,14 @@ class Folder(Objects):
             for name in files:
                 if name.endswith(PARTIAL):
                     (Path(folder) / name).unlink(missing_ok=True)
+
+
+def _stamp(path: Path) -> str | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return f"{found.st_size} bytes, {found.st_mtime_ns} ns"
 
 
 def objects_at(location: str | os.PathLike[str], patient: bool = False) -> Objects:
