@@ -11,7 +11,7 @@ from nbdist.execution.context import RunContext, make_context
 from nbdist.execution.progress import Progress, Report
 from nbdist.experiment import Experiment, resolve
 from nbdist.planning import Settings, Unit, make_plan
-from nbdist.store import complete_units, create_store, exists, open_group, remove
+from nbdist.store import complete_units, create_store, exists, open_group, remove, sound_units
 from nbdist.store.creation import complete_store
 from nbdist.store.locations import check_writable, one_line
 from nbdist.store.objects import objects_at
@@ -56,7 +56,7 @@ def opened(
         with _one_line(objects.location):
             note_part(objects, part) if part else objects.sweep()
         units = part.share(list(context.plan.units())) if part else list(context.plan.units(frames))
-        yield context, incomplete(context, units, decode=True), occupation
+        yield context, incomplete(context, units, doubt=True), occupation
     finally:
         occupation.release()
 
@@ -69,10 +69,19 @@ def _one_line(location: str) -> Iterator[None]:
         raise StoreError(f"{location} cannot be written: {one_line(error)}") from None
 
 
-def incomplete(context: RunContext, units: list[Unit], decode: bool = False) -> list[Unit]:
-    """Those units that are not complete in the store (or do not decode, where that is asked)."""
+def incomplete(context: RunContext, units: list[Unit], doubt: bool = False) -> list[Unit]:
+    """Those units that are not complete in the store (with `doubt`, or that have changed and do not decode).
+
+    Raises
+    ------
+    StoreError
+        If another store lies there by now.
+    """
     assert context.location is not None
-    complete = complete_units(open_group(context.location), units, decode)
+    group = open_group(context.location)
+    if store_id_of(group) != context.store_id:
+        raise StoreError(f"{context.location} is another store than the one this run began; another run replaced it")
+    complete = sound_units(group, units) if doubt else complete_units(group, units)
     return [unit for unit in units if unit.number not in complete]
 
 
@@ -109,11 +118,11 @@ def _prepared(
     context.plan.units(frames)
     if present:
         remove(location)
-    if not create_store(location, context.resolved, context.plan, made_by=made_by):
+    context.store_id = create_store(location, context.resolved, context.plan, made_by=made_by)
+    if context.store_id is None:
         if joins:
             return _reopened(experiment, location, frames, make)
         raise StoreError(f"{location} exists: another run made it a moment ago")
-    context.store_id = store_id_of(open_group(location))
     return context
 
 
@@ -138,5 +147,5 @@ def _reopened(experiment: Experiment, location: str, frames: range | None, make:
     context = make_context(experiment, location=location, workers=make["workers"], device=make["device"], settings=kept)
     context.plan.units(frames)
     complete_store(location, context.resolved, context.plan)
-    context.store_id = store_id_of(open_group(location))
+    context.store_id = str(attributes.get("store_id", ""))
     return context

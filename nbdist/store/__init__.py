@@ -3,7 +3,7 @@
 from nbdist.store.creation import create_store
 from nbdist.store.locations import exists, is_url, open_group, remove
 from nbdist.store.reading import StoreSummary, consolidate, open_series, summarize
-from nbdist.store.units import UnitWriter, complete_units, damage, damages
+from nbdist.store.units import UnitWriter, complete_units, damage, damages, sound_units
 
 __all__ = [
     "StoreSummary",
@@ -18,5 +18,6 @@ __all__ = [
     "open_group",
     "open_series",
     "remove",
+    "sound_units",
     "summarize",
 ]

@@ -11,12 +11,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from nbdist.errors import NbdistError, StoreError, UnreachableError
 from nbdist.store.bucket_settings import BucketSettings, bucket_settings, provider
-from nbdist.store.objects import Objects
+from nbdist.store.objects import ROOT, Objects
 
 RETRY_S = 240.0
 """How long a request is made again while a server throttles, fails or is away; below five minutes, the life of a signature."""
@@ -26,6 +27,8 @@ CONNECT_S, REQUEST_S = 5, 60
 """Seconds for a connection to be made, and for one request to be answered in full."""
 CREATIONS = 5
 """How often an object is created whose answer is lost."""
+UPLOADS = 2
+"""How often an object is written that the server says is missing while it is written."""
 MULTIPART_BYTES = 16 * 2**20
 READERS = 16
 """Small objects read at once."""
@@ -48,8 +51,14 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def bucket_at(url: str) -> Bucket:
+def bucket_at(url: str, patient: bool = False) -> Bucket:
     """The objects below s3://BUCKET/PATH; the bucket has answered once in this process.
+
+    Parameters
+    ----------
+    patient
+        Leave out that first question, which is asked with little patience: the client has asked it, and a worker that joins while the
+        server is away waits for it as for every other answer.
 
     Raises
     ------
@@ -60,7 +69,8 @@ def bucket_at(url: str) -> Bucket:
     settings = bucket_settings()
     if (url, settings) not in _buckets:
         bucket = Bucket(url, settings)
-        bucket.probe()
+        if not patient:
+            bucket.probe()
         _buckets[url, settings] = bucket
     return _buckets[url, settings]
 
@@ -143,7 +153,7 @@ class Bucket(Objects):
 
         quick = self._connected(FIRST_RETRY_S)
         try:
-            self._asked(lambda: bytes(obstore.get(quick, "zarr.json").bytes()), None)
+            self._asked(lambda: bytes(obstore.get(quick, ROOT).bytes()), None)
         except UnreachableError as error:
             if not error.args[0].endswith(BUSY):
                 raise
@@ -160,14 +170,24 @@ class Bucket(Objects):
 
         return self._asked(lambda: bytes(obstore.get(self._client, key).bytes()), None)
 
-    def write(self, key: str, content: bytes) -> None:
-        """Write an object, or replace it, in one step."""
+    def write(self, key: str, content: bytes) -> str | None:
+        """Write an object, or replace it, in one step; return its ETag.
+
+        The end of an upload in pieces whose answer is lost is asked for again, and then there is no such upload: it is looked whether
+        the object is there, and it is written once more where it is not.
+        """
         import obstore
 
         put: Any = obstore.put
-        missing = object()
-        if self._asked(lambda: put(self._client, key, content, chunk_size=MULTIPART_BYTES), missing) is missing:
-            raise StoreError(f"{self.location}: bucket {self.bucket} is gone")
+        for _ in range(UPLOADS):
+            done = self._asked(lambda: put(self._client, key, content, chunk_size=MULTIPART_BYTES), None)
+            if done is not None:
+                return _etag(done)
+            if (
+                self._size(key) == len(content) and self.read(key) == content
+            ):  # one of the same size may be an older one
+                return None
+        raise UnreachableError(f"{self.location}: {self.settings.server} loses the upload of {key}")
 
     def create(self, key: str, content: bytes) -> bool:
         """Write an object where there is none; False, and nothing written, where there is one."""
@@ -211,8 +231,7 @@ class Bucket(Objects):
         """Bytes of those objects that exist."""
         wanted = list(keys)
         if len(wanted) > LISTED_FROM:
-            folder = os.path.commonprefix(wanted).rpartition("/")[0]  # noqa: RUF071
-            listed = self._listed(folder)
+            listed = self._listed(_common_folder(wanted))
             return {key: listed[key] for key in wanted if key in listed}
         with ThreadPoolExecutor(READERS) as pool:
             found = pool.map(self._size, wanted)
@@ -223,12 +242,27 @@ class Bucket(Objects):
 
         return self._asked(lambda: int(obstore.head(self._client, key)["size"]), None)
 
-    def _listed(self, folder: str | None = None) -> dict[str, int]:
+    def _listed(self, folder: str | None = None, field: Callable[[Any], Any] = itemgetter("size")) -> dict[str, Any]:
         import obstore
 
         return self._asked(
-            lambda: {item["path"]: item["size"] for batch in obstore.list(self._client, folder) for item in batch}, {}
+            lambda: {item["path"]: field(item) for batch in obstore.list(self._client, folder) for item in batch}, {}
         )
+
+    def stamps(self, keys: Iterable[str]) -> dict[str, str]:
+        """ETags of those objects that exist."""
+        wanted = list(keys)
+        if len(wanted) > LISTED_FROM:
+            found = self._listed(_common_folder(wanted), _etag)
+            return {key: found[key] for key in wanted if found.get(key)}
+        with ThreadPoolExecutor(READERS) as pool:
+            tags = pool.map(self._tag, wanted)
+            return {key: tag for key, tag in zip(wanted, tags, strict=True) if tag}
+
+    def _tag(self, key: str) -> str | None:
+        import obstore
+
+        return self._asked(lambda: _etag(obstore.head(self._client, key)), None)
 
     def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Each key with its content, in order."""
@@ -246,14 +280,14 @@ class Bucket(Objects):
         """Nothing is known before something is written."""
 
     def clear(self) -> None:
-        """Remove every object, the one that makes it a store first."""
+        """Remove every object, `ROOT` last."""
         import obstore
 
-        self.delete("zarr.json")
-        keys = list(self._listed())
+        keys = [key for key in self._listed() if key != ROOT]
         for first in range(0, len(keys), 1000):
             some = keys[first : first + 1000]
             self._asked(lambda some=some: obstore.delete(self._client, some), None)  # type: ignore[misc]
+        self.delete(ROOT)
 
     def sweep(self) -> None:
         """Nothing: an object appears when all of it is there."""
@@ -318,3 +352,12 @@ class Bucket(Objects):
         if status[1] in ("401", "403"):
             return StoreError(f"{self.location}: access was refused by {server} ({answer}); are the credentials right?")
         return StoreError(f"{self.location}: {server} answers {answer}")
+
+
+def _common_folder(keys: list[str]) -> str:
+    return os.path.commonprefix(keys).rpartition("/")[0]  # noqa: RUF071
+
+
+def _etag(answer: Any) -> str | None:
+    tag = answer.get("e_tag")
+    return str(tag) if tag else None

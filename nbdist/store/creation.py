@@ -27,10 +27,9 @@ from zarr.storage import MemoryStore
 from nbdist.errors import StoreError
 from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.planning import Plan
-from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group
-from nbdist.store.objects import Objects, objects_at
+from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group, was_whole
+from nbdist.store.objects import ROOT, Objects, objects_at
 
-ROOT = "zarr.json"
 FRAME_DIMENSIONS = ("frame", "slow", "fast")
 
 
@@ -40,7 +39,7 @@ def create_store(
     plan: Plan,
     *,
     made_by: dict[str, Any] | None = None,
-) -> bool:
+) -> str | None:
     """Write an empty store for a series, unless another process comes first.
 
     The object that makes it a store is written first and only where there is none; it fixes the store's name and its plan. All others
@@ -54,7 +53,7 @@ def create_store(
 
     Returns
     -------
-    Whether this process made it; False where there is a store by now, which is left as it is.
+    The random name that it got (its `store_id`); None where there is a store by now, which is left as it is.
 
     Raises
     ------
@@ -63,14 +62,15 @@ def create_store(
     """
     objects = objects_at(location)
     objects.check_writable()
-    content = _content(resolved, plan, uuid.uuid4().hex, provenance() | (made_by or {}))
+    store_id = uuid.uuid4().hex
+    content = _content(resolved, plan, store_id, provenance() | (made_by or {}))
     try:
         first = objects.create(ROOT, content.pop(ROOT))
         if first:
             _write_all(objects, content)
     except OSError as error:
         raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
-    return first
+    return store_id if first else None
 
 
 def complete_store(location: str | os.PathLike[str], resolved: ResolvedExperiment, plan: Plan) -> None:
@@ -81,9 +81,10 @@ def complete_store(location: str | os.PathLike[str], resolved: ResolvedExperimen
     StoreError
         If it cannot be written.
     """
-    if LAST_MADE in open_group(location, begun=True):
-        return
+    open_group(location, begun=True)
     objects = objects_at(location)
+    if was_whole(objects):
+        return
     content = _content(resolved, plan, "", {})
     del content[ROOT]
     try:

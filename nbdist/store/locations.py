@@ -11,7 +11,7 @@ import zarr
 
 from nbdist.errors import NbdistError, StoreError
 from nbdist.store.bucket_settings import scrubbed
-from nbdist.store.objects import Folder, objects_at
+from nbdist.store.objects import ROOT, Folder, Objects, objects_at
 
 FORMAT = "nbdist series"
 FORMAT_VERSION = 1
@@ -59,17 +59,21 @@ def exists(location: str | os.PathLike[str]) -> bool:
     return objects_at(location).exists()
 
 
-def open_group(location: str | os.PathLike[str], mode: Any = "r", *, begun: bool = False) -> zarr.Group:
-    """Open the series at a location, and check that it is one of nbdist's; `begun` accepts one whose making was cut short.
+def open_group(
+    location: str | os.PathLike[str], mode: Any = "r", *, begun: bool = False, patient: bool = False
+) -> zarr.Group:
+    """Open the series at a location, and check that it is one of nbdist's.
+
+    `begun` accepts one whose making was cut short; `patient` waits for a server that is away from the first request on.
 
     Raises
     ------
     StoreError
         If there is nothing, something else, or a store of a newer nbdist.
     """
-    objects = objects_at(location)
+    objects = objects_at(location, patient)
     location = objects.location
-    if not (Path(location).exists() if isinstance(objects, Folder) else objects.read("zarr.json") or objects.exists()):
+    if not (Path(location).exists() if isinstance(objects, Folder) else objects.read(ROOT) or objects.exists()):
         raise StoreError(f"{location}: there is no store")
     try:
         group = zarr.open_group(objects.zarr_store(read_only=mode == "r"), mode=mode, zarr_format=3)
@@ -85,10 +89,15 @@ def open_group(location: str | os.PathLike[str], mode: Any = "r", *, begun: bool
     if version != FORMAT_VERSION:
         raise StoreError(f"{location}: store format {version}, this nbdist reads format {FORMAT_VERSION}")
     if not begun:
-        if LAST_MADE not in group:
+        if not was_whole(objects):
             raise StoreError(f"{location}: its making was cut short; --resume goes on with it, --overwrite replaces it")
         _check_arrays(group, location)
     return group
+
+
+def was_whole(objects: Objects) -> bool:
+    """Whether a store's making came to its end and its removal has not begun; the metadata gathered in the root do not tell that."""
+    return objects.read(f"{LAST_MADE}/{ROOT}") is not None
 
 
 def _check_arrays(group: zarr.Group, location: str) -> None:
@@ -136,6 +145,8 @@ def check_writable(location: str | os.PathLike[str]) -> None:
 def remove(location: str | os.PathLike[str]) -> None:
     """Remove a store that is to be overwritten; what is not a store of nbdist is left alone.
 
+    Cut short anywhere, it leaves a store, or one whose making was cut short, so that `--resume` or `--overwrite` goes on with it.
+
     Raises
     ------
     StoreError
@@ -146,6 +157,7 @@ def remove(location: str | os.PathLike[str]) -> None:
         return
     open_group(location, begun=True)
     try:
+        objects.delete(f"{LAST_MADE}/{ROOT}")
         objects.clear()
     except OSError as error:
         raise StoreError(f"{location} cannot be removed: {one_line(error)}") from None

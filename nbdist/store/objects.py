@@ -17,6 +17,8 @@ from typing import Any
 
 from nbdist.errors import StoreError
 
+ROOT = "zarr.json"
+"""Key of the object that makes a location a store."""
 PARTIAL = ".partial"
 """How the name of a file ends that is still being written, here as in zarr."""
 
@@ -35,8 +37,8 @@ class Objects(abc.ABC):
         """An object's content, or None where there is none."""
 
     @abc.abstractmethod
-    def write(self, key: str, content: bytes) -> None:
-        """Write an object, or replace it, in one step."""
+    def write(self, key: str, content: bytes) -> str | None:
+        """Write an object, or replace it, in one step; return its stamp, as `stamps` gives it, where there is one."""
 
     @abc.abstractmethod
     def create(self, key: str, content: bytes) -> bool:
@@ -55,6 +57,10 @@ class Objects(abc.ABC):
         """Bytes of those objects that exist."""
 
     @abc.abstractmethod
+    def stamps(self, keys: Iterable[str]) -> dict[str, str]:
+        """Of those objects that exist, what is another when an object was written again: to be compared, it tells nothing else."""
+
+    @abc.abstractmethod
     def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Each key with its content, in order."""
 
@@ -68,7 +74,7 @@ class Objects(abc.ABC):
 
     @abc.abstractmethod
     def clear(self) -> None:
-        """Remove every object."""
+        """Remove every object, the one that makes it a store last: what is left by a kill is still known for a store."""
 
     @abc.abstractmethod
     def sweep(self) -> None:
@@ -95,11 +101,13 @@ class Folder(Objects):
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
-    def write(self, key: str, content: bytes) -> None:
-        """Write an object, or replace it, in one step."""
+    def write(self, key: str, content: bytes) -> str | None:
+        """Write an object, or replace it, in one step; return its stamp."""
         written = self._written_beside(key, content)
         try:
+            stamp = _stamp(written)
             written.replace(self._root / key)
+            return stamp
         except BaseException:
             written.unlink(missing_ok=True)
             raise
@@ -173,13 +181,20 @@ class Folder(Objects):
                 continue
         return found
 
+    def stamps(self, keys: Iterable[str]) -> dict[str, str]:
+        """Size and time of the last change of those files that exist."""
+        found = {key: _stamp(self._root / key) for key in keys}
+        return {key: stamp for key, stamp in found.items() if stamp is not None}
+
     def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Each key with its content, in order."""
         return ((key, self.read(key)) for key in keys)
 
     def exists(self) -> bool:
-        """Whether anything lies at the location; an empty folder is nothing."""
-        return self._root.exists() and not (self._root.is_dir() and not any(self._root.iterdir()))
+        """Whether anything lies at the location; an empty folder is nothing, nor is what a killed writer left half written."""
+        if not self._root.is_dir():
+            return self._root.exists()
+        return any(not name.endswith(PARTIAL) for name in os.listdir(self._root))  # noqa: PTH208
 
     def check_writable(self) -> None:
         """Check that the folder a new store is made in is there and can be written.
@@ -201,8 +216,8 @@ class Folder(Objects):
             raise StoreError(f"{self.location} is a file")
 
     def clear(self) -> None:
-        """Remove every object; the folder itself stays: it may be a link to another disk."""
-        for entry in self._root.resolve().iterdir():
+        """Remove every object, `ROOT` last; the folder itself stays: it may be a link to another disk."""
+        for entry in sorted(self._root.resolve().iterdir(), key=lambda entry: entry.name == ROOT):
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
     def sweep(self) -> None:
@@ -213,8 +228,16 @@ class Folder(Objects):
                     (Path(folder) / name).unlink(missing_ok=True)
 
 
-def objects_at(location: str | os.PathLike[str]) -> Objects:
-    """The objects at a path or an s3:// URL.
+def _stamp(path: Path) -> str | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return f"{found.st_size} bytes, {found.st_mtime_ns} ns"
+
+
+def objects_at(location: str | os.PathLike[str], patient: bool = False) -> Objects:
+    """The objects at a path or an s3:// URL; `patient` waits for a server that is away from the first request on.
 
     Raises
     ------
@@ -225,7 +248,7 @@ def objects_at(location: str | os.PathLike[str]) -> Objects:
         return Folder(location)
     from nbdist.store.bucket import bucket_at
 
-    return bucket_at(str(location))
+    return bucket_at(str(location), patient)
 
 
 def objects_of(group: Any) -> Objects:

@@ -138,7 +138,7 @@ def require_free(objects: Objects, part: Part | None = None) -> None:
             raise StoreError(_refusal(objects, name))
         if content is not None:
             if lives is False:
-                objects.delete(_key(name))
+                _remove_dead(objects, name, content)
             else:
                 watched[name] = content
     if not watched:
@@ -153,8 +153,18 @@ def require_free(objects: Objects, part: Part | None = None) -> None:
                 del watched[name]
             elif now != content:
                 raise StoreError(_refusal(objects, name))
-    for name in watched:
-        objects.delete(_key(name))
+    for name, content in watched.items():
+        _remove_dead(objects, name, content)
+
+
+def _remove_dead(objects: Objects, name: str, content: bytes) -> None:
+    """Remove the lock of a run that died, unless another run has removed it and taken its place meanwhile."""
+    now = objects.read(_key(name))
+    if now is None:
+        return
+    if now != content:
+        raise StoreError(_refusal(objects, name))
+    objects.delete(_key(name))
 
 
 def _held(objects: Objects, part: Part | None) -> list[str]:

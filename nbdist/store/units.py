@@ -2,12 +2,13 @@
 
 What holds: a unit's shards belong to one task, which writes each whole and at once; two writers in one shard would lose data silently.
 The record of a unit is written last, so a record means that every shard of the unit was written. It carries the sizes of the shards, so
-that one cut short later is noticed without reading it.
+that one cut short later is noticed without reading it, and their stamps, so that one written again is.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +22,11 @@ from numpy.typing import NDArray
 from nbdist.errors import NbdistError, StoreError
 from nbdist.planning import Unit
 from nbdist.store.creation import ROOT, as_json
-from nbdist.store.locations import open_group
+from nbdist.store.locations import one_line, open_group
 from nbdist.store.objects import objects_of
 from nbdist.store.shards import ShardPacker
 
+logger = logging.getLogger(__name__)
 DECODED_AT_ONCE = 4
 """Units that are read and decoded at the same time; each takes the memory of a shard."""
 
@@ -33,10 +35,10 @@ RECORDS_AT_ONCE = 20_000
 
 
 class UnitWriter:
-    """Writes the shards and the record of units into an existing store; one a process."""
+    """Writes the shards and the record of units into an existing store; one a process. It waits for a bucket that is away."""
 
     def __init__(self, location: str | os.PathLike[str], store_id: str | None = None) -> None:
-        group = open_group(location, mode="r+")
+        group = open_group(location, mode="r+", patient=True)
         self._objects = objects_of(group)
         self._store_id = store_id or store_id_of(group)
         self._packers = {name: ShardPacker(group[name]) for name in frame_arrays(group)}
@@ -56,10 +58,10 @@ class UnitWriter:
             If the store is gone, or another lies there by now (overwritten by another run).
         """
         self._require_same_store()
-        sizes = {}
+        sizes, stamps = {}, {}
         for name, packer in self._packers.items():
             shard = packer.pack(frames[name])
-            self._objects.write(shard_key(name, unit.number), shard)
+            stamps[name] = self._objects.write(shard_key(name, unit.number), shard)
             sizes[name] = len(shard)
         try:
             self._require_same_store()
@@ -67,7 +69,8 @@ class UnitWriter:
             for name in sizes:  # nothing of ours stays in a place that is another's
                 self._objects.delete(shard_key(name, unit.number))
             raise
-        complete = {**record, "unit": unit.number, "store_id": self._store_id, "shard_bytes": sizes}
+        made = {"store_id": self._store_id, "shard_bytes": sizes, "shard_stamps": stamps}
+        complete = {**record, "unit": unit.number, **made}
         self._objects.write(record_key(unit.number), as_json(complete))
         return complete
 
@@ -138,6 +141,31 @@ def complete_units(group: zarr.Group, units: Iterable[Unit], decode: bool = Fals
     return complete
 
 
+def sound_units(group: zarr.Group, units: Iterable[Unit]) -> set[int]:
+    """Numbers of the complete units whose shards are those that were written, by their stamps, or decode.
+
+    A shard whose stamp is another than its record says, or is not there to be compared, is read and decoded; all others were written
+    whole and are left alone since. So a long series is looked through without being read; `damages` reads all of it.
+    """
+    units = list(units)
+    objects, names, written = objects_of(group), frame_arrays(group), {}
+    for number, record in _complete(group, units):
+        said = record.get("shard_stamps")
+        written[number] = said if isinstance(said, dict) else {}
+    changed: set[int] = set()
+    for name in names:
+        found = objects.stamps(shard_key(name, number) for number in written)
+        changed |= {
+            number
+            for number, said in written.items()
+            if said.get(name) is None or said[name] != found.get(shard_key(name, number))
+        }
+    if changed:
+        logger.info("%d units have shards that may have changed since they were written: they are read", len(changed))
+    doubtful = (unit for unit in units if unit.number in changed)
+    return set(written) - {unit.number for unit, wrong in damages(group, doubtful) if wrong is not None}
+
+
 def complete_records(group: zarr.Group, units: Iterable[Unit]) -> dict[int, dict[str, Any]]:
     """Records, by unit, of those units whose record is there and whose shards have the size it says."""
     return dict(_complete(group, units))
@@ -176,7 +204,10 @@ def damage(group: zarr.Group, unit: Unit) -> str | None:
     objects = objects_of(group)
     for name, packer in _packers(group).items():
         key = shard_key(name, unit.number)
-        shard = objects.read(key)
+        try:
+            shard = objects.read(key)
+        except OSError as error:
+            return f"{key} cannot be read ({one_line(error)})"
         if shard is None:
             return f"{key} is missing"
         try:
@@ -187,7 +218,10 @@ def damage(group: zarr.Group, unit: Unit) -> str | None:
             return f"{key} does not decode ({type(error).__name__})"
         if not np.isfinite(values).all() or (values < 0).any():
             return f"{key} holds values that no image has"
-    stored = objects.read(record_key(unit.number))
+    try:
+        stored = objects.read(record_key(unit.number))
+    except OSError as error:
+        return f"{record_key(unit.number)} cannot be read ({one_line(error)})"
     if stored is None:
         return f"{record_key(unit.number)} is missing"
     return None if _record(stored) is not None else f"{record_key(unit.number)} does not decode"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import numpy as np
 import pytest
 import xarray
 
 from nbdist.errors import ExperimentError, RunError, StoreError
+from nbdist.execution import opening
 from nbdist.execution.generate import generate
 from nbdist.execution.simulate import simulate_frame, simulate_series
 from nbdist.execution.verify import verify
 from nbdist.experiment import load_experiment, resolve
-from nbdist.store import UnitWriter, summarize
+from nbdist.store import UnitWriter, open_group, summarize
 from nbdist.store.units import store_id_of
 
 
@@ -167,3 +169,29 @@ def test_a_relative_variable_is_relative_to_the_working_folder(tmp_path, monkeyp
     )
     ((_, path),) = load_experiment(file).named_files()
     assert path.parent.resolve() == (tmp_path / "data").resolve()
+
+
+@pytest.mark.parametrize("how", ["made", "reopened"])
+def test_a_run_holds_on_to_the_name_that_it_checked(how, small_experiment, tmp_path, monkeypatch):
+    place, names = tmp_path / "a.zarr", []
+    cut = {"serial": True, "kernel": "eager", "frames_per_shard": 1}
+    generate(small_experiment(beam={"wavelength_A": 1.1}), tmp_path / "b.zarr", frames=range(1), **cut)
+    if how == "reopened":
+        generate(small_experiment(), place, frames=range(1), **cut)
+
+    def replaced(original):
+        def step(location, *arguments, **options):
+            made = original(location, *arguments, **options)
+            names.append(store_id_of(open_group(location)))
+            shutil.rmtree(place)
+            shutil.copytree(tmp_path / "b.zarr", place)
+            return made
+
+        return step
+
+    step = "create_store" if how == "made" else "complete_store"
+    monkeypatch.setattr(opening, step, replaced(getattr(opening, step)))
+    with pytest.raises(StoreError, match="another store than the one this run began"):
+        generate(small_experiment(), place, resume=how == "reopened", **cut)
+    assert summarize(place).complete == {0}, "nothing was written into the other's store"
+    assert store_id_of(open_group(place)) not in names

@@ -234,3 +234,33 @@ def test_an_empty_folder_becomes_the_store(experiment, undisturbed, tmp_path, as
 def test_resume_and_overwrite_exclude_each_other(experiment, copy):
     with pytest.raises(RunError, match="exclude"):
         generate(experiment, copy, serial=True, resume=True, overwrite=True)
+
+
+@pytest.mark.parametrize("again", [{"resume": True}, {"overwrite": True}], ids=["resume", "overwrite"])
+@pytest.mark.parametrize("removed", [0, 1, 5, 12, 20, 25])
+def test_an_overwrite_that_is_killed_while_it_removes_can_be_gone_on_with(
+    removed, again, experiment, copy, undisturbed, monkeypatch, assert_same_bits
+):
+    left = [removed]
+
+    def cut(original):
+        def removal(*arguments, **options):
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return original(*arguments, **options)
+
+        return removal
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", cut(Path.unlink))
+        patch.setattr(os, "unlink", cut(os.unlink))
+        with pytest.raises(KeyboardInterrupt):
+            generate(experiment, copy, serial=True, kernel="eager", frames_per_shard=2, overwrite=True)
+    assert (copy / "zarr.json").exists()
+    generate(experiment, copy, serial=True, kernel="eager", frames_per_shard=2, **again)
+    assert_same_bits(copy, undisturbed)
+    assert summarize(copy).complete == {0, 1, 2}
+    for path in undisturbed.rglob("*"):
+        if path.is_file() and "records" not in str(path) and path.parent != undisturbed:
+            assert (copy / path.relative_to(undisturbed)).read_bytes() == path.read_bytes(), path

@@ -7,6 +7,7 @@ import os
 import random
 import sys
 import threading
+import time
 import traceback
 
 import numpy as np
@@ -16,7 +17,7 @@ import yaml
 from nbdist import generate, open_series
 from nbdist.cli import main
 from nbdist.errors import NbdistError, StoreError, UnreachableError
-from nbdist.store import bucket, summarize
+from nbdist.store import UnitWriter, bucket, summarize
 from nbdist.store.objects import objects_at
 
 pytestmark = pytest.mark.integration
@@ -281,3 +282,89 @@ def test_an_error_that_may_pass_is_told_from_one_that_stays(location, proxy):
         assert type(error) is kind
         assert f"{status} {code}" in str(error)
     assert "set AWS_REGION" in str(objects.translated(RuntimeError("status: 301, <Code>PermanentRedirect</Code>")))
+
+
+def test_an_overwrite_removes_the_root_last(location, proxy):
+    objects, before = objects_at(location), []
+    for key in ("zarr.json", "a/b", "z"):
+        objects.write(key, b"{}")
+
+    def rule(method, path, number):
+        if method in ("POST", "DELETE"):
+            before.append(sorted(objects._listed()))
+
+    proxy.rule = rule
+    objects.clear()
+    assert before == [["a/b", "z", "zarr.json"], ["zarr.json"]]
+    assert not objects.exists()
+
+
+NO_UPLOAD = (404, "NoSuchUpload")
+
+
+def test_an_upload_whose_last_answer_is_lost_is_there_and_is_kept(location, proxy):
+    objects, content, lost = objects_at(location), os.urandom(bucket.MULTIPART_BYTES + 1), []
+
+    def rule(method, path, number):
+        if method == "POST" and "uploadId=" in path:
+            lost.append(number)
+            if len(lost) == 1:
+                raise proxy.lost_answer()
+            raise proxy.fault(*NO_UPLOAD)
+
+    proxy.rule = rule
+    objects.write("large", content)
+    assert len(lost) == 2, "the end of the upload was asked for again, and not a second upload for its end"
+    assert objects.read("large") == content
+
+
+@pytest.mark.parametrize("kept", [1, None], ids=["once", "always"])
+def test_an_upload_that_the_server_loses_is_made_again_and_is_not_fatal(kept, location, proxy):
+    objects, content, ends = objects_at(location), os.urandom(bucket.MULTIPART_BYTES + 1), []
+    objects.write("large", bytes(len(content)))
+
+    def rule(method, path, number):
+        if method == "POST" and "uploadId=" in path:
+            ends.append(number)
+            if kept is None or len(ends) <= kept:
+                raise proxy.fault(*NO_UPLOAD)
+
+    proxy.rule = rule
+    if kept is None:
+        with pytest.raises(UnreachableError, match="loses the upload of large"):
+            objects.write("large", content)
+    else:
+        objects.write("large", content)
+        assert objects.read("large") == content, "an older object of the same size is not taken for it"
+    assert len(ends) == 2
+
+
+def test_a_bucket_that_is_gone_ends_the_run(location, proxy):
+    objects = objects_at(location)
+
+    def rule(method, path, number):
+        if method == "PUT":
+            raise proxy.fault(404, "NoSuchBucket")
+
+    proxy.rule = rule
+    with pytest.raises(StoreError, match="has no bucket bucket") as caught:
+        objects.write("a", b"1")
+    assert not isinstance(caught.value, UnreachableError)
+
+
+def test_a_worker_that_opens_the_store_while_the_server_is_away_waits(experiment, location, proxy, monkeypatch):
+    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    monkeypatch.setattr(bucket, "FIRST_RETRY_S", 0.2)
+    end = time.monotonic() + 3
+
+    def rule(method, path, number):
+        if time.monotonic() < end:
+            raise proxy.fault()
+
+    proxy.rule = rule
+    monkeypatch.setattr(bucket, "_buckets", {})
+    with pytest.raises(UnreachableError):
+        open_series(location)
+    assert time.monotonic() < end, "the client says soon that the server is away"
+    UnitWriter(location)
+    assert time.monotonic() > end

@@ -19,7 +19,7 @@ from nbdist import generate, load_experiment, open_series, verify
 from nbdist.errors import StoreError
 from nbdist.execution.finish import finish
 from nbdist.learning import FrameDataset
-from nbdist.store import bucket, consolidate, open_group, remove, summarize
+from nbdist.store import bucket, consolidate, open_group, remove, summarize, units
 from nbdist.store.objects import objects_at
 from nbdist.store.parts import Part
 
@@ -230,3 +230,24 @@ def test_a_run_on_two_workers_that_is_killed_goes_on_where_it_was(small_experime
     assert resumed.stdout.startswith(f"{location}: {60 - complete} frames in ")
     generate(load_experiment(file), tmp_path / "local.zarr", serial=True, kernel="eager", frames_per_shard=1)
     np.testing.assert_array_equal(open_series(location).intensity, open_series(tmp_path / "local.zarr").intensity)
+
+
+def test_resume_reads_only_the_shards_that_changed(experiment, local, location, monkeypatch):
+    generate(experiment, location, serial=True, **CUT)
+    objects, decoded, original = objects_at(location), [], units.damage
+
+    def noted(group, unit):
+        decoded.append(unit.number)
+        return original(group, unit)
+
+    monkeypatch.setattr(units, "damage", noted)
+    generate(experiment, location, serial=True, resume=True)
+    assert decoded == []
+    key = "intensity/c/1/0/0"
+    objects.write(key, os.urandom(len(objects.read(key))))
+    monkeypatch.setattr(bucket, "LISTED_FROM", 0)  # the stamps of many are read off a listing
+    assert generate(experiment, location, serial=True, resume=True).frames_done == 2
+    assert decoded == [1]
+    generate(experiment, location, serial=True, resume=True)
+    assert decoded == [1]
+    assert_same_series(location, local)

@@ -90,3 +90,27 @@ def test_what_a_killed_writer_left_is_swept_away(folder, tmp_path):
     assert folder.names("a") == ["b"]
     folder.sweep()
     assert [path.name for path in (tmp_path / "store/a").iterdir()] == ["b"]
+
+
+def test_what_a_killed_writer_left_is_not_a_store(folder, tmp_path):
+    assert not folder.exists()
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/zarr.json.0123.partial").write_bytes(b"half")
+    assert not folder.exists()
+    folder.write("zarr.json", b"{}")
+    assert folder.exists()
+
+
+def test_the_object_that_makes_it_a_store_is_removed_last(folder, monkeypatch):
+    for key in ("zarr.json", "a/b", "z/b", "zz"):
+        folder.write(key, b"{}")
+    original, left = Path.unlink, []
+
+    def unlink(path, missing_ok=False):
+        left.append(sorted(entry.name for entry in Path(folder.location).iterdir()))
+        original(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    folder.clear()
+    assert left[-1] == ["zarr.json"]
+    assert not folder.exists()

@@ -159,3 +159,21 @@ def test_a_run_that_ends_leaves_no_lock(small_experiment, tmp_path):
         generate(small_experiment(), tmp_path / "a.zarr", serial=True, kernel="eager", report=interrupt)
     assert not list((tmp_path / "a.zarr").rglob("*.lock"))
     assert not [thread for thread in threading.enumerate() if thread.name == "nbdist-occupation"]
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_a_lock_that_another_run_took_over_meanwhile_is_left_alone(where, place, monkeypatch):
+    mine = occupancy._process_name(os.getpid())
+    dead = {**ELSEWHERE, "process": [*mine[:3], "1"]} if where == "here" else ELSEWHERE
+    taken = json.dumps({**ELSEWHERE, "id": "2", "pid": 4712}).encode()
+    place.write("records/runs/run.lock", json.dumps(dead).encode())
+    removal = occupancy._remove_dead
+
+    def late(objects, name, content):
+        objects.write("records/runs/run.lock", taken)
+        removal(objects, name, content)
+
+    monkeypatch.setattr(occupancy, "_remove_dead", late)
+    with pytest.raises(StoreError, match="process 4712 on node17"):
+        require_free(place)
+    assert place.read("records/runs/run.lock") == taken

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,8 +17,9 @@ from hypothesis import strategies as st
 
 from nbdist.experiment import resolve
 from nbdist.planning import layout, make_plan
-from nbdist.store import UnitWriter, complete_units, create_store, damage, open_group
+from nbdist.store import UnitWriter, complete_units, create_store, damage, open_group, sound_units
 from nbdist.store import units as store_units
+from nbdist.store.objects import Folder
 
 
 def _empty_store(experiment, location, frames_per_shard):
@@ -119,7 +125,9 @@ def test_a_record_keeps_what_it_is_given_and_adds_the_sizes(store):
     record = UnitWriter(store.location).write(unit, _of(unit, store.images), {"host": "here"})
     sizes = {name: (store.location / name / "c/1/0/0").stat().st_size for name in ("intensity", "counts")}
     name = store_units.store_id_of(open_group(store.location))
-    assert record == {"host": "here", "unit": 1, "store_id": name, "shard_bytes": sizes}
+    stamps = Folder(store.location).stamps(f"{array}/c/1/0/0" for array in ("intensity", "counts"))
+    made = {"shard_bytes": sizes, "shard_stamps": {key.partition("/")[0]: stamp for key, stamp in stamps.items()}}
+    assert record == {"host": "here", "unit": 1, "store_id": name, **made}
     assert store_units.read_record(open_group(store.location), 1) == record
 
 
@@ -143,3 +151,81 @@ def test_a_changed_byte_anywhere_in_a_shards_index_is_found(store):
     content[-20] ^= 1  # the index is at the end: 16 bytes a chunk, then its checksum of 4
     shard.write_bytes(content)
     assert "does not decode" in damage(open_group(store.location), unit)
+
+
+@pytest.mark.parametrize("key", ["counts/c/0/0/0", "records/00000000.json"])
+def test_what_the_disk_does_not_give_back_is_damage(key, store, monkeypatch):
+    unit, path = store.units[0], store.location / key
+    UnitWriter(store.location).write(unit, _of(unit, store.images), {})
+    group, original = open_group(store.location), Path.read_bytes
+
+    def broken(asked):
+        if asked == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(asked))
+        return original(asked)
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    said = damage(group, unit)
+    assert said == f"{key} cannot be read (Input/output error: {path})"
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Numbers of the units that are decoded from now on."""
+    numbers, original = [], store_units.damage
+
+    def noted(group, unit):
+        numbers.append(unit.number)
+        return original(group, unit)
+
+    monkeypatch.setattr(store_units, "damage", noted)
+    return numbers
+
+
+def _touch(path):
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+
+def _as_before(path):
+    record = json.loads(path.read_text())
+    del record["shard_stamps"]
+    path.write_text(json.dumps(record))
+
+
+def _without_stamp(path):
+    record = json.loads(path.read_text())
+    record["shard_stamps"]["counts"] = None
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("intensity/c/1/0/0", _touch),
+        ("counts/c/1/0/0", _touch),
+        ("records/00000001.json", _as_before),
+        ("records/00000001.json", _without_stamp),
+    ],
+    ids=["touched", "counts touched", "a record of an older nbdist", "a stamp that is missing"],
+)
+def test_only_what_may_have_changed_is_decoded(key, change, store, decoded):
+    writer, group = UnitWriter(store.location), open_group(store.location)
+    for unit in store.units:
+        writer.write(unit, _of(unit, store.images), {})
+    assert sound_units(group, store.units) == {0, 1}
+    assert decoded == [], "what is as it was written is not read again"
+    change(store.location / key)
+    assert sound_units(group, store.units) == {0, 1}
+    assert decoded == [1]
+
+
+def test_a_shard_of_noise_is_not_sound(store, decoded):
+    writer, group = UnitWriter(store.location), open_group(store.location)
+    for unit in store.units:
+        writer.write(unit, _of(unit, store.images), {})
+    shard = store.location / "counts/c/0/0/0"
+    time.sleep(0.02)  # longer than the clock of a file system ticks
+    shard.write_bytes(np.random.default_rng(1).bytes(shard.stat().st_size))
+    assert complete_units(group, store.units) == {0, 1}, "its size is right"
+    assert sound_units(group, store.units) == {1}
+    assert decoded == [0]
