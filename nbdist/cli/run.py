@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,8 +35,11 @@ from nbdist.cli.workers import (
     SecurityOption,
     Workers,
     WorkersOption,
+    words_of,
 )
 from nbdist.errors import NbdistError, UnfinishedError
+
+STUCK_AFTER_S = 1800.0
 
 
 class LogFormatName(StrEnum):
@@ -80,7 +84,7 @@ def run(
             metavar="SECONDS",
             help="Restart a worker whose unit takes longer than this and ten times longer than any other.",
         ),
-    ] = 1800.0,
+    ] = STUCK_AFTER_S,
 ) -> None:
     """Render a rotation series into a Zarr store."""
     where = Workers(workers, gpus, scheduler, scheduler_file, cluster, security, lifetime, serial)
@@ -109,7 +113,17 @@ def run(
         options["log"] = LogFile(log_file, log_format.value)
     going_on = for_part(options, part, where.elsewhere)
     options["made_by"] = made_by(path, precision)
-    render(experiment, output, where, options, again=f"nbdist run {path} -o {output} {going_on}")
+    given = {
+        "--frames": frames,
+        "--precision": precision.value if precision else None,
+        "--device": device.value if device != DeviceName.auto else None,
+        "--kernel": kernel.value if kernel else None,
+        "--log-file": log_file,
+        "--log-format": log_format.value if log_format != LogFormatName.text else None,
+        "--stuck-after": f"{stuck_after:g}" if stuck_after != STUCK_AFTER_S else None,
+    }
+    words = ["nbdist", "run", str(path), "-o", output, *going_on.split(), *where.words, *words_of(given)]
+    render(experiment, output, where, options, again=shlex.join(words))
 
 
 def render(experiment: Any, output: str, where: Workers, options: dict[str, Any], again: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,11 @@ LifetimeOption = Annotated[
 ]
 
 
+def words_of(options: Mapping[str, object]) -> list[str]:
+    """Those options that were given, by name, as words of a command."""
+    return [word for name, value in options.items() if value is not None for word in (name, str(value))]
+
+
 @dataclass(frozen=True)
 class Workers:
     """What the options say."""
@@ -61,6 +66,13 @@ class Workers:
     def elsewhere(self) -> bool:
         """Whether workers of a cluster are asked for, rather than this machine."""
         return not (self.scheduler is None and self.scheduler_file is None and self.cluster is None)
+
+    @property
+    def words(self) -> list[str]:
+        """These options as words of a command."""
+        names = ("workers", "gpus", "scheduler", "scheduler_file", "cluster", "security", "lifetime")
+        given = words_of({f"--{name.replace('_', '-')}": getattr(self, name) for name in names})
+        return [*given, "--serial"] if self.serial else given
 
     def check(self) -> None:
         """Refuse options that contradict each other.

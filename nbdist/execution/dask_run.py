@@ -25,6 +25,7 @@ from distributed.comm import CommClosedError
 
 from nbdist.errors import UnfinishedError
 from nbdist.execution.context import RunContext
+from nbdist.execution.health import Health
 from nbdist.execution.progress import Progress, Report
 from nbdist.execution.roster import ANY, TASKS_PER_WORKER, Pace, Roster
 from nbdist.execution.serial import is_fatal
@@ -101,6 +102,7 @@ class _Run:
         self.expected_s = context.plan.cost.seconds * self.frames_per_unit * TASKS_PER_WORKER
         self.supply = Supply(units, retries, progress)
         self.roster = Roster(name, progress)
+        self.health = Health()
         self.running: dict[Future, Task] = {}
         self.finished: SimpleQueue[Future] = SimpleQueue()
         self.looked = 0.0
@@ -186,7 +188,9 @@ class _Run:
         if not self.roster.complete:
             for event in self.client.get_events(JOINED):
                 self.roster.hear(event)
+        before = set(self.roster.threads)
         self.roster.update(self.client.nthreads())
+        self.health.lost(before - set(self.roster.threads))
         self._take_from_stuck_workers()
 
     def _fill(self) -> None:
@@ -196,7 +200,8 @@ class _Run:
             in_flight[task.window] = in_flight.get(task.window, 0) + 1
         for window, size in self._windows().items():
             while in_flight[window] < size and (units := self.supply.take(self._units_per_task(window))):
-                workers = () if window == ANY else self.roster.candidates(window)
+                avoided = self.health.avoided(units[0].number)  # a unit that failed is alone in its task
+                workers = self.roster.candidates(window, avoided) if window != ANY or avoided else ()
                 future, task = self.submitter.submit(units, window, workers)
                 self.running[future] = task
                 future.add_done_callback(self.finished.put)
@@ -242,14 +247,26 @@ class _Run:
 
     def _collect_answer(self, answer: Answer, task: Task) -> None:
         pace = self.roster.paces.setdefault(answer.kind, Pace())
-        pace.add(len(answer.records) + len(answer.errors), answer.seconds, time.monotonic() - task.since)
+        pace.add(len(answer.records), answer.seconds, time.monotonic() - task.since)
         units = {unit.number: unit for unit in task.units}
+        done, failed = [record["unit"] for record in answer.records], [units[number] for number in answer.errors]
+        self.health.note(answer.address, done, failed)
         for record in answer.records:
             self.supply.done(units.pop(record["unit"]).number)
             self.progress.unit_done(record)
         for number, error in answer.errors.items():
             self.supply.failed(units.pop(number), error)
         self.supply.give_back(list(units.values()))
+        self._restart_sick_workers()
+
+    def _restart_sick_workers(self) -> None:
+        """Restart workers that fail unit after unit while others succeed, and forget the failures of these units."""
+        sick = self.health.sick()
+        for address, units in sick.items():
+            logger.warning("%d units in a row failed at %s, while others succeed: restarting it", len(units), address)
+            self.supply.pardon(units)
+        if sick:
+            self._restart(set(sick))
 
     def _collect_error(self, error: BaseException, task: Task) -> None:
         """A task that did not answer: its workers died, or something is wrong that its units have no part in."""

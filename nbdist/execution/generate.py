@@ -148,6 +148,9 @@ def generate(
                 raise StoreError(
                     f"{location}: unit {left[0].number} was rendered but is not in the store that is seen from here"
                 )
+            for unit in left:
+                if unit.number not in progress.failed:
+                    progress.unit_failed(unit, "was rendered but is not in the store that is seen from here")
             if part is None and not left and not incomplete(context, list(context.plan.units())):
                 consolidate(place)
             ended = "units failed" if progress.failed else "complete"

@@ -26,6 +26,7 @@ from nbdist.execution.cluster_file import ClusterFile
 from nbdist.execution.clusters import interrupts_ignored
 from nbdist.execution.job_scripts import job_class, make_job
 from nbdist.execution.queue_states import queue_states
+from nbdist.store.locations import one_line
 
 logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0
@@ -39,21 +40,37 @@ SILENT_S = 300.0
 BARREN_JOBS = 3
 """Jobs in a row that ended before a worker joined: something is wrong with all of them."""
 LONGEST_PAUSE_S = 300.0
+INTERRUPTED_S = 5.0
+"""How long a job that is being submitted is waited for after an interrupt, so that it is cancelled too."""
 
 
 @dataclass
 class _Job:
-    """A job in the queue: when it was submitted, when a worker of it was last seen, and since when it is known to run without one."""
+    """A job in the queue: when it was submitted, when a worker of it was last seen, and since when it is known to run without one.
+
+    Attributes
+    ----------
+    troubles
+        How many troubles there had been when it was submitted.
+    """
 
     job: Any
     submitted: float
+    troubles: int = 0
     seen: float | None = None
     silent_since: float | None = None
 
 
 @dataclass
 class QueuedJobs:
-    """Keeps a number of jobs in a batch queue; use as a context manager."""
+    """Keeps a number of jobs in a batch queue; use as a context manager.
+
+    Attributes
+    ----------
+    barren, refused
+        Jobs that ended before a worker joined, and submissions that failed, since a job that was submitted after the last of them
+        got a worker.
+    """
 
     file: ClusterFile
     cluster: LocalCluster
@@ -61,9 +78,11 @@ class QueuedJobs:
     lifetime_s: int | None = None
     lost: int = 0
     barren: int = 0
+    refused: int = 0
     last_trouble: str = ""
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _number: int = 0
+    _troubles: int = 0
     _asked: float = -ASK_IDLY_S
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -80,9 +99,15 @@ class QueuedJobs:
 
     def __exit__(self, *error: object) -> None:
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._cancel_all()
+        try:
+            if self._thread is not None:
+                self._thread.join()
+        except KeyboardInterrupt:
+            if self._thread is not None:
+                self._thread.join(INTERRUPTED_S)
+            raise
+        finally:
+            self._cancel_all()
 
     @property
     def jobs(self) -> list[str]:
@@ -101,6 +126,8 @@ class QueuedJobs:
         while (started := sum(held.seen is not None for held in list(self._jobs.values()))) < self.file.jobs.minimum:
             if self.barren >= BARREN_JOBS:
                 raise RunError(f"{self.barren} jobs ended before a worker joined: {self.last_trouble}")
+            if self.refused >= BARREN_JOBS:
+                raise RunError(f"{self.refused} jobs could not be submitted: {self.last_trouble}")
             if time.monotonic() - told >= every_s:
                 told = time.monotonic()
                 report(f"waiting for the queue: {started} of {len(self._jobs)} jobs have workers")
@@ -114,13 +141,14 @@ class QueuedJobs:
                 self._look()
                 self._submit_missing()
             except Exception as error:
-                self.barren += 1
-                self.last_trouble = str(error)
+                self.refused += 1
+                self._troubles += 1
+                self.last_trouble = one_line(error)
                 logger.warning("jobs cannot be replaced now: %s", error)
 
     def _pause(self) -> float:
-        tries = max(0, self.barren - BARREN_JOBS + 1)
-        return min(LONGEST_PAUSE_S, LOOK_EVERY_S * 2**tries)
+        tries = max(self.refused, self.barren - BARREN_JOBS + 1, 0)
+        return min(LONGEST_PAUSE_S, LOOK_EVERY_S * 2 ** min(tries, 16))
 
     def _look(self) -> None:
         """Forget jobs that are over, so that `_submit_missing` replaces them."""
@@ -129,7 +157,9 @@ class QueuedJobs:
         missing = []
         for name, held in self._jobs.items():
             if any(worker == name or worker.startswith(f"{name}-") for worker in alive):
-                held.seen, held.silent_since, self.barren = now, None, 0
+                held.seen, held.silent_since = now, None
+                if held.troubles == self._troubles:
+                    self.barren = self.refused = 0
             elif now - (held.submitted if held.seen is None else held.seen) >= (
                 SUBMITTED_S if held.seen is None else LOST_S
             ):
@@ -155,6 +185,7 @@ class QueuedJobs:
         held = self._jobs.pop(name)
         if held.seen is None:
             self.barren += 1
+            self._troubles += 1
             self.last_trouble = self._last_words(held.job.job_id)
             if self.barren >= BARREN_JOBS:
                 logger.warning("%d jobs ended before a worker joined: %s", self.barren, self.last_trouble)
@@ -173,7 +204,9 @@ class QueuedJobs:
                 self.cluster.sync(job.start)
             except RuntimeError as error:
                 raise RunError(f"{job.submit_command} refused the job: {_complaint(str(error))}") from None
-            self._jobs[name] = _Job(job, time.monotonic())
+            except ValueError as error:  # an answer without a job's number
+                raise RunError(f"{job.submit_command} gave no number of the job: {_complaint(str(error))}") from None
+            self._jobs[name] = _Job(job, time.monotonic(), self._troubles)
             logger.info("submitted job %s", job.job_id)
 
     def _names_of_workers(self) -> list[str]:
@@ -185,7 +218,7 @@ class QueuedJobs:
         return found
 
     def _cancel_all(self) -> None:
-        for held in self._jobs.values():
+        for held in list(self._jobs.values()):
             with contextlib.suppress(RuntimeError, OSError):
                 self.cluster.sync(held.job.close)
         self._jobs.clear()

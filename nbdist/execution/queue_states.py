@@ -28,7 +28,7 @@ def queue_states(kind: str, jobs: Sequence[str]) -> dict[str, bool] | None:
 
     A queue that does not answer says nothing about jobs: its controller may be restarting.
     """
-    user = pwd.getpwuid(os.getuid()).pw_name
+    user = _user()
     fill = {"{jobs}": list(jobs), "{user}": [user]}
     command = [part for word in COMMANDS[kind] for part in fill.get(word, [word])]
     try:
@@ -39,6 +39,14 @@ def queue_states(kind: str, jobs: Sequence[str]) -> dict[str, bool] | None:
     if answer.returncode and not answer.stdout.strip() and not any(words in said for words in NOT_THERE):
         return None
     return read_states(kind, answer.stdout, jobs)
+
+
+def _user() -> str:
+    """The user's name, or number where there is no name for it, as in a container."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def read_states(kind: str, text: str, jobs: Sequence[str]) -> dict[str, bool]:

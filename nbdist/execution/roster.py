@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -95,9 +96,13 @@ class Roster:
             return {ANY: TASKS_PER_WORKER * self.progress.workers}
         return {kind: TASKS_PER_WORKER * number for kind, number in sorted(counts.items())}
 
-    def candidates(self, window: str) -> list[str]:
-        """Addresses of a few workers of a kind."""
-        able = [address for address, kind in self.kind_of.items() if kind == window and address in self.threads]
+    def candidates(self, window: str, avoided: Collection[str] = ()) -> list[str]:
+        """Addresses of a few workers of a kind, other than those to be avoided; none where there are no others."""
+        able = [
+            address
+            for address in self.threads
+            if address not in avoided and (window == ANY or self.kind_of.get(address) == window)
+        ]
         return random.sample(able, min(CANDIDATES, len(able)))
 
     def pace(self, window: str) -> Pace:

@@ -26,15 +26,17 @@ REQUIRED = {"nbdist": 3, "python": 2, "torch": 2, "distributed": 3, "numpy": 1, 
 """How many leading numbers of a version must agree."""
 TOLD = ("dask", "numpy", "zarr", "torch", "python")
 """Differences past those numbers that are worth a line."""
-WAIT_S = 60.0
-"""How long to wait for a scheduler file to appear, and for a first worker."""
+WAIT_S, FILE_WAIT_S = 60.0, 300.0
+"""How long to wait for a first worker; longer where a job writes the scheduler file, whose programs all start at once."""
+STILL_S, JOINING_S = 3.0, 30.0
+"""The run is planned for the workers that are there when none joined or left for so long, or after `JOINING_S` at the latest."""
 
 
 def connect(
     address: str | None = None,
     scheduler_file: Path | None = None,
     security: Security | None = None,
-    wait_s: float = WAIT_S,
+    wait_s: float | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Client:
     """A client of the scheduler at `address` (tcp://... or tls://...), or of the one that wrote `scheduler_file`.
@@ -42,7 +44,7 @@ def connect(
     Parameters
     ----------
     wait_s
-        Seconds to wait for the file and for a first worker; a batch job starts them all at once.
+        Seconds to wait for the file and for a first worker; `FILE_WAIT_S` with a file, and `WAIT_S` without, where left out.
     report
         Called with a line that says what is waited for, or which versions differ without harm.
 
@@ -53,6 +55,8 @@ def connect(
     """
     from distributed import Client
 
+    if wait_s is None:
+        wait_s = WAIT_S if scheduler_file is None else FILE_WAIT_S
     deadline = time.monotonic() + wait_s
     option = f"--scheduler {address}" if scheduler_file is None else f"--scheduler-file {scheduler_file}"
     if scheduler_file is not None:
@@ -69,16 +73,27 @@ def connect(
     try:
         if not client.nthreads():
             report(f"waiting for workers of {address}")
-        while not client.nthreads():
-            if time.monotonic() > deadline:
-                raise RunError(f"{option}: the cluster has no workers")
-            time.sleep(0.2)
+            while not client.nthreads():
+                if time.monotonic() > deadline:
+                    raise RunError(f"{option}: the cluster has no workers")
+                time.sleep(0.2)
+        _wait_for_the_others(client)
         for line in check_versions(client):
             report(line)
     except BaseException:
         client.close()
         raise
     return client
+
+
+def _wait_for_the_others(client: Client) -> None:
+    """Wait until the number of workers stands still: they were started together, and how the run is cut depends on how many they are."""
+    began = since = time.monotonic()
+    count = len(client.nthreads())
+    while (now := time.monotonic()) - since < STILL_S and now - began < JOINING_S:
+        time.sleep(0.2)
+        if (latest := len(client.nthreads())) != count:
+            count, since = latest, time.monotonic()
 
 
 def _read_scheduler_file(path: Path, deadline: float, report: Callable[[str], None]) -> str:

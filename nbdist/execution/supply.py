@@ -75,6 +75,13 @@ class Supply:
             self._progress.unit_retried(unit, error)
             self._again.append(unit)
 
+    def pardon(self, units: Sequence[Unit]) -> None:
+        """Forget that units failed, and hand those out again that were set aside for it: their worker was to blame."""
+        for unit in units:
+            self._failures.pop(unit.number, None)
+            if self._progress.failed.pop(unit.number, None) is not None:
+                self._again.append(unit)
+
     def killed(self, units: Sequence[Unit], error: str) -> None:
         """Take back units whose workers died under them, again and again."""
         for unit in units:

@@ -94,12 +94,15 @@ class Answer:
         Of the units that failed, by number.
     seconds
         What the units that were begun took in all.
+    address
+        Of the worker.
     """
 
     kind: str
     records: list[dict[str, Any]] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)
     seconds: float = 0.0
+    address: str = ""
 
 
 def render_units(plugin_name: str, spans: Sequence[tuple[int, int]]) -> Answer:
@@ -111,7 +114,7 @@ def render_units(plugin_name: str, spans: Sequence[tuple[int, int]]) -> Answer:
         One that every other unit would meet too: see `is_fatal`.
     """
     plugin, began = _plugin(plugin_name), time.perf_counter()
-    answer = Answer(plugin.kind)
+    answer = Answer(plugin.kind, address=get_worker().address)
     plan = plugin.context.plan
     for unit in (plan.unit(number) for first, last in spans for number in range(first, last)):
         try:
@@ -164,7 +167,7 @@ def assemble_unit(
         "seconds": sum(part.seconds for part in parts) + time.perf_counter() - began,
     }
     record = write_unit(plugin.context, plugin.writer, unit, finished, made)
-    return Answer(plugin.kind, [record], seconds=record["seconds"])
+    return Answer(plugin.kind, [record], seconds=record["seconds"], address=get_worker().address)
 
 
 def _common(names: set[str]) -> str:

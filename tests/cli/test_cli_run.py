@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 import zarr
@@ -94,6 +96,21 @@ def test_an_interrupted_run_exits_130_and_names_resume(nbdist, experiment_file, 
     assert ran.code == 130
     assert "--resume" in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_the_command_that_goes_on_has_the_options_that_were_given_and_can_be_pasted(
+    nbdist, write_experiment, tmp_path, monkeypatch
+):
+    def interrupted(context, frame):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rendering, "render_frame", interrupted)
+    file, store = write_experiment(tmp_path / "an experiment.yaml"), tmp_path / "it's [a] store.zarr"
+    given = ("--serial", "--frames", "0:2", "--precision", "float64", "--device", "cpu", "--kernel", "eager")
+    ran = nbdist("run", file, "-o", store, *given)
+    command = shlex.split(ran.err.partition("Go on with: ")[2])
+    assert command[:6] == ["nbdist", "run", str(file), "-o", str(store), "--resume"]
+    assert sorted(command[6:]) == sorted(given)
 
 
 @pytest.mark.parametrize(

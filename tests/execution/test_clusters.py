@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -122,6 +123,24 @@ def test_a_cluster_without_workers_is_waited_for_and_then_refused():
     with local_cluster(0) as cluster, pytest.raises(RunError, match="the cluster has no workers"):
         connect(cluster.scheduler_address, wait_s=0.5, report=told.append)
     assert told == [f"waiting for workers of {cluster.scheduler_address}"]
+
+
+def test_the_workers_that_join_one_after_the_other_are_all_planned_for(monkeypatch):
+    class Joining:
+        def __init__(self, times):
+            self.times, self.began = times, time.monotonic()
+
+        def nthreads(self):
+            return {f"tcp://{time_s}": 1 for time_s in self.times if time.monotonic() - self.began >= time_s}
+
+    monkeypatch.setattr(running_cluster, "STILL_S", 0.6)
+    cluster = Joining([0, 0.4, 0.8, 1.2])
+    running_cluster._wait_for_the_others(cluster)
+    assert len(cluster.nthreads()) == 4
+    monkeypatch.setattr(running_cluster, "JOINING_S", 0.5)
+    began = time.monotonic()
+    running_cluster._wait_for_the_others(Joining([0.3 * n for n in range(100)]))
+    assert time.monotonic() - began < 2, "a cluster that grows for ever is not waited for"
 
 
 def test_workers_that_run_other_versions_are_refused(client, monkeypatch):

@@ -65,6 +65,21 @@ def test_a_unit_that_fails_twice_succeeds_at_the_third_attempt(
     assert_same_bits(tmp_path / "a.zarr", undisturbed)
 
 
+def test_a_unit_that_is_removed_while_another_fails_is_left_too(experiment, tmp_path, monkeypatch):
+    location = tmp_path / "a.zarr"
+    monkeypatch.setattr(rendering, "render_frame", _fail_at(3, failures=10**6))
+
+    def remove(progress):
+        if progress.units_done == 3:
+            for shard in (location / "intensity" / "c" / "0").rglob("*"):
+                if shard.is_file():
+                    shard.unlink()
+
+    progress = generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1, report=remove)
+    assert progress.failed.keys() == {0, 3}
+    assert "is not in the store" in progress.failed[0]
+
+
 def test_a_clock_that_jumps_back_changes_nothing(experiment, undisturbed, tmp_path, monkeypatch, assert_same_bits):
     now, hours = time.time(), itertools.count(start=0, step=-3600)
     monkeypatch.setattr(time, "time", lambda: now + next(hours))

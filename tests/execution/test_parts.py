@@ -227,3 +227,34 @@ def test_a_task_of_the_array_runs_its_part(environment, arguments, code, said, t
     part = f"{environment['SLURM_ARRAY_TASK_ID']}/16"
     expected = ["run", experiment, "-o", store, "--part", part, *more]
     assert ran.stdout.splitlines()[-1] == "".join(f"<{word}>" for word in expected)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "requeued"), [(signal.SIGUSR1, 0, "<requeue><55_3>"), (signal.SIGTERM, 143, None)]
+)
+def test_a_task_that_is_told_to_end_ends_nbdist_in_order_and_near_its_walltime_goes_back_into_the_queue(
+    number, code, requeued, tmp_path
+):
+    asked, said = tmp_path / "asked", tmp_path / "said"
+    programs = {
+        "nbdist": f"trap 'sleep 0.3; echo in order >>{said}; exit 143' TERM\necho began >>{said}\n"
+        "for n in {1..300}; do sleep 0.1; done",
+        "scontrol": f'printf "<%s>" "$@" >{asked}',
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    task = {"SLURM_ARRAY_JOB_ID": "55", "SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "16"}
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", **task}
+    script = subprocess.Popen(["bash", ARRAY, "e.yaml", "a.zarr"], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while not said.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.2)
+        script.send_signal(number)
+        assert script.wait(20) == code
+    finally:
+        script.kill()
+    assert said.read_text() == "began\nin order\n", "the script waits for it"
+    assert (asked.read_text() if asked.exists() else None) == requeued
