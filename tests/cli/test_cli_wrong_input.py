@@ -142,7 +142,9 @@ def test_a_scheduler_that_does_not_answer_is_named(nbdist, experiment_file, tmp_
     import distributed
 
     original = distributed.Client
-    monkeypatch.setattr(distributed, "Client", lambda address, **options: original(address, **{**options, "timeout": 0.5}))
+    monkeypatch.setattr(
+        distributed, "Client", lambda address, **options: original(address, **{**options, "timeout": 0.5})
+    )
     ended = nbdist("run", experiment_file, "-o", tmp_path / "a.zarr", "--scheduler", "tcp://127.0.0.1:9")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "--scheduler tcp://127.0.0.1:9: no Dask scheduler answers there" in ended.err
