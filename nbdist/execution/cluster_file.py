@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 
 from nbdist.errors import ExperimentError, RunError
 from nbdist.experiment.fields import Count, Section
-from nbdist.experiment.files import complaints, parse_document
+from nbdist.experiment.files import complaints, read_document
 
 Kind = Literal["slurm", "pbs", "lsf", "sge"]
 SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
@@ -212,12 +212,7 @@ def load_cluster_file(path: str | os.PathLike[str]) -> ClusterFile:
     """
     path = Path(path)
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise RunError(f"--cluster {path} cannot be read: {reason}") from None
-    try:
-        content = parse_document(text, path)
+        content = read_document(path, f"--cluster {path}")
     except ExperimentError as error:
         raise RunError(str(error)) from None
     if not isinstance(content, dict):

@@ -33,12 +33,7 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
         In one line: the file and line of a syntax error, or the field, what was found and what is allowed.
     """
     path = Path(path)
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise ExperimentError(f"experiment file {path} cannot be read: {reason}") from None
-    content = parse_document(text, path)
+    content = read_document(path, f"experiment file {path}")
     if not isinstance(content, dict):
         raise ExperimentError(f"{path}: expected the sections of an experiment, found {_shown(content)}")
     try:
@@ -92,14 +87,19 @@ _Loader.add_implicit_resolver(
 )
 
 
-def parse_document(text: str, path: Path) -> Any:
-    """Content of a YAML document, or JSON by the file's suffix; YAML is loaded safely and no key may be given twice.
+def read_document(path: Path, name: str) -> Any:
+    """Content of a YAML file, or JSON by its suffix; YAML is loaded safely and no key may be given twice.
 
     Raises
     ------
     ExperimentError
-        In one line: the file, the line and what is wrong there.
+        In one line: that `name` cannot be read and why, or the file, the line and what is wrong there.
     """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a text file"
+        raise ExperimentError(f"{name} cannot be read: {reason}") from None
     if path.suffix.lower() == ".json":
         try:
             return json.loads(text)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from nbdist.cli import main
+from nbdist.experiment import experiment_to_yaml
 
 
 @pytest.fixture
@@ -37,8 +38,7 @@ def write_experiment(small_experiment) -> Callable[..., Path]:
     """`write_experiment(path, scan={...})`: the small experiment, sections changed, as a YAML file; values are not validated."""
 
     def write(path: Path, **sections: dict[str, Any]) -> Path:
-        content = small_experiment().model_dump(mode="json", exclude_defaults=True)
-        content["structure_factors"]["kind"] = "wilson"
+        content = yaml.safe_load(experiment_to_yaml(small_experiment()))
         for name, fields in sections.items():
             whole = not isinstance(fields, dict) or "kind" in fields
             content[name] = fields if whole else {**content.get(name, {}), **fields}

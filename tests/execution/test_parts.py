@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from nbdist import generate
 from nbdist.errors import RunError, StoreError
 from nbdist.execution import rendering
 from nbdist.execution.finish import finish
+from nbdist.experiment import experiment_to_yaml
 from nbdist.planning import Unit
 from nbdist.store import open_group, summarize
 from nbdist.store.parts import Part
@@ -149,10 +149,8 @@ def test_finish_of_a_run_without_parts_names_resume(experiment, tmp_path):
 
 @pytest.fixture
 def file(experiment, tmp_path):
-    content = experiment.model_dump(mode="json", exclude_defaults=True)
-    content["structure_factors"]["kind"] = "wilson"
     path = tmp_path / "e.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(experiment_to_yaml(experiment))
     return path
 
 

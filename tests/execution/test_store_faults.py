@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import yaml
 
 from nbdist import generate
+from nbdist.experiment import experiment_to_yaml
 from nbdist.store import summarize
 
 pytestmark = pytest.mark.integration
@@ -35,10 +35,8 @@ def experiment(small_experiment):
 
 @pytest.fixture(scope="module")
 def file(experiment, tmp_path_factory):
-    content = experiment.model_dump(mode="json", exclude_defaults=True)
-    content["structure_factors"]["kind"] = "wilson"
     path = tmp_path_factory.mktemp("experiment") / "e.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(experiment_to_yaml(experiment))
     return path
 
 

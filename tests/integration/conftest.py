@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 import zarr
 from batch_queue import CUT, ROOT, Slurm, until
+
+from nbdist.experiment import experiment_to_yaml
 
 SERIES: dict[str, Any] = {"scan": {"frames": 90, "phi_steps": 240}, "panel": {"spixels": 48, "fpixels": 56}}
 
@@ -23,9 +24,7 @@ SERIES: dict[str, Any] = {"scan": {"frames": 90, "phi_steps": 240}, "panel": {"s
 def series_file(small_experiment, tmp_path_factory) -> Path:
     """Ninety small frames as an experiment file."""
     path = tmp_path_factory.mktemp("series") / "series.yaml"
-    content = small_experiment(**SERIES).model_dump(mode="json", exclude_defaults=True)
-    content["structure_factors"]["kind"] = "wilson"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(experiment_to_yaml(small_experiment(**SERIES)))
     return path
 
 

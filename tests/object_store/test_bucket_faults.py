@@ -12,11 +12,11 @@ import traceback
 
 import numpy as np
 import pytest
-import yaml
 
 from nbdist import generate, open_series
 from nbdist.cli import main
 from nbdist.errors import NbdistError, StoreError, UnreachableError
+from nbdist.experiment import experiment_to_yaml
 from nbdist.store import UnitWriter, bucket, summarize
 from nbdist.store.objects import objects_at
 
@@ -42,10 +42,8 @@ def local(experiment, tmp_path_factory):
 
 @pytest.fixture
 def file(experiment, tmp_path):
-    content = experiment.model_dump(mode="json", exclude_defaults=True)
-    content["structure_factors"]["kind"] = "wilson"
     path = tmp_path / "e.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(experiment_to_yaml(experiment))
     return path
 
 

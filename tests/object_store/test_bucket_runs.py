@@ -11,13 +11,13 @@ import time
 
 import numpy as np
 import pytest
-import yaml
 import zarr
 from torch.utils.data import DataLoader
 
 from nbdist import generate, load_experiment, open_series, verify
 from nbdist.errors import StoreError
 from nbdist.execution.finish import finish
+from nbdist.experiment import experiment_to_yaml
 from nbdist.learning import FrameDataset
 from nbdist.store import bucket, consolidate, open_group, remove, summarize, units
 from nbdist.store.objects import objects_at
@@ -156,7 +156,8 @@ def test_a_dataset_reads_a_bucket_in_loader_processes(experiment, local, locatio
     dataset, other = FrameDataset(location), FrameDataset(local)
     for name, value in other[3].items():
         np.testing.assert_array_equal(dataset[3][name], value)
-    loader = DataLoader(dataset, batch_size=3, num_workers=1, multiprocessing_context="forkserver")
+    # not by forkserver, which keeps the environment (here the credentials) of whoever used it first
+    loader = DataLoader(dataset, batch_size=3, num_workers=1, multiprocessing_context="spawn")
     counts = np.concatenate([batch["counts"] for batch in loader])
     np.testing.assert_array_equal(counts, open_series(local).counts)
 
@@ -171,10 +172,8 @@ def test_a_forked_process_is_refused_instead_of_hanging(experiment, location):
 
 @pytest.fixture
 def experiment_file(experiment, tmp_path):
-    content = experiment.model_dump(mode="json", exclude_defaults=True)
-    content["structure_factors"]["kind"] = "wilson"
     path = tmp_path / "e.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(experiment_to_yaml(experiment))
     return path
 
 
@@ -207,9 +206,7 @@ def test_a_run_on_two_workers_that_is_killed_goes_on_where_it_was(small_experime
     experiment = small_experiment(
         panel={"spixels": 64, "fpixels": 64, "pixel_size_mm": 1.0}, scan={"frames": 60, "phi_steps": 60}
     )
-    content = experiment.model_dump(mode="json", exclude_defaults=True)
-    content["structure_factors"]["kind"] = "wilson"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(experiment_to_yaml(experiment))
     run = [shutil.which("nbdist"), "run", str(file), "-o", location, "--workers", "2", "--kernel", "eager"]
     process = subprocess.Popen(
         [*run, "--frames-per-shard", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True

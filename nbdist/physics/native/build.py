@@ -17,7 +17,7 @@ import torch
 from nbdist.errors import NbdistError
 from nbdist.physics.orientation_sum import Variant
 
-HEADERS = ("crystal.h", "detector.h", "vectors.h")
+HEADERS = ("crystal.h", "detector.h", "machine.h", "vectors.h")
 FLAGS = (
     "-std=c++17",
     "-O3",

@@ -2,13 +2,7 @@
 
 #include <cstdint>
 
-#if defined(__AVX512F__)
-#define MACHINE_BYTES 64
-#elif defined(__AVX__)
-#define MACHINE_BYTES 32
-#else
-#define MACHINE_BYTES 16
-#endif
+#include "machine.h"
 
 template <class real>
 static double chains(int64_t turns) {

@@ -10,13 +10,7 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__AVX512F__)
-#define MACHINE_BYTES 64
-#elif defined(__AVX__)
-#define MACHINE_BYTES 32
-#else
-#define MACHINE_BYTES 16
-#endif
+#include "machine.h"
 
 typedef REAL real;
 constexpr bool SINGLE = sizeof(real) == 4;
