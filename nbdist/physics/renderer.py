@@ -50,10 +50,11 @@ class Engine(Protocol):
     def factors(self, area: Area, sample: Sample, which: Factor, source: int = 0) -> Tensor:
         """Product of the factors asked for, float64 (rows, columns)."""
 
-    def add_partial(
-        self, out: Tensor, scale: Tensor, area: Area, sample: Sample, groups: Sequence[Orientations]
-    ) -> None:
-        """Add one sample's un-normalised partial intensity, all sources and orientations, times `scale` to `out` (rows, columns)."""
+    def partial(self, out: Tensor, scale: Sequence[Tensor], area: Area, groups: Sequence[Orientations]) -> None:
+        """Write the un-normalised partial intensity, all samples, sources and orientations, to `out` (rows, columns).
+
+        `scale` (rows, columns) multiplies the terms of each layer.
+        """
 
 
 def make_engine(scene: Scene, mode: KernelMode) -> Engine:
@@ -108,11 +109,9 @@ class Renderer:
         """
         last_step = self.resolved.experiment.scan.phi_steps if last_step is None else last_step
         groups = list(self.scene.orientation_groups(frame, first_step, last_step))
-        total = torch.zeros(box[1] - box[0], box[3] - box[2], dtype=torch.float64, device=self.device)
-        for area, rows in self._areas(box):
-            scale = self._whole_pixel_factors(area)
-            for sample in self.scene.samples():
-                self.engine.add_partial(total[rows], scale[sample.layer], area, sample, groups)
+        total = torch.empty(box[1] - box[0], box[3] - box[2], dtype=torch.float64, device=self.device)
+        for area, rows in self._areas(box):  # they cover the box
+            self.engine.partial(total[rows], self._whole_pixel_factors(area), area, groups)
         return total
 
     def _areas(self, box: Box) -> Iterator[tuple[Area, slice]]:

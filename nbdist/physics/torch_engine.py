@@ -69,13 +69,13 @@ class TorchEngine:
             image[block.target] = block.image(self._factors(area, block, sample, which, source))
         return image
 
-    def add_partial(
-        self, out: Tensor, scale: Tensor, area: Area, sample: Sample, groups: Sequence[Orientations]
-    ) -> None:
-        """Add one sample's un-normalised partial intensity, all sources and orientations, times `scale` to `out` (rows, columns)."""
+    def partial(self, out: Tensor, scale: Sequence[Tensor], area: Area, groups: Sequence[Orientations]) -> None:
+        """Write the un-normalised partial intensity, all samples, sources and orientations, to `out`; `scale` is that of each layer."""
+        out.zero_()
         for block in self.blocks(area):
-            values = self._partial(area, block, sample, groups) * block.vector(scale)
-            out[block.target] += block.image(values)
+            for sample in self.scene.samples():
+                values = self._partial(area, block, sample, groups) * block.vector(scale[sample.layer])
+                out[block.target] += block.image(values)
 
     def _partial(self, area: Area, block: Block, sample: Sample, groups: Sequence[Orientations]) -> Tensor:
         scene = self.scene

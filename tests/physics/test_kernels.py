@@ -199,7 +199,7 @@ LOAD = """
 import torch
 from nbdist.physics.native.build import library
 from nbdist.physics.orientation_sum import Variant
-library(Variant("square", False, False, False, torch.float32)).nbdist_partial
+library(Variant("square", False, False, False, torch.float32), sharp=False).nbdist_partial
 """
 
 

@@ -45,8 +45,10 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "nbdist"
 
 
-def library(variant: Variant) -> ctypes.CDLL:
+def library(variant: Variant, sharp: bool) -> ctypes.CDLL:
     """The kernel's library for a variant, compiled if the cache does not hold it; `curved` makes no difference.
+
+    `sharp` keeps what float32 rounds off a distance before it is multiplied by the number of cells.
 
     Raises
     ------
@@ -58,6 +60,7 @@ def library(variant: Variant) -> ctypes.CDLL:
         "REAL": real,
         "SHAPE": SHAPES.index(variant.shape),
         "INTERPOLATE": int(variant.interpolate),
+        "SHARP": int(sharp and variant.dtype == torch.float32),
         "UNIFORM": int(variant.uniform),
     }
     return load("kernel.cpp", tuple(f"-D{name}={value}" for name, value in macros.items()))

@@ -38,19 +38,14 @@ constexpr double SPHERE[] = {1.0,
                              -1.0 / 7410154752000.0,
                              1.0 / 2252687044608000.0};
 
-static inline vec lattice_factor(const vec* coarse, const vec* rest, const Crystal& crystal) {  // F_latt, up to its sign
-  vec distance[3];
-  for (int a = 0; a < 3; a++) distance[a] = coarse[a] + rest[a];
+// F_latt, up to its sign, from the distances to the nearest reflection and `phase` (N_cells times that, less whole numbers).
+static inline vec lattice_factor(const vec* distance, [[maybe_unused]] const vec* phase, const Crystal& crystal) {
 #if SHAPE == 0
   constexpr real tiny = SINGLE ? 1e-12 : 1e-60;
   vec above = (real)1, below = (real)1;
 #pragma GCC unroll 3
   for (int a = 0; a < 3; a++) {
-    vec turns = nearest(distance[a] * crystal.N_cells[a]);
-    vec phase = distance[a] * crystal.N_cells[a] - turns;
-    vec lost = rest[a] - (distance[a] - coarse[a]);  // what rounding took from the distance: a thousand cells feel it
-    phase = lost * crystal.N_cells[a] + phase;
-    above = above * sin_pi(phase, crystal.N_cells[a] * tiny);
+    above = above * sin_pi(phase[a], crystal.N_cells[a] * tiny);
     below = below * sin_pi(distance[a], tiny);
   }
   return above / below;
@@ -64,8 +59,8 @@ static inline vec lattice_factor(const vec* coarse, const vec* rest, const Cryst
 #if SHAPE == 1
   vec squared = r2 * (real)(PI * PI), safe = largest(squared, (real)1);
   vec near = polynomial(squared, SPHERE);  // below x = 1 the difference of sin x / x and cos x cancels
-  vec half_turns = square_root(safe) * (real)(1 / PI), phase = half_turns - nearest(half_turns);
-  vec far = (sin_pi(phase, 0) / (half_turns * (real)PI) - cos_pi(phase)) * (real)3 / safe;
+  vec half_turns = square_root(safe) * (real)(1 / PI), over = half_turns - nearest(half_turns);
+  vec far = (sin_pi(over, 0) / (half_turns * (real)PI) - cos_pi(over)) * (real)3 / safe;
   return select(squared < 1, near, far) * (crystal.count * (real)0.723601254558268);
 #elif SHAPE == 2
   return exp_negative(r2 * (real)(-1 / 0.63)) * crystal.count;
@@ -125,19 +120,24 @@ static inline vec interpolated_amplitude(const vec* whole, const vec* distance, 
 
 template <bool inside>
 static inline vec term(const PixelPart& pixels, const Orientation& turned, [[maybe_unused]] const Table& table, const Crystal& crystal) {
-  vec whole[3], coarse[3], rest[3];
+  vec whole[3], distance[3], phase[3];
 #pragma GCC unroll 3
   for (int a = 0; a < 3; a++) {
-    rest[a] = load(pixels.rest[a]) + turned.rest[a];
-    for (int b = 0; b < 3; b++) rest[a] = load(pixels.q[b]) * turned.turn[a][b] + rest[a];
-    vec large = load(pixels.coarse[a]) + turned.coarse[a];
-    whole[a] = nearest(large + rest[a]);
-    coarse[a] = large - whole[a];
+    vec rest = load(pixels.rest[a]) + turned.rest[a];
+    for (int b = 0; b < 3; b++) rest = load(pixels.q[b]) * turned.turn[a][b] + rest;
+    vec coarse = load(pixels.coarse[a]) + turned.coarse[a];
+    whole[a] = nearest(coarse + rest);
+    coarse = coarse - whole[a];
+    distance[a] = coarse + rest;
+    vec cells = distance[a] * crystal.N_cells[a];
+#if SHARP  // `coarse` has few bits: nothing is lost before the last sum
+    phase[a] = rest * crystal.N_cells[a] + (coarse * crystal.N_cells[a] - nearest(cells));
+#else
+    phase[a] = cells - nearest(cells);
+#endif
   }
-  vec amplitude = lattice_factor(coarse, rest, crystal);
+  vec amplitude = lattice_factor(distance, phase, crystal);
 #if INTERPOLATE
-  vec distance[3];
-  for (int a = 0; a < 3; a++) distance[a] = coarse[a] + rest[a];
   amplitude = amplitude * interpolated_amplitude(whole, distance, table);
 #elif !UNIFORM
   amplitude = amplitude * nearest_amplitude<inside>(whole, table);

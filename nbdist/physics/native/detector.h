@@ -27,7 +27,9 @@ struct Work {  // mirrored by engine.Work; every member takes eight bytes
   int64_t low[3], high[3], step[3];  // Miller indices of the table's corners, border included; elements from one to the next
   const double* scale;               // (area) what multiplies every pixel, or null
   double* out;                       // (area)
-  int64_t scale_stride, out_stride, threads;
+  int64_t scale_stride, out_stride;
+  int64_t add;                       // to what `out` holds, or write
+  int64_t threads;
 };
 
 static inline double dot(const double* a, const double* b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
@@ -64,11 +66,15 @@ struct Points {  // n points of one block: unit vectors from the sample, and dis
         start[i] = corner + (slow + r) * work.pixel * work.slow[i];
         along[i] = work.pixel * work.fast[i];
       }
-      double *x = &d[0][r * width], *y = &d[1][r * width], *z = &d[2][r * width], *R = &distance[r * width];
-      for (int64_t c = 0; c < width; c++) {
-        x[c] = start[0] + (fast + c) * along[0], y[c] = start[1] + (fast + c) * along[1], z[c] = start[2] + (fast + c) * along[2];
-        if (work.curved) wrap(work, x[c], y[c], z[c]);
+      double *__restrict x = &d[0][r * width], *__restrict y = &d[1][r * width], *__restrict z = &d[2][r * width];
+      double* __restrict R = &distance[r * width];
+      for (int32_t c = 0; c < (int32_t)width; c++) {  // 64-bit integers have no conversion to double on every machine
+        x[c] = start[0] + (fast + c) * along[0];
+        y[c] = start[1] + (fast + c) * along[1];
+        z[c] = start[2] + (fast + c) * along[2];
       }
+      if (work.curved)
+        for (int64_t c = 0; c < width; c++) wrap(work, x[c], y[c], z[c]);
       for (int64_t c = 0; c < width; c++) {
         double length = std::sqrt(x[c] * x[c] + y[c] * y[c] + z[c] * z[c]);
         R[c] = length > work.smallest_distance ? length : work.smallest_distance;

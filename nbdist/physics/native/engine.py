@@ -22,6 +22,9 @@ BLOCK_PIXELS = 32
 CALL_PIXEL_STEPS = 10**8
 """Work of one call at least, where there is so much: short enough to be interrupted."""
 
+MOST_ROUNDED_CELLS = 64
+"""Up to so many cells along an axis the rounding of a float32 distance is below what its terms bring along."""
+
 _real, _int, _pointer = ctypes.c_double, ctypes.c_int64, ctypes.c_void_p
 
 
@@ -45,7 +48,7 @@ class Work(ctypes.Structure):
         ("table", _pointer),
         *((name, _int * 3) for name in ("low", "high", "step")),
         *((name, _pointer) for name in ("scale", "out")),
-        *((name, _int) for name in ("scale_stride", "out_stride", "threads")),
+        *((name, _int) for name in ("scale_stride", "out_stride", "add", "threads")),
     )
 
 
@@ -67,7 +70,7 @@ class NativeEngine:
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        self._library = library(scene.variant)
+        self._library = library(scene.variant, max(scene.resolved.N_cells) > MOST_ROUNDED_CELLS)
         sources = scene.resolved.sources
         self._incident = _doubles(sources.directions)
         self._wavelength = _doubles(sources.wavelengths_A)
@@ -82,37 +85,39 @@ class NativeEngine:
         self._call("nbdist_factors", work)
         return out
 
-    def add_partial(
-        self, out: Tensor, scale: Tensor, area: Area, sample: Sample, groups: Sequence[Orientations]
-    ) -> None:
-        """Add one sample's un-normalised partial intensity, all sources and orientations, times `scale` to `out` (rows, columns)."""
-        assert out.stride(1) == scale.stride(1) == 1
+    def partial(self, out: Tensor, scale: Sequence[Tensor], area: Area, groups: Sequence[Orientations]) -> None:
+        """Write the un-normalised partial intensity, all samples, sources and orientations, to `out`; `scale` is that of each layer."""
+        assert out.stride(1) == 1
         scene, table = self.scene, self.scene.amplitudes
         cells = torch.cat([group.real for group in groups])
         reference = torch.stack([group.reference for group in groups])
         start = np.cumsum([0, *(len(group.real) for group in groups)], dtype=np.int64)
         _, nk, nl = table.values.shape
-        work = self._work(area, sample, scene.every_term)
-        work.sources, work.incident, work.wavelength, work.weight = (
-            len(self._weight),
-            _address(self._incident),
-            _address(self._wavelength),
-            _address(self._weight),
-        )
-        work.groups, work.group_start = len(groups), start.ctypes.data
-        work.reference, work.cells = reference.data_ptr(), cells.data_ptr()
-        work.N_cells = (_real * 3)(*scene.resolved.N_cells)
-        work.fudge = scene.resolved.experiment.crystal.fudge
-        work.table = scene.table.values.data_ptr()
-        work.low = (_int * 3)(*table.lowest)
-        work.high = (_int * 3)(*(low + n - 1 for low, n in zip(table.lowest, table.values.shape, strict=True)))
-        work.step = (_int * 3)(nk * nl, nl, 1)
-        for piece in _pieces(area, len(cells) * len(self._weight), work.threads):
-            rows, columns = piece.first_row - area.first_row, piece.first_column - area.first_column
-            work.first_row, work.last_row, work.first_column, work.last_column = piece[1:]
-            work.out, work.out_stride = out[rows:, columns:].data_ptr(), out.stride(0)
-            work.scale, work.scale_stride = scale[rows:, columns:].data_ptr(), scale.stride(0)
-            self._call("nbdist_partial", work)
+        for number, sample in enumerate(scene.samples()):
+            factor = scale[sample.layer]
+            assert factor.stride(1) == 1
+            work = self._work(area, sample, scene.every_term)
+            work.add = number > 0
+            work.sources, work.incident, work.wavelength, work.weight = (
+                len(self._weight),
+                _address(self._incident),
+                _address(self._wavelength),
+                _address(self._weight),
+            )
+            work.groups, work.group_start = len(groups), start.ctypes.data
+            work.reference, work.cells = reference.data_ptr(), cells.data_ptr()
+            work.N_cells = (_real * 3)(*scene.resolved.N_cells)
+            work.fudge = scene.resolved.experiment.crystal.fudge
+            work.table = scene.table.values.data_ptr()
+            work.low = (_int * 3)(*table.lowest)
+            work.high = (_int * 3)(*(low + n - 1 for low, n in zip(table.lowest, table.values.shape, strict=True)))
+            work.step = (_int * 3)(nk * nl, nl, 1)
+            for piece in _pieces(area, len(cells) * len(self._weight), work.threads):
+                rows, columns = piece.first_row - area.first_row, piece.first_column - area.first_column
+                work.first_row, work.last_row, work.first_column, work.last_column = piece[1:]
+                work.out, work.out_stride = out[rows:, columns:].data_ptr(), out.stride(0)
+                work.scale, work.scale_stride = factor[rows:, columns:].data_ptr(), factor.stride(0)
+                self._call("nbdist_partial", work)
 
     def _call(self, name: str, work: Work) -> None:
         if getattr(self._library, name)(ctypes.byref(work)) != 0:

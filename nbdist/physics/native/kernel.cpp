@@ -5,6 +5,7 @@
 //   REAL           float or double, of the sum over orientations (geometry is double)
 //   SHAPE          0 square, 1 round, 2 gauss, 3 tophat
 //   INTERPOLATE    1: tricubic interpolation of the amplitudes, 0: nearest reflection
+//   SHARP          1: so many cells that the rounding of a distance would show in its sine
 //   UNIFORM        1: one amplitude for all reflections
 
 #include <algorithm>
@@ -45,6 +46,7 @@ struct Block {
     points.look(work, row + work.row_shift, column + work.column_shift, height, width);
   }
 
+  const double* scaling(int64_t r) { return work.scale + (row - work.first_row + r) * work.scale_stride + column - work.first_column; }
   double* out(int64_t r) { return work.out + (row - work.first_row + r) * work.out_stride + column - work.first_column; }
 
   void factors() {
@@ -54,13 +56,18 @@ struct Block {
   }
 
   void partial() {
+    for (int64_t r = 0; r < height; r++)  // needed last: they come from memory while the sum is made
+      for (int64_t c = 0; c < width; c += 8) __builtin_prefetch(scaling(r) + c);
     total.assign(points.n, 0.0);
     for (int64_t source = 0; source < work.sources; source++)
       if (work.weight[source] != 0) add_source(source);
     for (int64_t r = 0; r < height; r++) {
-      const double* scale = work.scale + (row - work.first_row + r) * work.scale_stride + column - work.first_column;
-      double *to = out(r), *from = &total[r * width];
-      for (int64_t c = 0; c < width; c++) to[c] += scale[c] * from[c];
+      const double *scale = scaling(r), *from = &total[r * width];
+      double* to = out(r);
+      if (work.add)
+        for (int64_t c = 0; c < width; c++) to[c] += scale[c] * from[c];
+      else
+        for (int64_t c = 0; c < width; c++) to[c] = scale[c] * from[c];
     }
   }
 
@@ -184,7 +191,8 @@ static int for_blocks(const Work& work, Task task) {  // 0, or 1 where there was
   return failed;
 }
 
-// Adds the un-normalised partial intensity of an area, one subpixel, one layer, all sources and orientations, times `scale`, to `out`.
+// Writes or adds to `out` the un-normalised partial intensity of an area, one subpixel and layer, all sources and orientations, times
+// `scale`.
 extern "C" int nbdist_partial(const Work* work) {
   return for_blocks(*work, [](Block& block) { block.partial(); });
 }

@@ -95,10 +95,24 @@ static inline half gather(const real* table, Index index) {
 
 static inline vec gather_pair(const real* table, index_vec index) { return {gather(table, index.a), gather(table, index.b)}; }
 
-static inline vec nearest(vec x) {  // whole numbers below 2^22 (float), 2^51 (double)
-  constexpr real shift = SINGLE ? 12582912.0 : 6755399441055744.0;
+static inline half nearest(half x) {
+#if defined(__AVX512F__)
+  if constexpr (SINGLE)
+    return (half)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT);
+  else
+    return (half)_mm512_roundscale_pd((__m512d)x, _MM_FROUND_TO_NEAREST_INT);
+#elif defined(__AVX2__)
+  if constexpr (SINGLE)
+    return (half)_mm256_round_ps((__m256)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  else
+    return (half)_mm256_round_pd((__m256d)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+  constexpr real shift = SINGLE ? 12582912.0 : 6755399441055744.0;  // whole numbers below 2^22 (float), 2^51 (double)
   return (x + shift) - shift;
+#endif
 }
+
+static inline vec nearest(vec x) { return {nearest(x.a), nearest(x.b)}; }
 
 template <class vector, int n>
 static inline vector polynomial(vector x, const double (&coefficients)[n]) {
