@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
+FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+"""Errors of the file system that no other unit of a run would escape."""
+
 
 class NbdistError(Exception):
     """Something the user can put right; the command line prints it in one line and exits with status 2."""
@@ -29,3 +34,10 @@ class RunError(NbdistError):
 
 class UnfinishedError(RunError):
     """A run ended before its end, and `--resume` goes on; the command line exits with status 1."""
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether an error would meet every other unit of a run too, so that the run had better stop."""
+    if isinstance(error, StoreError):  # removed, replaced, refused; what may pass is worth another attempt
+        return not isinstance(error, UnreachableError)
+    return isinstance(error, OSError) and error.errno in FATAL_ERRNOS

@@ -81,7 +81,7 @@ def make_renderer() -> Callable[..., Any]:
     def make(experiment: Experiment, mode: str = "eager") -> Any:
         from nbdist.experiment import resolve
         from nbdist.experiment.amplitudes import load_reflections
-        from nbdist.physics.amplitudes import AmplitudeTable
+        from nbdist.physics.amplitude_table import AmplitudeTable
         from nbdist.physics.renderer import Renderer
 
         resolved = resolve(experiment)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from nbdist.errors import RunError
+from nbdist.execution.gpus import cuda_is_available
 from nbdist.experiment import Experiment, ResolvedExperiment, resolve
 from nbdist.experiment.amplitudes import load_reflections
-from nbdist.physics.amplitudes import AmplitudeTable
+from nbdist.physics.amplitude_table import AmplitudeTable
 from nbdist.planning import Plan, Settings, make_plan
 
 if TYPE_CHECKING:
@@ -65,12 +66,9 @@ def pick_device(wanted: str) -> str:
     RunError
         If cuda is wanted and cannot be had.
     """
-    import torch
-
-    available = torch.cuda.is_available()
     if wanted == "auto":
-        return "cuda" if available else "cpu"
-    if wanted.startswith("cuda") and not available:
+        return "cuda" if cuda_is_available() else "cpu"
+    if wanted.startswith("cuda") and not cuda_is_available():
         raise RunError(f"device {wanted}: there is no CUDA device that PyTorch can use here")
     return wanted
 

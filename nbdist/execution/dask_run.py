@@ -23,16 +23,15 @@ from distributed import Client, Future, KilledWorker
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
-from nbdist.errors import UnfinishedError
+from nbdist.errors import UnfinishedError, is_fatal
 from nbdist.execution.context import RunContext
 from nbdist.execution.health import Health
 from nbdist.execution.progress import Progress, Report
 from nbdist.execution.roster import ANY, TASKS_PER_WORKER, Pace, Roster
-from nbdist.execution.serial import is_fatal
 from nbdist.execution.submitting import Submitter, Task
 from nbdist.execution.supply import Supply
 from nbdist.execution.tasks import abandoned_plugins
-from nbdist.execution.worker_tasks import JOINED, Answer, RunPlugin
+from nbdist.execution.worker_plugin import JOINED, Answer, RunPlugin
 from nbdist.planning import Unit
 from nbdist.store.locations import one_line
 

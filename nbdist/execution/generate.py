@@ -8,13 +8,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from nbdist.errors import StoreError
+from nbdist.errors import StoreError, is_fatal
 from nbdist.execution.context import Device, RunContext, pick_device
 from nbdist.execution.events import EventLog, no_log
 from nbdist.execution.local_workers import LocalWorkers, local_workers
 from nbdist.execution.opening import incomplete, opened, watched
 from nbdist.execution.progress import Progress, Report, silent
-from nbdist.execution.serial import is_fatal
 from nbdist.experiment import Experiment
 from nbdist.planning import Unit
 from nbdist.store import consolidate

@@ -7,8 +7,11 @@ ends with the process however the process ends.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import fcntl
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +22,26 @@ from nbdist.errors import RunError
 ASSIGNED = "NBDIST_WORKER_GPU"
 """Set in the environment of a worker whose GPU was chosen when it was started."""
 
+DRIVERS = ("libcuda.so.1", "nvcuda.dll")
+
 _held: dict[str, IO[str]] = {}
+
+
+def cuda_is_available() -> bool:
+    """Whether PyTorch can use a GPU here; it takes a second to load, and is not asked where no driver is."""
+    if "torch" not in sys.modules and not _has_driver():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _has_driver() -> bool:
+    for name in DRIVERS:
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(name)
+            return True
+    return Path("/dev/kfd").exists()  # of AMD's GPUs, which PyTorch calls CUDA devices, too
 
 
 def visible_gpus() -> list[str]:
@@ -88,9 +110,9 @@ def worker_device(wanted: str) -> str:
     """
     import torch
 
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+    if wanted == "cpu" or (wanted == "auto" and not cuda_is_available()):
         return "cpu"
-    if not torch.cuda.is_available():
+    if not cuda_is_available():
         raise RunError("device cuda: there is no CUDA device that PyTorch can use on this worker")
     if os.environ.get(ASSIGNED) not in (None, "none"):
         return "cuda:0"

@@ -61,7 +61,7 @@ def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating
     """What a store holds of a frame, by array name: intensity float32, and counts int32 where there is noise."""
     noise = context.resolved.experiment.noise
     with np.errstate(over="ignore"):
-        arrays: dict[str, NDArray[Any]] = {"intensity": photons.astype(np.float32)}
+        arrays: dict[str, NDArray[Any]] = {"intensity": photons.astype(np.float32, copy=False)}
     usable = np.isfinite(arrays["intensity"]) & (arrays["intensity"] >= 0)
     if not usable.all():
         slow, fast = np.argwhere(~usable)[0]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Iterable
 
-from nbdist.errors import StoreError, UnreachableError
+from nbdist.errors import is_fatal
 from nbdist.execution.context import RunContext, pick_device
 from nbdist.execution.progress import Progress, Report
 from nbdist.execution.rendering import render_unit
@@ -15,8 +14,6 @@ from nbdist.store import UnitWriter
 from nbdist.store.locations import one_line
 
 logger = logging.getLogger(__name__)
-FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
-"""Errors of the file system that no other unit would escape."""
 
 
 def run_serial(context: RunContext, units: Iterable[Unit], progress: Progress, report: Report, retries: int) -> None:
@@ -47,10 +44,3 @@ def run_serial(context: RunContext, units: Iterable[Unit], progress: Progress, r
         report(progress)
     progress.in_flight = 0
     report(progress)
-
-
-def is_fatal(error: BaseException) -> bool:
-    """Whether an error would meet every other unit too, so that the run had better stop."""
-    if isinstance(error, StoreError):  # removed, replaced, refused; what may pass is worth another attempt
-        return not isinstance(error, UnreachableError)
-    return isinstance(error, OSError) and error.errno in FATAL_ERRNOS

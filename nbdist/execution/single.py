@@ -76,7 +76,7 @@ def _on_workers(context: RunContext, pieces: list[Any], workers: int, report: Re
 
     from nbdist.execution.clusters import local_cluster
     from nbdist.execution.tasks import partial_task
-    from nbdist.execution.worker_tasks import RunPlugin
+    from nbdist.execution.worker_plugin import RunPlugin
     from nbdist.store.locations import one_line
 
     run = uuid.uuid4().hex[:8]

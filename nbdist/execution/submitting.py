@@ -11,7 +11,7 @@ from typing import Any
 from distributed import Client, Future
 
 from nbdist.execution.tasks import assemble_task, partial_task, unit_task
-from nbdist.execution.worker_tasks import RunPlugin
+from nbdist.execution.worker_plugin import RunPlugin
 from nbdist.planning import Unit
 
 

@@ -21,7 +21,7 @@ from nbdist.execution.context import Device, pick_device
 from nbdist.experiment import Experiment, resolve
 from nbdist.experiment.amplitudes import load_reflections
 from nbdist.formats.text import read_text
-from nbdist.physics.amplitudes import AmplitudeTable
+from nbdist.physics.amplitude_table import AmplitudeTable
 
 if TYPE_CHECKING:
     from nbdist.physics.trace import Choice, PixelTrace

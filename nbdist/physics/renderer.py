@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nbdist.experiment.resolved import ResolvedExperiment
-from nbdist.physics.amplitudes import AmplitudeTable
+from nbdist.physics.amplitude_table import AmplitudeTable
 from nbdist.physics.factors import Factor
 from nbdist.physics.native.build import BuildError
 from nbdist.physics.native.engine import NativeEngine

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from nbdist.experiment.geometry import PanelGeometry
 from nbdist.experiment.resolved import ResolvedExperiment
-from nbdist.physics.amplitudes import AmplitudeTable
+from nbdist.physics.amplitude_table import AmplitudeTable
+from nbdist.physics.amplitudes import on_device
 from nbdist.physics.factors import Factor, FactorChoice, SensorNumbers
 from nbdist.physics.orientation_sum import Variant
 from nbdist.physics.pixels import PanelVectors
@@ -75,7 +76,7 @@ class Scene:
         self.device = torch.device(device)
         self.dtype = torch.float64 if sampling.precision == "float64" else torch.float32
         self.amplitudes = table
-        self.table = table.to(self.device, self.dtype)
+        self.table = on_device(table, self.device, self.dtype)
         uniform = table.values.size == 1
         self.variant = Variant(
             experiment.crystal.shape, resolved.interpolate and not uniform, uniform, detector.curved, self.dtype

@@ -170,7 +170,7 @@ class Bucket(Objects):
 
         return self._asked(lambda: bytes(obstore.get(self._client, key).bytes()), None)
 
-    def write(self, key: str, content: bytes) -> str | None:
+    def write(self, key: str, content: bytes | memoryview) -> str | None:
         """Write an object, or replace it, in one step; return its ETag.
 
         The end of an upload in pieces whose answer is lost is asked for again, and then there is no such upload: it is looked whether

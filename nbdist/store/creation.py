@@ -134,20 +134,25 @@ def provenance() -> dict[str, Any]:
 
 
 def _create_frames(group: zarr.Group, plan: Plan) -> None:
-    arrays: dict[str, tuple[Any, str, str]] = {"intensity": (np.float32, "photon", "expected photons, without noise")}
+    # of a float only sign and exponent can be packed: zstd takes four times as long as lz4 and gains half a percent
+    quick = BloscCodec(cname="lz4", clevel=1, shuffle=BloscShuffle.bitshuffle)
+    small = BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle)
+    arrays: dict[str, tuple[Any, BloscCodec, str]] = {
+        "intensity": (np.float32, quick, "expected photons, without noise")
+    }
     if plan.with_counts:
-        arrays["counts"] = (np.int32, "photon", "photons drawn from a Poisson distribution of intensity")
-    for name, (dtype, units, long_name) in arrays.items():
+        arrays["counts"] = (np.int32, small, "photons drawn from a Poisson distribution of intensity")
+    for name, (dtype, codec, long_name) in arrays.items():
         group.create_array(
             name,
             shape=(plan.frames, *plan.image_shape),
             dtype=dtype,
             chunks=plan.layout.chunk,
             shards=plan.layout.shard,
-            compressors=[BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle), Crc32cCodec()],
+            compressors=[codec, Crc32cCodec()],
             fill_value=0,
             dimension_names=FRAME_DIMENSIONS,
-            attributes={"units": units, "long_name": long_name},
+            attributes={"units": "photon", "long_name": long_name},
             config={"write_empty_chunks": True},
         )
 

@@ -37,7 +37,7 @@ class Objects(abc.ABC):
         """An object's content, or None where there is none."""
 
     @abc.abstractmethod
-    def write(self, key: str, content: bytes) -> str | None:
+    def write(self, key: str, content: bytes | memoryview) -> str | None:
         """Write an object, or replace it, in one step; return its stamp, as `stamps` gives it, where there is one."""
 
     @abc.abstractmethod
@@ -101,7 +101,7 @@ class Folder(Objects):
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
-    def write(self, key: str, content: bytes) -> str | None:
+    def write(self, key: str, content: bytes | memoryview) -> str | None:
         """Write an object, or replace it, in one step; return its stamp."""
         written = self._written_beside(key, content)
         try:
@@ -136,7 +136,7 @@ class Folder(Objects):
             return False
         return True
 
-    def _written_beside(self, key: str, content: bytes) -> Path:
+    def _written_beside(self, key: str, content: bytes | memoryview) -> Path:
         path = self._root / key
         beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
         try:

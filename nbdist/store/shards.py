@@ -26,12 +26,12 @@ class ShardPacker:
         self._metadata = array.metadata
         self._mine = threading.local()
 
-    def pack(self, frames: NDArray[Any]) -> bytes:
+    def pack(self, frames: NDArray[Any]) -> memoryview:
         """The shard of these frames, (frame, slow, fast)."""
         memory, array = self._scratch(len(frames))
         memory.pop(KEY, None)
         array[...] = frames
-        return bytes(memory.pop(KEY).to_bytes())
+        return memoryview(memory.pop(KEY).as_numpy_array()).cast("B")
 
     def unpack(self, shard: bytes, frames: int) -> NDArray[Any]:
         """The frames of a shard, (frame, slow, fast).

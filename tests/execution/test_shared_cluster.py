@@ -10,7 +10,7 @@ from process_cluster import wait_for
 
 from nbdist import generate
 from nbdist.execution.context import make_context
-from nbdist.execution.worker_tasks import RunPlugin
+from nbdist.execution.worker_plugin import RunPlugin
 
 pytestmark = pytest.mark.integration
 CUT = {"kernel": "eager", "frames_per_shard": 1}

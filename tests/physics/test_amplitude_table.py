@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.amplitudes import Reflections
-from nbdist.physics.amplitudes import AmplitudeTable, interpolated, nearest
+from nbdist.physics.amplitude_table import AmplitudeTable
+from nbdist.physics.amplitudes import interpolated, nearest, on_device
 
 index = st.tuples(*[st.integers(-6, 6)] * 3)
 reflections = st.lists(st.tuples(index, st.floats(0, 1e4)), min_size=1, max_size=30)
@@ -22,14 +23,14 @@ LOW, HIGH = np.array([-5, -4, -3]), np.array([5, 6, 7])
 def look_up(table, points):
     """`nearest` at whole points (n, 3)."""
     whole = torch.as_tensor(np.array(points, dtype=np.float64)).T
-    return nearest(tuple(whole), table.to(torch.device("cpu"), torch.float64)).numpy()
+    return nearest(tuple(whole), on_device(table, torch.device("cpu"), torch.float64)).numpy()
 
 
 def interpolate(table, points, dtype=torch.float64):
     """`interpolated` at any points (n, 3)."""
     h = torch.as_tensor(np.array(points, dtype=np.float64))
     whole = torch.round(h)
-    tensors = table.to(torch.device("cpu"), dtype)
+    tensors = on_device(table, torch.device("cpu"), dtype)
     return interpolated(tuple(whole.to(dtype).T), tuple((h - whole).to(dtype).T), tensors).double().numpy()
 
 

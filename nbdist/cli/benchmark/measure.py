@@ -72,7 +72,7 @@ def measure(case: Case, folder: Path, device: str, dtype: str, against: Path | N
 
     from nbdist.experiment import resolve
     from nbdist.experiment.amplitudes import load_reflections
-    from nbdist.physics.amplitudes import AmplitudeTable
+    from nbdist.physics.amplitude_table import AmplitudeTable
     from nbdist.physics.renderer import Renderer
 
     torch.set_num_threads(1)
@@ -235,7 +235,7 @@ import torch
 torch.set_num_threads(1)
 from nbdist.experiment import resolve
 from nbdist.experiment.amplitudes import load_reflections
-from nbdist.physics.amplitudes import AmplitudeTable
+from nbdist.physics.amplitude_table import AmplitudeTable
 from nbdist.physics.renderer import Renderer
 folder = Path(sys.argv[1])
 [case] = cases("reference", folder)
