@@ -40,6 +40,13 @@ def test_a_public_name_is_loaded_when_it_is_used():
     assert "torch" not in _loaded("import nbdist; nbdist.load_experiment")
 
 
+def test_the_client_of_a_run_loads_no_torch(experiment_file, tmp_path):
+    code = f"nbdist.generate(nbdist.load_experiment({str(experiment_file)!r}), {str(tmp_path / 'a.zarr')!r}, workers=1)"
+    loaded = _loaded(f"import nbdist\n{code}")
+    assert "distributed" in loaded
+    assert "torch" not in loaded, "only workers need it, and it takes a second and 200 MB"
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error():
     import nbdist
 
