@@ -125,7 +125,7 @@ CELLS = ([40, 45, 50, 80, 95, 100], [79, 79, 38, 90, 90, 90], [120, 90, 210, 90,
 MISSETS = ([14, -31, 52], [0, 0, 0], [77, 5, -120])
 
 
-@pytest.mark.parametrize("N_cells", [10, 100, 1000])
+@pytest.mark.parametrize("N_cells", [10, 64, 100, 1000])
 def test_float32_images_of_sharp_crystals_correlate_with_float64(small_experiment, make_renderer, N_cells):
     for cell, misset in itertools.product(CELLS, MISSETS):
         crystal = {"cell": cell, "misset_deg": misset, "N_cells": [N_cells] * 3}
