@@ -106,12 +106,15 @@ static inline vec interpolated_amplitude(const vec* whole, const vec* distance, 
     if (fits[l] == 0) continue;
     const real* from = table.start + (int32_t)corner[0][l] * table.step[0] + (int32_t)corner[1][l] * table.step[1] + (int32_t)corner[2][l];
     four sum = {};
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
+      four plane = {};
       for (int j = 0; j < 4; j++) {
         four row;
         memcpy(&row, from + i * table.step[0] + j * table.step[1], sizeof row);
-        sum += row * (weight[0][i][l] * weight[1][j][l]);
+        plane += row * weight[1][j][l];
       }
+      sum += plane * weight[0][i][l];
+    }
     value[l] = sum[0] * weight[2][0][l] + sum[1] * weight[2][1][l] + sum[2] * weight[2][2][l] + sum[3] * weight[2][3][l];
   }
   return load(value);
