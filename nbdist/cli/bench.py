@@ -48,7 +48,8 @@ def bench(
         for record in _records(wanted, folder, Path(scratch), target, cores, program, repeats):
             records.append(record)
             error_console.print(f"measured {record.case}, {record.dtype}, {record.threads} thread(s)")
-        _print(records)
+        if records:
+            _print(records)
         if "start" in wanted:
             _print_start(folder, Path(scratch), target)
     if json_file is not None:
