@@ -68,19 +68,22 @@ struct Points {  // n points of one block: unit vectors from the sample, and dis
       }
       double *__restrict x = &d[0][r * width], *__restrict y = &d[1][r * width], *__restrict z = &d[2][r * width];
       double* __restrict R = &distance[r * width];
-      for (int32_t c = 0; c < (int32_t)width; c++) {  // 64-bit integers have no conversion to double on every machine
-        x[c] = start[0] + (fast + c) * along[0];
-        y[c] = start[1] + (fast + c) * along[1];
-        z[c] = start[2] + (fast + c) * along[2];
-      }
-      if (work.curved)
-        for (int64_t c = 0; c < width; c++) wrap(work, x[c], y[c], z[c]);
-      for (int64_t c = 0; c < width; c++) {
-        double length = std::sqrt(x[c] * x[c] + y[c] * y[c] + z[c] * z[c]);
+      auto put = [&](int32_t c, double X, double Y, double Z) {
+        double length = std::sqrt(X * X + Y * Y + Z * Z);
         R[c] = length > work.smallest_distance ? length : work.smallest_distance;
         double inverse = 1 / R[c];
-        x[c] *= inverse, y[c] *= inverse, z[c] *= inverse;
-      }
+        x[c] = X * inverse, y[c] = Y * inverse, z[c] = Z * inverse;
+      };
+      auto at = [&](int32_t c, int i) { return start[i] + (fast + c) * along[i]; };
+      const int32_t columns = (int32_t)width;  // 64-bit integers have no conversion to double on every machine
+      if (!work.curved)
+        for (int32_t c = 0; c < columns; c++) put(c, at(c, 0), at(c, 1), at(c, 2));
+      else
+        for (int32_t c = 0; c < columns; c++) {
+          double X = at(c, 0), Y = at(c, 1), Z = at(c, 2);
+          wrap(work, X, Y, Z);
+          put(c, X, Y, Z);
+        }
     }
     for (int64_t p = pixels; p < n; p++) {
       distance[p] = distance[p - 1];
