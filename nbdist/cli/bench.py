@@ -129,6 +129,10 @@ def _records(
                         yield measure_on_cores(case, folder, dtype, number, repeats)
 
 
+def _shown(value: float | None, digits: str) -> str:
+    return "-" if value is None else f"{value:{digits}}"
+
+
 def _print(records: list[Record]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -150,9 +154,9 @@ def _print(records: list[Record]) -> None:
             str(record.threads),
             f"{record.pixel_steps_per_s / 1e6:.0f}",
             f"{record.fraction_of_limit:.2f}",
-            *([f"{record.ratio_to_reference:.1f}"] if record.ratio_to_reference is not None else []),
+            *([_shown(record.ratio_to_reference, ".1f")] if compared else []),
             f"{record.peak_memory_bytes / 2**20:.0f}",
-            "-" if record.max_error is None else f"{record.max_error:.0e}",
+            _shown(record.max_error, ".0e"),
             f"{100 * record.spread:.0f} %",
         )
     console.print(table)

@@ -22,7 +22,7 @@ from nbdist.errors import RunError
 ASSIGNED = "NBDIST_WORKER_GPU"
 """Set in the environment of a worker whose GPU was chosen when it was started."""
 
-DRIVERS = ("libcuda.so.1", "nvcuda.dll")
+CUDA_DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 
 _held: dict[str, IO[str]] = {}
 
@@ -37,7 +37,7 @@ def cuda_is_available() -> bool:
 
 
 def _has_driver() -> bool:
-    for name in DRIVERS:
+    for name in CUDA_DRIVERS:
         with contextlib.suppress(OSError):
             ctypes.CDLL(name)
             return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,23 @@ def test_the_measured_limit_grows_with_the_precision_given_up():
     from nbdist.cli.benchmark.limit import cpu_fma_per_s
 
     assert cpu_fma_per_s("float32", 1) > 1.2 * cpu_fma_per_s("float64", 1) > 1e8
+
+
+def test_what_was_not_measured_keeps_its_place_in_the_table(capsys):
+    from nbdist.cli.bench import _print
+    from nbdist.cli.benchmark.measure import Record
+
+    alone = Record("reference", "cpu", "float32", 1, 4e8, 5e8, 0.8, 57.2, 2**28, 1e-7, 0.05)
+    _print([alone, replace(alone, threads=2, ratio_to_reference=None), replace(alone, dtype="float64", max_error=None)])
+    _print([replace(alone, ratio_to_reference=None)])
+    rows = [line.split()[3:] for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["reference"]]
+    both = ["400", "0.80", "57.2", "256", "1e-07", "5", "%"]
+    assert rows == [
+        both,
+        [*both[:2], "-", *both[3:]],
+        [*both[:4], "-", *both[5:]],
+        [*both[:2], *both[3:]],
+    ]
 
 
 @pytest.mark.parametrize(
