@@ -150,7 +150,7 @@ def test_an_interrupted_run_leaves_a_store_that_resume_completes(
     location = tmp_path / "a.zarr"
 
     def interrupt(progress):
-        if progress.frames_done == 2:
+        if progress.frames_done >= 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
