@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,26 @@ _unhurried: dict[str, Any] = {
 settings.register_profile("default", **_unhurried)
 settings.register_profile("ci", derandomize=True, **_unhurried)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+MOST_PROCESSES = 8
+"""Of one test run: some tests start a cluster each, and on a large machine their memory would add up."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process for each core; none besides this one where one file is asked for, which starts at once that way."""
+    if len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py"):
+        return 0
+    return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long begin first, so that no process is left alone with one at the end."""
+    weights: Counter[Path] = Counter()
+    for item in items:
+        slow, starts_processes = (item.get_closest_marker(name) is not None for name in ("slow", "integration"))
+        weights[item.path] += 10_000 * slow + 100 * starts_processes + 1
+    items.sort(key=lambda item: -weights[item.path])
+
 
 SMALL: dict[str, Any] = {
     "beam": {"wavelength_A": 1.0, "fluence_photons_per_m2": 1e24, "polarization_factor": 0.9},

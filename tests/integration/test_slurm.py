@@ -1,5 +1,4 @@
-"""A series through a real Slurm, in every way that cluster/ offers, while jobs are killed and requeued; the bits are those of an
-undisturbed run."""
+"""A series through a real Slurm, in every way that cluster/ offers, while jobs are killed and requeued, has an undisturbed run's bits."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from nbdist.learning import FrameDataset
 
 
 def main(store: str) -> None:
+    """Make the set, or what is missing of it, and read it once."""
     experiment = nbdist.load_experiment(Path(__file__).with_name("training_set.yaml"))
     nbdist.generate(experiment, store, resume=True)
 
