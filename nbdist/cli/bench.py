@@ -54,7 +54,7 @@ def bench(
             _print_start(folder, Path(scratch), target)
     if json_file is not None:
         try:
-            json_file.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n")
+            json_file.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise NbdistError(f"--json {json_file}: {error.strerror}") from None
 

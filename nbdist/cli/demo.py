@@ -44,7 +44,7 @@ def demo(
     file, store, sheet = folder / "demo.yaml", folder / "demo.zarr", folder / "demo.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(experiment_to_yaml(experiment))
+        file.write_text(experiment_to_yaml(experiment), encoding="utf-8")
     except OSError as error:
         raise NbdistError(f"{folder} cannot be written: {one_line(error)}") from None
     console.print(f"wrote {file}")

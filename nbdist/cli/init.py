@@ -23,7 +23,7 @@ def init(
     if output.exists() and not overwrite:
         raise NbdistError(f"{output} exists; --overwrite replaces it")
     try:
-        output.write_text(TEMPLATE)
+        output.write_text(TEMPLATE, encoding="utf-8")
     except OSError as error:
         raise NbdistError(f"{output} cannot be written: {one_line(error)}") from None
     console.print(f"wrote {output}\nnext: nbdist check {output}; nbdist run {output} -o {output.stem}.zarr")

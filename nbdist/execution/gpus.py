@@ -132,7 +132,7 @@ def take_one(names: Sequence[str], folder: Path | None = None) -> int | None:
         if name in _held:
             return number
     for number, name in enumerate(names):
-        file = (folder / f"nbdist-gpu-{os.getuid()}-{name.replace(os.sep, '_')}.lock").open("a")
+        file = (folder / f"nbdist-gpu-{os.getuid()}-{name.replace(os.sep, '_')}.lock").open("a", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

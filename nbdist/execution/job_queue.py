@@ -229,7 +229,9 @@ class QueuedJobs:
         with contextlib.suppress(OSError):
             logs = [path for path in folder.iterdir() if job in path.name and path.stat().st_size]
             for path in sorted(logs, key=lambda path: not path.name.endswith(".err")):
-                lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+                lines = [
+                    line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
+                ]
                 if lines:
                     return f"{lines[-1].strip()[:200]} ({path})"
         return f"job {job} printed nothing to {folder}"

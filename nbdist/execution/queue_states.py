@@ -32,7 +32,7 @@ def queue_states(kind: str, jobs: Sequence[str]) -> dict[str, bool] | None:
     fill = {"{jobs}": list(jobs), "{user}": [user]}
     command = [part for word in COMMANDS[kind] for part in fill.get(word, [word])]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+        answer = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=PATIENCE_S)
     except (OSError, subprocess.TimeoutExpired):
         return None
     said = answer.stderr.lower()

@@ -102,7 +102,7 @@ def _read_scheduler_file(path: Path, deadline: float, report: Callable[[str], No
     told = False
     while True:
         try:
-            address = json.loads(path.read_text())["address"]
+            address = json.loads(path.read_text(encoding="utf-8"))["address"]
             return str(address)
         except FileNotFoundError:
             if time.monotonic() > deadline:

@@ -99,7 +99,7 @@ def write_trace(folder: Path, trace: PixelTrace, experiment: Experiment, about: 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (folder / name).write_text(text)
+            (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror}") from None
     return [folder / name for name in files]

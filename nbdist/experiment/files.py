@@ -60,7 +60,7 @@ def experiment_to_yaml(experiment: Experiment) -> str:
     """Return the experiment as a YAML document with the fields that differ from their defaults."""
     content = experiment.model_dump(mode="json", exclude_defaults=True)
     content["structure_factors"] = {"kind": experiment.structure_factors.kind, **content["structure_factors"]}
-    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
 
 
 def experiment_schema() -> dict[str, Any]:
@@ -96,9 +96,9 @@ def read_document(path: Path, name: str) -> Any:
         In one line: that `name` cannot be read and why, or the file, the line and what is wrong there.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise ExperimentError(f"{name} cannot be read: {reason}") from None
     if path.suffix.lower() == ".json":
         try:

@@ -11,21 +11,28 @@ from nbdist.errors import FileFormatError
 def read_text(path: Path, what: str) -> str:
     """Return the text of `path`; `what` names it in the error ("structure-factor file").
 
+    It is read as UTF-8 whatever the locale, without the byte-order mark that some editors put first. Bytes that are no UTF-8, as in a
+    comment in another encoding, become U+FFFD, which no number holds.
+
     Raises
     ------
     FileFormatError
         If the file is missing, a directory, unreadable, or not text.
     """
     try:
-        return path.read_text()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise FileFormatError(f"{what} {path} does not exist") from None
     except IsADirectoryError:
         raise FileFormatError(f"{what} {path} is a directory") from None
-    except UnicodeDecodeError:
-        raise FileFormatError(f"{what} {path} is not a text file") from None
-    except OSError as error:
-        raise FileFormatError(f"{what} {path} cannot be read: {error.strerror}") from None
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # a name with a NUL, or with characters that the locale's file names cannot have
+        raise FileFormatError(f"{what} {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if b"\0" in content:
+        raise FileFormatError(f"{what} {path} is not a text file")
+    return content.decode("utf-8-sig", errors="replace")
 
 
 def data_lines(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -146,7 +146,7 @@ def _profile(environment: Mapping[str, str]) -> dict[str, str]:
 def _sections(path: Path) -> dict[str, dict[str, str]]:
     parser = configparser.RawConfigParser(strict=False)
     try:
-        with path.expanduser().open() as file:
+        with path.expanduser().open(encoding="utf-8") as file:
             parser.read_file(file)
     except FileNotFoundError:
         return {}

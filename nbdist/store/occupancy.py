@@ -211,9 +211,9 @@ def _lives_here(owner: dict[str, Any]) -> bool | None:
 def _process_name(pid: int) -> list[str] | None:
     """What names a process for good: this boot of the machine, the space of its numbers, the number and when it started."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         space = str(Path("/proc/self/ns/pid").readlink())
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
     if fields[0] in "ZX":  # dead, and not yet collected by its parent

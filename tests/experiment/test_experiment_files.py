@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -109,6 +112,32 @@ def test_json_is_read_and_its_errors_name_the_line(load):
     assert load(json.dumps(content), "experiment.json") == load(json.dumps(content))
     with pytest.raises(ExperimentError, match=r"experiment\.json, line 2: "):
         load('{"crystal":\n ]', "experiment.json")
+
+
+def test_text_is_utf8_whatever_the_locale(tmp_path):
+    title = "a — b, 2 Å, \N{GREEK SMALL LETTER LAMDA}"
+    file, copy = tmp_path / "experiment.yaml", tmp_path / "copy.yaml"
+    hkl = tmp_path / "a.hkl"
+    hkl.write_bytes("\ufeff1 2 3 4\n# Å\n".encode())
+    structure_factors = "structure_factors: {kind: file, file: a.hkl}\n"
+    file.write_bytes(f"\ufefftitle: {title}\n{CRYSTAL}\n{structure_factors}".encode())
+    program = (
+        "import sys; from pathlib import Path; from nbdist.experiment import *; from nbdist.experiment.amplitudes import *\n"
+        "experiment = load_experiment(sys.argv[1]); assert len(load_reflections(resolve(experiment)).indices) == 1\n"
+        "Path(sys.argv[2]).write_text(experiment_to_yaml(experiment), encoding='utf-8')"
+    )
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", program, str(file), str(copy)]
+    subprocess.run(command, env=os.environ | plain, check=True)
+    assert title in copy.read_bytes().decode()
+    assert load_experiment(copy) == load_experiment(file)
+
+
+def test_an_experiment_file_in_another_encoding_is_refused_by_name(tmp_path):
+    path = tmp_path / "experiment.yaml"
+    path.write_bytes(f"title: 2 Å\n{MINIMAL}".encode("latin-1"))
+    with pytest.raises(ExperimentError, match=r"experiment\.yaml cannot be read: it is not text in UTF-8$"):
+        load_experiment(path)
 
 
 @pytest.mark.parametrize("number", ["1e12", "1E+12", "1.e12", "10.0e11", "1000000000000"])

@@ -48,6 +48,24 @@ def test_what_is_not_a_file_is_said_in_one_line(reader, tmp_path):
     assert "not a text file" in complaint(reader, binary)
 
 
+@pytest.mark.parametrize(
+    ("reader", "data"), [(read_hkl, "1 2 3 4"), (read_mosflm_matrix, "1 2 3 4 5 6 7 8 9"), (read_source_list, "1 2 3")]
+)
+def test_a_byte_order_mark_is_passed_over_and_a_comment_may_be_in_any_encoding(reader, data, tmp_path):
+    plain, marked, latin = (tmp_path / name for name in ("plain", "marked", "latin"))
+    plain.write_bytes(data.encode())
+    marked.write_bytes(b"\xef\xbb\xbf" + data.encode() + "\n# 2.3 Å, a — b\n".encode())
+    latin.write_bytes("# 2.3 Å\n".encode("latin-1") + data.encode())
+    for path in (marked, latin):
+        assert str(reader(path)) == str(reader(plain))
+
+
+def test_a_column_in_another_encoding_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "latin.hkl"
+    path.write_bytes("1 2 3 4\n1 2 3 Å\n".encode("latin-1"))
+    assert "line 2" in complaint(read_hkl, path)
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing but a comment\n"])
 def test_a_file_without_data_is_refused(written, text):
     assert "holds no reflections" in complaint(read_hkl, written(text))

@@ -158,7 +158,7 @@ def input_folder(scratch: Path) -> tuple[Path, str]:
         }
     )
     reflections = load_reflections(resolve(random))
-    with (scratch / "scaled.hkl").open("w") as file:
+    with (scratch / "scaled.hkl").open("w", encoding="utf-8") as file:
         for (h, k, l), F in zip(reflections.indices, reflections.amplitudes, strict=True):
             file.write(f"{h} {k} {l} {F:.2f}\n")
     return (

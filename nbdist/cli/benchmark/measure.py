@@ -173,7 +173,13 @@ def _seconds_of(program: Path, words: Sequence[str], folder: Path, threads: int)
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         started = time.perf_counter()
         done = subprocess.run(
-            [program, *words, *outputs], cwd=folder, env=environment, capture_output=True, text=True, check=False
+            [program, *words, *outputs],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
         seconds = time.perf_counter() - started
     if done.returncode != 0:
@@ -193,7 +199,7 @@ def measure_series(
     experiment = case.experiment(folder, "float32")
     experiment = experiment.with_changes(scan={"frames": FRAMES})
     file, store = scratch / "series.yaml", scratch / "series.zarr"
-    file.write_text(experiment_to_yaml(experiment))
+    file.write_text(experiment_to_yaml(experiment), encoding="utf-8")
     command = [sys.executable, "-m", "nbdist", "run", str(file), "-o", str(store), "--overwrite", "--device", device]
     command += ["--workers", str(workers)]
     steps = resolve(experiment).orientations_per_frame
@@ -203,7 +209,9 @@ def measure_series(
     for repeat in range(repeats + 1):
         limits.append(_limit(device, "float32", workers))
         started = time.perf_counter()
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         rates.append(work / (time.perf_counter() - started))
         if done.returncode != 0:
             raise NbdistError(f"nbdist run failed: {done.stderr.strip().splitlines()[-1]}")

@@ -110,7 +110,7 @@ def _compile(source: Path, macros: tuple[str, ...], folder: Path, name: str) -> 
         machine = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
         command = [*compiler.split(), *FLAGS, machine, *macros, str(source), "-o", temporary]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
         except OSError as error:
             raise BuildError(f"the C++ compiler {compiler} does not run ({error.strerror})") from None
         if done.returncode != 0:
@@ -127,7 +127,7 @@ def _machine() -> str:
     """What the code was compiled for: a cache may lie in a home that machines with other instructions share."""
     description = [platform.system(), platform.machine()]
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         wanted = ("model name", "flags", "Features", "CPU part")
         description += sorted({line for line in lines if line.startswith(wanted)})
     except OSError:
