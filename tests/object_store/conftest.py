@@ -20,16 +20,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ports import free_port
+from waiting import LIMIT_S
 
 ACCESS_KEY, SECRET_KEY = "AKIANBDISTTESTACCESS", "nbdist/test+secretKeyThatMustNotBeSeen00"
 """Made up; the tests look for them in everything that is written."""
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +40,7 @@ def s3_server() -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        _put_bucket(url, time.monotonic() + 60)
+        _put_bucket(url, time.monotonic() + LIMIT_S)
         yield url
     finally:
         server.kill()
