@@ -7,6 +7,9 @@ from typing import Any
 from nbdist.cli.arguments import ExperimentFile, load
 from nbdist.cli.display import console, count, facts
 
+GRID = 256
+"""Points along a side of a panel at which its resolution is worked out, at most."""
+
 
 def check(path: ExperimentFile) -> None:
     """Check an experiment file and show what follows from it."""
@@ -85,33 +88,27 @@ def _detector(resolved: Any) -> list[tuple[str, str]]:
     slow, fast = resolved.experiment.image_shape
     rows = [("image", f"{slow} x {fast} pixels (slow x fast), {(~resolved.usable).sum():,} not rendered or dead")]
     for number, panel in enumerate(resolved.panels):
-        edge, corner = _resolutions(resolved, panel)
+        edge, finest = _resolutions(resolved, panel)
         rows += [
             (f"panel {number}", f"distance {1e3 * panel.distance_m:.6g} mm, pivot {panel.pivot}"),
             ("  origin", f"{_vector(1e3 * panel.origin_m, 9)} mm"),
             ("  fast, slow", f"{_vector(panel.fast)}, {_vector(panel.slow)}"),
-            ("  resolution", f"{edge:.3g} A at the nearest edge, {corner:.3g} A at the farthest corner"),
+            ("  resolution", f"{edge:.3g} A at the nearest edge, {finest:.3g} A at its finest"),
         ]
     return rows
 
 
 def _resolutions(resolved: Any, panel: Any) -> tuple[float, float]:
-    """d (Angstrom) where the panel's edge is nearest to the beam, and at its farthest corner."""
+    """d (Angstrom) where the panel's edge is nearest to the beam, and the finest on the panel (at its farthest corner as a rule)."""
     import numpy as np
 
-    def spacing(slow: Any, fast: Any) -> Any:
-        position = panel.origin_m + panel.pixel_m * (
-            np.multiply.outer(fast, panel.fast) + np.multiply.outer(slow, panel.slow)
-        )
-        towards = position / np.linalg.norm(position, axis=-1, keepdims=True)
-        scattering = np.linalg.norm(towards - resolved.beam_direction, axis=-1)
-        return resolved.experiment.beam.mean_wavelength_A / np.maximum(scattering, 1e-12)
-
-    s, f = np.arange(panel.spixels + 1.0), np.arange(panel.fpixels + 1.0)
-    left, right = spacing(s, np.zeros_like(s)), spacing(s, np.full_like(s, panel.fpixels))
-    top, bottom = spacing(np.zeros_like(f), f), spacing(np.full_like(f, panel.spixels), f)
-    edges = np.concatenate([left, right, top, bottom])
-    return float(edges.max()), float(edges.min())
+    rows, columns = (np.linspace(0, size, min(size, GRID) + 1) for size in (panel.spixels, panel.fpixels))
+    position = panel.positions_m(rows[:, None], columns)
+    towards = position / np.maximum(np.linalg.norm(position, axis=-1, keepdims=True), 1e-150)
+    scattering = np.linalg.norm(towards - resolved.beam_direction, axis=-1)
+    spacing = resolved.experiment.beam.mean_wavelength_A / np.maximum(scattering, 1e-12)
+    edges = np.concatenate([spacing[0], spacing[-1], spacing[:, 0], spacing[:, -1]])
+    return float(edges.max()), float(spacing.min())
 
 
 def _sampling(resolved: Any) -> list[tuple[str, str]]:

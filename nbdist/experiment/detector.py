@@ -84,7 +84,9 @@ class Detector(Section):
     )
     panels: tuple[Panel, ...] = Field((Panel(),), min_length=1)
     sensor: Sensor | None = None
-    curved: bool = Field(False, description="every pixel at `distance` from the sample (one panel)")
+    curved: bool = Field(
+        False, description="panels wrapped around the sample, every pixel at `distance`; they may not be tilted"
+    )
     point_pixels: bool = Field(False, description="solid angle 1/R^2, without pixel area and obliquity")
     mask_file: FilePath | None = Field(
         None,
@@ -97,8 +99,6 @@ class Detector(Section):
         widths = {panel.fpixels for panel in self.panels}
         if len(widths) > 1:
             raise ValueError(f"panels are stacked along slow and need the same fpixels; found {sorted(widths)}")
-        if self.curved and len(self.panels) > 1:
-            raise ValueError("a curved detector has one panel")
         axes = ("fast_axis", "slow_axis", "normal_axis", "two_theta_axis")
         if self.convention != "custom":
             for number, panel in enumerate(self.panels):

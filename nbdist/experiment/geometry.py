@@ -18,6 +18,11 @@ from nbdist.experiment.lattice import axis_rotation, xyz_rotation
 Array = NDArray[np.float64]
 Axis = tuple[float, float, float]
 
+SMALLEST_OBLIQUITY = 1e-9
+"""Cosine between the beam and a plane's normal below which the beam runs along the plane."""
+LARGEST_CURVED_TILT = 1e-6
+"""Cosine between the beam and the axes of a curved panel above which it is tilted; axes come with six digits at times."""
+
 
 class Axes(NamedTuple):
     """The lab-frame vectors of a convention before any rotation."""
@@ -47,7 +52,24 @@ CONVENTIONS: dict[Convention, Axes] = {
 
 @dataclass(frozen=True)
 class PanelGeometry:
-    """One panel in the lab frame, lengths in metres, float64."""
+    """One panel in the lab frame, lengths in metres, float64.
+
+    Attributes
+    ----------
+    first_row
+        Row of the image at which the panel starts.
+    origin_m
+        Outer corner of the first pixel (3,).
+    fast, slow, normal, beam
+        Unit vectors (3,); the normal points away from the sample.
+    close_distance_m
+        From the sample to the plane along its normal, above 0.
+    distance_m
+        From the sample to the plane along the beam, below 0 where the plane is met backwards; the close distance where the beam runs
+        along the plane. The radius of a curved panel.
+    curved
+        Whether the panel is wrapped around the sample.
+    """
 
     first_row: int
     spixels: int
@@ -60,6 +82,30 @@ class PanelGeometry:
     close_distance_m: float
     distance_m: float
     pivot: Pivot
+    beam: Array
+    curved: bool
+
+    def positions_m(self, slow: ArrayLike, fast: ArrayLike) -> Array:
+        """Lab positions (..., 3) of pixel coordinates, metres; a pixel's centre is at + 1/2.
+
+        On a curved panel the offsets from the beam's spot along fast and slow are arcs: the spot is turned about b x f, then b x s.
+        """
+        slow, fast = np.broadcast_arrays(np.asarray(slow, dtype=np.float64), np.asarray(fast, dtype=np.float64))
+        flat = self.origin_m + self.pixel_m * (fast[..., None] * self.fast + slow[..., None] * self.slow)
+        if not self.curved:
+            return flat
+        spot = self.distance_m * self.beam
+        along_fast, along_slow = ((flat - spot) @ axis / self.distance_m for axis in (self.fast, self.slow))
+        return _turned(
+            _turned(spot, np.cross(self.beam, self.fast), along_fast), np.cross(self.beam, self.slow), along_slow
+        )
+
+
+def _turned(vector: Array, axis: Array, angle: Array) -> Array:
+    """Vectors (..., 3) turned about a unit axis (3,) by angles (...) in radians (Rodrigues' formula)."""
+    cosine, sine = np.cos(angle)[..., None], np.sin(angle)[..., None]
+    along = (vector @ axis)[..., None] * axis
+    return np.asarray(vector * cosine + np.cross(axis, vector) * sine + along * (1 - cosine))
 
 
 def unit(vector: ArrayLike) -> Array:
@@ -111,18 +157,17 @@ def _near_point_mm(convention: Convention, panel: Panel) -> tuple[float, float]:
     return panel.fpixels * panel.pixel_size_mm / 2, panel.spixels * panel.pixel_size_mm / 2
 
 
-def _normal(panel: Panel, convention: Axes, fast: Array, slow: Array, turn: Array, beam: Array) -> Array:
+def _normal(panel: Panel, convention: Axes, fast: Array, slow: Array, turn: Array, swing: Array, beam: Array) -> Array:
     """Unit normal before rotation: the one given, or worked out from fast and slow (nanoBragg: where it is not a unit vector).
 
-    One that nobody gave points away from the sample.
+    One that nobody gave points away from the sample: to the side of the origin where that is given, else of the beam.
     """
     own_axes = panel.fast_axis is not None or panel.slow_axis is not None
     normal = np.asarray(panel.normal_axis or convention.normal, dtype=np.float64)
-    if np.linalg.norm(normal) == 1.0 and not (own_axes and panel.normal_axis is None):
-        return normal
-    normal = unit(np.cross(fast, slow))
-    if panel.normal_axis is None:
-        away = turn.T @ (np.array(panel.origin_mm) if panel.origin_mm is not None else beam)
+    if np.linalg.norm(normal) != 1.0 or (own_axes and panel.normal_axis is None):
+        normal = unit(np.cross(fast, slow))
+    if panel.normal_axis is None and (own_axes or panel.origin_mm is not None):
+        away = turn.T @ beam if panel.origin_mm is None else (swing @ turn).T @ np.array(panel.origin_mm)
         normal = normal if normal @ away >= 0 else -normal
     return normal
 
@@ -142,7 +187,8 @@ def panel_geometry(panel: Panel, first_row: int, detector: Detector, beam: Array
     Raises
     ------
     ValueError
-        If the detector plane contains the beam, or fast and slow are parallel.
+        If fast and slow are parallel, the plane contains the sample or faces away from it, its distance along the beam is needed and
+        there is none, or a curved panel is tilted.
     """
     convention = CONVENTIONS[detector.convention]
     pivot = detector.pivot or convention.pivot
@@ -152,31 +198,39 @@ def panel_geometry(panel: Panel, first_row: int, detector: Detector, beam: Array
     turn = xyz_rotation(panel.rotation_deg)
     swing = axis_rotation(panel.two_theta_axis or convention.two_theta, np.deg2rad(panel.two_theta_deg))
     rotation = swing @ turn
-    normal = _normal(panel, convention, fast, slow, turn, beam)
-    obliquity = float(beam @ (turn @ normal))
-    if abs(obliquity) < 1e-9:
-        raise ValueError("the detector plane contains the beam")
-    if panel.close_distance_mm is not None:
-        close_mm = panel.close_distance_mm
-    else:
-        close_mm = abs(obliquity * (100.0 if panel.distance_mm is None else panel.distance_mm))
-    distance_mm = close_mm / obliquity
-
+    normal = _normal(panel, convention, fast, slow, turn, swing, beam)
     near_fast, near_slow = _near_point_mm(detector.convention, panel)
-    swung_origin = rotation @ (-near_fast * fast - near_slow * slow + close_mm * normal)
-    fast, slow, normal = rotation @ fast, rotation @ slow, rotation @ normal
+    near_mm = -near_fast * fast - near_slow * slow
+    fast, slow, normal_before, normal = rotation @ fast, rotation @ slow, normal, rotation @ normal
     if panel.origin_mm is not None:
-        origin_mm = np.array(panel.origin_mm)
-        along_beam = float(beam @ normal)
-        distance_mm = float(origin_mm @ normal) / along_beam if abs(along_beam) > 1e-9 else distance_mm
-    elif pivot == "sample":
-        origin_mm = swung_origin
+        origin_mm, obliquity = np.array(panel.origin_mm), float(beam @ normal)
+        close_mm = float(origin_mm @ normal)
     else:
-        spot_fast, spot_slow = _beam_spot_mm(detector.convention, panel)
-        origin_mm = -spot_fast * fast - spot_slow * slow + distance_mm * beam
-    if origin_mm @ normal <= 0:
+        obliquity = float(beam @ (turn @ normal_before))
+        if abs(obliquity) < SMALLEST_OBLIQUITY and (panel.close_distance_mm is None or pivot == "beam"):
+            raise ValueError(
+                "the detector plane contains the beam; give close_distance_mm with pivot: sample, or origin_mm"
+            )
+        if panel.close_distance_mm is not None:
+            close_mm = panel.close_distance_mm
+        else:
+            close_mm = abs(obliquity * (100.0 if panel.distance_mm is None else panel.distance_mm))
+        if pivot == "sample":
+            origin_mm = rotation @ (near_mm + close_mm * normal_before)
+        else:
+            spot_fast, spot_slow = _beam_spot_mm(detector.convention, panel)
+            origin_mm = -spot_fast * fast - spot_slow * slow + close_mm / obliquity * beam
+    if abs(origin_mm @ normal) <= SMALLEST_OBLIQUITY * np.linalg.norm(origin_mm):
+        raise ValueError("the detector plane contains the sample")
+    if origin_mm @ normal < 0:
         raise ValueError(
             "the detector's normal points towards the sample; give fast, slow and normal so that it points away"
+        )
+    if detector.curved and max(abs(beam @ fast), abs(beam @ slow)) > LARGEST_CURVED_TILT:
+        towards_fast, towards_slow = np.rad2deg(np.arccos([beam @ fast, beam @ slow]))
+        raise ValueError(
+            "detector.curved needs a panel that is not tilted, its fast and slow at right angles to the beam; "
+            f"found {towards_fast:.6g} and {towards_slow:.6g} degrees"
         )
     return PanelGeometry(
         first_row=first_row,
@@ -188,6 +242,8 @@ def panel_geometry(panel: Panel, first_row: int, detector: Detector, beam: Array
         slow=slow,
         normal=normal,
         close_distance_m=1e-3 * float(origin_mm @ normal),
-        distance_m=1e-3 * distance_mm,
+        distance_m=1e-3 * (close_mm / obliquity if abs(obliquity) >= SMALLEST_OBLIQUITY else close_mm),
         pivot=pivot,
+        beam=beam,
+        curved=detector.curved,
     )

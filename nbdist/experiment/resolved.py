@@ -26,7 +26,7 @@ from nbdist.experiment.lattice import axis_rotation, dual_vectors, reciprocal_fr
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.mosaic import mosaic_rotations
 from nbdist.experiment.sampling import MOST_OVERSAMPLE
-from nbdist.experiment.sources import Sources, make_sources
+from nbdist.experiment.sources import Sources, are_parallel, make_sources
 from nbdist.formats.mosflm_matrix import read_mosflm_matrix
 from nbdist.formats.smv import is_smv, read_smv
 
@@ -113,8 +113,8 @@ def resolve(experiment: Experiment) -> ResolvedExperiment:
     detector, beam = experiment.detector, experiment.beam
     convention = CONVENTIONS[detector.convention]
     direction, polarization = beam_direction(beam, detector), polarization_vector(beam, detector)
-    if np.linalg.norm(np.cross(direction, polarization)) < 1e-9:
-        raise ExperimentError("beam.polarization_vector: is parallel to the beam")
+    sources = make_sources(beam, direction, polarization)
+    _check_polarization(experiment, sources, polarization)
     panels, first_row = [], 0
     for number, panel in enumerate(detector.panels):
         try:
@@ -131,7 +131,7 @@ def resolve(experiment: Experiment) -> ResolvedExperiment:
         beam_direction=direction,
         polarization_vector=polarization,
         spindle_axis=unit(experiment.scan.spindle_axis or convention.spindle),
-        sources=make_sources(beam, direction, polarization),
+        sources=sources,
         real_vectors_A=real,
         N_cells=N_cells,
         mosaic=_mosaic(experiment),
@@ -139,6 +139,19 @@ def resolve(experiment: Experiment) -> ResolvedExperiment:
         interpolate=_interpolate(experiment, N_cells),
         usable=_usable_pixels(experiment),
     )
+
+
+def _check_polarization(experiment: Experiment, sources: Sources, polarization: Array) -> None:
+    """Refuse a polarised source along the E vector: its psi has no zero. An unpolarised one needs none."""
+    if not experiment.beam.polarization_factor:
+        return
+    for number, direction in enumerate(sources.directions):
+        if are_parallel(direction, polarization):
+            which = f"source {number}" if len(sources) > 1 else "the beam"
+            raise ExperimentError(
+                f"beam.polarization_vector: is parallel to {which}, which only polarization_factor 0 or null allows; "
+                f"found {experiment.beam.polarization_factor:g}"
+            )
 
 
 def recommended_oversample(largest_A: float, wavelength_A: float, panel: PanelGeometry) -> int:

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.errors import ExperimentError
 from nbdist.experiment.beam import Beam, Divergence
 from nbdist.experiment.geometry import unit
 from nbdist.experiment.lattice import axis_rotation
@@ -42,6 +43,8 @@ def make_sources(beam: Beam, direction: Array, polarization: Array) -> Sources:
     ------
     FileFormatError
         If the source file cannot be read.
+    ExperimentError
+        If beams are spread about beam x polarization where the two are parallel.
     """
     mean_A = beam.mean_wavelength_A
     if beam.sources is not None:
@@ -58,7 +61,7 @@ def make_sources(beam: Beam, direction: Array, polarization: Array) -> Sources:
     else:
         tilts = _divergence_grid(beam.divergence)
         spectrum = _spectrum(mean_A, beam.dispersion.percent, beam.dispersion.steps)
-        vertical_axis = unit(np.cross(direction, polarization))
+        vertical_axis = _axis_of_horizontal_tilts(direction, polarization, tilts)
         directions, wavelengths = [], []
         for (horizontal, vertical), wavelength in product(tilts, spectrum):
             tilt = axis_rotation(vertical_axis, horizontal) @ axis_rotation(polarization, vertical)
@@ -67,6 +70,21 @@ def make_sources(beam: Beam, direction: Array, polarization: Array) -> Sources:
         weights = [1.0] * len(wavelengths)
     relative = np.array(weights, dtype=np.float64)
     return Sources(np.array(directions), np.array(wavelengths, dtype=np.float64), relative / relative.mean())
+
+
+def are_parallel(a: Array, b: Array) -> bool:
+    """Whether two unit vectors have no plane in common that either of them names."""
+    return bool(np.linalg.norm(np.cross(a, b)) < 1e-9)
+
+
+def _axis_of_horizontal_tilts(direction: Array, polarization: Array, tilts: list[tuple[float, float]]) -> Array:
+    if not are_parallel(direction, polarization):
+        return unit(np.cross(direction, polarization))
+    if any(horizontal != 0 for horizontal, _ in tilts):
+        raise ExperimentError(
+            "beam.divergence.horizontal_mrad: has no axis, because beam.polarization_vector is parallel to the beam"
+        )
+    return direction  # nothing is turned about it
 
 
 def _divergence_grid(divergence: Divergence) -> list[tuple[float, float]]:

@@ -59,7 +59,9 @@ def positions(slow: Tensor, fast: Tensor, depth: Tensor, panel: PanelVectors, cu
     panel
         The panel.
     curved
-        Wrap the panel around the sample, every point at `panel.curvature` before the depth is added.
+        Wrap the panel around the sample: the spot of the beam, at `panel.curvature`, is turned about beam x fast by a point's offset
+        from it along fast, as an arc, then about beam x slow by that along slow. Every point is at the same distance, whatever its
+        depth.
 
     Returns
     -------
@@ -74,9 +76,10 @@ def positions(slow: Tensor, fast: Tensor, depth: Tensor, panel: PanelVectors, cu
     )
     if not curved:
         return flat
-    straight = (panel.curvature * panel.beam)[:, None].expand_as(flat)
-    turned = _rotate(straight, panel.slow, flat[1] / panel.curvature)
-    return _rotate(turned, panel.fast, flat[2] / panel.curvature)
+    spot = (panel.curvature * panel.beam)[:, None].expand_as(flat)
+    offset = flat - spot
+    turned = _rotate(spot, _cross(panel.beam, panel.fast), _dot(offset, panel.fast) / panel.curvature)
+    return _rotate(turned, _cross(panel.beam, panel.slow), _dot(offset, panel.slow) / panel.curvature)
 
 
 def directions(position: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,14 +108,15 @@ def polarization(direction: Tensor, incident: Tensor, vector: Tensor, kahn_facto
     direction, incident
         Unit vectors of the scattered (3, P) and the incident beam (3,).
     vector
-        E vector of the beam (3,); only its part normal to `incident` counts.
+        E vector of the beam (3,); only its part normal to `incident` counts. Parallel to `incident` it names no plane, and K has to
+        be 0.
     kahn_factor
         K, (); 0 is an unpolarised beam.
     """
     magnetic = _cross(vector, incident)
-    magnetic = magnetic / torch.sqrt(_dot(magnetic, magnetic))
+    magnetic = magnetic / _positive(torch.sqrt(_dot(magnetic, magnetic)))
     electric = _cross(incident, magnetic)
-    electric = electric / torch.sqrt(_dot(electric, electric))
+    electric = electric / _positive(torch.sqrt(_dot(electric, electric)))
     along_magnetic, along_electric = _dot(direction, magnetic), _dot(direction, electric)
     cos_squared = _dot(direction, incident) ** 2
     sin_squared = 1 - cos_squared

@@ -362,7 +362,7 @@ def _notes(
     if len(renderer.scene.sources) > 1:
         yield f"{len(renderer.scene.sources)} sources add up; the geometry and the terms listed are source {choice.source}'s"
     if detector.curved:
-        yield "the detector is curved: every pixel at the same distance, its position turned about the slow and the fast axis"
+        yield "the detector is curved: every pixel at the same distance, its offsets from the beam along fast and slow laid along arcs"
     if detector.point_pixels:
         yield "point pixels: omega_pixel is 1/airpath^2, without area and obliquity"
     if resolved.experiment.scan.phi_zero_carryover:

@@ -58,7 +58,7 @@ def test_check_says_what_follows_from_an_experiment(nbdist, write_experiment, tm
         "image 96 x 80 pixels",
         # the corner lies hypot(48, 40) * 0.8 mm off axis at 100 mm: 2 theta = 26.56 deg, d = 1 / (2 sin(theta)) = 2.18;
         # the nearest edge lies 40 * 0.8 = 32 mm off axis: 2 theta = 17.74 deg, d = 3.24
-        "resolution 3.24 A at the nearest edge, 2.18 A at the farthest corner",
+        "resolution 3.24 A at the nearest edge, 2.18 A at its finest",
     ):
         assert said in checked.out
 

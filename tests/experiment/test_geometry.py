@@ -148,6 +148,57 @@ def test_a_panel_that_cannot_be_is_refused_by_name(place, panel, reason):
         place("custom", **panel)
 
 
+@given(swing=st.floats(1, 179), close=st.floats(20, 500), turn=angle)
+def test_a_panel_with_an_origin_may_stand_at_any_two_theta(place, swing, close, turn):
+    """The panel of a beam along z swung about y by its origin and axes alone: beside the beam at 90 degrees, behind the sample beyond."""
+    swing, turn = np.deg2rad(swing), np.deg2rad(turn)
+    normal, fast, slow = (
+        np.array([np.sin(swing), 0, np.cos(swing)]),
+        np.array([np.cos(swing) * np.cos(turn), np.sin(turn), -np.sin(swing) * np.cos(turn)]),
+        np.array([-np.cos(swing) * np.sin(turn), np.cos(turn), np.sin(swing) * np.sin(turn)]),
+    )
+    origin = close * normal - 5 * fast - 7 * slow
+    g = place("custom", origin_mm=tuple(origin), fast_axis=tuple(fast), slow_axis=tuple(slow))
+    np.testing.assert_allclose(g.normal, normal, atol=1e-12)
+    assert g.close_distance_m == pytest.approx(1e-3 * close, rel=1e-12)
+    assert np.isfinite(g.distance_m)
+
+
+def test_beside_the_beam_the_close_distance_stands_for_that_along_the_beam(place):
+    g = place("custom", origin_mm=(10, -16, 150), fast_axis=(1, 0, 0), slow_axis=(0, 1, 0))
+    np.testing.assert_allclose([g.close_distance_m, g.distance_m], 0.150, rtol=1e-14)
+    np.testing.assert_allclose(g.normal, [0, 0, 1], atol=1e-14)
+
+
+@pytest.mark.parametrize("two_theta", [90.0, 120.0, -90.0])
+def test_about_the_sample_a_panel_swings_to_90_degrees_and_beyond(place, two_theta):
+    g = place("dials", "sample", two_theta_deg=two_theta, close_distance_mm=150)
+    swing = np.deg2rad(two_theta)
+    np.testing.assert_allclose(g.normal, [np.sin(swing), 0, np.cos(swing)], atol=1e-15)
+    np.testing.assert_allclose([g.close_distance_m, g.distance_m], 0.150, rtol=1e-14)
+
+
+def test_about_the_sample_a_panel_turned_beside_the_beam_needs_its_close_distance(place):
+    g = place("dials", "sample", rotation_deg=(0, 90, 0), close_distance_mm=80)
+    np.testing.assert_allclose(g.normal, [1, 0, 0], atol=1e-15)
+    assert g.close_distance_m == pytest.approx(0.080, rel=1e-14)
+    for wrong in ({"distance_mm": 80}, {"close_distance_mm": 80, "beam_center_mm": (1, 1)}):
+        pivot = "sample" if "distance_mm" in wrong else "beam"
+        with pytest.raises(ExperimentError, match="contains the beam; give close_distance_mm"):
+            place("dials", pivot, rotation_deg=(0, 90, 0), **wrong)
+
+
+def test_a_plane_through_the_sample_is_refused(place):
+    with pytest.raises(ExperimentError, match="contains the sample"):
+        place("dials", "beam", two_theta_deg=90.0, distance_mm=80)
+
+
+def test_an_origin_behind_the_sample_turns_the_normal_that_nobody_gave(place):
+    g = place("xds", origin_mm=(-5, -5, -90))
+    np.testing.assert_array_equal(g.normal, [0, 0, -1])
+    assert (g.close_distance_m, g.distance_m) == pytest.approx((0.09, -0.09))
+
+
 def test_panels_are_stacked_along_slow(small_experiment):
     panels = [{"spixels": 30, "fpixels": 20, "origin_mm": [-5, y, 100]} for y in (-10, 0, 10)]
     experiment = small_experiment(detector={"convention": "xds", "panels": panels})

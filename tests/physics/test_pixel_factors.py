@@ -62,6 +62,14 @@ def test_polarization_is_one_in_the_beam(incident, polarization, factor):
         assert found.item() == pytest.approx(1, abs=1e-14)
 
 
+@given(direction=vector, incident=vector)
+def test_an_unpolarised_beam_along_the_vector_has_a_polarization_all_the_same(direction, incident):
+    direction, incident = unit(direction), unit(incident)
+    for along in (incident, -incident):
+        found = pixels.polarization(tensor(direction)[:, None], tensor(incident), tensor(along), tensor(0.0))
+        assert found.item() == pytest.approx((1 + (direction @ incident) ** 2) / 2, abs=1e-15)
+
+
 def test_a_polarised_beam_scatters_nothing_along_its_field():
     along_field, across = pixels.polarization(
         tensor([[1, 0, 0], [0, 1, 0]]).T, tensor([0, 0, 1]), tensor([1, 0, 0]), tensor(1.0)
@@ -110,7 +118,7 @@ def test_resolution_limit_keeps_what_is_at_or_above_d_min():
 
 
 def test_every_pixel_of_a_curved_detector_is_at_its_distance():
-    panel = flat_panel(50, 1e-3, 0.04)._replace(beam=tensor([1, 0, 0]))
+    panel = flat_panel(50, 1e-3, 0.04)
     _, length = pixels.directions(all_positions(panel, 50, curved=True))
     np.testing.assert_allclose(length, 0.04, rtol=1e-14)
 

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "vectors.h"
@@ -38,8 +39,8 @@ static inline void cross(const double* a, const double* b, double* out) {
   for (int i = 0; i < 3; i++) out[i] = a[(i + 1) % 3] * b[(i + 2) % 3] - a[(i + 2) % 3] * b[(i + 1) % 3];
 }
 
-static inline void unit(double* a) {
-  double length = std::sqrt(dot(a, a));
+static inline void unit(double* a) {  // 0 stays 0
+  double length = std::max(std::sqrt(dot(a, a)), 1e-300);
   for (int i = 0; i < 3; i++) a[i] /= length;
 }
 
@@ -92,11 +93,14 @@ struct Points {  // n points of one block: unit vectors from the sample, and dis
   }
 
   static void wrap(const Work& work, double& x, double& y, double& z) {
-    double straight[3];
-    for (int i = 0; i < 3; i++) straight[i] = work.curvature * work.beam[i];
-    rotate(straight, work.slow, y / work.curvature);
-    rotate(straight, work.fast, z / work.curvature);
-    x = straight[0], y = straight[1], z = straight[2];
+    double spot[3], about_fast[3], about_slow[3];
+    for (int i = 0; i < 3; i++) spot[i] = work.curvature * work.beam[i];
+    double offset[3] = {x - spot[0], y - spot[1], z - spot[2]};
+    cross(work.beam, work.fast, about_fast);
+    cross(work.beam, work.slow, about_slow);
+    rotate(spot, about_fast, dot(offset, work.fast) / work.curvature);
+    rotate(spot, about_slow, dot(offset, work.slow) / work.curvature);
+    x = spot[0], y = spot[1], z = spot[2];
   }
 };
 

@@ -38,9 +38,9 @@ struct Block {
     int64_t top = block_row * work.side, left = block_column * work.side;
     int64_t bottom = std::min(top + work.side, work.rows), right = std::min(left + work.side, work.columns);
     middle[0] = 0.5 * (top + bottom), middle[1] = 0.5 * (left + right);
-    // to the farthest corner: rows and columns need not be perpendicular
+    // to the farthest corner: rows and columns need not be perpendicular, and two turns reach no farther than twice as far
     double A = 1 + 0.5 * (bottom - top), B = 1 + 0.5 * (right - left), slant = std::abs(dot(work.slow, work.fast));
-    radius = work.pixel * std::sqrt(A * A + B * B + 2 * A * B * slant) * (work.curved ? 1.5 : 1);
+    radius = work.pixel * std::sqrt(A * A + B * B + 2 * A * B * slant) * (work.curved ? 2 : 1);
     row = std::max(top, work.first_row), column = std::max(left, work.first_column);
     height = std::min(bottom, work.last_row) - row, width = std::min(right, work.last_column) - column;
     points.look(work, row + work.row_shift, column + work.column_shift, height, width);
