@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from functools import lru_cache
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import xarray
 
 LAZY_TILE = (512, 512)
+KEPT_CONTEXTS = 2
+_contexts: dict[tuple[str, str, str], RunContext] = {}
+"""The contexts that were used last, by fingerprint, device and kernel: amplitudes and kernels are not loaded again for the next call."""
 _lock = threading.Lock()
 
 
@@ -45,7 +48,7 @@ def simulate_frame(
     NbdistError
         If the experiment or one of its files is wrong, or the frame lies outside the series.
     """
-    context = _context(experiment, device, kernel)
+    context = _context(experiment.fingerprint, lambda: experiment, device, kernel)
     if not 0 <= frame < context.plan.frames:
         raise RunError(f"frame {frame} lies outside the series of {context.plan.frames} frames")
     return render_frame(context, frame)
@@ -69,7 +72,8 @@ def simulate_series(
     import dask.array
     import xarray
 
-    _context(experiment, device, kernel)  # what is wrong is said here, not at the first slice
+    fingerprint = experiment.fingerprint
+    _context(fingerprint, lambda: experiment, device, kernel)  # what is wrong is said here, not at the first slice
     frames = range(experiment.scan.frames)
     slow, fast = experiment.image_shape
     chunks = ((1,) * len(frames), _pieces(slow, tile[0]), _pieces(fast, tile[1]))
@@ -79,8 +83,9 @@ def simulate_series(
         chunks=chunks,
         dtype=dtype,
         meta=np.empty((0, 0, 0), dtype=dtype),
-        name=f"nbdist-{experiment.fingerprint[:16]}-{tile[0]}-{tile[1]}-{kernel}-{device}",
+        name=f"nbdist-{fingerprint[:16]}-{tile[0]}-{tile[1]}-{kernel}-{device}",
         experiment=experiment.model_dump_json(),
+        fingerprint=fingerprint,
         device=device,
         kernel=kernel,
     )
@@ -95,43 +100,36 @@ def simulate_series(
     )
 
 
-def _render_block(experiment: str, device: Device, kernel: str, block_info: Any = None) -> NDArray[np.floating[Any]]:
+def _render_block(
+    experiment: str, fingerprint: str, device: Device, kernel: str, block_info: Any = None
+) -> NDArray[np.floating[Any]]:
     (frame, _), (slow0, slow1), (fast0, fast1) = block_info[None]["array-location"]
-    parsed = _experiment_of(experiment)
-    context = _context(parsed, device, kernel)
+    context = _context(fingerprint, lambda: validate(json.loads(experiment)), device, kernel)
     box = (slow0, slow1, fast0, fast1)
-    return context.renderer.frame(frame, box).astype(parsed.sampling.precision)[None]
-
-
-@lru_cache(maxsize=2)
-def _experiment_of(text: str) -> Experiment:
-    """The experiment of a graph, read once a process: its fingerprint reads files."""
-    return validate(json.loads(text))
+    return context.renderer.frame(frame, box).astype(context.resolved.experiment.sampling.precision)[None]
 
 
 def _pieces(size: int, piece: int) -> tuple[int, ...]:
     return tuple(min(piece, size - start) for start in range(0, size, piece))
 
 
-def _context(experiment: Experiment, device: Device, kernel: str) -> RunContext:
-    """The context of an experiment, kept for the next call: amplitudes and kernels are not loaded again."""
+def _context(fingerprint: str, experiment: Callable[[], Experiment], device: Device, kernel: str) -> RunContext:
+    """The context of the experiment with this fingerprint, kept for the next call.
+
+    Raises
+    ------
+    RunError
+        If the experiment's files are not those of the fingerprint any more.
+    """
     with _lock:
-        return _cached_context(experiment.fingerprint, _Unhashed(experiment), pick_device(device), kernel)
-
-
-class _Unhashed:
-    """Carries an experiment past the cache, whose key is the fingerprint."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment = experiment
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Unhashed)
-
-    def __hash__(self) -> int:
-        return 0
-
-
-@lru_cache(maxsize=2)
-def _cached_context(fingerprint: str, carried: _Unhashed, device: str, kernel: str) -> RunContext:
-    return make_context(carried.experiment, device=device, kernel=kernel)
+        key = (fingerprint, pick_device(device), kernel)
+        context = _contexts.pop(key, None)
+        if context is None:
+            made = experiment()
+            context = make_context(made, device=key[1], kernel=kernel)
+            if made.fingerprint != fingerprint:
+                raise RunError("a file that the experiment names has changed since; simulate it anew")
+            while len(_contexts) >= KEPT_CONTEXTS:
+                del _contexts[next(iter(_contexts))]
+        _contexts[key] = context
+        return context

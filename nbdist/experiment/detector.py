@@ -41,6 +41,10 @@ class Panel(Section):
     origin_mm: Vector | None = Field(
         None, description="lab position of the first pixel's outer corner; overrides centres and distances"
     )
+    mask_file: FilePath | None = Field(
+        None,
+        description="dead pixels of this panel, (spixels, fpixels), as in the detector's mask_file; either makes one dead",
+    )
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Panel:

@@ -2,16 +2,84 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, Self, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+OnFile = Callable[[str, Path], str]
+"""What stands for a file in plain content, given the field that names it (`detector.panels.0.mask_file`) and its path."""
 
 
 class Section(BaseModel):
     """A part of an experiment: immutable, unknown fields refused, no infinities or NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with the fields of `update` in place of its own, converted and checked as a new section's are.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            If the result is not a valid section.
+        """
+        copy = super().model_copy(deep=deep)
+        if not update:
+            return copy
+        kept = {name: getattr(copy, name) for name in copy.model_fields_set}
+        return type(self).model_validate({**kept, **update})
+
+    def content(self, on_file: OnFile = lambda field, path: str(path), place: str = "") -> dict[str, Any]:
+        """Return the fields that differ from their defaults, at every depth, as JSON has them.
+
+        A field that can have one value only tells the members of a union apart, and is always there.
+
+        Parameters
+        ----------
+        on_file
+            What stands for a file.
+        place
+            Where the section lies in the experiment, in front of the names that `on_file` gets: "detector.".
+        """
+        return {
+            name: _plain(getattr(self, name), on_file, f"{place}{name}")
+            for name, info in type(self).model_fields.items()
+            if _is_tag(info) or getattr(self, name) != info.get_default(call_default_factory=True)
+        }
+
+
+def _is_tag(info: FieldInfo) -> bool:
+    return get_origin(info.annotation) is Literal and len(info.annotation.__args__) == 1  # type: ignore[union-attr]
+
+
+def _plain(value: Any, on_file: OnFile, place: str) -> Any:
+    if isinstance(value, Section):
+        return value.content(on_file, f"{place}.")
+    if isinstance(value, Path):
+        return on_file(place, value)
+    if isinstance(value, (tuple, list)):
+        return [_plain(item, on_file, f"{place}.{number}") for number, item in enumerate(value)]
+    if isinstance(value, dict):
+        return {str(key): _plain(item, on_file, f"{place}.{key}") for key, item in value.items()}
+    return to_jsonable_python(value)
+
+
+def _anchored(path: Path, info: ValidationInfo) -> Path:
+    """Where a file of an experiment file lies: its folder is the validation's context."""
+    if info.context is None:
+        return path
+    expanded = os.path.expandvars(path)
+    unset = re.search(r"\$\{?(\w+)\}?", expanded)
+    if unset:
+        raise ValueError(f"{path} needs the environment variable {unset[1]}, which is not set")
+    # what a variable says is relative to where it was set, what the file says to the file
+    return Path((Path.cwd() if str(path).startswith("$") else info.context) / Path(expanded).expanduser())
 
 
 def _nonzero(vector: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -28,5 +96,7 @@ Direction = Annotated[Vector, AfterValidator(_nonzero)]
 Pair = tuple[float, float]
 Matrix = tuple[Vector, Vector, Vector]
 FilePath = Annotated[
-    Path, Field(description="path; relative ones are relative to the experiment file, $NAME and ~ are expanded")
+    Path,
+    AfterValidator(_anchored),
+    Field(description="path; relative ones are relative to the experiment file, $NAME and ~ are expanded"),
 ]

@@ -15,9 +15,6 @@ from pydantic import ValidationError
 from nbdist.errors import ExperimentError
 from nbdist.experiment.model import Experiment
 
-FILE_FIELDS = frozenset({"file", "matrix_file", "mosaic_rotations_file", "source_file", "mask_file"})
-
-
 STRUCTURE_FACTOR_KINDS = ("file", "uniform", "wilson")
 
 
@@ -37,13 +34,21 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     if not isinstance(content, dict):
         raise ExperimentError(f"{path}: expected the sections of an experiment, found {_shown(content)}")
     try:
-        return validate(_with_paths(content, path.parent.absolute()))
+        return validate(content, path.parent.absolute())
     except ExperimentError as error:
         raise ExperimentError(f"{path}: {error}") from None
 
 
-def validate(content: dict[str, Any]) -> Experiment:
+def validate(content: dict[str, Any], folder: Path | None = None) -> Experiment:
     """Return the experiment that nested dictionaries describe.
+
+    Parameters
+    ----------
+    content
+        Sections by name, as an experiment file has them.
+    folder
+        Where that file lies: `~` and `$NAME` are expanded in file names, and relative ones are relative to it. Without one, file names
+        are taken as they are.
 
     Raises
     ------
@@ -51,16 +56,14 @@ def validate(content: dict[str, Any]) -> Experiment:
         In one line: each wrong field, what was found and what is allowed.
     """
     try:
-        return Experiment.model_validate(content)
+        return Experiment.model_validate(content, context=folder)
     except ValidationError as error:
         raise ExperimentError("; ".join(complaints(error.errors()))) from None
 
 
 def experiment_to_yaml(experiment: Experiment) -> str:
     """Return the experiment as a YAML document with the fields that differ from their defaults."""
-    content = experiment.model_dump(mode="json", exclude_defaults=True)
-    content["structure_factors"] = {"kind": experiment.structure_factors.kind, **content["structure_factors"]}
-    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    return yaml.safe_dump(experiment.content(), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
 
 
 def experiment_schema() -> dict[str, Any]:
@@ -112,27 +115,6 @@ def read_document(path: Path, name: str) -> Any:
         line = f", line {mark.line + 1}" if mark is not None else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
         raise ExperimentError(f"{path}{line}: {problem}") from None
-
-
-def _with_paths(content: Any, folder: Path, field: str = "") -> Any:
-    """Expand and anchor the file names of a raw experiment."""
-    if isinstance(content, dict):
-        return {
-            key: _anchored(value, folder, f"{field}{key}")
-            if key in FILE_FIELDS and isinstance(value, str)
-            else _with_paths(value, folder, f"{field}{key}.")
-            for key, value in content.items()
-        }
-    return content
-
-
-def _anchored(name: str, folder: Path, field: str) -> str:
-    expanded = os.path.expandvars(name)
-    unset = re.search(r"\$\{?(\w+)\}?", expanded)
-    if unset:
-        raise ExperimentError(f"{field}: {name} needs the environment variable {unset[1]}, which is not set")
-    # what a variable says is relative to where it was set, what the file says to the file
-    return str((Path.cwd() if name.startswith("$") else folder) / Path(expanded).expanduser())
 
 
 def complaints(details: Iterable[Any]) -> list[str]:

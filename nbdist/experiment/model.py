@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.beam import Beam
@@ -21,11 +19,11 @@ from nbdist.experiment.scan import Scan
 from nbdist.experiment.structure_factors import StructureFactors
 
 PHYSICS_VERSION = 1
-"""Raised when the same experiment would give other pixel values; it enters the fingerprint."""
+"""Raised when the same experiment would give other pixel values, as by another default; it enters the fingerprint."""
 
 
 class Experiment(Section):
-    """What is simulated. Frozen; `experiment.model_copy` or `with_changes` make another one."""
+    """What is simulated. Frozen; `with_changes` or `model_copy` make another one, validated like the first."""
 
     title: str = Field("", description="for people; decides nothing")
     beam: Beam = Beam()
@@ -42,33 +40,28 @@ class Experiment(Section):
         """(slow, fast) pixels of a frame."""
         return self.detector.spixels, self.detector.fpixels
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Hex SHA-256 of everything that decides a pixel's value, the contents of the named files included.
 
-        Where the files lie does not enter, nor does the title.
+        It is worked out from what the fields and files hold whenever it is asked for. Where the files lie does not enter, nor do the
+        title and fields that have their default.
 
         Raises
         ------
         ExperimentError
             If a file that the experiment names cannot be read.
         """
-        content = self.model_dump(mode="json", exclude={"title"})
-        for field, path in self.named_files():
-            *parents, name = field.split(".")
-            place: Any = content
-            for parent in parents:
-                place = place[parent]
-            place[name] = _file_digest(path, field)
-        if not self.scan.phi_zero_carryover:
-            del content["scan"]["phi_zero_carryover"]  # so that it changes no fingerprint of an experiment without it
-        content["physics_version"] = PHYSICS_VERSION
+        content = {**self.content(_file_digest), "physics_version": PHYSICS_VERSION}
+        content.pop("title", None)
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
-    def named_files(self) -> Iterator[tuple[str, Path]]:
-        """Yield (field, path) of every file that the experiment reads."""
-        yield from _named_files(self, "")
+    def named_files(self) -> dict[str, Path]:
+        """Paths of the files that the experiment reads, by the field that names each."""
+        found: dict[str, Path] = {}
+        self.content(lambda field, path: str(found.setdefault(field, path)))
+        return found
 
     def with_changes(self, **sections: dict[str, Any]) -> Experiment:
         """Return a validated copy with fields of some sections replaced: `with_changes(sampling={"precision": "float64"})`.
@@ -86,16 +79,7 @@ class Experiment(Section):
         return validate(content)
 
 
-def _named_files(section: BaseModel, prefix: str) -> Iterator[tuple[str, Path]]:
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, BaseModel):
-            yield from _named_files(value, f"{prefix}{name}.")
-        elif isinstance(value, Path):
-            yield f"{prefix}{name}", value
-
-
-def _file_digest(path: Path, field: str) -> str:
+def _file_digest(field: str, path: Path) -> str:
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -234,13 +234,20 @@ def _mosaic(experiment: Experiment) -> Array:
 def _usable_pixels(experiment: Experiment) -> NDArray[np.bool_]:
     detector = experiment.detector
     usable = np.ones(experiment.image_shape, dtype=bool)
-    if detector.mask_file is not None:
-        unmasked = _unmasked(detector.mask_file)
-        if unmasked.shape != usable.shape:
-            raise ExperimentError(
-                f"detector.mask_file: {detector.mask_file} has shape {unmasked.shape}, the detector {usable.shape} (slow, fast)"
-            )
-        usable &= unmasked
+    masks = [("detector", detector.mask_file, usable)]
+    first_row = 0
+    for number, panel in enumerate(detector.panels):
+        masks.append((f"detector.panels.{number}", panel.mask_file, usable[first_row : first_row + panel.spixels]))
+        first_row += panel.spixels
+    for place, path, pixels in masks:
+        if path is not None:
+            unmasked = _unmasked(path, f"{place}.mask_file")
+            if unmasked.shape != pixels.shape:
+                whose = "the detector" if pixels is usable else "the panel"
+                raise ExperimentError(
+                    f"{place}.mask_file: {path} has shape {unmasked.shape}, {whose} {pixels.shape} (slow, fast)"
+                )
+            pixels &= unmasked
     region = detector.region_of_interest
     if region is not None:
         inside = np.zeros_like(usable)
@@ -249,14 +256,14 @@ def _usable_pixels(experiment: Experiment) -> NDArray[np.bool_]:
     return usable
 
 
-def _unmasked(path: Path) -> NDArray[np.bool_]:
+def _unmasked(path: Path, field: str) -> NDArray[np.bool_]:
     """Pixels that a mask leaves: 0 in a .npy array, anything but 0 in an SMV image (nanoBragg's -mask)."""
     if not is_smv(path):
-        return np.asarray(load_array(path, "detector.mask_file")) == 0
+        return np.asarray(load_array(path, field)) == 0
     try:
         return np.asarray(read_smv(path)[1] != 0)
     except FileFormatError as error:
-        raise ExperimentError(f"detector.mask_file: {error}") from None
+        raise ExperimentError(f"{field}: {error}") from None
 
 
 def load_array(path: Any, field: str) -> NDArray[Any]:

@@ -167,7 +167,7 @@ def test_a_relative_variable_is_relative_to_the_working_folder(tmp_path, monkeyp
     file.write_text(
         "crystal: {cell: [40, 50, 60, 90, 90, 90]}\nstructure_factors: {kind: file, file: $NBDIST_TEST_DATA/a.hkl}\n"
     )
-    ((_, path),) = load_experiment(file).named_files()
+    (path,) = load_experiment(file).named_files().values()
     assert path.parent.resolve() == (tmp_path / "data").resolve()
 
 

@@ -167,6 +167,13 @@ def test_the_title_may_change_between_runs(experiment, copy):
     assert generate(renamed, copy, serial=True, resume=True).frames_total == 0
 
 
+def test_a_copy_of_the_experiment_with_another_beam_does_not_go_on(experiment, copy):
+    _ = experiment.fingerprint
+    beam = experiment.beam.model_copy(update={"wavelength_A": 1.5})
+    with pytest.raises(StoreError, match="holds another experiment"):
+        generate(experiment.model_copy(update={"beam": beam}), copy, serial=True, resume=True)
+
+
 def test_an_existing_store_is_not_written_over_unasked(experiment, copy):
     before = _content(copy)
     with pytest.raises(StoreError, match="--resume goes on with it, --overwrite replaces it"):

@@ -8,6 +8,7 @@ import pytest
 
 from nbdist import simulate_frame, simulate_series
 from nbdist.errors import RunError
+from nbdist.execution import simulate
 from nbdist.physics.renderer import Renderer
 
 
@@ -64,6 +65,27 @@ def test_one_experiment_is_not_taken_for_another(small_experiment):
     bright = small_experiment(beam={"fluence_photons_per_m2": 2e24})
     simulated = simulate_frame(small_experiment(), kernel="eager"), simulate_frame(bright, kernel="eager")
     np.testing.assert_allclose(simulated[1], 2 * simulated[0], rtol=1e-6)
+
+
+def test_a_copy_with_another_beam_is_simulated_anew(small_experiment):
+    experiment = small_experiment()
+    first = simulate_frame(experiment, kernel="eager")
+    beam = experiment.beam.model_copy(update={"fluence_photons_per_m2": 2e24})
+    again = simulate_frame(experiment.model_copy(update={"beam": beam}), kernel="eager")
+    np.testing.assert_allclose(again, 2 * first, rtol=1e-6)
+
+
+def test_a_file_that_changes_between_two_frames_counts(small_experiment, tmp_path):
+    mask = tmp_path / "mask.npy"
+    np.save(mask, np.zeros((96, 80)))
+    experiment = small_experiment(panel={"mask_file": mask})
+    series = simulate_series(experiment, kernel="eager")
+    assert simulate_frame(experiment, kernel="eager").any()
+    np.save(mask, np.ones((96, 80)))
+    assert not simulate_frame(experiment, kernel="eager").any()
+    simulate._contexts.clear()  # as in another process, where the lazy series meets the other mask
+    with pytest.raises(RunError, match="a file that the experiment names has changed"):
+        series[0].compute()
 
 
 @pytest.mark.parametrize("frame", [-1, 3, 100])

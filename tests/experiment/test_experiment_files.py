@@ -151,6 +151,19 @@ def test_file_names_are_relative_to_the_experiment_file(load, tmp_path, monkeypa
     assert experiment.structure_factors.file == tmp_path / "data" / "a.hkl"
 
 
+def test_file_names_inside_lists_are_relative_to_the_experiment_file_too(load, tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_HERE", "/somewhere")
+    panels = "[{fpixels: 5, mask_file: a.npy}, {fpixels: 5}, {fpixels: 5, mask_file: $DATA_HERE/c.npy}]"
+    first, second, third = load(MINIMAL + f"detector: {{panels: {panels}}}").detector.panels
+    assert (first.mask_file, second.mask_file) == (tmp_path / "a.npy", None)
+    assert str(third.mask_file) == "/somewhere/c.npy"
+    monkeypatch.delenv("DATA_HERE")
+    with pytest.raises(
+        ExperimentError, match=r"detector\.panels\.2\.mask_file: \$DATA_HERE/c\.npy needs the environment"
+    ):
+        load(MINIMAL + f"detector: {{panels: {panels}}}")
+
+
 def test_variables_and_home_are_expanded_in_file_names(load, tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_HERE", "/somewhere")
     monkeypatch.setenv("HOME", str(tmp_path))

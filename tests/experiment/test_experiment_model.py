@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment import resolve
+from nbdist.experiment import Experiment, resolve, validate
 from nbdist.experiment.amplitudes import load_reflections, wilson_amplitudes
+from nbdist.experiment.beam import Beam
+from nbdist.experiment.detector import Detector, Panel
 from nbdist.experiment.lattice import reciprocal_from_cell
-from nbdist.experiment.structure_factors import Wilson
+from nbdist.experiment.structure_factors import Uniform, Wilson
 
 
 @pytest.mark.parametrize(("section", "field"), [("beam", "wavelength_A"), ("crystal", "cell"), ("detector", "curved")])
@@ -67,6 +72,117 @@ def test_the_fingerprint_of_a_missing_file_names_it(small_experiment, tmp_path):
     experiment = small_experiment(structure_factors={"kind": "file", "file": tmp_path / "gone.hkl"})
     with pytest.raises(ExperimentError, match=r"^structure_factors\.file: .*gone\.hkl cannot be read"):
         _ = experiment.fingerprint
+
+
+def test_a_copy_with_other_fields_has_its_own_fingerprint(small_experiment):
+    experiment = small_experiment()
+    before, beam = experiment.fingerprint, {"wavelength_A": 1.5, "fluence_photons_per_m2": 1e24}
+    other = experiment.model_copy(update={"beam": Beam(**beam)})
+    assert (
+        other.fingerprint
+        == validate(other.model_dump()).fingerprint
+        == small_experiment(beam={**beam, "polarization_factor": 0.0}).fingerprint
+    )
+    assert other.fingerprint != before == experiment.fingerprint
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e)), lambda e: e.model_copy(deep=True)],
+    ids=["copy", "deepcopy", "pickle", "model_copy"],
+)
+def test_nothing_that_a_copy_carries_along_decides_its_fingerprint(small_experiment, copied):
+    experiment = small_experiment()
+    first = experiment.fingerprint
+    again = copied(experiment)
+    assert again == experiment
+    assert again.fingerprint == first
+    again.__dict__["beam"] = Beam(wavelength_A=2.0)  # what no interface allows
+    assert again.fingerprint != first
+
+
+def test_a_file_that_changes_between_two_calls_changes_the_fingerprint(with_file):
+    experiment = with_file("here", "1 2 3 4\n")
+    before = experiment.fingerprint
+    with_file("here", "1 2 3 5\n")
+    assert experiment.fingerprint != before
+
+
+def test_the_mask_of_a_panel_enters_the_fingerprint_by_its_content(small_experiment, tmp_path):
+    def masked(name, dead):
+        np.save(tmp_path / name, np.full((96, 80), dead))
+        return small_experiment(panel={"mask_file": tmp_path / name})
+
+    first = masked("a.npy", 0)
+    assert first.named_files() == {"detector.panels.0.mask_file": tmp_path / "a.npy"}
+    assert masked("b.npy", 0).fingerprint == first.fingerprint != small_experiment().fingerprint
+    assert masked("c.npy", 1).fingerprint != first.fingerprint
+    (tmp_path / "a.npy").unlink()
+    with pytest.raises(ExperimentError, match=r"^detector\.panels\.0\.mask_file: .*a\.npy cannot be read"):
+        _ = first.fingerprint
+
+
+def test_a_schema_that_grows_fields_left_at_their_defaults_keeps_every_fingerprint(small_experiment):
+    grown_panel = create_model("GrownPanel", __base__=Panel, gap_mm=(float, 0.0))
+    grown_detector = create_model(
+        "GrownDetector", __base__=Detector, panels=(tuple[grown_panel, ...], (grown_panel(),)), gain=(float, 1.0)
+    )
+    grown_uniform = create_model("GrownUniform", __base__=Uniform, phase_deg=(float, 0.0))
+    grown = create_model(
+        "Grown",
+        __base__=Experiment,
+        detector=(grown_detector, grown_detector()),
+        structure_factors=(grown_uniform, ...),
+        goniometer=(Beam, Beam()),
+    )
+    for change in (
+        {},
+        {"panel": {"rotation_deg": (1, 2, 3)}},
+        {"detector": {"panels": [{}]}},
+        {"detector": {"panels": [{}, {}]}},
+    ):
+        content = small_experiment(**change, structure_factors={"kind": "uniform", "F": 5}).model_dump(
+            exclude_unset=True
+        )
+        assert grown.model_validate(content).fingerprint == validate(content).fingerprint
+        assert (
+            grown.model_validate({**content, "goniometer": {"energy_eV": 12000}}).fingerprint
+            != validate(content).fingerprint
+        )
+
+
+def test_kinds_of_amplitudes_with_the_same_fields_have_different_content(small_experiment, tmp_path):
+    wilson = small_experiment(structure_factors={"kind": "wilson", "d_min_A": 2.5, "seed": 0})
+    assert wilson.content()["structure_factors"] == {"kind": "wilson", "d_min_A": 2.5}
+    assert wilson.fingerprint == small_experiment(structure_factors={"kind": "wilson", "d_min_A": 2.5}).fingerprint
+
+
+def test_an_update_is_converted_and_checked_as_a_new_section_is(small_experiment):
+    experiment = small_experiment()
+    assert experiment.scan.model_copy(update={"frames": "7", "spindle_axis": [0, 1, 0]}).spindle_axis == (0.0, 1.0, 0.0)
+    assert experiment.model_copy(update={"scan": {"frames": 7}}).scan.frames == 7
+    for wrong in ({"frames": 0}, {"phi_steps": "many"}, {"no_such_field": 1}):
+        with pytest.raises(ValidationError, match=next(iter(wrong))):
+            experiment.scan.model_copy(update=wrong)
+    with pytest.raises(ValidationError, match="not both"):
+        experiment.beam.model_copy(update={"energy_eV": 12000.0})
+
+
+def test_dead_pixels_of_a_panel_and_of_the_detector_add_up(small_experiment, tmp_path):
+    whole, second = np.zeros((5, 3), dtype=np.uint8), np.zeros((2, 3), dtype=np.uint8)
+    whole[0, 0], second[1, 2] = 1, 7
+    np.save(tmp_path / "whole.npy", whole)
+    np.save(tmp_path / "second.npy", second)
+    panels = [{"spixels": 3, "fpixels": 3}, {"spixels": 2, "fpixels": 3, "mask_file": tmp_path / "second.npy"}]
+    resolved = resolve(small_experiment(detector={"panels": panels, "mask_file": tmp_path / "whole.npy"}))
+    assert np.argwhere(~resolved.usable).tolist() == [[0, 0], [4, 2]]
+
+
+def test_a_panels_mask_of_another_shape_is_refused_by_name(small_experiment, tmp_path):
+    np.save(tmp_path / "mask.npy", np.zeros((80, 96)))
+    experiment = small_experiment(panel={"mask_file": tmp_path / "mask.npy"})
+    with pytest.raises(ExperimentError, match=r"^detector\.panels\.0\.mask_file: .*\(80, 96\), the panel \(96, 80\)"):
+        resolve(experiment)
 
 
 @pytest.fixture(scope="module")
