@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 
 FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """Errors of the file system that no other unit of a run would escape."""
@@ -41,3 +42,19 @@ def is_fatal(error: BaseException) -> bool:
     if isinstance(error, StoreError):  # removed, replaced, refused; what may pass is worth another attempt
         return not isinstance(error, UnreachableError)
     return isinstance(error, OSError) and error.errno in FATAL_ERRNOS
+
+
+def one_line(error: BaseException) -> str:
+    """Say an error as a person would, in one line that holds no password."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full"
+    if isinstance(error, OSError) and error.errno == errno.EDQUOT:
+        return "the disk quota is used up"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {error.filename}" if error.filename else "")
+    return scrubbed(" ".join(str(error).split())) or type(error).__name__
+
+
+def scrubbed(text: str) -> str:
+    """A text with the user and password of every URL in it blotted out."""
+    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)

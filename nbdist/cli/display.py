@@ -52,4 +52,4 @@ def count(number: float) -> str:
 
 def interactive() -> bool:
     """Whether a person watches."""
-    return sys.stderr.isatty()
+    return sys.stderr is not None and sys.stderr.isatty()

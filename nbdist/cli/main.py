@@ -5,12 +5,18 @@ Subcommands import what they need when they run, so that `nbdist --help` loads n
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
+import tempfile
+import traceback
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from nbdist.cli.bench import bench
 from nbdist.cli.check import check
@@ -22,14 +28,49 @@ from nbdist.cli.nanobragg import nanobragg
 from nbdist.cli.plan import plan
 from nbdist.cli.preview import preview
 from nbdist.cli.run import run as run_command
+from nbdist.cli.stopping import EXIT_WRONG, status_of, told_to_end
+from nbdist.cli.streams import steady_streams
 from nbdist.cli.trace import trace
 from nbdist.cli.verify import verify
-from nbdist.errors import NbdistError
+from nbdist.errors import NbdistError, one_line
 
-EXIT_UNFINISHED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
+WORK = frozenset({"run", "demo", "init", "preview", "verify", "finish", "nanobragg"})
+"""Commands that write files, or whose status is their verdict: what they print may be lost. The others do nothing but print."""
+
+
+class _Raised(BaseException):
+    """Carries an error past typer, which would answer some of them in its own words."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@contextlib.contextmanager
+def _past_typer() -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, OSError, EOFError) as error:
+        raise _Raised(error) from None
+
+
+class _Commands(TyperGroup):
+    """The subcommands; their errors are told by `run`."""
+
+    @_past_typer()
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the arguments."""
+        return super().make_context(*arguments, **options)
+
+    @_past_typer()
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand."""
+        return super().invoke(ctx)
+
 
 app = typer.Typer(
     name="nbdist",
+    cls=_Commands,
     help="Large synthetic X-ray diffraction data sets: nanoBragg's physics, on Dask, into Zarr stores.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -52,12 +93,16 @@ def _options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
 ) -> None:
     logging.basicConfig(level=logging.WARNING, format="nbdist: %(message)s", stream=sys.stderr)
+    logging.raiseExceptions = False
     logging.getLogger("nbdist").setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING if verbose else logging.CRITICAL)
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "info" if verbose else "critical")
     os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     if not debug:
         warnings.simplefilter("ignore")
+        # of Python's own helper process, where this one ends while a worker starts
+        sys.warnoptions.append("ignore:resource_tracker:UserWarning")
 
 
 for _command in (demo, init, check, plan, info, preview, verify, finish, schema, trace, bench):
@@ -71,18 +116,58 @@ app.command(
 
 
 def run() -> None:
-    """Entry point of the console script."""
-    debug = "--debug" in sys.argv
+    """Run the command that the arguments name, and exit with its status."""
+    with told_to_end(), steady_streams() as streams:
+        status = _status()
+        lost = streams.lost()
+        if lost is not None and status == 0 and _named_command() not in WORK:
+            typer.echo(f"nbdist: standard output cannot be written: {one_line(lost)}", err=True)
+            status = EXIT_WRONG
+    sys.exit(status)
+
+
+def _named_command() -> str:
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+
+
+def _status() -> int:
+    """Run the command; its exit status. An error is said in one line, and raised with `--debug`."""
     try:
         app()
-    except NbdistError as error:
-        if debug:
-            raise
-        typer.echo(f"nbdist: {error}", err=True)
-        sys.exit(EXIT_WRONG)
-    except KeyboardInterrupt:
-        typer.echo("nbdist: interrupted", err=True)
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_UNFINISHED)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException as raised:
+        error = raised.error if isinstance(raised, _Raised) else raised
+        interrupted = status_of(error)
+        if interrupted is not None:
+            typer.echo("nbdist: interrupted", err=True)
+            return interrupted
+        if "--debug" in sys.argv:
+            raise error from error.__cause__
+        typer.echo(f"nbdist: {_said_of(error)}", err=True)
+        return EXIT_WRONG
+    return 0
+
+
+def _said_of(error: BaseException) -> str:
+    if isinstance(error, NbdistError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; fewer workers, a smaller --tile or --frames-per-shard 1 take less"
+    if isinstance(error, OSError):
+        return one_line(error)
+    return (
+        f"{type(error).__name__}: {one_line(error)}; this is a fault of nbdist, and its traceback is in {_kept(error)}"
+    )
+
+
+def _kept(error: BaseException) -> str:
+    """Write the traceback of an error that nobody foresaw to a file, since what led to it may have taken hours; the file's name."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="nbdist-traceback-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            traceback.print_exception(error, file=file)
+    except OSError as full:
+        return f"no file ({one_line(full)}): --debug shows it"
+    return file.name

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from nbdist.cli.display import duration, error_console, facts, interactive, size
+from nbdist.cli.stopping import require_untold
 
 LINE_EVERY_S = 10.0
 
@@ -36,7 +37,8 @@ class Display:
             self._bar = None
 
     def __call__(self, progress: Any) -> None:
-        """Show the progress as it is now."""
+        """Show the progress as it is now; raises `Terminated` where that was dropped on its way."""
+        require_untold()
         self.progress = progress
         if progress.dashboard and not self._dashboard_shown:
             error_console.print(f"dashboard: {progress.dashboard}")

@@ -25,7 +25,7 @@ from nbdist.cli.arguments import (
 from nbdist.cli.display import console, duration, error_console, size
 from nbdist.cli.part import PartOption, for_part, made_by
 from nbdist.cli.progress_display import Display, summary
-from nbdist.cli.stopping import EXIT_INTERRUPTED, told_to_end
+from nbdist.cli.stopping import EXIT_UNFINISHED, status_of
 from nbdist.cli.workers import (
     ClusterOption,
     GpusOption,
@@ -130,25 +130,27 @@ def render(experiment: Any, output: str, where: Workers, options: dict[str, Any]
     """Run with a progress display and say how it ended; raises typer.Exit(1) where units are left."""
     from nbdist.execution.generate import generate
 
-    with Display() as display, told_to_end():
+    with Display() as display:
         try:
             with where.opened(options) as (client, all_options):
                 progress = generate(experiment, output, client, report=display, **all_options)
-        except KeyboardInterrupt as told:
+        except BaseException as stopped:
             display.close()
-            error_console.print(f"interrupted; what is complete is kept. Go on with: {again}")
-            raise typer.Exit(getattr(told, "exit_status", EXIT_INTERRUPTED)) from None
-        except UnfinishedError as stopped:
-            display.close()
-            error_console.print(f"nbdist: {stopped}")
-            error_console.print(f"Go on with: {again}")
-            raise typer.Exit(1) from None
+            interrupted = status_of(stopped)
+            if interrupted is not None:
+                error_console.print(f"interrupted; what is complete is kept. Go on with: {again}")
+                raise typer.Exit(interrupted) from None
+            if isinstance(stopped, UnfinishedError):
+                error_console.print(f"nbdist: {stopped}")
+                error_console.print(f"Go on with: {again}")
+                raise typer.Exit(EXIT_UNFINISHED) from None
+            raise
     if progress.failed:
         for unit, error in sorted(progress.failed.items()):
             error_console.print(f"unit {unit} failed: {error}")
         summary(progress)
         error_console.print(f"{len(progress.failed)} unit(s) are left. Try them again with: {again}")
-        raise typer.Exit(1)
+        raise typer.Exit(EXIT_UNFINISHED)
     wanted = options.get("frames")
     if wanted is not None and progress.frames_done > len(wanted):
         console.print(f"note: {len(wanted)} frames were asked for; a shard is rendered whole")

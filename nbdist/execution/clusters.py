@@ -6,13 +6,14 @@ import contextlib
 import logging
 import os
 import signal
-import threading
 from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
 from distributed import Nanny, Scheduler, Security, SpecCluster, WorkerPlugin
 
+from nbdist.errors import RunError, one_line
 from nbdist.execution.gpus import cpu_affinity, worker_environment
 
 LOOPBACK = "127.0.0.1"
@@ -66,9 +67,8 @@ def local_cluster(workers: int, gpus: Sequence[str] = (), security: Security | N
 
     settings = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_ENVIRONMENT.items()}
     with dask.config.set({**settings, "distributed.worker.profile.enabled": False}):
-        with interrupts_ignored():
+        with deaf_threads():
             cluster = SpecCluster(
-                workers=dict(enumerate(map(spec, [*gpus, *[None] * workers]))),
                 worker=spec(None),
                 scheduler={"cls": Scheduler, "options": scheduler},
                 security=security,
@@ -76,7 +76,23 @@ def local_cluster(workers: int, gpus: Sequence[str] = (), security: Security | N
                 name="nbdist",
             )
         with cluster:
+            cluster.worker_spec.update(enumerate(map(spec, [*gpus, *[None] * workers])))
+            cluster.sync(_started, cluster)
             yield cluster
+
+
+async def _started(cluster: SpecCluster) -> None:
+    """Start the workers that a cluster is to have.
+
+    Raises
+    ------
+    RunError
+        If one does not start.
+    """
+    try:
+        await cluster
+    except (RuntimeError, OSError) as error:
+        raise RunError(f"a local worker did not start: {one_line(error.__cause__ or error)}") from None
 
 
 def _gpu_options(gpu: str | None) -> dict[str, Any]:
@@ -89,13 +105,14 @@ def _gpu_options(gpu: str | None) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Processes started in here are deaf to Ctrl-C: the terminal sends it to all, and the client alone ends a run in order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def deaf_threads() -> Iterator[None]:
+    """Threads started in here, and processes that these start, are deaf to Ctrl-C and to the end of a terminal.
+
+    The terminal tells all its processes, and the client alone ends a run in order. It hears in its main thread, also what comes meanwhile.
+    """
+    resource_tracker.ensure_running()  # else it is started beside the first worker, and makes that thread hear again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

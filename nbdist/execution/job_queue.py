@@ -23,7 +23,7 @@ from distributed import Client, LocalCluster, Security
 
 from nbdist.errors import RunError
 from nbdist.execution.cluster_file import ClusterFile
-from nbdist.execution.clusters import interrupts_ignored
+from nbdist.execution.clusters import deaf_threads
 from nbdist.execution.job_scripts import job_class, make_job
 from nbdist.execution.queue_states import queue_states
 from nbdist.store.locations import one_line
@@ -279,7 +279,7 @@ def queue_cluster(
         If something is missing, the queue refuses the job, or jobs end before a worker joins.
     """
     check_queue(file)
-    with interrupts_ignored():
+    with deaf_threads():
         cluster = LocalCluster(
             n_workers=0,
             **file.listen,

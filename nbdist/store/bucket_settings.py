@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from nbdist.errors import StoreError
+from nbdist.errors import StoreError, scrubbed
 
 DEFAULT_REGION = "us-east-1"
 KEYS_KEPT = timedelta(minutes=10)
@@ -89,11 +89,6 @@ def bucket_settings(environment: Mapping[str, str] = os.environ) -> BucketSettin
         keys=keys,
         profile=_profile_name(environment) if needs_boto3 else None,
     )
-
-
-def scrubbed(text: str) -> str:
-    """A text with the user and password of every URL in it blotted out."""
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
 
 
 def _checked(endpoint: str) -> str:

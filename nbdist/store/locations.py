@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import zarr
 
-from nbdist.errors import NbdistError, StoreError
-from nbdist.store.bucket_settings import scrubbed
+from nbdist.errors import NbdistError, StoreError, one_line
 from nbdist.store.objects import ROOT, Folder, Objects, objects_at
 
 FORMAT = "nbdist series"
@@ -161,14 +159,3 @@ def remove(location: str | os.PathLike[str]) -> None:
         objects.clear()
     except OSError as error:
         raise StoreError(f"{location} cannot be removed: {one_line(error)}") from None
-
-
-def one_line(error: BaseException) -> str:
-    """Say an error as a person would, in one line that holds no password."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "the disk is full"
-    if isinstance(error, OSError) and error.errno == errno.EDQUOT:
-        return "the disk quota is used up"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror + (f": {error.filename}" if error.filename else "")
-    return scrubbed(" ".join(str(error).split())) or type(error).__name__

@@ -1,0 +1,151 @@
+"""A command that is told to end: one line, status 128 + signal, nothing left running, whatever it was doing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+DEADLINE_S = 120
+
+
+def _python(program: str) -> subprocess.CompletedProcess[str]:
+    lines = "import os, signal, sys, time\nfrom nbdist.cli import stopping\nstopping.listen()\n" + program
+    return subprocess.run(
+        [sys.executable, "-c", lines], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_raises_and_its_status_is_128_more_than_its_number(number):
+    ran = _python(f"""
+try:
+    signal.raise_signal({int(number)})
+except KeyboardInterrupt as error:
+    sys.exit(stopping.status_of(error))
+""")
+    assert (ran.returncode, ran.stderr) == (128 + number, "")
+
+
+def test_an_error_that_an_interrupt_became_is_still_an_interrupt():
+    ran = _python("""
+try:
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        raise ImportError("KeyboardInterrupt: <EMPTY MESSAGE>")
+except ImportError as error:
+    sys.exit(stopping.status_of(error))
+""")
+    assert (ran.returncode, ran.stderr) == (143, "")
+
+
+def test_an_interrupt_that_a_finalizer_drops_comes_again_outside_and_prints_nothing():
+    ran = _python("""
+class Finalized:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        for _ in range(10): pass
+try:
+    it = Finalized()
+    del it
+    while True:
+        time.sleep(0.01)
+except KeyboardInterrupt as error:
+    sys.exit(stopping.status_of(error))
+""")
+    assert (ran.returncode, ran.stderr) == (130, "")
+
+
+def test_an_interrupt_that_was_caught_by_somebody_else_is_raised_at_the_next_report():
+    ran = _python("""
+try:
+    signal.raise_signal(signal.SIGTERM)
+except BaseException:
+    pass
+try:
+    stopping.require_untold()
+except KeyboardInterrupt as error:
+    sys.exit(stopping.status_of(error))
+""")
+    assert (ran.returncode, ran.stderr) == (143, "")
+
+
+def test_the_second_signal_does_not_disturb_the_closing_and_a_late_ctrl_c_ends_at_once():
+    ran = _python("""
+try:
+    signal.raise_signal(signal.SIGTERM)
+except KeyboardInterrupt:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.raise_signal(number)
+    print("closed", flush=True)
+    stopping.PATIENCE_S = 0
+    signal.raise_signal(signal.SIGINT)
+print("not reached")
+""")
+    assert (ran.returncode, ran.stdout) == (143, "closed\n")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_signal_after_the_end_changes_neither_status_nor_output():
+    ran = _python("""
+stopping.leave(3)
+signal.raise_signal(signal.SIGINT)
+time.sleep(60)
+""")
+    assert (ran.returncode, ran.stderr) == (3, "")
+
+
+def test_what_nohup_ignores_stays_ignored_and_handlers_are_put_back():
+    ran = _python("""
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+stopping._told.listening = False
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with stopping.told_to_end():
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+""")
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def _wait_for(condition, process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert process.poll() is None, f"ended early: {process.communicate()}"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_end_while_its_workers_start_ends_in_one_line(number, write_experiment, tmp_path):
+    file, store = write_experiment(tmp_path / "a.yaml"), tmp_path / "a.zarr"
+    command = [sys.executable, "-m", "nbdist", "run", str(file), "-o", str(store), "--workers", "2"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        family: list[psutil.Process] = []
+
+        def starting() -> bool:
+            family[:] = psutil.Process(process.pid).children(recursive=True)
+            return len(family) >= 2  # Python's own helper and a worker
+
+        _wait_for(starting, process)
+        os.killpg(process.pid, number)
+        said, _ = process.communicate(timeout=DEADLINE_S)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 128 + number, said
+    lines = [line for line in said.splitlines() if not line.startswith(("dashboard", "0/3 frames"))]
+    assert len(lines) == 1, said
+    assert "interrupted; what is complete is kept. Go on with: nbdist run" in said
+    _, alive = psutil.wait_procs(family, timeout=DEADLINE_S)
+    assert alive == [], "workers are left running"
