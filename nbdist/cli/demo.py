@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from nbdist.cli.display import console
-from nbdist.errors import NbdistError
+from nbdist.errors import NbdistError, one_line
+from nbdist.formats.text import user_path
 
 DEMO: dict[str, Any] = {
     "title": "nbdist demo: tetragonal lysozyme",
@@ -38,9 +39,8 @@ def demo(
     from nbdist.cli.workers import Workers
     from nbdist.experiment import experiment_to_yaml, validate
     from nbdist.store import open_group
-    from nbdist.store.locations import one_line
 
-    experiment = validate(DEMO)
+    experiment, folder = validate(DEMO), user_path(folder)
     file, store, sheet = folder / "demo.yaml", folder / "demo.zarr", folder / "demo.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from nbdist.cli.display import console
-from nbdist.errors import NbdistError
+from nbdist.errors import NbdistError, one_line
+from nbdist.formats.text import user_path
 
 
 def init(
@@ -18,8 +19,8 @@ def init(
 ) -> None:
     """Write a commented experiment file to edit."""
     from nbdist.experiment.template import TEMPLATE
-    from nbdist.store.locations import one_line
 
+    output = user_path(output)
     if output.exists() and not overwrite:
         raise NbdistError(f"{output} exists; --overwrite replaces it")
     try:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.errors import NbdistError
+from nbdist.errors import NbdistError, one_line
+from nbdist.formats.text import user_path
 
 LARGEST_SIDE_PIXELS = 900
 DECADES = 4.0
 """Orders of magnitude below the brightest spot that are drawn."""
 
 
-def _plotting() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot
-
-    return matplotlib.pyplot
+def _figure(size_inches: tuple[float, float]) -> Any:
+    """An empty figure with a canvas of its own: neither the screen nor the backend that a notebook names has a part in it."""
+    named = os.environ.pop("MPLBACKEND", None)  # read, and refused where it is unknown, when matplotlib is imported
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    finally:
+        if named is not None:
+            os.environ["MPLBACKEND"] = named
+    figure = Figure(figsize=size_inches, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def shrink(image: NDArray[Any], side: int = LARGEST_SIDE_PIXELS) -> tuple[NDArray[Any], int]:
@@ -76,12 +83,10 @@ def frame_picture(image: NDArray[Any], origin: tuple[int, int], title: str, unit
     title, units
         What it shows, and the scale's name.
     """
-    plotting = _plotting()
     small, _ = shrink(image)
     extent = (origin[1], origin[1] + image.shape[1], origin[0] + image.shape[0], origin[0])
-    figure, axes = plotting.subplots(
-        figsize=(8.2, 7.2 * min(2.0, max(0.4, image.shape[0] / image.shape[1]))), layout="constrained"
-    )
+    figure = _figure((8.2, 7.2 * min(2.0, max(0.4, image.shape[0] / image.shape[1]))))
+    axes = figure.subplots()
     shown = _draw(axes, small, _limits(small), extent)
     axes.set(xlabel="fast (pixels)", ylabel="slow (pixels)")
     axes.set_title(title, fontsize=10)
@@ -91,13 +96,11 @@ def frame_picture(image: NDArray[Any], origin: tuple[int, int], title: str, unit
 
 def contact_sheet(images: list[NDArray[Any]], titles: list[str], title: str, units: str, output: Path) -> None:
     """Write a PNG of several images side by side on one logarithmic scale."""
-    plotting = _plotting()
     small = [shrink(image, LARGEST_SIDE_PIXELS // 2)[0] for image in images]
     columns = min(4, len(small))
     rows = -(-len(small) // columns)
-    figure, grid = plotting.subplots(
-        rows, columns, figsize=(3.1 * columns, 2.9 * rows + 0.4), layout="constrained", squeeze=False
-    )
+    figure = _figure((3.1 * columns, 2.9 * rows + 0.4))
+    grid = figure.subplots(rows, columns, squeeze=False)
     low, top = _limits(np.stack(small))
     for axes, image, name in zip(grid.flat, small, titles, strict=False):
         slow, fast = images[0].shape
@@ -119,11 +122,7 @@ def save(figure: Any, output: Path) -> None:
     NbdistError
         If the file cannot be written.
     """
-    from nbdist.store.locations import one_line
-
     try:
-        figure.savefig(output, dpi=130)
+        figure.savefig(user_path(output), dpi=130)
     except (OSError, ValueError) as error:
         raise NbdistError(f"{output} cannot be written: {one_line(error)}") from None
-    finally:
-        _plotting().close(figure)

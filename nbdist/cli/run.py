@@ -38,6 +38,7 @@ from nbdist.cli.workers import (
     words_of,
 )
 from nbdist.errors import NbdistError, UnfinishedError
+from nbdist.formats.text import user_path
 
 STUCK_AFTER_S = 1800.0
 
@@ -89,12 +90,10 @@ def run(
     """Render a rotation series into a Zarr store."""
     where = Workers(workers, gpus, scheduler, scheduler_file, cluster, security, lifetime, serial)
     where.check()
-    from nbdist.store.locations import normalised
-
     if resume and overwrite:
         raise NbdistError("--resume and --overwrite exclude each other")
     experiment = load(path, precision)
-    output = normalised(output) if output.startswith("~") else output
+    output = str(user_path(output))
     wanted = read_span(frames, "--frames", experiment.scan.frames) if frames is not None else None
     options: dict[str, Any] = dict(
         frames=wanted,
@@ -107,10 +106,6 @@ def run(
         overwrite=overwrite,
         stuck_after=stuck_after,
     )
-    if log_file is not None:
-        from nbdist.execution.events import LogFile
-
-        options["log"] = LogFile(log_file, log_format.value)
     going_on = for_part(options, part, where.elsewhere)
     options["made_by"] = made_by(path, precision)
     given = {
@@ -123,7 +118,13 @@ def run(
         "--stuck-after": f"{stuck_after:g}" if stuck_after != STUCK_AFTER_S else None,
     }
     words = ["nbdist", "run", str(path), "-o", output, *going_on.split(), *where.words, *words_of(given)]
-    render(experiment, output, where, options, again=shlex.join(words))
+    if log_file is None:
+        render(experiment, output, where, options, again=shlex.join(words))
+        return
+    from nbdist.execution.events import LogFile
+
+    with LogFile(log_file, log_format.value) as options["log"]:
+        render(experiment, output, where, options, again=shlex.join(words))
 
 
 def render(experiment: Any, output: str, where: Workers, options: dict[str, Any], again: str) -> None:

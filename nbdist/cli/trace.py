@@ -10,6 +10,7 @@ import typer
 from nbdist.cli.arguments import DeviceName, Precision, load
 from nbdist.cli.display import console
 from nbdist.errors import NbdistError
+from nbdist.formats.text import user_path
 
 REPEATED_SHOWN = 12
 """Orientations whose terms the table shows; trace.log has all."""
@@ -45,9 +46,11 @@ def trace(
     """Take one pixel's intensity apart, factor by factor."""
     from nbdist.execution.tracing import LOG, read_trace
 
+    output = user_path(output)
     if path is None and against is None:
         raise NbdistError("nbdist trace needs an EXPERIMENT and --pixel, or --against")
     if against is not None:
+        against = user_path(against)
         read_trace(against)  # what is wrong with it is said before anything is written
     if path is not None:
         if pixel is None:

@@ -1,8 +1,4 @@
-"""What a process needs to render: the experiment's numbers and plan, and the renderer made of them once.
-
-Amplitudes do not travel: a process reads them when it first renders, from the run's store where there is one, and holds them once, as
-the table of its renderer.
-"""
+"""What a process needs to render: the experiment's numbers, amplitudes and plan, and the renderer made of them once."""
 
 from __future__ import annotations
 
@@ -13,10 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from nbdist.errors import RunError
 from nbdist.execution.gpus import cuda_is_available
 from nbdist.experiment import Experiment, ResolvedExperiment, resolve
-from nbdist.experiment.amplitudes import Reflections, load_reflections
-from nbdist.physics.amplitude_table import table_bytes
+from nbdist.experiment.amplitudes import load_reflections
+from nbdist.physics.amplitude_table import AmplitudeTable
 from nbdist.planning import Plan, Settings, make_plan
-from nbdist.store.reflections import read_reflections
 
 if TYPE_CHECKING:
     from nbdist.physics.kernels import KernelMode
@@ -29,24 +24,23 @@ Device = Literal["auto", "cpu", "cuda"]
 class RunContext:
     """All of a run that travels to a worker, once; `renderer` is made where it is first asked for and not pickled.
 
-    `largest_tile` is how many pixels the device's memory holds at once, where less than a tile was found to fit. `reflections` are
-    those that were read to make the plan, until the store or the renderer has taken them; they are not pickled.
+    `largest_tile` is how many pixels the device's memory holds at once, where less than a tile was found to fit.
     """
 
     resolved: ResolvedExperiment
+    table: AmplitudeTable
     plan: Plan
     device: str
     location: str | None = None
     store_id: str | None = None
     largest_tile: int | None = None
-    reflections: Reflections | None = field(default=None, repr=False, compare=False)
     _renderer: Renderer | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """Held while a thread renders: a GPU's worker has two threads, and one writes while the other renders."""
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "reflections": None, "_renderer": None, "_lock": None, "turn": None}
+        return {**self.__dict__, "_renderer": None, "_lock": None, "turn": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
@@ -60,14 +54,8 @@ class RunContext:
         with self._lock:
             if self._renderer is None:
                 mode: KernelMode = "eager" if self.plan.settings.kernel == "eager" else "compiled"
-                self._renderer = Renderer(self.resolved, self._amplitudes(), pick_device(self.device), mode)
-                self.reflections = None
+                self._renderer = Renderer(self.resolved, self.table, pick_device(self.device), mode)
             return self._renderer
-
-    def _amplitudes(self) -> Reflections:
-        if self.reflections is not None:
-            return self.reflections
-        return load_reflections(self.resolved) if self.location is None else read_reflections(self.location)
 
 
 def pick_device(wanted: str) -> str:
@@ -109,7 +97,7 @@ def make_context(
             "scan.phi_zero_carryover: reproduces a defect of nanoBragg.c for nbdist trace; an image cannot have it"
         )
     resolved = resolve(experiment)
-    reflections = load_reflections(resolved)
+    table = AmplitudeTable.of(load_reflections(resolved))
     plan = make_plan(
         resolved,
         workers=workers,
@@ -119,6 +107,6 @@ def make_context(
         phi_chunk=phi_chunk,
         frames_per_shard=frames_per_shard,
         settings=settings,
-        table_bytes=table_bytes(reflections, experiment.sampling.precision),
+        table_bytes=table.nbytes,
     )
-    return RunContext(resolved, plan, device, location, reflections=reflections)
+    return RunContext(resolved, table, plan, device, location)

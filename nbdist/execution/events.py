@@ -6,6 +6,7 @@ same facts. Lines are appended, so the log of a run that was resumed goes on in 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from nbdist.errors import RunError
+from nbdist.errors import RunError, one_line
+from nbdist.formats.text import user_path
 
 logger = logging.getLogger(__name__)
 LogFormat = Literal["text", "json"]
@@ -26,7 +28,7 @@ def no_log(event: str, **facts: Any) -> None:
 
 
 class LogFile:
-    """Appends a line an event to a file; a file that cannot be written any more never ends a run.
+    """Appends a line an event to a file, each in one write; an event that cannot be written is lost, and the run goes on.
 
     Raises
     ------
@@ -38,28 +40,32 @@ class LogFile:
         self._line = _json_line if form == "json" else _text_line
         self._failed = False
         try:
-            self._file = Path(path).expanduser().open("a", buffering=1, encoding="utf-8")
-        except OSError as error:
-            raise RunError(f"the log file {path} cannot be written: {error.strerror}") from None
+            self._file = user_path(path).open("ab", buffering=0)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"the log file {path} cannot be written: {getattr(error, 'strerror', None) or error}"
+            ) from None
 
     def __call__(self, event: str, **facts: Any) -> None:
         """Write one event, with the time in UTC."""
-        if self._failed:
-            return
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         try:
-            self._file.write(self._line(now, event, facts) + "\n")
+            self._file.write((self._line(now, event, facts) + "\n").encode(errors="backslashreplace"))
         except (OSError, ValueError) as error:
+            if not self._failed:
+                logger.warning("the log file cannot be written: %s; its run goes on", one_line(error))
             self._failed = True
-            logger.warning("the log file cannot be written any more: %s", error)
+
+    def __enter__(self) -> LogFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        """Close the file; what could not be written is lost."""
-        try:
+        """Close the file."""
+        with contextlib.suppress(OSError):
             self._file.close()
-        except OSError as error:
-            if not self._failed:
-                logger.warning("the log file cannot be written: %s", error)
 
 
 def _json_line(now: str, event: str, facts: dict[str, Any]) -> str:

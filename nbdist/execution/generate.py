@@ -17,7 +17,8 @@ from nbdist.execution.progress import Progress, Report, silent
 from nbdist.experiment import Experiment
 from nbdist.planning import Unit
 from nbdist.store import consolidate
-from nbdist.store.locations import normalised, one_line
+from nbdist.store.locations import one_line
+from nbdist.store.objects import normalised
 from nbdist.store.parts import Part
 
 if TYPE_CHECKING:

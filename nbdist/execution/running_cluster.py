@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import RunError
+from nbdist.formats.text import user_path
 
 if TYPE_CHECKING:
     from distributed import Client, Security
@@ -102,7 +103,7 @@ def _read_scheduler_file(path: Path, deadline: float, report: Callable[[str], No
     told = False
     while True:
         try:
-            address = json.loads(path.read_text(encoding="utf-8"))["address"]
+            address = json.loads(user_path(path).read_text(encoding="utf-8"))["address"]
             return str(address)
         except FileNotFoundError:
             if time.monotonic() > deadline:

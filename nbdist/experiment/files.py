@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.model import Experiment
+from nbdist.formats.text import user_path
 
 STRUCTURE_FACTOR_KINDS = ("file", "uniform", "wilson")
 
@@ -29,7 +30,7 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     ExperimentError
         In one line: the file and line of a syntax error, or the field, what was found and what is allowed.
     """
-    path = Path(path)
+    path = user_path(path)
     content = read_document(path, f"experiment file {path}")
     if not isinstance(content, dict):
         raise ExperimentError(f"{path}: expected the sections of an experiment, found {_shown(content)}")

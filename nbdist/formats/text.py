@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from nbdist.errors import FileFormatError
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path as a shell reads it: `~` and `~name` are home folders, where there is such a user."""
+    return Path(os.path.expanduser(os.fspath(path)))  # noqa: PTH111 (Path's own raises where there is none)
 
 
 def read_text(path: Path, what: str) -> str:
@@ -20,7 +26,7 @@ def read_text(path: Path, what: str) -> str:
         If the file is missing, a directory, unreadable, or not text.
     """
     try:
-        content = path.read_bytes()
+        content = user_path(path).read_bytes()
     except FileNotFoundError:
         raise FileFormatError(f"{what} {path} does not exist") from None
     except IsADirectoryError:

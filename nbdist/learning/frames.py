@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nbdist.store.locations import open_group
+from nbdist.store.objects import normalised
 from nbdist.store.reading import summarize
 
 
@@ -39,7 +40,7 @@ class FrameDataset(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(self, location: str | os.PathLike[str], frames: range | None = None) -> None:
-        self.location = str(location)
+        self.location = normalised(location)
         summary = summarize(location)
         complete = [frame for unit in summary.units if unit.number in summary.complete for frame in unit.frames]
         wanted = set(frames) if frames is not None else None

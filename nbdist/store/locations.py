@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from pathlib import Path
 from typing import Any
 
 import zarr
 
 from nbdist.errors import NbdistError, StoreError, one_line
-from nbdist.store.objects import ROOT, Folder, Objects, objects_at
+from nbdist.store.objects import ROOT, Objects, objects_at
 
 FORMAT = "nbdist series"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 1
 LAST_MADE = "records"
 """What `create_store` makes last: a store without it was never whole."""
 
@@ -26,32 +26,12 @@ ARRAYS = {
     "frame": "int64",
     "slow": "int64",
     "fast": "int64",
-    "reflections/hkl": "int32",
-    "reflections/F": "float64",
 }
 """The arrays of a store and their types; none is of Python objects."""
 CODECS = frozenset({"BytesCodec", "ShardingCodec", "BloscCodec", "Crc32cCodec", "ZstdCodec", "GzipCodec"})
 """What may decode them: compression and checksums, nothing that runs what it reads."""
-
-
-def normalised(location: str | os.PathLike[str]) -> str:
-    """A location that means the same in every process: an absolute path with `~` expanded, or s3://BUCKET/PATH.
-
-    Raises
-    ------
-    StoreError
-        If it is another URL, or one that holds credentials.
-    """
-    if not is_url(location):
-        return str(Path(location).expanduser().absolute())
-    from nbdist.store.bucket import checked_url
-
-    return checked_url(str(location))
-
-
-def is_url(location: str | os.PathLike[str]) -> bool:
-    """Whether a location is a URL rather than a path."""
-    return "://" in str(location)
+NOT_THERE = frozenset({None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
+"""What an operating system says where something else lies than a store; zarr's own errors carry no number."""
 
 
 def exists(location: str | os.PathLike[str]) -> bool:
@@ -73,15 +53,15 @@ def open_group(
     """
     objects = objects_at(location, patient)
     location = objects.location
-    if not (Path(location).exists() if isinstance(objects, Folder) else objects.read(ROOT) or objects.exists()):
-        raise StoreError(f"{location}: there is no store")
     try:
+        if not (objects.read(ROOT) or objects.exists()):
+            raise StoreError(f"{location}: there is no store")
         group = zarr.open_group(objects.zarr_store(read_only=mode == "r"), mode=mode, zarr_format=3)
     except NbdistError:
         raise
-    except PermissionError:
-        raise StoreError(f"{location}: permission denied") from None
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in NOT_THERE:
+            raise StoreError(f"{location} cannot be read: {one_line(error)}") from None
         raise StoreError(f"{location} is not a Zarr store of nbdist") from None
     if group.attrs.get("format") != FORMAT:
         raise StoreError(f"{location} is a Zarr store, but not one of nbdist")

@@ -14,8 +14,10 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from nbdist.errors import StoreError
+from nbdist.formats.text import user_path
 
 ROOT = "zarr.json"
 """Key of the object that makes a location a store."""
@@ -86,7 +88,7 @@ class Folder(Objects):
 
     def __init__(self, location: str | os.PathLike[str]) -> None:
         self.location = str(location)
-        self._root = Path(location).expanduser()
+        self._root = Path(location)
 
     def zarr_store(self, read_only: bool) -> Any:
         """A LocalStore."""
@@ -236,6 +238,37 @@ def _stamp(path: Path) -> str | None:
     return f"{found.st_size} bytes, {found.st_mtime_ns} ns"
 
 
+def normalised(location: str | os.PathLike[str]) -> str:
+    """A location that means the same in every process and working folder: an absolute path with `~` expanded, or s3://BUCKET/PATH.
+
+    A file:// URL is the path that it names.
+
+    Raises
+    ------
+    StoreError
+        If it is another URL, one that holds credentials, or no path.
+    """
+    text = os.fspath(location)
+    if "\0" in text:
+        raise StoreError(f"{text!r} is no path: it holds a NUL character")
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return str(user_path(text).absolute())
+    if scheme == "file":
+        host, _, path = rest.partition("/")
+        if host not in ("", "localhost"):
+            raise StoreError(f"{text}: a file:// URL names a path of this machine, as file:///PATH")
+        return f"/{unquote(path)}".rstrip("/") or "/"
+    from nbdist.store.bucket import checked_url
+
+    return checked_url(text)
+
+
+def is_url(location: str | os.PathLike[str]) -> bool:
+    """Whether a location is a URL rather than a path."""
+    return "://" in os.fspath(location)
+
+
 def objects_at(location: str | os.PathLike[str], patient: bool = False) -> Objects:
     """The objects at a path or an s3:// URL; `patient` waits for a server that is away from the first request on.
 
@@ -244,11 +277,12 @@ def objects_at(location: str | os.PathLike[str], patient: bool = False) -> Objec
     StoreError
         If it is another kind of URL, the package for object stores is missing, or the bucket cannot be reached.
     """
-    if "://" not in str(location):
-        return Folder(location)
+    place = normalised(location)
+    if not is_url(place):
+        return Folder(place)
     from nbdist.store.bucket import bucket_at
 
-    return bucket_at(str(location), patient)
+    return bucket_at(place, patient)
 
 
 def objects_of(group: Any) -> Objects:

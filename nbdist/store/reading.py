@@ -12,9 +12,8 @@ from nbdist.errors import ExperimentError, StoreError
 from nbdist.experiment import Experiment, validate
 from nbdist.planning import Settings, Unit
 from nbdist.store.creation import ROOT
-from nbdist.store.locations import ARRAYS, LAST_MADE, is_url, one_line, open_group
-from nbdist.store.objects import objects_at, objects_of
-from nbdist.store.reflections import REFLECTIONS
+from nbdist.store.locations import ARRAYS, LAST_MADE, one_line, open_group
+from nbdist.store.objects import is_url, normalised, objects_at, objects_of
 from nbdist.store.units import complete_records, frame_arrays
 
 if TYPE_CHECKING:
@@ -45,12 +44,13 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
     """
     import xarray
 
+    location = normalised(location)
     group = open_group(location)
     if chunks == "auto":
         chunks = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        store: Any = objects_at(location).zarr_store(read_only=True) if is_url(location) else str(location)
+        store: Any = objects_at(location).zarr_store(read_only=True) if is_url(location) else location
         data = xarray.open_zarr(
             store, chunks=chunks, consolidated=group.metadata.consolidated_metadata is not None, zarr_format=3
         )
@@ -67,12 +67,11 @@ def consolidate(location: str | os.PathLike[str]) -> None:
     """
     objects = objects_of(open_group(location, mode="r+"))
     metadata = {}
-    for name in sorted((*ARRAYS, REFLECTIONS, LAST_MADE)):
+    for name in sorted((*ARRAYS, LAST_MADE)):
         stored = objects.read(f"{name}/{ROOT}")
         if stored is not None:
             metadata[name] = json.loads(stored)
-    for name in (REFLECTIONS, LAST_MADE):
-        metadata[name]["consolidated_metadata"] = _consolidated({})
+    metadata[LAST_MADE]["consolidated_metadata"] = _consolidated({})
     root = json.loads(objects.read(ROOT) or b"{}")
     root["consolidated_metadata"] = _consolidated(metadata)
     try:
@@ -95,8 +94,6 @@ class StoreSummary:
         Frames and (slow, fast).
     arrays
         Names and dtypes of the frame arrays.
-    reflections
-        Amplitudes listed in it, which `read_reflections` reads; 0 where every reflection has the same.
     complete
         Numbers of the units that are complete.
     units
@@ -114,7 +111,6 @@ class StoreSummary:
     frames: int
     image_shape: tuple[int, int]
     arrays: dict[str, str]
-    reflections: int
     complete: frozenset[int]
     units: tuple[Unit, ...]
     records: tuple[dict[str, Any], ...]
@@ -152,12 +148,11 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
         raise StoreError(f"{location}: its attributes are not those of a series ({one_line(error)})") from None
     records = complete_records(group, units)
     return StoreSummary(
-        location=str(location),
+        location=normalised(location),
         settings=settings,
         frames=frames,
         image_shape=(image_shape[0], image_shape[1]),
         arrays={name: str(group[name].dtype) for name in frame_arrays(group)},
-        reflections=group[f"{REFLECTIONS}/F"].shape[0],
         complete=frozenset(records),
         units=units,
         records=tuple(records[number] for number in sorted(records)),

@@ -138,3 +138,14 @@ def test_verify_refuses_another_experiment(nbdist, finished, write_experiment, t
     assert refused.code == 2
     assert "another experiment" in refused.err
     assert refused.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no such backend"])
+def test_the_backend_of_a_notebook_has_no_part_in_a_picture(backend, finished, tmp_path):
+    import subprocess
+    import sys
+
+    picture = tmp_path / "a.png"
+    command = [sys.executable, "-m", "nbdist", "preview", str(finished), "-o", str(picture)]
+    subprocess.run(command, env={**os.environ, "MPLBACKEND": backend}, check=True, capture_output=True)
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -168,3 +168,40 @@ def test_the_command_itself_says_one_line_and_debug_the_traceback(tmp_path):
     assert "Traceback" in debug.stderr
     assert "ExperimentError" in debug.stderr
     assert debug.returncode != 0
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "loop/a.zarr", "file/a.zarr"])
+@pytest.mark.parametrize("command", ["info", "preview", "verify", "finish", "run"])
+def test_a_place_that_cannot_be_is_one_line(name, command, nbdist, experiment_file, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_text("")
+    words = [experiment_file, "--serial", "-o"] if command == "run" else []
+    ran = nbdist(command, *words, tmp_path / name)
+    assert ran.code == 2
+    assert ran.err.startswith("nbdist: ")
+    assert ran.err.count("\n") == 1
+    assert str(tmp_path) in ran.err
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (MemoryError(), "not enough memory"),
+        (OSError(5, "Input/output error", "/data/a"), "Input/output error: /data/a"),
+        (ZeroDivisionError("by nothing"), "ZeroDivisionError: by nothing; this is a fault of nbdist"),
+    ],
+)
+def test_whatever_is_raised_is_one_line_and_what_nobody_foresaw_keeps_its_traceback(
+    error, answer, nbdist, experiment_file, tmp_path, monkeypatch
+):
+    def failing(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("nbdist.experiment.load_experiment", failing)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ran = nbdist("check", experiment_file)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert answer in ran.err
+    kept = [path.read_text() for path in tmp_path.glob("nbdist-traceback-*.txt")]
+    assert len(kept) == isinstance(error, ZeroDivisionError)
+    assert all("Traceback" in text and "failing" in text for text in kept)

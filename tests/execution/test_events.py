@@ -87,7 +87,7 @@ def test_a_disk_that_is_full_for_the_log_does_not_end_the_run(caplog):
     for _ in range(10_000):
         log("unit-done", unit=1)
     log.close()
-    assert caplog.text.count("log file cannot be written") == 1
+    assert caplog.text.count("log file cannot be written: the disk is full") == 1
 
 
 def test_seconds_are_added_by_device_and_precision():

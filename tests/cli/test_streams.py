@@ -1,0 +1,96 @@
+"""What is printed never ends a command: closed terminals, full disks, closed descriptors, readers that had enough, poor encodings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from nbdist.store import summarize
+
+DEADLINE_S = 120
+
+
+def _nbdist(*words: object, shell: str = "{}", **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command inside a line of bash, where {} stands for it."""
+    command = f"'{sys.executable}' -m nbdist " + " ".join(f"'{word}'" for word in words)
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", shell.format(command)],
+        capture_output=True,
+        check=False,
+        timeout=DEADLINE_S,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    "where", ["2>/dev/full", ">/dev/full", ">/dev/full 2>&1", "2>&-", ">&-", "<&- >&- 2>&-", "2>&1 | head -c 1"]
+)
+@pytest.mark.integration
+def test_a_run_whose_print_is_lost_ends_as_it_would_have(where, experiment_file, tmp_path):
+    store = tmp_path / "a.zarr"
+    ran = _nbdist("run", experiment_file, "-o", store, "--serial", "--kernel", "eager", shell="{} " + where)
+    assert ran.returncode == 0, ran.stderr
+    assert b"Traceback" not in ran.stdout + ran.stderr
+    assert summarize(store).frames_complete == 3
+
+
+@pytest.mark.integration
+def test_a_run_goes_on_when_its_terminal_is_gone(experiment_file, tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    store = tmp_path / "a.zarr"
+    command = [
+        sys.executable,
+        "-m",
+        "nbdist",
+        "run",
+        str(experiment_file),
+        "-o",
+        str(store),
+        "--serial",
+        "--kernel",
+        "eager",
+    ]
+    process = subprocess.Popen(["nohup", *command], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    os.close(ours)
+    assert process.wait(DEADLINE_S) == 0
+    assert summarize(store).frames_complete == 3
+
+
+@pytest.mark.parametrize(("where", "status"), [(">/dev/full", 2), (">&-", 2), ("| head -c 1", 0), ("2>/dev/full", 0)])
+def test_a_command_that_only_prints_says_by_its_status_that_the_print_was_lost(where, status):
+    ran = _nbdist("schema", shell="{} " + where)
+    assert ran.returncode == status
+    assert ran.stderr.count(b"\n") == (1 if status else 0)
+    assert b"Traceback" not in ran.stderr
+
+
+def test_an_error_that_cannot_be_printed_keeps_its_status(tmp_path):
+    for where in ("2>/dev/full", "2>&-", ">&- 2>&-"):
+        assert _nbdist("check", tmp_path / "none.yaml", shell="{} " + where).returncode == 2
+
+
+def test_printing_never_fails_for_an_encoding(write_experiment, tmp_path):
+    file = write_experiment(tmp_path / "Größe — α.yaml")
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    file.write_text(yaml.safe_dump({**content, "title": "lysozyme — 1.5 Å"}, allow_unicode=True), encoding="utf-8")
+    for words in (("check", file), ("check", tmp_path / "é.yaml")):
+        ran = _nbdist(*words, LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+        assert b"Traceback" not in ran.stderr
+        assert ran.returncode == (0 if words[1] == file else 2), ran.stderr
+    assert ran.stderr.count(b"\n") == 1
+
+
+def test_a_file_name_that_is_no_text_is_printed(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-m", "nbdist", "check", os.fsencode(tmp_path) + b"/\xff.yaml"],
+        capture_output=True, check=False, timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr.count(b"\n")) == (2, 1)
+    assert b"Traceback" not in ran.stderr
