@@ -102,11 +102,10 @@ def make_renderer() -> Callable[..., Any]:
     def make(experiment: Experiment, mode: str = "eager") -> Any:
         from nbdist.experiment import resolve
         from nbdist.experiment.amplitudes import load_reflections
-        from nbdist.physics.amplitude_table import AmplitudeTable
         from nbdist.physics.renderer import Renderer
 
         resolved = resolve(experiment)
-        return Renderer(resolved, AmplitudeTable.of(load_reflections(resolved)), "cpu", mode)
+        return Renderer(resolved, load_reflections(resolved), "cpu", mode)
 
     return make
 

@@ -46,6 +46,7 @@ def _holds(summary: Any) -> list[tuple[str, str]]:
         ),
         ("image", f"{slow} x {fast} pixels (slow x fast)"),
         ("arrays", ", ".join(f"{name} {dtype}" for name, dtype in summary.arrays.items())),
+        ("amplitudes", f"{summary.reflections:,} reflections" if summary.reflections else "one for all reflections"),
         ("phi", f"{scan.phi_start_deg:g} to {scan.frame_start_deg(scan.frames):g} deg, {scan.osc_range_deg:g} a frame"),
         ("size", size(written)),
     ]

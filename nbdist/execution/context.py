@@ -1,4 +1,8 @@
-"""What a process needs to render: the experiment's numbers, amplitudes and plan, and the renderer made of them once."""
+"""What a process needs to render: the experiment's numbers and plan, and the renderer made of them once.
+
+Amplitudes do not travel: a process reads them when it first renders, from the run's store where there is one, and holds them once, as
+the table of its renderer.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,10 @@ from typing import TYPE_CHECKING, Literal
 from nbdist.errors import RunError
 from nbdist.execution.gpus import cuda_is_available
 from nbdist.experiment import Experiment, ResolvedExperiment, resolve
-from nbdist.experiment.amplitudes import load_reflections
-from nbdist.physics.amplitude_table import AmplitudeTable
+from nbdist.experiment.amplitudes import Reflections, load_reflections
+from nbdist.physics.amplitude_table import table_bytes
 from nbdist.planning import Plan, Settings, make_plan
+from nbdist.store.reflections import read_reflections
 
 if TYPE_CHECKING:
     from nbdist.physics.kernels import KernelMode
@@ -24,23 +29,24 @@ Device = Literal["auto", "cpu", "cuda"]
 class RunContext:
     """All of a run that travels to a worker, once; `renderer` is made where it is first asked for and not pickled.
 
-    `largest_tile` is how many pixels the device's memory holds at once, where less than a tile was found to fit.
+    `largest_tile` is how many pixels the device's memory holds at once, where less than a tile was found to fit. `reflections` are
+    those that were read to make the plan, until the store or the renderer has taken them; they are not pickled.
     """
 
     resolved: ResolvedExperiment
-    table: AmplitudeTable
     plan: Plan
     device: str
     location: str | None = None
     store_id: str | None = None
     largest_tile: int | None = None
+    reflections: Reflections | None = field(default=None, repr=False, compare=False)
     _renderer: Renderer | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """Held while a thread renders: a GPU's worker has two threads, and one writes while the other renders."""
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_renderer": None, "_lock": None, "turn": None}
+        return {**self.__dict__, "reflections": None, "_renderer": None, "_lock": None, "turn": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
@@ -54,8 +60,14 @@ class RunContext:
         with self._lock:
             if self._renderer is None:
                 mode: KernelMode = "eager" if self.plan.settings.kernel == "eager" else "compiled"
-                self._renderer = Renderer(self.resolved, self.table, pick_device(self.device), mode)
+                self._renderer = Renderer(self.resolved, self._amplitudes(), pick_device(self.device), mode)
+                self.reflections = None
             return self._renderer
+
+    def _amplitudes(self) -> Reflections:
+        if self.reflections is not None:
+            return self.reflections
+        return load_reflections(self.resolved) if self.location is None else read_reflections(self.location)
 
 
 def pick_device(wanted: str) -> str:
@@ -97,7 +109,7 @@ def make_context(
             "scan.phi_zero_carryover: reproduces a defect of nanoBragg.c for nbdist trace; an image cannot have it"
         )
     resolved = resolve(experiment)
-    table = AmplitudeTable.of(load_reflections(resolved))
+    reflections = load_reflections(resolved)
     plan = make_plan(
         resolved,
         workers=workers,
@@ -107,6 +119,6 @@ def make_context(
         phi_chunk=phi_chunk,
         frames_per_shard=frames_per_shard,
         settings=settings,
-        table_bytes=table.nbytes,
+        table_bytes=table_bytes(reflections, experiment.sampling.precision),
     )
-    return RunContext(resolved, table, plan, device, location)
+    return RunContext(resolved, plan, device, location, reflections=reflections)

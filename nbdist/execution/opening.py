@@ -10,6 +10,7 @@ from nbdist.errors import RunError, StoreError
 from nbdist.execution.context import RunContext, make_context
 from nbdist.execution.progress import Progress, Report
 from nbdist.experiment import Experiment, resolve
+from nbdist.experiment.amplitudes import Reflections
 from nbdist.planning import Settings, Unit, make_plan
 from nbdist.store import complete_units, create_store, exists, open_group, remove, sound_units
 from nbdist.store.creation import complete_store
@@ -49,6 +50,7 @@ def opened(
     if part and frames is not None:
         raise RunError("a part and frames exclude each other: a part is one of the whole series")
     context = _prepared(experiment, location, resume or part is not None, overwrite, frames, make, made_by)
+    context.reflections = None  # they are in the store, where whoever renders finds them
     objects = objects_at(location)
     with _one_line(objects.location):
         occupation = occupy(objects, part)
@@ -118,12 +120,17 @@ def _prepared(
     context.plan.units(frames)
     if present:
         remove(location)
-    context.store_id = create_store(location, context.resolved, context.plan, made_by=made_by)
+    context.store_id = create_store(location, context.resolved, context.plan, _reflections(context), made_by=made_by)
     if context.store_id is None:
         if joins:
             return _reopened(experiment, location, frames, make)
         raise StoreError(f"{location} exists: another run made it a moment ago")
     return context
+
+
+def _reflections(context: RunContext) -> Reflections:
+    assert context.reflections is not None, "nothing has been rendered yet"
+    return context.reflections
 
 
 def _reopened(experiment: Experiment, location: str, frames: range | None, make: dict[str, Any]) -> RunContext:
@@ -146,6 +153,6 @@ def _reopened(experiment: Experiment, location: str, frames: range | None, make:
         raise StoreError(f"{location} was begun with the {kept.kernel} kernel; it cannot go on with {make['kernel']}")
     context = make_context(experiment, location=location, workers=make["workers"], device=make["device"], settings=kept)
     context.plan.units(frames)
-    complete_store(location, context.resolved, context.plan)
+    complete_store(location, context.resolved, context.plan, _reflections(context))
     context.store_id = str(attributes.get("store_id", ""))
     return context

@@ -21,7 +21,6 @@ from nbdist.execution.context import Device, pick_device
 from nbdist.experiment import Experiment, resolve
 from nbdist.experiment.amplitudes import load_reflections
 from nbdist.formats.text import read_text
-from nbdist.physics.amplitude_table import AmplitudeTable
 
 if TYPE_CHECKING:
     from nbdist.physics.trace import Choice, PixelTrace
@@ -61,7 +60,7 @@ def trace_experiment(
     if resolved.sources.weights[choice.source] == 0:
         raise RunError(f"source {choice.source} has weight 0 and adds nothing")
     reflections = load_reflections(resolved)
-    renderer = Renderer(resolved, AmplitudeTable.of(reflections), pick_device(device), "eager")
+    renderer = Renderer(resolved, reflections, pick_device(device), "eager")
     return trace_pixel(renderer, reflections, pixel, frame, choice)
 
 

@@ -101,6 +101,8 @@ def verify(
         kernel: make_context(experiment, device=pick_device(device), settings=replace(summary.settings, kernel=kernel))
         for kernel in {kernels[frame] for frame in chosen}
     }
+    for context in contexts.values():  # with the amplitudes that the store says it was made with
+        context.location, context.reflections = summary.location, None
     for done, frame in enumerate(chosen, start=1):
         context = contexts[kernels[frame]]
         again = finished_frame(context, frame, render_frame(context, frame))

@@ -12,8 +12,11 @@ from nbdist.experiment.lattice import dual_vectors
 from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.experiment.structure_factors import FromFile, Uniform, Wilson
 from nbdist.formats.hkl import read_hkl
+from nbdist.random_words import RandomWords, uniforms
 
 LARGEST_WILSON_SET = 50_000_000
+INDEX_BIAS = 2**32
+"""Added to a Miller index to make it a word of a counter, which has no sign."""
 
 
 class Reflections(NamedTuple):
@@ -52,6 +55,9 @@ def wilson_amplitudes(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Draw acentric Wilson amplitudes with equal Friedel mates; F(000) is 0.
 
+    F^2 = -ln(u) <F^2>, u the uniform deviate of the first random word of the key (seed, 0) and the counter (l, k, h, 0), each index plus
+    2^32 (see `random_words`), where hkl is that one of the mates whose first index that is not 0 is positive.
+
     Parameters
     ----------
     reciprocal_per_A
@@ -68,16 +74,27 @@ def wilson_amplitudes(
         raise ExperimentError(
             f"structure_factors.d_min_A: {wilson.d_min_A} A gives more than {LARGEST_WILSON_SET} reflections"
         )
-    grids = np.meshgrid(*(np.arange(-limit, limit + 1) for limit in limits), indexing="ij")
-    indices = np.stack([grid.ravel() for grid in grids], axis=1)
-    # the first half of the box is the second half's Friedel mates in reverse order; 000 stands in the middle
-    half = indices[: len(indices) // 2]
-    s_squared = ((half @ reciprocal_per_A) ** 2).sum(axis=1) / 4
-    # one deviate for every index of the box: amplitudes do not move when the resolution cut excludes others
-    intensity = np.random.default_rng(wilson.seed).exponential(size=len(half)) * wilson.mean_F2
-    amplitudes = np.sqrt(intensity * np.exp(-2 * wilson.B_factor_A2 * s_squared))
-    inside = 4 * s_squared <= 1 / wilson.d_min_A**2
-    if not inside.any():
+    words, (h_limit, k_limit, l_limit) = RandomWords((wilson.seed, 0)), map(int, limits)
+    k, l = np.arange(-k_limit, k_limit + 1), np.arange(-l_limit, l_limit + 1)
+    plane = k[:, None, None] * reciprocal_per_A[1] + l[:, None] * reciprocal_per_A[2]
+    kept, drawn = [], []
+    for h in range(h_limit + 1):
+        inside = ((h * reciprocal_per_A[0] + plane) ** 2).sum(axis=-1) <= 1 / wilson.d_min_A**2
+        if h == 0:  # half a plane, and half a row of it: the others are Friedel mates
+            inside[:k_limit] = False
+            inside[k_limit, : l_limit + 1] = False
+        firsts, lasts = inside.argmax(axis=1), inside.shape[1] - inside[:, ::-1].argmax(axis=1)
+        random = np.zeros(inside.shape, dtype=np.uint64)
+        for row in np.flatnonzero(inside.any(axis=1)).tolist():
+            first, last = int(firsts[row]), int(lasts[row])
+            counter = (first - l_limit + INDEX_BIAS, row - k_limit + INDEX_BIAS, h + INDEX_BIAS, 0)
+            random[row, first:last] = words.blocks(counter, last - first)[:, 0]
+        rows, columns = np.nonzero(inside)
+        kept.append(np.stack([np.full(len(rows), h), k[rows], l[columns]], axis=1))
+        drawn.append(random[inside])
+    half, uniform = np.concatenate(kept), uniforms(np.concatenate(drawn))
+    if not len(half):
         raise ExperimentError(f"structure_factors.d_min_A: no reflection of this cell lies within {wilson.d_min_A} A")
-    kept, values = half[inside], amplitudes[inside]
-    return np.concatenate([kept, -kept[::-1]]).astype(np.int64), np.concatenate([values, values[::-1]])
+    s_squared = ((half @ reciprocal_per_A) ** 2).sum(axis=1) / 4
+    values = np.sqrt(-np.log(uniform) * wilson.mean_F2 * np.exp(-2 * wilson.B_factor_A2 * s_squared))
+    return np.concatenate([-half[::-1], half]), np.concatenate([values[::-1], values])

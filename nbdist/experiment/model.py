@@ -18,7 +18,7 @@ from nbdist.experiment.sampling import Background, Noise, Sampling
 from nbdist.experiment.scan import Scan
 from nbdist.experiment.structure_factors import StructureFactors
 
-PHYSICS_VERSION = 1
+PHYSICS_VERSION = 2
 """Raised when the same experiment would give other pixel values, as by another default; it enters the fingerprint."""
 
 

@@ -6,7 +6,9 @@ border and needs no other test to be answered right (see `amplitudes`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,47 +20,57 @@ LARGEST_TABLE = 2**30
 """Cells of the largest table that is built (4 GiB in float32)."""
 
 
+AT_ONCE = 2**18
+"""Reflections that are put into a table at a time: what a table takes while it is built is the table."""
+
+
 @dataclass(frozen=True)
 class AmplitudeTable:
-    """F in electrons over a box of Miller indices, border included; `values` is float64 (nh, nk, nl).
+    """F in electrons over a box of Miller indices, border included; `values` (nh, nk, nl) is in the precision of the kernel.
 
     A table with one value stands for "every reflection has default_F".
     """
 
-    values: NDArray[np.float64]
+    values: NDArray[np.floating[Any]]
     lowest: tuple[int, int, int]
 
     @classmethod
-    def from_list(cls, indices: NDArray[np.int64], amplitudes: NDArray[np.float64], default_F: float) -> AmplitudeTable:
-        """Build the table from listed reflections (n, 3), (n,); a reflection listed twice keeps its last amplitude.
+    def of(cls, reflections: Reflections, precision: str = "float64") -> AmplitudeTable:
+        """Build the table; a reflection listed twice keeps its last amplitude.
 
         Raises
         ------
         ExperimentError
             If the box of indices is too large to be a crystal's.
         """
-        low, high = indices.min(axis=0) - 1, indices.max(axis=0) + 1
-        high = np.maximum(high, low + 3)  # room for one stencil of the interpolation
-        shape = tuple(int(n) for n in high - low + 1)
-        if int(np.prod(np.array(shape, dtype=object))) > LARGEST_TABLE:
-            raise ExperimentError(f"structure_factors: a table of {shape} reflections is too large")
-        values = np.full(shape, default_F, dtype=np.float64)
-        values[tuple((indices - low).T)] = amplitudes
-        return cls(values, (int(low[0]), int(low[1]), int(low[2])))
+        indices, amplitudes, default_F = reflections
+        lowest, shape = _box(indices)
+        with np.errstate(over="ignore"):  # an image of what the precision does not hold is refused
+            values = np.full(shape, default_F, dtype=precision)
+            for start in range(0, len(indices), AT_ONCE):
+                some = slice(start, start + AT_ONCE)
+                values[tuple((indices[some] - np.array(lowest)).T)] = amplitudes[some]
+        return cls(values, lowest)
 
-    @classmethod
-    def of(cls, reflections: Reflections) -> AmplitudeTable:
-        """Build the table of `load_reflections`."""
-        if len(reflections.indices) == 0:
-            return cls.uniform(reflections.default_F)
-        return cls.from_list(*reflections)
 
-    @classmethod
-    def uniform(cls, amplitude: float) -> AmplitudeTable:
-        """The same amplitude for every reflection."""
-        return cls(np.full((1, 1, 1), amplitude, dtype=np.float64), (0, 0, 0))
+def table_bytes(reflections: Reflections, precision: str) -> int:
+    """Bytes of the table that `AmplitudeTable.of` would build.
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the float64 table."""
-        return int(self.values.nbytes)
+    Raises
+    ------
+    ExperimentError
+        If the box of indices is too large to be a crystal's.
+    """
+    return math.prod(_box(reflections.indices)[1]) * np.dtype(precision).itemsize
+
+
+def _box(indices: NDArray[np.integer[Any]]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Lowest indices and shape of the table of some reflections, border included."""
+    if len(indices) == 0:
+        return (0, 0, 0), (1, 1, 1)
+    low, high = indices.min(axis=0).astype(int) - 1, indices.max(axis=0).astype(int) + 1
+    high = np.maximum(high, low + 3)  # room for one stencil of the interpolation
+    h, k, l = (int(n) for n in high - low + 1)
+    if h * k * l > LARGEST_TABLE:
+        raise ExperimentError(f"structure_factors: a table of {(h, k, l)} reflections is too large")
+    return (int(low[0]), int(low[1]), int(low[2])), (h, k, l)

@@ -21,12 +21,12 @@ class AmplitudeTensors(NamedTuple):
 
 
 def on_device(table: AmplitudeTable, device: torch.device, dtype: torch.dtype) -> AmplitudeTensors:
-    """Put a table on a device in the kernel's dtype."""
+    """Put a table on a device in the kernel's dtype; on a CPU, a table that has it is not copied."""
     low = np.array(table.lowest, dtype=np.float64)
     high = low + np.array(table.values.shape) - 1
     _, nk, nl = table.values.shape
     return AmplitudeTensors(
-        torch.as_tensor(table.values.ravel()).to(device=device, dtype=dtype),
+        torch.from_numpy(table.values.ravel()).to(device=device, dtype=dtype),
         torch.as_tensor(np.concatenate([low, high])).to(device=device, dtype=dtype),
         torch.tensor([nk * nl, nl, 1], dtype=torch.int32, device=device),
     )

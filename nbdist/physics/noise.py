@@ -1,7 +1,7 @@
 """Photon noise: exact Poisson deviates that depend on the seed, the frame and the pixel, and on nothing else.
 
-The random words of a pixel are those of a counter-based generator (Philox 4x64; J. K. Salmon et al., SC'11) with the key (seed, frame)
-and the counter (pixel, attempt), so a frame can be drawn again alone, in any pieces and on any worker.
+The random words of a pixel are those of the key (seed, frame) and the counter (pixel, attempt) (see `random_words`), so a frame can be
+drawn again alone, in any pieces and on any worker.
 
 Small means are drawn by inverting the distribution function with one 53-bit uniform; others by transformed rejection
 (PTRS: W. Hoermann, Insurance: Mathematics and Economics 12 (1993) 39), which is exact, with fresh words for every attempt.
@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nbdist.random_words import RandomWords, uniforms
+
 SMALL_MEAN = 10.0
 LARGEST_COUNT = 2**31 - 1
-WORDS_PER_PIXEL = 4
 PIXELS_AT_A_TIME = 2**18
 
 
@@ -35,44 +36,32 @@ def photon_counts(photons: NDArray[np.float32], seed: int, frame: int) -> NDArra
     -------
     int32 (slow, fast); a count past 2^31 - 1 is held there.
     """
-    flat = photons.ravel()
+    flat, words = photons.ravel(), RandomWords((seed, frame))
     counts = np.empty(flat.shape, dtype=np.int32)
     for start in range(0, flat.size, PIXELS_AT_A_TIME):
         piece = slice(start, min(start + PIXELS_AT_A_TIME, flat.size))
-        counts[piece] = _draw(flat[piece].astype(np.float64), seed, frame, start)
+        counts[piece] = _draw(flat[piece].astype(np.float64), words, start)
     return counts.reshape(photons.shape)
 
 
-def _words(seed: int, frame: int, first_pixel: int, pixels: int, attempt: int) -> NDArray[np.uint64]:
-    """The random words (pixels, 4) of consecutive pixels: one counter of the generator each."""
-    counter, key = np.array([first_pixel, attempt, 0, 0], dtype=np.uint64), np.array([seed, frame], dtype=np.uint64)
-    generator = np.random.Philox(counter=counter, key=key)
-    return generator.random_raw(WORDS_PER_PIXEL * pixels).reshape(pixels, WORDS_PER_PIXEL)
-
-
-def _uniforms(words: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Uniform deviates in (0, 1), 53 bits."""
-    return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-
-
-def _draw(means: NDArray[np.float64], seed: int, frame: int, first_pixel: int) -> NDArray[np.int32]:
+def _draw(means: NDArray[np.float64], words: RandomWords, first_pixel: int) -> NDArray[np.int32]:
     counts = np.zeros(means.shape, dtype=np.int32)
-    first = _uniforms(_words(seed, frame, first_pixel, means.size, 0)[:, :1])[:, 0]
+    first = uniforms(words.blocks((first_pixel, 0, 0, 0), means.size)[:, 0])
     small = np.flatnonzero((means > 0) & (means < SMALL_MEAN))
     counts[small] = _invert(means[small], first[small])
     large = np.flatnonzero(means >= SMALL_MEAN)
     attempt = 1
     while large.size:
-        uniforms = _uniforms(_words(seed, frame, first_pixel, means.size, attempt)[large])
+        drawn = uniforms(words.blocks((first_pixel, attempt, 0, 0), means.size)[large])
         for pair in (0, 2):
-            candidate, accepted = _transformed_rejection(means[large], uniforms[:, pair], uniforms[:, pair + 1])
+            candidate, accepted = _transformed_rejection(means[large], drawn[:, pair], drawn[:, pair + 1])
             counts[large[accepted]] = np.minimum(candidate[accepted], LARGEST_COUNT)
-            large, uniforms = large[~accepted], uniforms[~accepted]
+            large, drawn = large[~accepted], drawn[~accepted]
         attempt += 1
     return counts
 
 
-def _invert(means: NDArray[np.float64], uniforms: NDArray[np.float64]) -> NDArray[np.int32]:
+def _invert(means: NDArray[np.float64], drawn: NDArray[np.float64]) -> NDArray[np.int32]:
     """Smallest k with P(X <= k) > u."""
     counts = np.zeros(means.shape, dtype=np.int32)
     active = np.arange(means.size)
@@ -80,7 +69,7 @@ def _invert(means: NDArray[np.float64], uniforms: NDArray[np.float64]) -> NDArra
     cumulative = probability.copy()
     k = 0
     while True:
-        above = uniforms[active] >= cumulative
+        above = drawn[active] >= cumulative
         active, probability, cumulative = active[above], probability[above], cumulative[above]
         if not active.size:
             return counts

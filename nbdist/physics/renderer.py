@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nbdist.experiment.amplitudes import Reflections
 from nbdist.experiment.resolved import ResolvedExperiment
-from nbdist.physics.amplitude_table import AmplitudeTable
 from nbdist.physics.factors import Factor
 from nbdist.physics.native.build import BuildError
 from nbdist.physics.native.engine import NativeEngine
@@ -75,8 +75,8 @@ class Renderer:
     ----------
     resolved
         The experiment's numbers.
-    table
-        Its amplitudes.
+    reflections
+        Its amplitudes; they become one table in the experiment's precision, and are not kept.
     device
         Where to compute.
     mode
@@ -86,12 +86,12 @@ class Renderer:
     def __init__(
         self,
         resolved: ResolvedExperiment,
-        table: AmplitudeTable,
+        reflections: Reflections,
         device: torch.device | str = "cpu",
         mode: KernelMode = "compiled",
     ) -> None:
         self.resolved = resolved
-        self.scene = Scene(resolved, table, device)
+        self.scene = Scene(resolved, reflections, device)
         self.device = self.scene.device
         self.engine = make_engine(self.scene, mode)
         self._kept_factors: dict[Area, list[Tensor]] = {}

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nbdist.experiment.amplitudes import Reflections
 from nbdist.experiment.geometry import PanelGeometry
 from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.physics.amplitude_table import AmplitudeTable
@@ -58,7 +59,7 @@ class Scene:
     ----------
     resolved
         The experiment's numbers.
-    table
+    reflections
         Its amplitudes.
     device
         Where to compute.
@@ -67,16 +68,22 @@ class Scene:
     ----------
     whole_pixel, every_term
         The factors that are evaluated once for a pixel, and for every subpixel, layer and source.
+    table, lowest_index, table_shape
+        The amplitudes on the device in the kernel's dtype, the only ones that are kept; the Miller indices of their lowest corner, and
+        how many there are along each.
     """
 
-    def __init__(self, resolved: ResolvedExperiment, table: AmplitudeTable, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, resolved: ResolvedExperiment, reflections: Reflections, device: torch.device | str = "cpu"
+    ) -> None:
         experiment = resolved.experiment
         detector, sampling, sensor = experiment.detector, experiment.sampling, experiment.detector.sensor
         self.resolved = resolved
         self.device = torch.device(device)
         self.dtype = torch.float64 if sampling.precision == "float64" else torch.float32
-        self.amplitudes = table
+        table = AmplitudeTable.of(reflections, sampling.precision)
         self.table = on_device(table, self.device, self.dtype)
+        self.lowest_index, self.table_shape = table.lowest, table.values.shape
         uniform = table.values.size == 1
         self.variant = Variant(
             experiment.crystal.shape, resolved.interpolate and not uniform, uniform, detector.curved, self.dtype

@@ -4,6 +4,7 @@ from nbdist.store.creation import create_store
 from nbdist.store.locations import exists, open_group, remove
 from nbdist.store.objects import is_url
 from nbdist.store.reading import StoreSummary, consolidate, open_series, summarize
+from nbdist.store.reflections import read_reflections
 from nbdist.store.units import UnitWriter, complete_units, damage, damages, sound_units
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "is_url",
     "open_group",
     "open_series",
+    "read_reflections",
     "remove",
     "sound_units",
     "summarize",

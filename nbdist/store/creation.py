@@ -5,6 +5,7 @@ series.zarr/
   counts      (frame, slow, fast) int32     Poisson counts, where the experiment asks for photon noise
   mask        (slow, fast) uint8            0 = usable
   phi_start_deg, phi_end_deg (frame), orientation (frame, axis, xyz), frame, slow, fast
+  reflections/  the amplitudes that the frames are rendered with (see `reflections`)
   records/    one small JSON object a finished unit, and who writes into the store now
 """
 
@@ -25,10 +26,12 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from nbdist.errors import StoreError
+from nbdist.experiment.amplitudes import Reflections
 from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.planning import Plan
 from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group, was_whole
 from nbdist.store.objects import ROOT, Objects, objects_at
+from nbdist.store.reflections import create_reflections
 
 FRAME_DIMENSIONS = ("frame", "slow", "fast")
 
@@ -37,6 +40,7 @@ def create_store(
     location: str | os.PathLike[str],
     resolved: ResolvedExperiment,
     plan: Plan,
+    reflections: Reflections,
     *,
     made_by: dict[str, Any] | None = None,
 ) -> str | None:
@@ -48,6 +52,8 @@ def create_store(
 
     Parameters
     ----------
+    reflections
+        The amplitudes of the experiment, which workers and readers find in the store.
     made_by
         What else is worth knowing of how it was made; kept in its provenance.
 
@@ -63,7 +69,7 @@ def create_store(
     objects = objects_at(location)
     objects.check_writable()
     store_id = uuid.uuid4().hex
-    content = _content(resolved, plan, store_id, provenance() | (made_by or {}))
+    content = _content(resolved, plan, reflections, store_id, provenance() | (made_by or {}))
     try:
         first = objects.create(ROOT, content.pop(ROOT))
         if first:
@@ -73,7 +79,9 @@ def create_store(
     return store_id if first else None
 
 
-def complete_store(location: str | os.PathLike[str], resolved: ResolvedExperiment, plan: Plan) -> None:
+def complete_store(
+    location: str | os.PathLike[str], resolved: ResolvedExperiment, plan: Plan, reflections: Reflections
+) -> None:
     """Write what is missing of a store whose making was cut short; the same experiment and plan made it.
 
     Raises
@@ -85,7 +93,7 @@ def complete_store(location: str | os.PathLike[str], resolved: ResolvedExperimen
     objects = objects_at(location)
     if was_whole(objects):
         return
-    content = _content(resolved, plan, "", {})
+    content = _content(resolved, plan, reflections, "", {})
     del content[ROOT]
     try:
         _write_all(objects, content)
@@ -99,7 +107,9 @@ def _write_all(objects: Objects, content: dict[str, bytes]) -> None:
         objects.write(key, content[key])
 
 
-def _content(resolved: ResolvedExperiment, plan: Plan, store_id: str, made_by: dict[str, Any]) -> dict[str, bytes]:
+def _content(
+    resolved: ResolvedExperiment, plan: Plan, reflections: Reflections, store_id: str, made_by: dict[str, Any]
+) -> dict[str, bytes]:
     """All objects of an empty store."""
     experiment = resolved.experiment
     attributes = {
@@ -118,6 +128,7 @@ def _content(resolved: ResolvedExperiment, plan: Plan, store_id: str, made_by: d
     group = zarr.create_group(MemoryStore(memory), zarr_format=3, attributes=attributes)
     _create_frames(group, plan)
     _create_coordinates(group, resolved, plan)
+    create_reflections(group, reflections)
     group.create_group(LAST_MADE)
     return {key: value.to_bytes() for key, value in memory.items()}
 

@@ -12,7 +12,7 @@ from nbdist.errors import NbdistError, StoreError, one_line
 from nbdist.store.objects import ROOT, Objects, objects_at
 
 FORMAT = "nbdist series"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 LAST_MADE = "records"
 """What `create_store` makes last: a store without it was never whole."""
 
@@ -26,6 +26,8 @@ ARRAYS = {
     "frame": "int64",
     "slow": "int64",
     "fast": "int64",
+    "reflections/hkl": "int32",
+    "reflections/F": "float64",
 }
 """The arrays of a store and their types; none is of Python objects."""
 CODECS = frozenset({"BytesCodec", "ShardingCodec", "BloscCodec", "Crc32cCodec", "ZstdCodec", "GzipCodec"})

@@ -14,6 +14,7 @@ from nbdist.planning import Settings, Unit
 from nbdist.store.creation import ROOT
 from nbdist.store.locations import ARRAYS, LAST_MADE, one_line, open_group
 from nbdist.store.objects import is_url, normalised, objects_at, objects_of
+from nbdist.store.reflections import REFLECTIONS
 from nbdist.store.units import complete_records, frame_arrays
 
 if TYPE_CHECKING:
@@ -67,11 +68,12 @@ def consolidate(location: str | os.PathLike[str]) -> None:
     """
     objects = objects_of(open_group(location, mode="r+"))
     metadata = {}
-    for name in sorted((*ARRAYS, LAST_MADE)):
+    for name in sorted((*ARRAYS, REFLECTIONS, LAST_MADE)):
         stored = objects.read(f"{name}/{ROOT}")
         if stored is not None:
             metadata[name] = json.loads(stored)
-    metadata[LAST_MADE]["consolidated_metadata"] = _consolidated({})
+    for name in (REFLECTIONS, LAST_MADE):
+        metadata[name]["consolidated_metadata"] = _consolidated({})
     root = json.loads(objects.read(ROOT) or b"{}")
     root["consolidated_metadata"] = _consolidated(metadata)
     try:
@@ -94,6 +96,8 @@ class StoreSummary:
         Frames and (slow, fast).
     arrays
         Names and dtypes of the frame arrays.
+    reflections
+        Amplitudes listed in it, which `read_reflections` reads; 0 where every reflection has the same.
     complete
         Numbers of the units that are complete.
     units
@@ -111,6 +115,7 @@ class StoreSummary:
     frames: int
     image_shape: tuple[int, int]
     arrays: dict[str, str]
+    reflections: int
     complete: frozenset[int]
     units: tuple[Unit, ...]
     records: tuple[dict[str, Any], ...]
@@ -153,6 +158,7 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
         frames=frames,
         image_shape=(image_shape[0], image_shape[1]),
         arrays={name: str(group[name].dtype) for name in frame_arrays(group)},
+        reflections=group[f"{REFLECTIONS}/F"].shape[0],
         complete=frozenset(records),
         units=units,
         records=tuple(records[number] for number in sorted(records)),

@@ -37,7 +37,7 @@ def interpolate(table, points, dtype=torch.float64):
 def full_table(function):
     """A table that holds `function(h, k, l)` at every index of the box LOW ... HIGH."""
     box = np.array(list(product(*(range(low, high + 1) for low, high in zip(LOW, HIGH, strict=True)))))
-    return AmplitudeTable.from_list(box, function(*box.T.astype(float)), default_F=0.0)
+    return AmplitudeTable.of(Reflections(box, function(*box.T.astype(float)), 0.0))
 
 
 def lagrange(x, nodes):
@@ -51,7 +51,7 @@ def lagrange(x, nodes):
 def test_nearest_answers_like_a_dictionary(listed, points, default_F):
     values = dict(listed)  # a reflection listed twice keeps its last amplitude, as in the table
     indices = np.array([hkl for hkl, _ in listed], dtype=np.int64)
-    table = AmplitudeTable.from_list(indices, np.array([F for _, F in listed]), default_F)
+    table = AmplitudeTable.of(Reflections(indices, np.array([F for _, F in listed]), default_F))
     points = points + list(values)
     np.testing.assert_array_equal(look_up(table, points), [values.get(point, default_F) for point in points])
 
@@ -63,7 +63,7 @@ def test_without_a_list_every_reflection_has_the_default_amplitude():
 
 def test_a_box_of_indices_too_large_for_a_crystal_is_refused():
     with pytest.raises(ExperimentError, match="too large"):
-        AmplitudeTable.from_list(np.array([[0, 0, 0], [5000, 5000, 5000]]), np.ones(2), 0.0)
+        AmplitudeTable.of(Reflections(np.array([[0, 0, 0], [5000, 5000, 5000]]), np.ones(2), 0.0))
 
 
 def test_interpolation_reproduces_the_table_at_whole_indices():

@@ -113,7 +113,7 @@ def test_what_is_not_a_series_is_answered_in_one_line_that_names_it(make, answer
 
 def test_a_store_of_a_newer_format_is_refused(location, tmp_path):
     zarr.create_group(str(tmp_path / "new.zarr"), attributes={"format": "nbdist series", "format_version": 99})
-    with pytest.raises(StoreError, match="store format 99, this nbdist reads format 1"):
+    with pytest.raises(StoreError, match="store format 99, this nbdist reads format 2"):
         open_series(tmp_path / "new.zarr")
 
 

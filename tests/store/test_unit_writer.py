@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbdist.experiment import resolve
+from nbdist.experiment.amplitudes import load_reflections
 from nbdist.planning import layout, make_plan
 from nbdist.store import UnitWriter, complete_units, create_store, damage, open_group, sound_units
 from nbdist.store import units as store_units
@@ -25,7 +26,7 @@ from nbdist.store.objects import Folder
 def _empty_store(experiment, location, frames_per_shard):
     resolved = resolve(experiment)
     plan = make_plan(resolved, frames_per_shard=frames_per_shard)
-    create_store(location, resolved, plan)
+    create_store(location, resolved, plan, load_reflections(resolved))
     return plan
 
 

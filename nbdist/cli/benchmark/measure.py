@@ -72,12 +72,11 @@ def measure(case: Case, folder: Path, device: str, dtype: str, against: Path | N
 
     from nbdist.experiment import resolve
     from nbdist.experiment.amplitudes import load_reflections
-    from nbdist.physics.amplitude_table import AmplitudeTable
     from nbdist.physics.renderer import Renderer
 
     torch.set_num_threads(1)
     resolved = resolve(case.experiment(folder, dtype))
-    renderer = Renderer(resolved, AmplitudeTable.of(load_reflections(resolved)), device)
+    renderer = Renderer(resolved, load_reflections(resolved), device)
     if renderer.engine.mode != "compiled":
         raise NbdistError("the kernel cannot be compiled here; there is nothing to measure")
     samples = resolved.oversample**2 * resolved.sensor_layers * len(resolved.sources)
@@ -142,6 +141,7 @@ def _max_error(case: Case, renderer: Any, folder: Path) -> float:
     import numpy as np
 
     from nbdist.experiment import resolve
+    from nbdist.experiment.amplitudes import load_reflections
     from nbdist.physics.renderer import Renderer
 
     image = renderer.frame(0, case.box)
@@ -155,7 +155,8 @@ def _max_error(case: Case, renderer: Any, folder: Path) -> float:
         case.box[2] + start[1],
         case.box[2] + start[1] + single.shape[1],
     )
-    exact = Renderer(resolve(case.experiment(folder, "float64")), renderer.scene.amplitudes).frame(0, box)
+    resolved = resolve(case.experiment(folder, "float64"))
+    exact = Renderer(resolved, load_reflections(resolved)).frame(0, box)
     return float(np.abs(single - exact).max() / exact.max())
 
 
@@ -243,12 +244,11 @@ import torch
 torch.set_num_threads(1)
 from nbdist.experiment import resolve
 from nbdist.experiment.amplitudes import load_reflections
-from nbdist.physics.amplitude_table import AmplitudeTable
 from nbdist.physics.renderer import Renderer
 folder = Path(sys.argv[1])
 [case] = cases("reference", folder)
 resolved = resolve(case.experiment(folder, "float32"))
-renderer = Renderer(resolved, AmplitudeTable.of(load_reflections(resolved)), sys.argv[3], sys.argv[2])
+renderer = Renderer(resolved, load_reflections(resolved), sys.argv[3], sys.argv[2])
 renderer.frame(0, (1000, 1032, 1000, 1032))
 """
 

@@ -88,11 +88,10 @@ class NativeEngine:
     def partial(self, out: Tensor, scale: Sequence[Tensor], area: Area, groups: Sequence[Orientations]) -> None:
         """Write the un-normalised partial intensity, all samples, sources and orientations, to `out`; `scale` is that of each layer."""
         assert out.stride(1) == 1
-        scene, table = self.scene, self.scene.amplitudes
+        scene, lowest, shape = self.scene, self.scene.lowest_index, self.scene.table_shape
         cells = torch.cat([group.real for group in groups])
         reference = torch.stack([group.reference for group in groups])
         start = np.cumsum([0, *(len(group.real) for group in groups)], dtype=np.int64)
-        _, nk, nl = table.values.shape
         for number, sample in enumerate(scene.samples()):
             factor = scale[sample.layer]
             assert factor.stride(1) == 1
@@ -109,9 +108,9 @@ class NativeEngine:
             work.N_cells = (_real * 3)(*scene.resolved.N_cells)
             work.fudge = scene.resolved.experiment.crystal.fudge
             work.table = scene.table.values.data_ptr()
-            work.low = (_int * 3)(*table.lowest)
-            work.high = (_int * 3)(*(low + n - 1 for low, n in zip(table.lowest, table.values.shape, strict=True)))
-            work.step = (_int * 3)(nk * nl, nl, 1)
+            work.low = (_int * 3)(*lowest)
+            work.high = (_int * 3)(*(low + n - 1 for low, n in zip(lowest, shape, strict=True)))
+            work.step = (_int * 3)(shape[1] * shape[2], shape[2], 1)
             for piece in _pieces(area, len(cells) * len(self._weight), work.threads):
                 rows, columns = piece.first_row - area.first_row, piece.first_column - area.first_column
                 work.first_row, work.last_row, work.first_column, work.last_column = piece[1:]
