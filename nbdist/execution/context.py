@@ -7,6 +7,7 @@ the table of its renderer.
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -42,15 +43,19 @@ class RunContext:
     reflections: Reflections | None = field(default=None, repr=False, compare=False)
     _renderer: Renderer | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-    turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-    """Held while a thread renders: a GPU's worker has two threads, and one writes while the other renders."""
+    _gpu: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "reflections": None, "_renderer": None, "_lock": None, "turn": None}
+        return {**self.__dict__, "reflections": None, "_renderer": None, "_lock": None, "_gpu": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-        self._lock, self.turn = threading.Lock(), threading.Lock()
+        self._lock, self._gpu = threading.Lock(), threading.Lock()
+
+    @property
+    def turn(self) -> AbstractContextManager[object]:
+        """Held while a thread computes: one at a time on a GPU, whose worker writes in its other thread; all at once on a CPU."""
+        return nullcontext() if self.renderer.device.type == "cpu" else self._gpu
 
     @property
     def renderer(self) -> Renderer:

@@ -1,38 +1,40 @@
 """The Dask run: units go to workers through a bounded window, records come back, pixels do not.
 
 The window is ours: a task is submitted when another finishes, so a million units grow neither the scheduler nor the client. What a
-worker needs (amplitudes, geometry, plan) reaches it once, as a worker plugin, and so does a worker that joins later. Where workers
-with and without a GPU are there together, each kind has a window of its own onto the same units, and tasks of its own size.
+worker needs (amplitudes, geometry, plan) is handed to it once, and so to a worker that joins later. Where workers with and without a GPU
+are there together, each kind has a window of its own onto the same units, and tasks of its own size.
 
-What is lost is handed out again: by Dask where a worker died, by `Supply` where a unit failed, and by this loop where a worker hangs
-or the connection to the scheduler broke.
+What is lost is handed out again: by Dask where a worker died, by `Supply` where a unit failed, and by this loop where a worker hangs, is
+not fit for the run (see `workforce`), or the connection to the scheduler broke.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from distributed import Client, Future, KilledWorker
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
-from nbdist.errors import UnfinishedError, is_fatal
+from nbdist.errors import StoreError, UnfinishedError, is_fatal
 from nbdist.execution.context import RunContext
+from nbdist.execution.failures import ErrorLine
 from nbdist.execution.health import Health
 from nbdist.execution.progress import Progress, Report
-from nbdist.execution.roster import ANY, TASKS_PER_WORKER, Pace, Roster
+from nbdist.execution.roster import ANY, TASKS_PER_WORKER, Pace, Places
 from nbdist.execution.submitting import Submitter, Task
 from nbdist.execution.supply import Supply
-from nbdist.execution.tasks import abandoned_plugins
-from nbdist.execution.worker_plugin import JOINED, Answer, RunPlugin
+from nbdist.execution.worker_run import Answer, PieceError
+from nbdist.execution.workforce import GO_ON, Workforce, in_background
 from nbdist.planning import Unit
+from nbdist.planning.plan import LARGEST_SHARD_BYTES
+from nbdist.store import UnitWriter
 from nbdist.store.locations import one_line
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,8 @@ TICK_S = 1.0
 """Seconds between two looks at the workers."""
 STUCK_FACTOR = 10.0
 """A task hangs that is in flight for so many times what another took, or what was expected."""
-RESTART_TIMEOUT_S = 30.0
+JOINING_S = 30.0
+"""How long a run waits at its beginning until the workers that are there have taken it in."""
 RESULT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 10.0
 RECONNECT_TIMEOUT_S = 20.0
@@ -93,78 +96,78 @@ class _Run:
         name = uuid.uuid4().hex[:8]
         self.client, self.progress, self.report = client, progress, report
         client._timeout = RECONNECT_TIMEOUT_S  # else it gives up as early as at its first connection
-        self.stuck_after = stuck_after
-        self.plugin = RunPlugin(context, name, client.id)
-        self.submitter = Submitter(client, self.plugin, retries)
+        self.context, self.stuck_after = context, stuck_after
+        self.submitter = Submitter(client, name, context, retries)
         self.frames_per_unit = context.plan.settings.frames_per_shard
         self.tasks_per_unit = context.plan.tasks_per_frame * self.frames_per_unit
         self.expected_s = context.plan.cost.seconds * self.frames_per_unit * TASKS_PER_WORKER
         self.supply = Supply(units, retries, progress)
-        self.roster = Roster(name, progress)
+        self.workforce = Workforce(client, context, name, progress, stuck_after)
+        self.roster = self.workforce.roster
         self.health = Health()
         self.running: dict[Future, Task] = {}
         self.finished: SimpleQueue[Future] = SimpleQueue()
         self.looked = 0.0
+        self.estranged = False
 
     def loop(self) -> None:
         """Hand out units until none is left and none in flight."""
         self._guarded(self._connect)
+        deadline = time.monotonic() + JOINING_S
+        while self.roster.starting and time.monotonic() < deadline:
+            self.report(self.progress)
+            self.roster.news.wait(TICK_S)
+            self.roster.news.clear()
+            self._guarded(self.workforce.look)
         self._guarded(self._fill)
         self.report(self.progress)
-        while self.running:
+        while self.running or not self.supply.empty:
             self._guarded(self._step)
             self.report(self.progress)
 
     def close(self) -> None:
-        """Give up what is in flight and leave nothing of this run with the scheduler, if that is still there."""
+        """Give up what is in flight and leave nothing of this run with the cluster, if that is still there."""
         if self.client.status != "running":
             return
-        self._in_background(self._leave).join(CLOSE_TIMEOUT_S)
+        in_background(self._leave).join(CLOSE_TIMEOUT_S)
 
     def _leave(self) -> None:
         self.client.cancel(list(self.running), force=True)
-        self.client.unsubscribe_topic(JOINED)
-        self.client.unregister_worker_plugin(self.plugin.name)
-
-    def _in_background(self, step: Callable[[], object]) -> threading.Thread:
-        """Take a step for which every worker is asked, of which one may hang; the run goes on without it."""
-
-        def taken() -> None:
-            try:
-                step()
-            except (OSError, ValueError, RuntimeError, FutureCancelledError) as error:
-                logger.info("%s: %s", getattr(step, "__name__", "a step"), one_line(error))
-
-        thread = threading.Thread(target=taken, daemon=True)
-        thread.start()
-        return thread
+        self.workforce.close()
 
     def _connect(self) -> None:
-        """Make this run known to the scheduler and the workers."""
-        self.client.subscribe_topic(JOINED, self.roster.hear)
-        self.client.register_plugin(self.plugin, name=self.plugin.name)
+        """Make this run known to the workers."""
         self.progress.dashboard = self.client.dashboard_link
-        self._look(now=True)
-        self._in_background(self._remove_abandoned)
-
-    def _remove_abandoned(self) -> None:
-        """Free the scheduler and the workers of the amplitudes of runs that were killed."""
-        for name in self.client.run_on_scheduler(abandoned_plugins):
-            self.client.unregister_worker_plugin(name)
+        self.workforce.connect()
 
     def _step(self) -> None:
-        for future in self._next_finished():
-            self._collect(future)
+        futures = self._next_finished()
+        try:
+            while futures:
+                self._collect(futures[0])
+                del futures[0]
+        finally:
+            for future in futures:  # not looked at, for the connection broke
+                self.finished.put(future)
+        if self.estranged:
+            self.estranged = False
+            raise CommClosedError
         self._look()
         self._fill()
 
     def _guarded(self, step: Callable[[], None]) -> None:
-        """Take a step; where the connection to the scheduler breaks in it, take it up again if that can be had."""
+        """Take a step; where the connection to the scheduler breaks in it, take it up again if that can be had.
+
+        What goes wrong while the scheduler answers is the matter of one worker, or passes: the next step comes soon.
+        """
         try:
             step()
         except (OSError, FutureCancelledError) as error:
             if is_fatal(error):
                 raise
+            if self.workforce.connected():
+                logger.info("going on after: %s", one_line(error))
+                return
             self._reconnect()
             self._guarded(self._fill)
 
@@ -182,14 +185,10 @@ class _Run:
         if not now and time.monotonic() - self.looked < TICK_S:
             return
         self.looked = time.monotonic()
-        if self.client.status != "running":
-            raise CommClosedError
-        if not self.roster.complete:
-            for event in self.client.get_events(JOINED):
-                self.roster.hear(event)
-        before = set(self.roster.threads)
-        self.roster.update(self.client.nthreads())
-        self.health.lost(before - set(self.roster.threads))
+        before = set(self.roster.there)
+        self.workforce.look()
+        self.health.lost(before - set(self.roster.there))
+        self._take_from_unfit_workers()
         self._take_from_stuck_workers()
 
     def _fill(self) -> None:
@@ -198,14 +197,18 @@ class _Run:
         for task in self.running.values():
             in_flight[task.window] = in_flight.get(task.window, 0) + 1
         for window, size in self._windows().items():
-            while in_flight[window] < size and (units := self.supply.take(self._units_per_task(window))):
+            while in_flight[window] < size:
+                if self.roster.places(window) is None or not (units := self.supply.take(self._units_per_task(window))):
+                    break
                 avoided = self.health.avoided(units[0].number)  # a unit that failed is alone in its task
-                workers = self.roster.candidates(window, avoided) if window != ANY or avoided else ()
-                future, task = self.submitter.submit(units, window, workers)
+                future, task = self.submitter.submit(units, window, partial(self._places, window, avoided))
                 self.running[future] = task
                 future.add_done_callback(self.finished.put)
                 in_flight[window] += 1
         self.progress.in_flight = sum(len(task.units) for task in self.running.values())
+
+    def _places(self, window: str, avoided: set[str]) -> Places:
+        return self.roster.places(window, avoided) or Places()
 
     def _windows(self) -> dict[str, int]:
         if not self.submitter.split:
@@ -226,8 +229,11 @@ class _Run:
         task = self.running.get(future)
         if task is None:
             return
-        if future.status == "cancelled":  # not by this run
-            raise CommClosedError
+        if future.status == "cancelled":  # not by this run: it was lost with the connection, or with what it needed
+            del self.running[future]
+            self.supply.give_back(task.units)
+            self.estranged = True
+            return
         if future.status == "error":
             error = future.exception()
             del self.running[future]
@@ -238,7 +244,7 @@ class _Run:
         except TimeoutError:
             holding = self.client.who_has([future])
             self._take_back([task], "the answer of its worker did not arrive")
-            self._restart({address for addresses in holding.values() for address in addresses})
+            self.workforce.restart({address for addresses in holding.values() for address in addresses})
             return
         del self.running[future]
         future.release()
@@ -256,27 +262,54 @@ class _Run:
         for number, error in answer.errors.items():
             self.supply.failed(units.pop(number), error)
         self.supply.give_back(list(units.values()))
-        self._restart_sick_workers()
+        if answer.trouble is not None:
+            self._require_store(answer.trouble)
+            self.workforce.blame(answer.address, answer.trouble)
+        self._blame_sick_workers(next(reversed(answer.errors.values()), ErrorLine()))
 
-    def _restart_sick_workers(self) -> None:
-        """Restart workers that fail unit after unit while others succeed, and forget the failures of these units."""
-        sick = self.health.sick()
-        for address, units in sick.items():
-            logger.warning("%d units in a row failed at %s, while others succeed: restarting it", len(units), address)
+    def _require_store(self, trouble: ErrorLine) -> None:
+        """See whether what a worker met is so here, too; then it is the store's fault, and the run's.
+
+        Raises
+        ------
+        StoreError
+            If the store is gone, or is another by now.
+        OSError
+            If it cannot be written.
+        """
+        plan, location = self.context.plan, self.context.location
+        assert location is not None
+        shard = 4 * plan.image_shape[0] * plan.image_shape[1] * self.frames_per_unit * (2 if plan.with_counts else 1)
+        size = min(LARGEST_SHARD_BYTES, shard * max(1, self.progress.workers)) if trouble.disk_full else 1
+        try:
+            UnitWriter(location, self.context.store_id).require_usable(size)
+        except OSError as error:
+            if is_fatal(error):
+                raise
+            raise StoreError(f"{location}: cannot be written: {one_line(error)}") from None
+
+    def _blame_sick_workers(self, error: ErrorLine) -> None:
+        """Blame workers that fail unit after unit while others succeed, and forget the failures of these units."""
+        for address, units in self.health.sick().items():
             self.supply.pardon(units)
-        if sick:
-            self._restart(set(sick))
+            line = f"{len(units)} units in a row failed there, while others succeed elsewhere: {error}"
+            self.workforce.blame(address, ErrorLine.told(line, error.traceback))
 
     def _collect_error(self, error: BaseException, task: Task) -> None:
-        """A task that did not answer: its workers died, or something is wrong that its units have no part in."""
-        if is_fatal(error):
-            raise error
+        """A task that did not answer: its workers died, a piece of it failed, or a worker could not even begin it."""
         if isinstance(error, KilledWorker):
             self.supply.killed(task.units, "every worker that rendered it died (killed, out of memory, or crashed)")
-            return
-        for unit in task.units:
-            logger.warning("unit %d failed: %s", unit.number, one_line(error))
-            self.supply.failed(unit, one_line(error))
+        elif isinstance(error, ImportError):  # of a worker that cannot take in the run either, and says so
+            self.supply.give_back(task.units)
+        else:
+            line, address = ErrorLine.of(error), ""
+            if isinstance(error, PieceError):
+                line, address = error.line, error.address
+                self.health.note(address, [], task.units)
+            for unit in task.units:
+                logger.warning("unit %d failed%s: %s", unit.number, address and f" at {address}", line)
+                self.supply.failed(unit, line)
+            self._blame_sick_workers(line)
 
     def _reconnect(self) -> None:
         """Take back all that is in flight after the connection to the scheduler broke, and begin again if it can be had.
@@ -296,33 +329,46 @@ class _Run:
                     self._connect()
                     self.progress.log("scheduler-reconnected")
                     return
-        raise UnfinishedError("the Dask scheduler was lost; what is complete is kept, go on with --resume")
+        raise UnfinishedError(f"the Dask scheduler was lost; {GO_ON}")
+
+    def _take_from_unfit_workers(self) -> None:
+        """Take back, without blame, tasks of workers that get none any more, and those that only such workers might take."""
+        keys: set[str] = set()
+        if self.workforce.vacated:
+            vacated = sorted(self.workforce.vacated & self.roster.there.keys())
+            keys.update(*self.client.processing(vacated).values()) if vacated else None
+            self.workforce.vacated.clear()
+        fit = self.roster.fit
+        tasks = [
+            task
+            for task in self.running.values()
+            if not task.keys.isdisjoint(keys) or any(fit.isdisjoint(workers) for workers in task.only)
+        ]
+        self._cancel(tasks)
+        for task in tasks:
+            self.supply.give_back(task.units)
 
     def _take_from_stuck_workers(self) -> None:
         """Restart the workers of tasks that are in flight for far too long, and hand their units out again."""
         now, stuck = time.monotonic(), []
         overdue = [task for task in self.running.values() if now - task.since > self._patience(task)]
         processing = self.client.processing() if overdue else {}
+        starting = self.roster.starting  # tasks that came too early wait there
         hanging: set[str] = set()
         for task in overdue:
             task.since = now
-            if on := [address for address, keys in processing.items() if not task.keys.isdisjoint(keys)]:
+            if on := [
+                address
+                for address, keys in processing.items()
+                if address not in starting and not task.keys.isdisjoint(keys)
+            ]:
                 hanging.update(on)
                 stuck.append(task)  # the others wait for workers
         if not stuck:
             return
         logger.warning("a task is in flight for too long; its worker is restarted: %s", ", ".join(sorted(hanging)))
         self._take_back(stuck, "it was in flight for too long (--stuck-after)")
-        self._restart(hanging)
-
-    def _restart(self, workers: set[str]) -> None:
-        """Restart workers, or remove those that nobody restarts."""
-        # not the client's own method, which refuses workers that have no nanny; the scheduler removes those
-        call: dict[str, Any] = dict(
-            workers=sorted(workers), timeout=RESTART_TIMEOUT_S, stimulus_id=f"nbdist-{time.time()}"
-        )
-        call |= dict(wait_for_workers=False, on_error="return")
-        self._in_background(lambda: self.client.sync(self.client.scheduler.restart_workers, **call))
+        self.workforce.restart(hanging)
 
     def _patience(self, task: Task) -> float:
         usual = max(self.expected_s, self.roster.pace(task.window).longest_s)
@@ -330,9 +376,13 @@ class _Run:
 
     def _take_back(self, tasks: list[Task], reason: str) -> None:
         """Give up tasks, and treat their units as those whose worker died."""
+        self._cancel(tasks)
+        for task in tasks:
+            self.supply.killed(task.units, reason)
+
+    def _cancel(self, tasks: list[Task]) -> None:
         futures = [future for future, task in self.running.items() if task in tasks]
         for future in futures:
             del self.running[future]
-        self.client.cancel(futures, force=True)
-        for task in tasks:
-            self.supply.killed(task.units, reason)
+        if futures:
+            self.client.cancel(futures, force=True)

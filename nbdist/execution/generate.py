@@ -17,8 +17,9 @@ from nbdist.execution.progress import Progress, Report, silent
 from nbdist.experiment import Experiment
 from nbdist.planning import Unit
 from nbdist.store import consolidate
+from nbdist.store.failures import FailureRecords
 from nbdist.store.locations import one_line
-from nbdist.store.objects import normalised
+from nbdist.store.objects import normalised, objects_at
 from nbdist.store.parts import Part
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def generate(
         A Dask client whose workers render, or a function that opens one (in a `with`) and is called when there is something to render;
         without one, local processes do.
     workers
-        Local processes (default: one a core, one a GPU); with a client, the workers to plan for (default: those it has now, or one).
+        Local processes (default: one a core, one a GPU); with a client, the threads to plan for (default: those it has now, or one).
     gpus
         "all" or "0,1": one local process for each of these GPUs, and `workers` more on the CPU.
     security
@@ -108,7 +109,7 @@ def generate(
     rendering: str
     local = None
     if client is not None:
-        count, rendering = workers or (1 if callable(client) else len(client.nthreads())), device
+        count, rendering = workers or (1 if callable(client) else sum(client.nthreads().values())), device
     elif serial or (part is not None and workers is None and gpus is None):
         count, rendering = 1, pick_device(device)
     else:
@@ -127,6 +128,7 @@ def generate(
     with opened(experiment, place, make=make, **how) as (context, units, occupation):
         report = watched(report, occupation)
         progress = Progress(frames_total=sum(len(unit.frames) for unit in units), log=log)
+        progress.failures = FailureRecords(objects_at(place))
         progress.begun(store=str(location), units=len(units), resumed=resume)
         ended, left = "stopped", units
         try:

@@ -11,6 +11,7 @@ from typing import Any
 from nbdist.errors import UnfinishedError
 from nbdist.execution.events import EventLog, no_log
 from nbdist.planning import Unit
+from nbdist.store.failures import FailureRecords
 
 MOST_FAILED = 1000
 """A run in which so many units failed has met something that the others would meet too; it ends."""
@@ -27,13 +28,15 @@ class Progress:
     units_done
         Units finished.
     failed
-        Units set aside, by number, with their error.
+        Units set aside, by number, with their error: a line, which may carry its `traceback` (see `failures.ErrorLine`).
     retried
         Units that were handed out once more, because they failed or their workers were lost.
     workers, kinds
         Worker threads in all, and by kind of worker ("cpu", "gpu").
     workers_lost
         Workers that went away during the run.
+    left_out
+        Workers that the run goes on without, as address and host, with the reason.
     in_flight
         Units handed to workers.
     dashboard
@@ -46,6 +49,8 @@ class Progress:
         Units that were rendered without a compiled kernel.
     log
         Where each event gets a line.
+    failures
+        Where the store keeps why units failed.
     """
 
     frames_total: int = 0
@@ -56,12 +61,14 @@ class Progress:
     workers: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
     workers_lost: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
     in_flight: int = 0
     dashboard: str | None = None
     bytes_written: int = 0
     seconds_by_device: Counter[str] = field(default_factory=Counter)
     eager_units: int = 0
     log: EventLog = no_log
+    failures: FailureRecords | None = None
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -81,6 +88,8 @@ class Progress:
 
     def unit_done(self, record: dict[str, Any]) -> None:
         """Count a finished unit by its record."""
+        if self.failures is not None:
+            self.failures.remove(record["unit"])
         first, last = record["frames"]
         size = sum(record["shard_bytes"].values())
         self.frames_done += last - first
@@ -102,7 +111,7 @@ class Progress:
     def unit_retried(self, unit: Unit, reason: str) -> None:
         """Note that a unit is handed out once more."""
         self.retried += 1
-        self.log("unit-retried", unit=unit.number, reason=reason)
+        self.log("unit-retried", unit=unit.number, reason=reason, **_traceback(reason))
 
     def unit_failed(self, unit: Unit, error: str) -> None:
         """Set a unit aside.
@@ -113,7 +122,10 @@ class Progress:
             If so many have failed that the run had better end.
         """
         self.failed[unit.number] = error
-        self.log("unit-failed", unit=unit.number, error=error)
+        facts = {"error": error, **_traceback(error)}
+        self.log("unit-failed", unit=unit.number, **facts)
+        if self.failures is not None:
+            self.failures.keep(unit.number, {"frames": [unit.first_frame, unit.last_frame], **facts})
         if len(self.failed) >= MOST_FAILED:
             raise UnfinishedError(
                 f"{len(self.failed)} units failed, the last of them ({unit.number}) with: {error}; "
@@ -129,6 +141,15 @@ class Progress:
         self.workers_lost += 1
         self.log("worker-lost", worker=worker)
 
+    def worker_failed(self, worker: str, error: str) -> None:
+        """Note that something went wrong at a worker that its units have no part in."""
+        self.log("worker-failed", worker=worker, error=error, **_traceback(error))
+
+    def worker_left_out(self, worker: str, reason: str) -> None:
+        """Note that the run goes on without a worker."""
+        self.left_out[worker] = reason
+        self.log("worker-left-out", worker=worker, reason=reason)
+
     def begun(self, **facts: Any) -> None:
         """Note that the run begins."""
         self.log("run-begun", frames=self.frames_total, **facts)
@@ -143,10 +164,16 @@ class Progress:
             failed=len(self.failed),
             retried=self.retried,
             workers_lost=self.workers_lost,
+            workers_left_out=len(self.left_out),
             bytes=self.bytes_written,
             seconds=round(self.seconds, 1),
             seconds_by_device={device: round(seconds, 1) for device, seconds in self.seconds_by_device.items()},
         )
+
+
+def _traceback(error: str) -> dict[str, str]:
+    text = getattr(error, "traceback", "")
+    return {"traceback": text} if text else {}
 
 
 Report = Callable[[Progress], None]

@@ -25,13 +25,15 @@ from nbdist.store import UnitWriter
 
 def render_partial(context: RunContext, frame: int, tile: Tile, chunk: PhiChunk) -> NDArray[np.float64]:
     """Partial intensity of one tile over one phi chunk, float64 (slow, fast), un-normalised."""
-    return np.asarray(partial_that_fits(context, tile, frame, chunk).cpu().numpy())
+    with context.turn:
+        return np.asarray(partial_that_fits(context, tile, frame, chunk).cpu().numpy())
 
 
 def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.float64]]]) -> NDArray[np.floating[Any]]:
     """Photons of a frame from its partials, given by tile and then by chunk in plan order."""
     device = context.renderer.device
-    return _image(context, ([torch.from_numpy(part).to(device) for part in parts] for parts in partials))
+    with context.turn:
+        return _image(context, ([torch.from_numpy(part).to(device) for part in parts] for parts in partials))
 
 
 def render_frame(context: RunContext, frame: int) -> NDArray[np.floating[Any]]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 REQUIRED = {"nbdist": 3, "python": 2, "torch": 2, "distributed": 3, "numpy": 1, "zarr": 1}
 """How many leading numbers of a version must agree."""
+ON_SCHEDULER = ("python", "distributed")
+"""What must agree with the scheduler's: it passes on what it is sent, and needs no nbdist."""
 TOLD = ("dask", "numpy", "zarr", "torch", "python")
 """Differences past those numbers that are worth a line."""
 WAIT_S, FILE_WAIT_S = 60.0, 300.0
@@ -122,7 +124,9 @@ def _read_scheduler_file(path: Path, deadline: float, report: Callable[[str], No
 
 
 def check_versions(client: Client) -> list[str]:
-    """Compare the workers' versions with those here; returns a line for each difference that does no harm.
+    """Compare the versions of the scheduler and the workers with those here; returns a line for each difference that may be lived with.
+
+    A worker with versions that must not differ is left out of every run; it is an error where there is no other.
 
     Raises
     ------
@@ -131,7 +135,16 @@ def check_versions(client: Client) -> list[str]:
     """
     names = sorted({*REQUIRED, *TOLD})
     here = {name: _version_here(name) for name in names}
-    harmful, harmless = [], []
+    harmful, harmless, unfit = [], [], set()
+    for name in ON_SCHEDULER:
+        version = _version_on_scheduler(client, name)
+        if _leading(version, REQUIRED[name]) != _leading(here[name], REQUIRED[name]):
+            address = client.scheduler.address
+            raise RunError(
+                f"the scheduler at {address} runs another version: {name} {version}, {here[name]} here. "
+                "Start it from the environment that runs here, or one with the same versions"
+            )
+    asked = set(client.nthreads())
     for name in names:
         for version, workers in sorted(_versions_there(client, name).items()):
             if version == here[name]:
@@ -140,24 +153,38 @@ def check_versions(client: Client) -> list[str]:
             digits = REQUIRED.get(name, 0)
             if digits and _leading(version, digits) != _leading(here[name], digits):
                 harmful.append(line)
+                unfit.update(workers)
             else:
                 harmless.append(f"note: {line}")
-    if harmful:
+    if harmful and asked <= unfit:
         raise RunError(
             f"the workers run other versions: {'; '.join(harmful)}. Start them from the environment that runs here"
         )
-    return harmless
+    return [*(f"note: {line}: left out" for line in harmful), *harmless]
+
+
+def required_versions() -> dict[str, tuple[str, int]]:
+    """Versions here of what must agree with a worker's, by name, and how many of their leading numbers."""
+    return {name: (_version_here(name), digits) for name, digits in REQUIRED.items()}
 
 
 def _version_here(name: str) -> str:
     return platform.python_version() if name == "python" else importlib.metadata.version(name)
 
 
+def _asked(name: str) -> tuple[Any, ...]:
+    """The function that tells a version, and its arguments: Python's own, that need no nbdist where they are called."""
+    return (platform.python_version,) if name == "python" else (importlib.metadata.version, name)
+
+
+def _version_on_scheduler(client: Client, name: str) -> str:
+    return str(client.run_on_scheduler(*_asked(name)))
+
+
 def _versions_there(client: Client, name: str) -> dict[str, list[str]]:
-    """Addresses of workers by the version they have; the functions asked for are Python's own, and need no nbdist there."""
-    ask: tuple[Any, ...] = (platform.python_version,) if name == "python" else (importlib.metadata.version, name)
+    """Addresses of workers by the version they have."""
     found: dict[str, list[str]] = defaultdict(list)
-    for worker, answer in client.run(*ask, on_error="return").items():
+    for worker, answer in client.run(*_asked(name), on_error="return").items():
         if isinstance(answer, importlib.metadata.PackageNotFoundError):
             found["(not installed)"].append(worker)
         elif not isinstance(answer, Exception):  # a worker that was lost meanwhile

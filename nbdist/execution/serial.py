@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 from nbdist.errors import is_fatal
 from nbdist.execution.context import RunContext, pick_device
+from nbdist.execution.failures import ErrorLine
 from nbdist.execution.progress import Progress, Report
 from nbdist.execution.rendering import render_unit
 from nbdist.planning import Unit
 from nbdist.store import UnitWriter
-from nbdist.store.locations import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +36,12 @@ def run_serial(context: RunContext, units: Iterable[Unit], progress: Progress, r
             except Exception as error:
                 if is_fatal(error):
                     raise
-                logger.warning("unit %d failed (attempt %d): %s", unit.number, attempt + 1, one_line(error))
+                line = ErrorLine.of(error)
+                logger.warning("unit %d failed (attempt %d): %s", unit.number, attempt + 1, line)
                 if attempt == retries:
-                    progress.unit_failed(unit, one_line(error))
+                    progress.unit_failed(unit, line)
                 else:
-                    progress.unit_retried(unit, one_line(error))
+                    progress.unit_retried(unit, line)
         report(progress)
     progress.in_flight = 0
     report(progress)

@@ -72,21 +72,32 @@ def render_image(
 
 
 def _on_workers(context: RunContext, pieces: list[Any], workers: int, report: Report) -> list[NDArray[np.float64]]:
-    from distributed import Client, as_completed
+    import cloudpickle
+    from distributed import Client, KilledWorker, as_completed
 
     from nbdist.execution.clusters import local_cluster
-    from nbdist.execution.tasks import partial_task
-    from nbdist.execution.worker_plugin import RunPlugin
-    from nbdist.store.locations import one_line
+    from nbdist.execution.failures import ErrorLine
+    from nbdist.execution.running_cluster import required_versions
+    from nbdist.execution.tasks import RUNS, call_as_bytes, make_call, partial_task, take_in
+    from nbdist.execution.worker_run import PieceError
 
     run = uuid.uuid4().hex[:8]
     with local_cluster(workers) as cluster, Client(cluster, set_as_default=False) as client:
-        plugin = RunPlugin(context, run, client.id)
-        client.register_plugin(plugin, name=plugin.name)
-        futures = [client.submit(partial_task, plugin.name, 0, *piece, pure=False) for piece in pieces]
+        content = cloudpickle.dumps((context, client.id))
+        answers = client.run(take_in, content, run, RUNS, required_versions(), on_error="return")
+        for address, answer in answers.items():
+            if isinstance(answer, Exception) or "error" in answer:
+                said = ErrorLine.of(answer) if isinstance(answer, Exception) else answer["error"]
+                raise RunError(f"worker {address} failed: {said}")
+        calls = [call_as_bytes(partial_task, run, 0, tuple(tile), tuple(chunk)) for tile, chunk in pieces]
+        futures = [client.submit(make_call, call, pure=False) for call in calls]
         for done, future in enumerate(as_completed(futures, loop=client.loop), start=1):
             if future.status != "finished":
                 error = future.exception() if future.status == "error" else RuntimeError(f"a task was {future.status}")
-                raise RunError(f"a worker failed: {one_line(error)}")
+                if isinstance(error, PieceError):
+                    raise RunError(f"worker {error.address} failed: {error.line}")
+                if isinstance(error, KilledWorker):
+                    raise RunError(f"worker {error.last_worker.address} died (killed, out of memory, or crashed)")
+                raise RunError(f"a worker failed: {ErrorLine.of(error)}")
             report(done, len(pieces))
         return [part.values for part in client.gather(futures)]

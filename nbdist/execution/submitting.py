@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from distributed import Client, Future
 
-from nbdist.execution.tasks import assemble_task, partial_task, unit_task
-from nbdist.execution.worker_plugin import RunPlugin
+from nbdist.execution.context import RunContext
+from nbdist.execution.roster import Places
+from nbdist.execution.tasks import assemble_task, call_as_bytes, make_call, partial_task, unit_task
 from nbdist.planning import Unit
 
 
@@ -25,6 +26,8 @@ class Task:
         The kind of worker it was meant for.
     keys
         Names of its Dask tasks.
+    only
+        Workers that may take it, or a piece of it, and none other: one entry a Dask task that is bound so.
     since
         When it was submitted; seconds of the monotonic clock.
     """
@@ -32,6 +35,7 @@ class Task:
     units: Sequence[Unit]
     window: str
     keys: frozenset[str]
+    only: Set[tuple[str, ...]] = frozenset()
     since: float = field(default_factory=time.monotonic)
 
 
@@ -49,9 +53,8 @@ def spans_of(units: Sequence[Unit]) -> list[tuple[int, int]]:
 class Submitter:
     """Submits units; every submission has names of its own, so that one given up never answers for the next."""
 
-    def __init__(self, client: Client, plugin: RunPlugin, retries: int) -> None:
-        self._client, self._plugin, self._retries = client, plugin.name, retries
-        self._run, self._context = plugin.run, plugin.context
+    def __init__(self, client: Client, run: str, context: RunContext, retries: int) -> None:
+        self._client, self._run, self._context, self._retries = client, run, context, retries
         self._serial = itertools.count()
 
     @property
@@ -59,43 +62,35 @@ class Submitter:
         """Whether a frame is rendered by several tasks."""
         return self._context.plan.split
 
-    def submit(self, units: Sequence[Unit], window: str, workers: Sequence[str]) -> tuple[Future, Task]:
-        """Submit units as one task, or a single one split; `workers` may take it, and others should these be lost."""
-        where: dict[str, Any] = {"workers": list(workers), "allow_other_workers": True} if workers else {}
-        if not self.split:
-            key = f"unit-{self._run}-{next(self._serial)}"
-            future = self._client.submit(unit_task, self._plugin, spans_of(units), key=key, pure=False, **where)
-            return future, Task(units, window, frozenset({key}))
-        (unit,) = units
-        return self._submit_split(unit, window, where)
+    def submit(self, units: Sequence[Unit], window: str, places: Callable[[], Places]) -> tuple[Future, Task]:
+        """Submit units as one task, or a single one split; `places` says for each Dask task where it may go."""
+        serial, bound, keys = next(self._serial), set(), []
 
-    def _submit_split(self, unit: Unit, window: str, where: dict[str, Any]) -> tuple[Future, Task]:
-        plan, serial = self._context.plan, next(self._serial)
-        keys = []
+        def submit(name: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Future:
+            where = places()
+            if where.only:
+                bound.add(where.workers)
+            if where.workers:
+                options |= {"workers": list(where.workers), "allow_other_workers": not where.only}
+            keys.append(f"{name}-{self._run}-{serial}")
+            return self._client.submit(function, *arguments, key=keys[-1], pure=False, **options)
+
+        if self.split:
+            (unit,) = units
+            future = self._submit_split(unit, submit)
+        else:
+            future = submit("unit", make_call, call_as_bytes(unit_task, self._run, spans_of(units)))
+        return future, Task(units, window, frozenset(keys), bound)
+
+    def _submit_split(self, unit: Unit, submit: Callable[..., Future]) -> Future:
+        plan = self._context.plan
 
         def partial(frame: int, t: int, c: int) -> Future:
-            key = f"partial-{self._run}-{serial}-{frame}-{t}-{c}"
-            keys.append(key)
-            piece = (frame, tuple(plan.tiles[t]), tuple(plan.chunks[c]))
-            return self._client.submit(
-                partial_task, self._plugin, *piece, key=key, retries=self._retries, pure=False, **where
-            )
+            piece = call_as_bytes(partial_task, self._run, frame, tuple(plan.tiles[t]), tuple(plan.chunks[c]))
+            return submit(f"partial-{frame}-{t}-{c}", make_call, piece, retries=self._retries)
 
         frames = [
             [[partial(frame, t, c) for c in range(len(plan.chunks))] for t in range(len(plan.tiles))]
             for frame in unit.frames
         ]
-        key = f"frame-{self._run}-{serial}"
-        future = self._client.submit(
-            assemble_task,
-            self._plugin,
-            tuple(unit),
-            time.time(),
-            frames,
-            key=key,
-            retries=self._retries,
-            pure=False,
-            priority=1,
-            **where,
-        )
-        return future, Task([unit], window, frozenset({key, *keys}))
+        return submit("frame", assemble_task, self._run, tuple(unit), time.time(), frames, priority=1)

@@ -53,6 +53,13 @@ class Supply:
             units.append(unit)
         return units
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to be handed out, now or when the suspect that is out is back."""
+        if not self._again and not self._suspects and (unit := next(self._fresh, None)) is not None:
+            self._again.append(unit)
+        return not self._again and not self._suspects
+
     def done(self, number: int) -> None:
         """Forget what was noted of a unit."""
         self._failures.pop(number, None)

@@ -1,4 +1,4 @@
-"""What runs on a worker: the tasks that render units with the context that the run's plugin holds.
+"""What runs on a worker: the tasks that render units with what the worker holds of their run.
 
 A task takes one unit, or several where they are quick, and answers for each of them: a unit that fails does not take the others of its
 task along. Records and errors travel back to the client, pixels do not.
@@ -11,42 +11,41 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from distributed import get_worker
+from distributed import Reschedule, get_worker
 from numpy.typing import NDArray
 
 from nbdist.errors import is_fatal
+from nbdist.execution.failures import ErrorLine
 from nbdist.execution.rendering import assemble_frame, finished_frame, render_partial, render_unit, write_unit
-from nbdist.execution.worker_plugin import Answer, RunPlugin
+from nbdist.execution.worker_run import Answer, PieceError, kind_of, run_here
 from nbdist.planning import PhiChunk, Tile, Unit
-from nbdist.store.locations import one_line
 
 TASK_LIMIT_S = 10.0
 """A task gives back the units it has not begun after so long: they were slower than thought, or another kind of worker got them."""
+ELSEWHERE_S = 1.0
+"""Seconds before a piece of a frame is sent to another worker, which may turn out to be this one again."""
 
 
-def _plugin(name: str) -> RunPlugin:
-    plugin: RunPlugin = get_worker().plugins[name]
-    return plugin
+def render_units(run: str, spans: Sequence[tuple[int, int]]) -> Answer:
+    """Render units one after the other; those that are not begun are left out of the answer.
 
-
-def render_units(plugin_name: str, spans: Sequence[tuple[int, int]]) -> Answer:
-    """Render units one after the other; those that are not begun in time are left out of the answer.
-
-    Raises
-    ------
-    Exception
-        One that every other unit would meet too: see `is_fatal`.
+    They are not begun when those before took too long, after an error that they would meet too, or where this worker does not hold
+    the run.
     """
-    plugin, began = _plugin(plugin_name), time.perf_counter()
-    answer = Answer(plugin.kind, address=get_worker().address)
-    plan = plugin.context.plan
+    answer, held, began = Answer(get_worker().address), run_here(run), time.perf_counter()
+    if held is None:
+        return answer
+    assert held.writer is not None
+    answer.kind = kind_of(held, get_worker())
+    plan = held.context.plan
     for unit in (plan.unit(number) for first, last in spans for number in range(first, last)):
         try:
-            answer.records.append(render_unit(plugin.context, plugin.writer, unit))
+            answer.records.append(render_unit(held.context, held.writer, unit))
         except Exception as error:
             if is_fatal(error):
-                raise
-            answer.errors[unit.number] = one_line(error)
+                answer.trouble = ErrorLine.of(error)
+                break
+            answer.errors[unit.number] = ErrorLine.of(error)
         answer.seconds = time.perf_counter() - began
         if answer.seconds > TASK_LIMIT_S:
             break
@@ -62,36 +61,59 @@ class Partial(NamedTuple):
     seconds: float
 
 
-def render_piece(plugin_name: str, frame: int, tile: tuple[int, int, int, int], chunk: tuple[int, int]) -> Partial:
-    """Render one (tile, chunk) of a frame on a worker that holds the run's plugin."""
-    context, began = _plugin(plugin_name).context, time.perf_counter()
-    values = render_partial(context, frame, Tile(*tile), PhiChunk(*chunk))
-    renderer = context.renderer
+def render_piece(run: str, frame: int, tile: tuple[int, int, int, int], chunk: tuple[int, int]) -> Partial:
+    """Render one (tile, chunk) of a frame.
+
+    Raises
+    ------
+    PieceError
+        If it fails, naming this worker.
+    Reschedule
+        If this worker does not hold the run: Dask hands the piece out again.
+    """
+    held, began = run_here(run), time.perf_counter()
+    if held is None:
+        time.sleep(ELSEWHERE_S)
+        raise Reschedule
+    try:
+        values = render_partial(held.context, frame, Tile(*tile), PhiChunk(*chunk))
+    except Exception as error:
+        raise PieceError(ErrorLine.of(error), get_worker().address) from None
+    renderer = held.context.renderer
     return Partial(values, renderer.engine.mode, renderer.device.type, time.perf_counter() - began)
 
 
-def assemble_unit(
-    plugin_name: str, numbers: tuple[int, int, int], started: float, frames: list[list[list[Partial]]]
-) -> Answer:
-    """Add the partials of a unit's frames, given by frame, tile and chunk, and write it."""
-    plugin, unit, began = _plugin(plugin_name), Unit(*numbers), time.perf_counter()
+def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frames: list[list[list[Partial]]]) -> Answer:
+    """Add the partials of a unit's frames, given by frame, tile and chunk, and write it; the answer is that of `render_units`."""
+    answer, held, unit, began = Answer(get_worker().address), run_here(run), Unit(*numbers), time.perf_counter()
+    if held is None:
+        return answer
+    assert held.writer is not None
+    answer.kind = kind_of(held, get_worker())
     parts = [part for tiles in frames for chunks in tiles for part in chunks]
-    finished = [
-        finished_frame(
-            plugin.context,
-            frame,
-            assemble_frame(plugin.context, [[part.values for part in chunks] for chunks in tiles]),
-        )
-        for frame, tiles in zip(unit.frames, frames, strict=True)
-    ]
-    made = {
-        "kernel": _common({part.kernel for part in parts}),
-        "device": _common({part.device for part in parts}),
-        "started": started,
-        "seconds": sum(part.seconds for part in parts) + time.perf_counter() - began,
-    }
-    record = write_unit(plugin.context, plugin.writer, unit, finished, made)
-    return Answer(plugin.kind, [record], seconds=record["seconds"], address=get_worker().address)
+    try:
+        finished = [
+            finished_frame(
+                held.context,
+                frame,
+                assemble_frame(held.context, [[part.values for part in chunks] for chunks in tiles]),
+            )
+            for frame, tiles in zip(unit.frames, frames, strict=True)
+        ]
+        answer.seconds = sum(part.seconds for part in parts) + time.perf_counter() - began
+        made = {
+            "kernel": _common({part.kernel for part in parts}),
+            "device": _common({part.device for part in parts}),
+            "started": started,
+            "seconds": answer.seconds,
+        }
+        answer.records.append(write_unit(held.context, held.writer, unit, finished, made))
+    except Exception as error:
+        if is_fatal(error):
+            answer.trouble = ErrorLine.of(error)
+        else:
+            answer.errors[unit.number] = ErrorLine.of(error)
+    return answer
 
 
 def _common(names: set[str]) -> str:

@@ -10,6 +10,7 @@ chunks, so neither do the numbers, beyond the order of the last float64 addition
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
 
@@ -64,7 +65,7 @@ def make_engine(scene: Scene, mode: KernelMode) -> Engine:
             return NativeEngine(scene)
         except BuildError as error:
             logger.warning("the kernel cannot be compiled here (%s); going on without it, several times slower", error)
-            mode = "eager"
+            return TorchEngine(scene, compiled=False, why_eager=str(error))
     return TorchEngine(scene, mode == "compiled")
 
 
@@ -96,6 +97,7 @@ class Renderer:
         self.engine = make_engine(self.scene, mode)
         self._kept_factors: dict[Area, list[Tensor]] = {}
         self._kept_bytes = 0
+        self._keeping = threading.Lock()
 
     # ---- partial intensities
 
@@ -128,8 +130,9 @@ class Renderer:
         They are taken at the first subpixel of each layer, solid angle and polarization of the first layer. The detector does not
         move: they are worked out once and kept while they are few.
         """
-        if area in self._kept_factors:
-            return self._kept_factors[area]
+        kept = self._kept_factors.get(area)
+        if kept is not None:
+            return kept
         scene, which = self.scene, self.scene.whole_pixel
         fixed = self.engine.factors(area, scene.first_subpixel(0), which & ~Factor.CAPTURE)
         if which & Factor.CAPTURE:
@@ -140,9 +143,10 @@ class Renderer:
         else:
             layers = [fixed] * scene.layers
         size = 8 * fixed.numel() * (scene.layers if which & Factor.CAPTURE else 1)
-        if self._kept_bytes + size <= KEPT_FACTORS_BYTES:
-            self._kept_bytes += size
-            self._kept_factors[area] = layers
+        with self._keeping:  # threads of a worker share the renderer
+            if area not in self._kept_factors and self._kept_bytes + size <= KEPT_FACTORS_BYTES:
+                self._kept_bytes += size
+                self._kept_factors[area] = layers
         return layers
 
     # ---- photons

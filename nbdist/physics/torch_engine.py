@@ -51,10 +51,12 @@ class TorchEngine:
         The experiment on its device.
     compiled
         Whether to try torch.compile.
+    why_eager
+        Why a compiled kernel cannot be had here, where one was wanted.
     """
 
-    def __init__(self, scene: Scene, compiled: bool) -> None:
-        self.scene = scene
+    def __init__(self, scene: Scene, compiled: bool, why_eager: str = "") -> None:
+        self.scene, self.why_eager = scene, why_eager
         self.kernels = Kernels("compiled" if compiled else "eager")
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -73,6 +74,23 @@ class UnitWriter:
         complete = {**record, "unit": unit.number, **made}
         self._objects.write(record_key(unit.number), as_json(complete))
         return complete
+
+    def require_usable(self, size: int) -> None:
+        """Check that the store is there, and that so many bytes can be written into it from here.
+
+        Raises
+        ------
+        StoreError
+            If the store is gone, or another lies there by now.
+        OSError
+            If it cannot be written.
+        """
+        self._require_same_store()
+        probe = f"records/runs/probe-{uuid.uuid4().hex}"
+        try:
+            self._objects.write(probe, os.urandom(size))
+        finally:
+            self._objects.delete(probe)
 
     def _require_same_store(self) -> None:
         root = self._objects.read(ROOT)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import re
 import subprocess
 import time
 
@@ -41,6 +43,17 @@ def _fail_at(frame_to_fail, failures):
     return failing
 
 
+def assert_explained(progress, location):
+    """The line of unit 1 has the type and place of its error; its whole traceback is at hand, in the store too."""
+    (line,) = progress.failed.values()
+    assert re.fullmatch(r"ValueError: a cosmic ray hit frame 1 \(nbdist/execution/rendering\.py:\d+\)", line)
+    record = json.loads((location / "records" / "failed" / "00000001.json").read_text())
+    assert (record["unit"], record["frames"], record["error"]) == (1, [1, 2], line)
+    assert record["traceback"] == line.traceback
+    assert line.traceback.startswith("Traceback (most recent call last):")
+    assert "in failing" in line.traceback
+
+
 def test_a_unit_that_always_fails_is_set_aside_and_the_others_finish(
     experiment, undisturbed, tmp_path, monkeypatch, assert_same_bits
 ):
@@ -48,11 +61,12 @@ def test_a_unit_that_always_fails_is_set_aside_and_the_others_finish(
     with monkeypatch.context() as patch:
         patch.setattr(rendering, "render_frame", _fail_at(1, failures=10**6))
         progress = generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
-    assert progress.failed == {1: "a cosmic ray hit frame 1"}
+    assert_explained(progress, location)
     assert progress.frames_done == 3
     assert summarize(location).complete == {0, 2, 3}
     again = generate(experiment, location, serial=True, resume=True)
     assert (again.frames_done, again.failed) == (1, {})
+    assert not (location / "records" / "failed").exists()
     assert_same_bits(location, undisturbed)
 
 
@@ -115,11 +129,12 @@ def test_a_unit_that_always_fails_on_dask_is_set_aside_and_the_others_finish(
         progress = generate(experiment, location, client, kernel="eager", frames_per_shard=1)
     finally:
         client.run(mend)
-    assert progress.failed == {1: "a cosmic ray hit frame 1"}
+    assert_explained(progress, location)
     assert progress.frames_done == 3
     assert summarize(location).complete == {0, 2, 3}
     again = generate(experiment, location, client, resume=True)
     assert (again.frames_done, again.failed) == (1, {})
+    assert not (location / "records" / "failed").exists()
     assert_same_bits(location, undisturbed)
 
 

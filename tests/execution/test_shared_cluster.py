@@ -10,37 +10,38 @@ from process_cluster import wait_for
 
 from nbdist import generate
 from nbdist.execution.context import make_context
-from nbdist.execution.worker_plugin import RunPlugin
+from nbdist.execution.tasks import RUNS, held_runs, take_in
 
 pytestmark = pytest.mark.integration
 CUT = {"kernel": "eager", "frames_per_shard": 1}
 
 
+def _runs(client):
+    """Names of the runs that each worker holds, and what the scheduler holds of nbdist: plugins and tasks' names."""
+    held = [[run for run, _ in runs] for runs in client.run(held_runs).values()]
+    return held, client.run_on_scheduler(_held_by_scheduler)
+
+
 def _held_by_scheduler(dask_scheduler):
-    return {name: len(plugin) for name, plugin in dask_scheduler.worker_plugins.items() if name.startswith("nbdist-")}
+    return [name for name in [*dask_scheduler.worker_plugins, *dask_scheduler.plugins] if "nbdist" in str(name)]
 
 
-def _held_by_worker(dask_worker):
-    return [name for name in dask_worker.plugins if name.startswith("nbdist-")]
-
-
-def test_the_scheduler_and_each_worker_hold_a_runs_context_once_and_nothing_after_it(
+def test_each_worker_holds_a_run_once_and_nothing_after_it_and_the_scheduler_nothing(
     light_experiment, client, tmp_path
 ):
     seen = []
 
     def look(progress):
         if progress.frames_done in range(5, 15):
-            seen.append((client.run_on_scheduler(_held_by_scheduler), client.run(_held_by_worker)))
+            seen.append(_runs(client))
 
     generate(light_experiment(30), tmp_path / "a.zarr", client, report=look, **CUT)
     assert seen
-    for with_scheduler, with_workers in seen:
-        ((name, size),) = with_scheduler.items()
-        assert 1000 < size < 2**20
-        assert list(with_workers.values()) == [[name], [name]]
-    assert client.run_on_scheduler(_held_by_scheduler) == {}
-    assert list(client.run(_held_by_worker).values()) == [[], []]
+    for with_workers, with_scheduler in seen:
+        ((name,), (other,)) = with_workers
+        assert name == other
+        assert with_scheduler == []
+    assert _runs(client) == ([[], []], [])
 
 
 def test_two_runs_at_once_on_one_cluster_do_not_mix(
@@ -61,18 +62,18 @@ def test_two_runs_at_once_on_one_cluster_do_not_mix(
 
 
 def test_what_a_killed_client_left_with_the_cluster_is_removed_by_the_next_run(light_experiment, client, tmp_path):
+    import cloudpickle
     from distributed import Client
 
     with Client(client.scheduler.address, set_as_default=False) as killed:
-        plugin = RunPlugin(make_context(light_experiment(1), kernel="eager"), "abandoned", killed.id)
-        killed.register_plugin(plugin, name=plugin.name)
-    assert plugin.name in client.run_on_scheduler(_held_by_scheduler)
+        content = cloudpickle.dumps((make_context(light_experiment(1), kernel="eager"), killed.id))
+        killed.run(take_in, content, "abandoned", RUNS, {})
+    assert _runs(client)[0] == [["abandoned"], ["abandoned"]]
     generate(light_experiment(3), tmp_path / "a.zarr", client, **CUT)
-    wait_for(lambda: client.run_on_scheduler(_held_by_scheduler) == {}, 10, "the plugin to be removed")
-    assert list(client.run(_held_by_worker).values()) == [[], []]
+    wait_for(lambda: _runs(client)[0] == [[], []], 10, "the run to be removed")
 
 
-def test_a_scheduler_of_its_own_never_loads_torch(light_experiment, processes, tmp_path):
+def test_a_scheduler_of_its_own_loads_neither_torch_nor_nbdist(light_experiment, processes, tmp_path):
     from distributed import Client
 
     cluster = processes(workers=1)
@@ -80,4 +81,4 @@ def test_a_scheduler_of_its_own_never_loads_torch(light_experiment, processes, t
         client.wait_for_workers(1, timeout=60)
         progress = generate(light_experiment(5), tmp_path / "a.zarr", client, **CUT)
         assert progress.frames_done == 5
-        assert not client.run_on_scheduler(lambda dask_scheduler: "torch" in sys.modules)
+        assert client.run_on_scheduler(lambda: [name for name in ("torch", "nbdist") if name in sys.modules]) == []
