@@ -10,14 +10,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import logging
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from nbdist.errors import RunError
+from nbdist.errors import NbdistError, RunError, one_line
+from nbdist.private_folder import lock_folder
+
+logger = logging.getLogger(__name__)
 
 ASSIGNED = "NBDIST_WORKER_GPU"
 """Set in the environment of a worker whose GPU was chosen when it was started."""
@@ -126,13 +129,21 @@ def worker_device(wanted: str) -> str:
 
 
 def take_one(names: Sequence[str], folder: Path | None = None) -> int | None:
-    """Hold the first of `names` that no other process holds, until this process ends; its position, or None where all are held."""
-    folder = folder or Path(tempfile.gettempdir())
+    """Hold the first of `names` that no other process of this user holds, until this process ends.
+
+    Returns its position, or None where all are held. Where there is no folder for locks that other users keep out of, none is held, and
+    processes are spread over the GPUs by their numbers.
+    """
     for number, name in enumerate(names):
         if name in _held:
             return number
+    try:
+        folder = folder or lock_folder()
+    except (OSError, NbdistError) as error:
+        logger.warning("GPUs are not held against other workers: %s", one_line(error))
+        return os.getpid() % len(names) if names else None
     for number, name in enumerate(names):
-        file = (folder / f"nbdist-gpu-{os.getuid()}-{name.replace(os.sep, '_')}.lock").open("a", encoding="utf-8")
+        file = (folder / f"gpu-{name.replace(os.sep, '_')}.lock").open("a", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -212,6 +213,44 @@ def test_the_batch_files_are_shell_and_start_workers_as_a_local_run_does(name):
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
     (exported,) = re.findall(r"^export (OMP_NUM_THREADS.*)$", text, re.MULTILINE)
     assert dict(part.split("=") for part in exported.split()) == WORKER_ENVIRONMENT
+
+
+@pytest.mark.parametrize("secret", ["s3cr3t", 'it\'s "quoted" $HOME'])
+def test_the_batch_file_of_pbs_gives_the_other_nodes_its_environment_on_no_command_line(secret, tmp_path):
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    log = {name: tmp_path / f"{name}.log" for name in ("pbs_tmrsh", "dask")}
+    stand_ins = {
+        "python": "echo 127.0.0.1",
+        "nbdist": f"until [ $(wc -l <'{log['dask']}') = 2 ]; do sleep 0.01; done",
+        # as the program does: the environment of the other node is a bare one
+        "pbs_tmrsh": f"""echo "$@" >>'{log["pbs_tmrsh"]}'; stat -c %a "$3" "$(dirname "$3")" >>'{tmp_path}/modes'
+            shift; exec env -i PATH="$PATH" "$@\"""",
+        "dask": f"""[ $1 = worker ] && echo "$SECRET $PWD" >>'{log["dask"]}' && exit
+            while [ $# -gt 1 ]; do [ "$1" != --scheduler-file ] || touch "$2"; shift; done; exec sleep 60""",
+    }
+    log["dask"].touch()
+    for name, does in stand_ins.items():
+        (tools / name).write_text(f"#!/bin/bash\n{does}\n")
+        (tools / name).chmod(0o755)
+    (tmp_path / "nodes").write_text("node1\nnode2\n")
+    queue = {"PBS_O_WORKDIR": tmp_path, "PBS_NODEFILE": tmp_path / "nodes", "PBS_JOBID": "12.server", "NCPUS": 1}
+    ours = {"EXPERIMENT": "a.yaml", "STORE": "a.zarr", "NBDIST_INTERFACE": "ib0", "SECRET": secret, "NODES": 2}
+    environment = {
+        **os.environ,
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        **{k: str(v) for k, v in (queue | ours).items()},
+    }
+    ran = subprocess.run(
+        ["bash", CLUSTER / "pbs_job.pbs"], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert log["dask"].read_text().splitlines() == [f"{secret} {tmp_path}"] * 2
+    said = log["pbs_tmrsh"].read_text()
+    assert "SECRET" not in said
+    assert secret not in said
+    assert (tmp_path / "modes").read_text().split() == ["600", "700"] * 2
+    assert not list(tmp_path.glob(".nbdist-*"))
 
 
 def test_without_dask_jobqueue_the_extra_is_named(monkeypatch):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import types
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +116,23 @@ def test_a_process_keeps_the_gpu_that_it_holds(tmp_path, monkeypatch):
     monkeypatch.setattr(gpus, "_held", held)
     assert [take_one(["A", "B"], tmp_path) for _ in range(2)] == [0, 0]
     held["A"].close()
+
+
+def test_files_of_another_user_break_no_worker(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    held = {}
+    monkeypatch.setattr(gpus, "_held", held)
+    assert take_one(["A"]) == 0
+    assert Path(held["A"].name) == tmp_path / f"nbdist-{os.getuid()}" / "gpu-A.lock"
+    held.popitem()[1].close()
+    (tmp_path / f"nbdist-{os.getuid()}").chmod(0o777)  # as if it were somebody else's
+    assert take_one(["A"]) == 0
+    assert tmp_path / "cache" in Path(held["A"].name).parents
+    held.popitem()[1].close()
+    (tmp_path / "cache").chmod(0o777)
+    assert take_one(["A", "B"]) == os.getpid() % 2
+    assert not held
 
 
 def test_a_worker_of_a_job_takes_the_gpu_of_its_number(monkeypatch):
