@@ -41,7 +41,7 @@ class Display:
         require_untold()
         self.progress = progress
         if progress.dashboard and not self._dashboard_shown:
-            error_console.print(f"dashboard: {progress.dashboard}")
+            error_console.print(f"dashboard: {progress.dashboard} (whoever reaches it can read it)")
             self._dashboard_shown = True
         if interactive():
             self._draw(progress)

@@ -28,6 +28,7 @@ from nbdist.cli.progress_display import Display, summary
 from nbdist.cli.stopping import EXIT_UNFINISHED, status_of
 from nbdist.cli.workers import (
     ClusterOption,
+    DashboardOption,
     GpusOption,
     LifetimeOption,
     SchedulerFileOption,
@@ -60,6 +61,7 @@ def run(
     cluster: ClusterOption = None,
     security: SecurityOption = None,
     lifetime: LifetimeOption = None,
+    dashboard: DashboardOption = False,
     serial: Annotated[bool, typer.Option("--serial", help="Render in this process, without Dask.")] = False,
     frames: Annotated[
         str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Part of the series, half-open.")
@@ -88,7 +90,7 @@ def run(
     ] = STUCK_AFTER_S,
 ) -> None:
     """Render a rotation series into a Zarr store."""
-    where = Workers(workers, gpus, scheduler, scheduler_file, cluster, security, lifetime, serial)
+    where = Workers(workers, gpus, scheduler, scheduler_file, cluster, security, lifetime, serial, dashboard)
     where.check()
     if resume and overwrite:
         raise NbdistError("--resume and --overwrite exclude each other")

@@ -36,7 +36,17 @@ ClusterOption = Annotated[
 ]
 SecurityOption = Annotated[
     str | None,
-    typer.Option("--security", metavar="CA,CERT,KEY", help="PEM files: client, scheduler and workers talk TLS."),
+    typer.Option(
+        "--security",
+        metavar="CA,CERT,KEY",
+        help="PEM files with which client, scheduler and workers talk TLS; made for the run where nbdist starts these.",
+    ),
+]
+DashboardOption = Annotated[
+    bool,
+    typer.Option(
+        "--dashboard", help="Show Dask's web pages of local workers or --cluster, to all users of this machine."
+    ),
 ]
 LifetimeOption = Annotated[
     str | None,
@@ -61,6 +71,7 @@ class Workers:
     security: str | None = None
     lifetime: str | None = None
     serial: bool = False
+    dashboard: bool = False
 
     @property
     def elsewhere(self) -> bool:
@@ -72,7 +83,7 @@ class Workers:
         """These options as words of a command."""
         names = ("workers", "gpus", "scheduler", "scheduler_file", "cluster", "security", "lifetime")
         given = words_of({f"--{name.replace('_', '-')}": getattr(self, name) for name in names})
-        return [*given, "--serial"] if self.serial else given
+        return given + [f"--{name}" for name in ("serial", "dashboard") if getattr(self, name)]
 
     def check(self) -> None:
         """Refuse options that contradict each other.
@@ -94,6 +105,8 @@ class Workers:
             raise NbdistError(f"{', '.join([*given, *(f'--{name}' for name in local)])} exclude each other")
         if self.serial and self.security is not None:
             raise NbdistError("--serial and --security exclude each other: a run in one process talks to nobody")
+        if self.dashboard and (self.serial or self.scheduler is not None or self.scheduler_file is not None):
+            raise NbdistError("--dashboard goes with local workers and --cluster: others have the dashboard they have")
         if self.lifetime is not None and self.cluster is None:
             raise NbdistError("--lifetime goes with --cluster: other workers have no walltime")
 
@@ -121,7 +134,7 @@ class Workers:
             from nbdist.execution.job_queue import check_queue, queue_cluster
 
             check_queue(file)
-            opens = partial(queue_cluster, file, security, lifetime_s, error_console.print)
+            opens = partial(queue_cluster, file, security, lifetime_s, self.dashboard, error_console.print)
             yield opens, {**options, "workers": file.most_workers}
         elif self.scheduler is not None or self.scheduler_file is not None:
             from nbdist.execution.running_cluster import connect
@@ -129,7 +142,8 @@ class Workers:
             with connect(self.scheduler, self.scheduler_file, security, report=error_console.print) as client:
                 yield client, options
         else:
-            yield None, {**options, "workers": self.workers, "gpus": self.gpus, "security": security}
+            local = {"workers": self.workers, "gpus": self.gpus, "security": security, "dashboard": self.dashboard}
+            yield None, {**options, **local}
 
     def _security(self) -> Any:
         if self.security is None:

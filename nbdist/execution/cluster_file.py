@@ -104,7 +104,8 @@ class ClusterFile(Section):
     interface
         Network interface or IPv4 address on which scheduler and workers listen; `worker_interface` where the nodes name theirs otherwise.
     port, dashboard
-        Port of the scheduler (0: any that is free), and address of its web page.
+        Port of the scheduler (0: any that is free), and HOST:PORT of Dask's web pages, which all who reach them can read; none where
+        left out, unless `--dashboard` asks for them.
     prologue
         Shell lines that run in a job before its workers, as `module load`.
     directives, skip_directives
@@ -131,7 +132,7 @@ class ClusterFile(Section):
     interface: Line
     worker_interface: Line | None = None
     port: Annotated[int, Field(ge=0, le=65535)] = 0
-    dashboard: Annotated[str, Field(pattern=r"^[^\s:]*:\d+$")] = "127.0.0.1:0"
+    dashboard: Annotated[str, Field(pattern=r"^[^\s:]*:\d+$")] | None = None
     prologue: tuple[Line, ...] = ()
     directives: tuple[Line, ...] = ()
     skip_directives: tuple[Line, ...] = ()

@@ -1,4 +1,8 @@
-"""Workers on this machine: one process a core, or one a GPU, that listen on the loopback interface only."""
+"""Workers on this machine: one process a core, or one a GPU, that only this run can talk to.
+
+They and their scheduler listen on the loopback interface, which every user of the machine reaches, and ask for the run's certificate.
+Dask's web servers cannot ask for one and are left out, and folders that workers load code from are the user's own.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,12 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
-from distributed import Nanny, Scheduler, Security, SpecCluster, WorkerPlugin
+from distributed import Nanny, Scheduler, Security, SpecCluster, Worker, WorkerPlugin
 
 from nbdist.errors import RunError, one_line
 from nbdist.execution.gpus import cpu_affinity, worker_environment
+from nbdist.execution.tls import temporary_security
+from nbdist.private_folder import lock_folder, private_folder
 
 LOOPBACK = "127.0.0.1"
 GPU_THREADS = 2
@@ -43,9 +49,44 @@ class CoresOfGpu(WorkerPlugin):
         os.sched_setaffinity(0, self.cores)
 
 
+class _NoWebServer:
+    """A scheduler or worker without its web pages, which ask nobody who they are."""
+
+    def start_http_server(self, *arguments: object, **options: object) -> None:
+        """Start none."""
+
+
+class PrivateScheduler(_NoWebServer, Scheduler):
+    """A scheduler that holders of its certificate reach, and nobody else."""
+
+
+class PrivateWorker(_NoWebServer, Worker):
+    """A worker that holders of its certificate reach, and nobody else."""
+
+
+def scheduler_of(security: Security, dashboard: str | None = None, **listen: Any) -> dict[str, Any]:
+    """The scheduler of a cluster, as Dask's `SpecCluster` takes it.
+
+    Parameters
+    ----------
+    security
+        Certificates that it asks for.
+    dashboard
+        HOST:PORT of Dask's web pages, which whoever reaches them can read; None for none.
+    listen
+        Where it listens: `host` or `interface`, and `port`.
+    """
+    options = {"port": 0, **listen, "protocol": "tls://", "security": security}
+    if dashboard is None:
+        return {"cls": PrivateScheduler, "options": {**options, "dashboard": False}}
+    return {"cls": Scheduler, "options": {**options, "dashboard": True, "dashboard_address": dashboard}}
+
+
 @contextlib.contextmanager
-def local_cluster(workers: int, gpus: Sequence[str] = (), security: Security | None = None) -> Iterator[SpecCluster]:
-    """Workers on this machine, one process and one thread each, reachable from this machine only.
+def local_cluster(
+    workers: int, gpus: Sequence[str] = (), security: Security | None = None, dashboard: bool = False
+) -> Iterator[SpecCluster]:
+    """Workers on this machine, one process and one thread each, that holders of a certificate reach from this machine only.
 
     Parameters
     ----------
@@ -54,13 +95,27 @@ def local_cluster(workers: int, gpus: Sequence[str] = (), security: Security | N
     gpus
         GPUs by the names that `CUDA_VISIBLE_DEVICES` has for them, one more process each.
     security
-        Certificates; the cluster then talks TLS.
+        Certificates; made for this cluster alone where left out.
+    dashboard
+        Whether Dask's web pages are shown on the loopback interface, to every user of this machine.
+
+    Raises
+    ------
+    UnsafeFolderError
+        If there is no private folder for what the workers write.
     """
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    protocol = "tls://" if security is not None else "tcp://"
-    common: dict[str, Any] = dict(host=LOOPBACK, protocol=protocol, security=security)
-    options = {**common, "nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": logging.ERROR}
-    scheduler = {**common, "port": 0, "dashboard": True, "dashboard_address": f"{LOOPBACK}:0"}
+    security = security or temporary_security()
+    options = {
+        "host": LOOPBACK,
+        "protocol": "tls://",
+        "security": security,
+        "worker_class": PrivateWorker,
+        "local_directory": str(private_folder(lock_folder() / "workers")),
+        "nthreads": 1,
+        "memory_limit": 0,
+        "silence_logs": logging.ERROR,
+    }
 
     def spec(gpu: str | None) -> dict[str, Any]:
         return {"cls": Nanny, "options": {**options, **(_gpu_options(gpu) if gpus else {})}}
@@ -70,7 +125,7 @@ def local_cluster(workers: int, gpus: Sequence[str] = (), security: Security | N
         with deaf_threads():
             cluster = SpecCluster(
                 worker=spec(None),
-                scheduler={"cls": Scheduler, "options": scheduler},
+                scheduler=scheduler_of(security, f"{LOOPBACK}:0" if dashboard else None, host=LOOPBACK),
                 security=security,
                 silence_logs=logging.ERROR,
                 name="nbdist",

@@ -137,7 +137,8 @@ class _Run:
 
     def _connect(self) -> None:
         """Make this run known to the workers."""
-        self.progress.dashboard = self.client.dashboard_link
+        with contextlib.suppress(KeyError):  # of a scheduler without web pages
+            self.progress.dashboard = self.client.dashboard_link or None
         self.workforce.connect()
 
     def _step(self) -> None:

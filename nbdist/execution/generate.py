@@ -42,6 +42,7 @@ def generate(
     workers: int | None = None,
     gpus: str | None = None,
     security: Security | None = None,
+    dashboard: bool = False,
     serial: bool = False,
     frames: range | None = None,
     tile: tuple[int, int] | None = None,
@@ -73,7 +74,9 @@ def generate(
     gpus
         "all" or "0,1": one local process for each of these GPUs, and `workers` more on the CPU.
     security
-        Certificates with which local processes talk TLS.
+        Certificates with which local processes talk TLS; made for this run alone where left out.
+    dashboard
+        Show Dask's web pages of local workers on the loopback interface: every user of this machine can read them.
     serial
         Render in this process instead.
     frames
@@ -135,7 +138,7 @@ def generate(
             for _ in range(ROUNDS):
                 try:
                     if left:
-                        _run(context, left, client, local, security, progress, report, stuck_after)
+                        _run(context, left, client, local, security, dashboard, progress, report, stuck_after)
                 except OSError as error:
                     if not is_fatal(error):
                         raise
@@ -167,6 +170,7 @@ def _run(
     client: Client | OpensClient | None,
     local: LocalWorkers | None,
     security: Security | None,
+    dashboard: bool,
     progress: Progress,
     report: Report,
     stuck_after: float,
@@ -186,7 +190,7 @@ def _run(
     with contextlib.ExitStack() as stack:
         if local is not None:
             local = local.at_most(len(units) * (context.plan.tasks_per_frame if context.plan.split else 1))
-            cluster = stack.enter_context(local_cluster(local.cpu, local.gpus, security))
+            cluster = stack.enter_context(local_cluster(local.cpu, local.gpus, security, dashboard))
             client = stack.enter_context(Client(cluster, set_as_default=False))
         elif callable(client):
             client = stack.enter_context(client())

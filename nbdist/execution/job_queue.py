@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, LocalCluster, Security
+from distributed import Client, Security, SpecCluster
 
 from nbdist.errors import RunError
 from nbdist.execution.cluster_file import ClusterFile
-from nbdist.execution.clusters import deaf_threads
+from nbdist.execution.clusters import LOOPBACK, deaf_threads, scheduler_of
 from nbdist.execution.job_scripts import job_class, make_job
 from nbdist.execution.queue_states import queue_states
+from nbdist.execution.tls import security_in_folder
 from nbdist.store.locations import one_line
 
 logger = logging.getLogger(__name__)
@@ -73,8 +74,8 @@ class QueuedJobs:
     """
 
     file: ClusterFile
-    cluster: LocalCluster
-    security: Security | None = None
+    cluster: SpecCluster
+    security: Security
     lifetime_s: int | None = None
     lost: int = 0
     barren: int = 0
@@ -260,6 +261,7 @@ def queue_cluster(
     file: ClusterFile,
     security: Security | None = None,
     lifetime_s: int | None = None,
+    dashboard: bool = False,
     report: Callable[[str], None] = print,
 ) -> Iterator[Client]:
     """A client whose workers are jobs of a batch queue; jobs are cancelled at the end.
@@ -267,9 +269,12 @@ def queue_cluster(
     Parameters
     ----------
     security
-        Certificates, at paths that the nodes see too.
+        Certificates, at paths that the nodes see too; made for this run where left out, in a private folder beside the jobs' logs or,
+        where others can write there, in the user's cache.
     lifetime_s
         Seconds after which a worker ends in order; from the file, or derived from its walltime, where left out.
+    dashboard
+        Whether Dask's web pages are shown, at the file's `dashboard` or on the loopback interface.
     report
         Called with a line about how the waiting goes.
 
@@ -279,22 +284,21 @@ def queue_cluster(
         If something is missing, the queue refuses the job, or jobs end before a worker joins.
     """
     check_queue(file)
-    with deaf_threads():
-        cluster = LocalCluster(
-            n_workers=0,
-            **file.listen,
-            protocol="tls://" if security is not None else "tcp://",
-            security=security,
-            scheduler_port=file.port,
-            dashboard_address=file.dashboard,
-            silence_logs=logging.ERROR,
-            name=f"nbdist-{os.urandom(4).hex()}",
-        )
-    with (
-        cluster,
-        QueuedJobs(file, cluster, security, lifetime_s) as jobs,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    pages = file.dashboard or (f"{LOOPBACK}:0" if dashboard else None)
+    with contextlib.ExitStack() as stack:
+        if security is None:
+            folders = (Path(file.log_folder).expanduser(), Path("~/.cache/nbdist").expanduser())
+            security = stack.enter_context(security_in_folder(folders))
+        with deaf_threads():
+            cluster = SpecCluster(
+                scheduler=scheduler_of(security, pages, port=file.port, **file.listen),
+                security=security,
+                silence_logs=logging.ERROR,
+                name=f"nbdist-{os.urandom(4).hex()}",
+            )
+        stack.enter_context(cluster)
+        jobs = stack.enter_context(QueuedJobs(file, cluster, security, lifetime_s))
+        client = stack.enter_context(Client(cluster, set_as_default=False))
         report(
             f"{len(jobs.jobs)} job(s) in the queue: {', '.join(jobs.jobs[:5])}{' ...' if len(jobs.jobs) > 5 else ''}"
         )

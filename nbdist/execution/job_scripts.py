@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import RunError
 from nbdist.execution.cluster_file import ClusterFile, lifetime_and_stagger, read_duration
-from nbdist.execution.clusters import GPU_THREADS, LOOPBACK, WORKER_ENVIRONMENT
+from nbdist.execution.clusters import GPU_THREADS, WORKER_ENVIRONMENT, PrivateWorker
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -41,8 +41,11 @@ def job_class(kind: str) -> Any:
     return getattr(dask_jobqueue, f"{kind.upper()}Cluster").job_cls
 
 
-def make_job(file: ClusterFile, scheduler: str, name: str, security: Security | None, lifetime_s: int | None) -> Any:
-    """A job, not yet submitted, whose workers join the scheduler at this address; they are called `name`, or `name-0`, `name-1` ..."""
+def make_job(file: ClusterFile, scheduler: str, name: str, security: Security, lifetime_s: int | None) -> Any:
+    """A job, not yet submitted, whose workers join the scheduler at this address; they are called `name`, or `name-0`, `name-1` ...
+
+    Its script names the files of `security`, and holds nothing of what is in them.
+    """
     workers = file.workers_per_job
     return job_class(file.kind)(
         scheduler,
@@ -54,14 +57,12 @@ def make_job(file: ClusterFile, scheduler: str, name: str, security: Security | 
         queue=file.queue,
         walltime=_walltime(file),
         python=file.python,
-        security=security,
-        protocol="tls" if security is not None else None,
-        local_directory=file.scratch_folder,
+        local_directory='"$nbdist_scratch"',
         log_directory=str(Path(file.log_folder).expanduser().absolute()),
-        job_script_prologue=[*environment_lines(), *file.prologue],
+        job_script_prologue=[*environment_lines(), *_scratch_lines(file.scratch_folder), *file.prologue],
         job_extra_directives=_directives(file),
         job_directives_skip=list(file.skip_directives),
-        worker_extra_args=_worker_arguments(file, lifetime_s),
+        worker_extra_args=[*_worker_arguments(file, lifetime_s), *_security_arguments(security)],
         **_resources(file),
     )
 
@@ -69,6 +70,15 @@ def make_job(file: ClusterFile, scheduler: str, name: str, security: Security | 
 def environment_lines() -> list[str]:
     """Shell lines that give a job's workers the environment of local ones."""
     return [f"export {name}={shlex.quote(value)}" for name, value in {**WORKER_ENVIRONMENT, **KEEPS_MEMORY}.items()]
+
+
+def _scratch_lines(parent: str | None) -> list[str]:
+    """Shell lines that make a folder of the job's own: workers load code from it, and the one Dask takes is anybody's to make."""
+    parent = parent or "${TMPDIR:-/tmp}"
+    return [
+        f'nbdist_scratch=$(mkdir -p "{parent}" && mktemp -d "{parent}/nbdist-XXXXXXXX") || exit 1',
+        "trap 'rm -rf \"$nbdist_scratch\"' EXIT",
+    ]
 
 
 def _worker_arguments(file: ClusterFile, lifetime_s: int | None) -> list[str]:
@@ -81,10 +91,16 @@ def _worker_arguments(file: ClusterFile, lifetime_s: int | None) -> list[str]:
     where = ["--host", interface] if interface[0].isdigit() else ["--interface", interface]
     return [
         *("--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"),
-        *("--dashboard-address", f"{LOOPBACK}:0"),
+        *("--no-dashboard", "--worker-class", f"{PrivateWorker.__module__}.{PrivateWorker.__name__}"),
         *where,
         *(("--preload", "nbdist.execution.gpus") if file.gpus else ()),
     ]
+
+
+def _security_arguments(security: Security) -> list[str]:
+    files = security.get_tls_config_for_role("worker")
+    options = {"--tls-ca-file": files["ca_file"], "--tls-cert": files["cert"], "--tls-key": files["key"]}
+    return ["--protocol", "tls", *(shlex.quote(word) for option in options.items() for word in option)]
 
 
 def _walltime(file: ClusterFile) -> str:

@@ -27,7 +27,7 @@ def _nbdist(*arguments, **options):
 
 def test_from_file_to_store_with_the_compiled_kernel_on_two_workers(experiment_file, finished, tmp_path):
     store = tmp_path / "a.zarr"
-    ran = _nbdist("run", experiment_file, "-o", store, "--workers", 2, "--frames-per-shard", 1)
+    ran = _nbdist("run", experiment_file, "-o", store, "--workers", 2, "--frames-per-shard", 1, "--dashboard")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith(f"{store}: 3 frames in ")
     assert "3/3 frames" in ran.stderr

@@ -125,11 +125,13 @@ def test_options_that_contradict_each_other_are_refused(options, nbdist, experim
 
 
 @pytest.mark.integration
-def test_a_running_cluster_is_used_by_its_address(nbdist, experiment_file, finished, tmp_path):
+def test_a_running_cluster_is_used_by_its_address(nbdist, experiment_file, finished, certificates, tmp_path):
     from nbdist.execution.clusters import local_cluster
+    from nbdist.execution.tls import read_security
 
     store = tmp_path / "a.zarr"
-    with local_cluster(1) as cluster:
-        ran = nbdist("run", experiment_file, "-o", store, "--scheduler", cluster.scheduler_address, "--kernel", "eager")
+    with local_cluster(1, security=read_security(certificates[0])) as cluster:
+        there = ("--scheduler", cluster.scheduler_address, "--security", certificates[0])
+        ran = nbdist("run", experiment_file, "-o", store, *there, "--kernel", "eager")
     assert ran.code == 0
     np.testing.assert_array_equal(_intensity(store), _intensity(finished))

@@ -17,6 +17,8 @@ import pytest
         (("--cluster", "x.yaml", "--workers", "2"), "--cluster, --workers exclude each other"),
         (("--cluster", "x.yaml", "--gpus", "all"), "--cluster, --gpus exclude each other"),
         (("--serial", "--gpus", "0"), "--serial, --gpus exclude each other"),
+        (("--serial", "--dashboard"), "--dashboard goes with local workers and --cluster"),
+        (("--scheduler", "tcp://127.0.0.1:1", "--dashboard"), "--dashboard goes with local workers and --cluster"),
         (("--serial", "--security", "a,b,c"), "--serial and --security exclude each other"),
         (("--lifetime", "1h"), "--lifetime goes with --cluster"),
         (("--part", "1/2", "--cluster", "x.yaml"), "--part renders without a scheduler"),

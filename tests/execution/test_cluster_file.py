@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from distributed import Security
 
 from nbdist.errors import RunError
 from nbdist.execution.cluster_file import ClusterFile, lifetime_and_stagger, load_cluster_file, read_duration
@@ -17,7 +18,11 @@ from nbdist.execution.job_scripts import job_class, make_job, memory_bytes
 from nbdist.execution.queue_states import read_states
 
 CLUSTER = Path(__file__).parent.parent.parent / "cluster"
-SCHEDULER = "tcp://10.1.2.3:8786"
+SCHEDULER = "tls://10.1.2.3:8786"
+SECURITY = Security(
+    require_encryption=True,
+    **{name: f"/shared/my run/{name}.pem" for name in ("tls_ca_file", "tls_worker_cert", "tls_worker_key")},
+)
 GOOD = {
     "kind": "slurm",
     "cores": 4,
@@ -38,7 +43,7 @@ def written(tmp_path, **fields):
 def script(tmp_path, lifetime_s=None, **fields):
     """The job script of a cluster file with these fields."""
     file = load_cluster_file(written(tmp_path, log_folder=str(tmp_path / "logs"), **fields))
-    return make_job(file, SCHEDULER, "nbdist-1", None, lifetime_s).job_script()
+    return make_job(file, SCHEDULER, "nbdist-1", SECURITY, lifetime_s).job_script()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +146,12 @@ def test_a_slurm_job(tmp_path):
         "--nworkers 4",
         "--nanny",
         "--interface lo",
-        "--dashboard-address 127.0.0.1:0",
+        "--no-dashboard",
+        "--worker-class nbdist.execution.clusters.PrivateWorker",
+        "--protocol tls",
+        "--tls-ca-file '/shared/my run/tls_ca_file.pem'",
+        "--tls-cert '/shared/my run/tls_worker_cert.pem'",
+        "--tls-key '/shared/my run/tls_worker_key.pem'",
         "--lifetime 6000s --lifetime-stagger 600s",
     ):
         assert option in command
@@ -200,7 +210,7 @@ def test_the_example_files_make_jobs(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = load_cluster_file(CLUSTER / f"{kind}.yaml")
     assert file.kind == kind
-    text = make_job(file, SCHEDULER, "nbdist-1", None, None).job_script()
+    text = make_job(file, SCHEDULER, "nbdist-1", SECURITY, None).job_script()
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
     assert f"--interface {file.worker_interface or file.interface}" in text
 

@@ -45,7 +45,7 @@ def test_everything_of_a_local_run_listens_on_the_loopback_interface(small_exper
 
     generate(small_experiment(), tmp_path / "a.zarr", workers=1, kernel="eager", report=look)
     opened = [one for one in seen if one not in before]
-    assert len(opened) >= 4, "the scheduler, its dashboard, a nanny and a worker"
+    assert len(opened) >= 3, "the scheduler, a nanny and a worker"
     assert {address for address, _ in opened} == {"127.0.0.1"}
 
 
@@ -121,7 +121,7 @@ def test_a_scheduler_that_is_not_there_is_named(tmp_path):
 def test_a_cluster_without_workers_is_waited_for_and_then_refused():
     told = []
     with local_cluster(0) as cluster, pytest.raises(RunError, match="the cluster has no workers"):
-        connect(cluster.scheduler_address, wait_s=0.5, report=told.append)
+        connect(cluster.scheduler_address, security=cluster.security, wait_s=0.5, report=told.append)
     assert told == [f"waiting for workers of {cluster.scheduler_address}"]
 
 
@@ -164,7 +164,7 @@ def test_a_difference_without_harm_is_told(client, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_worker_without_nbdist_is_told_apart(tmp_path):
+def test_a_worker_without_nbdist_is_told_apart(tmp_path, certificates):
     """A worker whose Python finds Dask, and no nbdist: the answer names what is missing, not how unpickling failed."""
     hide = tmp_path / "sitecustomize.py"
     hide.write_text(
@@ -176,16 +176,19 @@ def test_a_worker_without_nbdist_is_told_apart(tmp_path):
         "    return found(name)\n"
         "m.version = version\n"
     )
-    with local_cluster(0) as cluster:
+    security = read_security(certificates[0])
+    ca, cert, key = certificates[0].split(",")
+    tls = ("--protocol", "tls", "--tls-ca-file", ca, "--tls-cert", cert, "--tls-key", key)
+    with local_cluster(0, security=security) as cluster:
         worker = subprocess.Popen(
-            [DASK, "worker", cluster.scheduler_address, "--nthreads", "1", "--no-nanny", *HERE],
+            [DASK, "worker", cluster.scheduler_address, "--nthreads", "1", "--no-nanny", *HERE, *tls],
             env={**os.environ, "PYTHONPATH": str(tmp_path)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         try:
             with pytest.raises(RunError, match=r"nbdist \(not installed\) on 1 worker\(s\)"):
-                connect(cluster.scheduler_address)
+                connect(cluster.scheduler_address, security=security)
         finally:
             worker.terminate()
             worker.wait(20)
@@ -202,5 +205,5 @@ def test_a_client_is_closed_when_it_is_refused(client, monkeypatch):
     monkeypatch.setattr("distributed.Client", Watched)
     monkeypatch.setattr(running_cluster, "_version_here", lambda name: "0")
     with pytest.raises(RunError, match="other versions"):
-        connect(client.scheduler.address)
+        connect(client.scheduler.address, security=client.security)
     assert [one.status for one in opened] == ["closed"]

@@ -40,7 +40,7 @@ def queue(monkeypatch):
     monkeypatch.setattr(QueuedJobs, "_names_of_workers", lambda self: list(state.workers))
     file = SimpleNamespace(kind="slurm", jobs=SimpleNamespace(minimum=1, maximum=2), log_folder=".")
     cluster = SimpleNamespace(name="c", scheduler_address="tcp://", sync=lambda call: call())
-    state.jobs = QueuedJobs(file, cluster)
+    state.jobs = QueuedJobs(file, cluster, security=None)
     return state
 
 
