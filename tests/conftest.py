@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 # read when torch and Dask are imported: not before the first test that needs them
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache" / "inductor"))
+os.environ.setdefault("NBDIST_KERNELS", str(ROOT / ".cache" / "kernels"))
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 # images this small gain nothing from threads, and beside other work on the machine their barriers cost tenfold
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -24,6 +24,7 @@ from nbdist.cli.demo import demo
 from nbdist.cli.finish import finish
 from nbdist.cli.info import info
 from nbdist.cli.init import init, schema
+from nbdist.cli.kernels import kernels
 from nbdist.cli.nanobragg import nanobragg
 from nbdist.cli.plan import plan
 from nbdist.cli.preview import preview
@@ -108,6 +109,7 @@ def _options(
 for _command in (demo, init, check, plan, info, preview, verify, finish, schema, trace, bench):
     app.command()(_command)
 app.command(name="run")(run_command)
+app.add_typer(kernels, name="kernels")
 # its flags have one dash and are read by itself
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},

@@ -81,9 +81,9 @@ def cuda_fma_per_s(dtype: str) -> float:
 
 
 def _fma(dtype: str) -> tuple[Callable[[int], int], int]:
-    from nbdist.physics.native.build import load
+    from nbdist.physics.native.build import Source, load
 
-    library = load("peak.cpp")
+    library = load(Source("peak.cpp")).code
     function = getattr(library, f"nbdist_fma_{dtype}")
     function.restype, function.argtypes = ctypes.c_int64, [ctypes.c_int64, ctypes.c_void_p]
     library.nbdist_vector_bytes.restype = ctypes.c_int64

@@ -257,7 +257,7 @@ def first_frame_seconds(folder: Path, mode: str, device: str, cache: Path) -> fl
     """Seconds from a new process to 32 x 32 pixels of the reference frame, with the compile cache at `cache`."""
     import sys
 
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(cache)}
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(cache), "NBDIST_KERNELS": str(cache)}
     command = [sys.executable, "-c", FIRST, str(folder), mode, device]
     started = time.perf_counter()
     subprocess.run(command, env=environment, capture_output=True, check=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nbdist.experiment.geometry import PanelGeometry
 from nbdist.physics.factors import Factor
-from nbdist.physics.native.build import library
+from nbdist.physics.native.build import load, variant_source
 from nbdist.physics.pixels import SMALLEST_DISTANCE_M
 from nbdist.physics.scene import Area, Orientations, Sample, Scene
 
@@ -70,7 +70,8 @@ class NativeEngine:
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        self._library = library(scene.variant, max(scene.resolved.N_cells) > MOST_ROUNDED_CELLS)
+        library = load(variant_source(scene.variant, is_sharp(scene.resolved.N_cells)))
+        self._library, self.compiler = library.code, library.compiler
         sources = scene.resolved.sources
         self._incident = _doubles(sources.directions)
         self._wavelength = _doubles(sources.wavelengths_A)
@@ -149,6 +150,11 @@ class NativeEngine:
             factors=which.value,
             threads=torch.get_num_threads(),
         )
+
+
+def is_sharp(N_cells: Sequence[float]) -> bool:
+    """Whether a crystal has so many cells that float32 needs the remainder of a distance."""
+    return max(N_cells) > MOST_ROUNDED_CELLS
 
 
 def _vectors(panel: PanelGeometry, scene: Scene) -> dict[str, Any]:

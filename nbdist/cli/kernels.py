@@ -1,0 +1,38 @@
+"""`nbdist kernels build`: compile the kernels ahead, for images, shared homes and nodes without a compiler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nbdist.cli.arguments import load
+from nbdist.cli.display import console, error_console, interactive
+
+kernels = typer.Typer(help="Compiled kernels.", no_args_is_help=True)
+
+
+@kernels.command()
+def build(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to keep them: later runs find them by NBDIST_KERNELS=DIR.")
+    ],
+    experiment: Annotated[
+        Path | None, typer.Option("--experiment", help="Only those that this experiment may need; all by default.")
+    ] = None,
+) -> None:
+    """Compile the kernels for this machine's processor, with its compiler.
+
+    On machines with other processors, run it there into the same DIR. Whoever renders must own DIR, or root must, and nobody else may
+    write there.
+    """
+    from nbdist.physics.native.ahead import build_ahead, sources_of
+
+    def report(done: int, total: int) -> None:
+        if interactive():
+            error_console.print(f"compiled {done}/{total}", end="\r")
+
+    sources = sources_of(load(experiment) if experiment else None)
+    compiler = build_ahead(folder, sources, report)
+    console.print(f"{folder}: {len(sources)} kernels, compiled by {compiler}")
