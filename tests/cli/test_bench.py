@@ -51,10 +51,12 @@ def test_a_case_against_another_program_gives_a_complete_record(nbdist, tmp_path
     assert all(call.startswith("1 ") and "-roi 0 511 0 511" in call and "-N 1000" in call for call in calls)
 
 
-def test_the_measured_limit_grows_with_the_precision_given_up():
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_measured_limit_is_a_rate_that_a_core_can_have(dtype):
     from nbdist.cli.benchmark.limit import cpu_fma_per_s
 
-    assert cpu_fma_per_s("float32", 1) > 1.2 * cpu_fma_per_s("float64", 1) > 1e8
+    # a vector of 16 numbers, twice a cycle of 10 GHz, is more than any core does; a thousandth of one a cycle is less
+    assert 1e6 < cpu_fma_per_s(dtype, 1) < 3.2e11
 
 
 def test_what_was_not_measured_keeps_its_place_in_the_table(capsys):

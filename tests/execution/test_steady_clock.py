@@ -26,8 +26,8 @@ def test_a_clock_that_is_set_back_does_not_go_back(wall_clock):
     assert before == pytest.approx(1e9, abs=1.0), "deadlines set before stay right"
     wall_clock[0] -= 86400
     time.sleep(0.01)
-    assert 0.009 < distributed.batched.time() - before < 10
-    assert abs(IOLoop.time(None) - distributed.batched.time()) < 10, "deadlines and delays are by one clock"
+    assert 0.009 < distributed.batched.time() - before < 3600
+    assert abs(IOLoop.time(None) - distributed.batched.time()) < 3600, "deadlines and delays are by one clock"
 
 
 def test_keeping_it_steady_twice_changes_nothing(wall_clock):
