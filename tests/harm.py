@@ -1,11 +1,12 @@
 """Harm that tests do to processes of nbdist: code that runs before each frame, in every process that gets the environment.
 
-It may slow frames down, raise, hang, kill, or hold frames back until the test has done what it came for; so nothing depends on how
-quick a machine is. It is given a `frame` and a folder, `here`, with the file `mended` once the test made it.
+It may slow frames down, raise, hang or kill; and frames are held back until the test has done what it came for, so that nothing depends
+on how quick a machine is. The code is given a `frame` and a folder, `here`, with the file `mended` once the test made it.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import textwrap
 from pathlib import Path
@@ -33,6 +34,7 @@ class Harm(MetaPathFinder):
 
 
 sys.meta_path.insert(0, Harm())
+{at_start}
 
 
 def harmed(original):
@@ -42,6 +44,8 @@ def harmed(original):
     here = Path({here!r})
 
     def render_frame(context, frame):
+        while frame >= float((here / "held_from").read_text()):
+            time.sleep(0.01)
 {harm}
         return original(context, frame)
 
@@ -49,17 +53,37 @@ def harmed(original):
 """
 
 
-def hold_from(frame: int) -> str:
-    """Harm that holds back all frames from this one on until the test mends it: a run cannot be over before."""
-    return f"while frame >= {frame} and not (here / 'mended').exists(): time.sleep(0.01)"
-
-
 class Harm:
-    """Code for the processes that get `environment`; `mended.touch()` ends harm that looks for it, in processes that run, too."""
+    """Code for the processes that get `environment`.
 
-    def __init__(self, folder: Path, code: str) -> None:
-        site = folder / "harm"
-        site.mkdir()
-        (site / "sitecustomize.py").write_text(SITE.format(here=str(site), harm=textwrap.indent(code, 8 * " ")))
-        self.mended = site / "mended"
-        self.environment = {"PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))}
+    Parameters
+    ----------
+    folder
+        Where to keep it.
+    code
+        Runs before each frame. `mended.touch()` ends harm that looks for the file, in processes that run, too.
+    held_from
+        Frames from this one on are held back until `hold_from` or `release` say otherwise: a run cannot be over before.
+    at_start
+        Runs when a process starts.
+    """
+
+    def __init__(self, folder: Path, code: str = "pass", held_from: float = math.inf, at_start: str = "") -> None:
+        self._site = folder / "harm"
+        self._site.mkdir()
+        self.hold_from(held_from)
+        self.mended = self._site / "mended"
+        text = SITE.format(here=str(self._site), harm=textwrap.indent(code, 8 * " "), at_start=at_start)
+        (self._site / "sitecustomize.py").write_text(text)
+        path = [str(self._site), os.environ.get("PYTHONPATH")]
+        self.environment = {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+    def hold_from(self, frame: float) -> None:
+        """Hold back frames from this one on, and no others."""
+        new = self._site / "held_from.new"
+        new.write_text(str(frame))
+        new.replace(self._site / "held_from")
+
+    def release(self) -> None:
+        """Hold back no frames any more."""
+        self.hold_from(math.inf)

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import zarr
-from harm import Harm, hold_from
+from harm import Harm
 from waiting import LIMIT_S, until
 
 from nbdist import generate, load_experiment
@@ -44,7 +44,7 @@ def test_from_file_to_store_with_the_compiled_kernel_on_two_workers(experiment_f
 def test_ctrl_c_leaves_a_store_that_resume_completes_and_no_process_behind(write_experiment, tmp_path):
     file = write_experiment(tmp_path / "long.yaml", scan={"frames": 40})
     store, cut = tmp_path / "a.zarr", ["--kernel", "eager", "--frames-per-shard", "1"]
-    harm = Harm(tmp_path, hold_from(20))
+    harm = Harm(tmp_path, held_from=20)
     process = subprocess.Popen(
         [shutil.which("nbdist"), "run", str(file), "-o", str(store), "--workers", "2", *cut],
         stdout=subprocess.PIPE,

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from harm import Harm
 from ports import free_port
-from waiting import LIMIT_S, until
+from waiting import LIMIT_S
 
 
 class ProcessCluster:
     """Processes of one scheduler and its workers; `mended` is the file that `harm` looks for (see `harm.py`)."""
 
-    def __init__(self, folder: Path, harm: str = "pass", nanny: bool = False, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, harm: str = "pass", nanny: bool = False, held_from: float = math.inf, **environment: str
+    ) -> None:
         self.folder, self.nanny = folder, nanny
-        done = Harm(folder, f"time.sleep(0.03)\n{harm}")
-        self.file, self.mended = folder / "scheduler.json", done.mended
-        self._environment = {**os.environ, **done.environment, **environment}
+        self.harm = Harm(folder, f"time.sleep(0.03)\n{harm}", held_from)
+        self.file, self.mended = folder / "scheduler.json", self.harm.mended
+        self._environment = {**os.environ, **self.harm.environment, **environment}
         self._port = free_port()
         self._started: list[subprocess.Popen[bytes]] = []
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -76,8 +78,3 @@ class ProcessCluster:
         log.close()
         self._started.append(process)
         return process
-
-
-def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait until a condition holds; see `until`."""
-    until(condition, what, max(seconds, LIMIT_S))

@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from distributed import Client
+from waiting import LIMIT_S
 
 from nbdist import generate
 from nbdist.errors import RunError
@@ -104,7 +105,7 @@ def test_a_cluster_is_found_by_the_file_that_its_scheduler_writes(certificates, 
     finally:
         for process in (worker, scheduler):
             process.terminate()
-            process.wait(20)
+            process.wait(LIMIT_S)
 
 
 def test_a_scheduler_that_is_not_there_is_named(tmp_path):
@@ -126,21 +127,26 @@ def test_a_cluster_without_workers_is_waited_for_and_then_refused():
 
 
 def test_the_workers_that_join_one_after_the_other_are_all_planned_for(monkeypatch):
+    now = 0.0
+
+    def sleep(seconds):
+        nonlocal now
+        now += seconds
+
     class Joining:
         def __init__(self, times):
-            self.times, self.began = times, time.monotonic()
+            self.times = [now + time_s for time_s in times]
 
         def nthreads(self):
-            return {f"tcp://{time_s}": 1 for time_s in self.times if time.monotonic() - self.began >= time_s}
+            return {f"tcp://{time_s}": 1 for time_s in self.times if now >= time_s}
 
-    monkeypatch.setattr(running_cluster, "STILL_S", 0.6)
-    cluster = Joining([0, 0.4, 0.8, 1.2])
+    monkeypatch.setattr(running_cluster, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    longest, still = running_cluster.JOINING_S, running_cluster.STILL_S
+    cluster = Joining([0, 0.7 * still, 1.4 * still, 2.1 * still])
     running_cluster._wait_for_the_others(cluster)
     assert len(cluster.nthreads()) == 4
-    monkeypatch.setattr(running_cluster, "JOINING_S", 0.5)
-    began = time.monotonic()
-    running_cluster._wait_for_the_others(Joining([0.3 * n for n in range(100)]))
-    assert time.monotonic() - began < 2, "a cluster that grows for ever is not waited for"
+    running_cluster._wait_for_the_others(Joining([0.5 * still * n for n in range(10_000)]))
+    assert now < 2 * (longest + 4 * still), "a cluster that grows for ever is not waited for"
 
 
 def test_workers_that_run_other_versions_are_refused(client, monkeypatch):
@@ -191,7 +197,7 @@ def test_a_worker_without_nbdist_is_told_apart(tmp_path, certificates):
                 connect(cluster.scheduler_address, security=security)
         finally:
             worker.terminate()
-            worker.wait(20)
+            worker.wait(LIMIT_S)
 
 
 def test_a_client_is_closed_when_it_is_refused(client, monkeypatch):

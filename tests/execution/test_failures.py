@@ -141,7 +141,7 @@ def test_a_unit_that_always_fails_on_dask_is_set_aside_and_the_others_finish(
 @pytest.mark.integration
 @pytest.mark.parametrize("shared", [False, True], ids=["a unit a task", "tasks of several units"])
 def test_only_a_bounded_window_of_tasks_is_in_flight(shared, small_experiment, client, tmp_path, monkeypatch):
-    monkeypatch.setattr(roster, "TASK_S", 0.1 if shared else 0.0)
+    monkeypatch.setattr(roster, "TASK_S", 10.0 if shared else 0.0)
     experiment = small_experiment(scan={"frames": 200, "phi_steps": 1}, panel={"spixels": 16, "fpixels": 16})
     in_flight, futures = [], []
 

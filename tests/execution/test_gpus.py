@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 
 import pytest
+from waiting import LIMIT_S
 
 from nbdist.errors import RunError
 from nbdist.execution import gpus
@@ -74,7 +75,7 @@ def test_each_local_worker_sees_one_gpu_and_the_others_see_none(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_cuda", types.ModuleType("dask_cuda"))
     monkeypatch.setitem(sys.modules, "dask_cuda.utils", stand_in)
     with local_cluster(1, ["1", "GPU-1a"]) as cluster, Client(cluster, set_as_default=False) as client:
-        client.wait_for_workers(3, timeout=30)
+        client.wait_for_workers(3, timeout=LIMIT_S)
         names = {address: worker["name"] for address, worker in client.scheduler_info(n_workers=-1)["workers"].items()}
         seen = {names[a]: gpu for a, gpu in client.run(os.getenv, "CUDA_VISIBLE_DEVICES").items()}
         cores = {names[a]: found for a, found in client.run(os.sched_getaffinity, 0).items()}

@@ -12,7 +12,8 @@ import time
 
 import psutil
 import pytest
-from process_cluster import wait_for
+from harm import Harm
+from waiting import LIMIT_S, until
 
 from nbdist.experiment import experiment_to_yaml
 from nbdist.store import summarize
@@ -28,7 +29,7 @@ class Command:
         self.file.write_text(experiment_to_yaml(experiment))
         self.process = None
 
-    def start(self, *options):
+    def start(self, *options, **environment):
         resume = ("--resume",) if self.store.exists() else ("--kernel", "eager", "--frames-per-shard", "1")
         command = [shutil.which("nbdist"), "run", self.file, "-o", self.store, "--log-file", self.log]
         self.process = subprocess.Popen(
@@ -36,6 +37,7 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, **environment},
         )
 
     @property
@@ -43,14 +45,13 @@ class Command:
         return len(list((self.store / "records").glob("0*.json")))
 
     def wait_for_records(self, number):
-        wait_for(lambda: self.records >= number or self.process.poll() is not None, 90, f"{number} records")
-        assert self.process.poll() is None, self.process.communicate()
+        until(lambda: self.records >= number, f"{number} records", process=self.process)
 
     def end(self, number=None):
         """Send a signal, if one is given, and wait; returns the exit status and what was said."""
         if number is not None:
             self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=120)
+        out, err = self.process.communicate(timeout=LIMIT_S)
         assert "Traceback" not in err
         return self.process.returncode, out + err
 
@@ -99,7 +100,7 @@ def test_a_poisoned_unit_is_set_aside_with_its_error_and_resume_tries_it_again(
 def test_a_lost_scheduler_ends_the_run_and_resume_completes_it(
     command, processes, undisturbed_series, assert_same_bits
 ):
-    cluster = processes(workers=2)
+    cluster = processes(workers=2, held_from=60)
     command.start("--scheduler", cluster.address)
     command.wait_for_records(10)
     cluster.kill(cluster.scheduler)
@@ -116,12 +117,13 @@ def test_a_lost_scheduler_ends_the_run_and_resume_completes_it(
 
 
 def test_a_scheduler_that_comes_back_is_taken_up_again(command, processes, undisturbed_series, assert_same_bits):
-    cluster = processes(workers=1)
+    cluster = processes(workers=1, held_from=60)
     command.start("--scheduler", cluster.address)
     command.wait_for_records(10)
     cluster.kill(cluster.scheduler)
     cluster.start_scheduler()
     cluster.add_worker()
+    cluster.harm.release()
     status, said = command.end()
     assert status == 0, said
     assert "scheduler-reconnected" in [event["event"] for event in command.events()]
@@ -130,9 +132,9 @@ def test_a_scheduler_that_comes_back_is_taken_up_again(command, processes, undis
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["told to end", "killed"])
 def test_a_run_with_workers_of_its_own_that_is_ended_leaves_no_process_and_resume_completes_it(
-    number, command, undisturbed_series, assert_same_bits
+    number, command, undisturbed_series, tmp_path, assert_same_bits
 ):
-    command.start("--workers", 2)
+    command.start("--workers", 2, **Harm(tmp_path, held_from=60).environment)
     command.wait_for_records(3)
     family = psutil.Process(command.process.pid).children(recursive=True)
     assert len(family) >= 2
@@ -141,7 +143,7 @@ def test_a_run_with_workers_of_its_own_that_is_ended_leaves_no_process_and_resum
         assert status == 128 + signal.SIGTERM
         assert f"Go on with: nbdist run {command.file} -o {command.store} --resume" in said
         assert command.events()[-1]["how"] == "stopped"
-    _, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=LIMIT_S)
     assert alive == []
     assert len(summarize(command.store).complete) < 120
     command.start("--serial")
@@ -153,16 +155,14 @@ def test_a_run_survives_kills_of_everything_in_random_order(
     command, processes, light_experiment, undisturbed_series, tmp_path, assert_same_bits
 ):
     seed = int.from_bytes(os.urandom(4))
-    chance, end = random.Random(seed), time.monotonic() + 40
-    cluster, killed, statuses = processes(workers=2), [], []
+    chance, cluster, statuses = random.Random(seed), processes(workers=2, held_from=0), []
     command.start("--scheduler", cluster.address)
-    while time.monotonic() < end and command.records < 110:
-        wait_for(
-            lambda before=command.records: command.records > before or command.process.poll() is not None, 90, "a unit"
-        )
+    for turn in range(1, 7):
+        before = command.records
+        cluster.harm.hold_from(18 * turn)  # so that there is something left for each turn
+        until(lambda before=before: command.records > before or command.process.poll() is not None, f"a unit ({seed})")
         time.sleep(chance.uniform(0, 0.5))
         victim = chance.choice(["worker", "worker", "worker", "all workers", "client", "scheduler"])
-        killed.append(victim)
         if victim == "scheduler":
             cluster.kill(cluster.scheduler)
             for worker in list(cluster.workers):
@@ -178,9 +178,9 @@ def test_a_run_survives_kills_of_everything_in_random_order(
         if victim == "client" or command.process.poll() is not None:
             statuses.append(command.end()[0])
             command.start("--scheduler", cluster.address)
+    cluster.harm.release()
     while (status := command.end()[0]) != 0:
         statuses.append(status)
         assert len(statuses) < 20, (seed, statuses)
         command.start("--scheduler", cluster.address)
-    assert len(killed) >= 3, (seed, killed)
     assert_same_bits(command.store, undisturbed_series(120))

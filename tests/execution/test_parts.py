@@ -6,10 +6,10 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+from waiting import LIMIT_S, until
 
 from nbdist import generate
 from nbdist.errors import RunError, StoreError
@@ -159,11 +159,9 @@ def test_many_parts_at_once_on_one_store_that_is_not_there_yet(file, undisturbed
     store = tmp_path / "a.zarr"
     run = [shutil.which("nbdist"), "run", file, "-o", store, "--kernel", "eager", "--frames-per-shard", "1"]
     parts = [subprocess.Popen([*run, "--part", f"{number}/5"], start_new_session=True) for number in range(1, 6)]
-    end = time.monotonic() + 200
-    while not (store / "zarr.json").exists() and time.monotonic() < end:
-        time.sleep(0.001)
+    until((store / "zarr.json").exists, "the store")
     os.killpg(parts[0].pid, signal.SIGKILL)  # perhaps the one that makes the store, perhaps not begun yet
-    assert [part.wait(timeout=300) for part in parts][1:] == [0] * 4
+    assert [part.wait(timeout=LIMIT_S) for part in parts][1:] == [0] * 4
     again = subprocess.run([*run, "--part", "1/5"], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     done = subprocess.run([shutil.which("nbdist"), "finish", store], capture_output=True, text=True, check=False)
@@ -246,12 +244,9 @@ def test_a_task_that_is_told_to_end_ends_nbdist_in_order_and_near_its_walltime_g
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", **task}
     script = subprocess.Popen(["bash", ARRAY, "e.yaml", "a.zarr"], env=environment, stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 20
-        while not said.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.2)
+        until(said.exists, "the command to begin", process=script)
         script.send_signal(number)
-        assert script.wait(20) == code
+        assert script.wait(LIMIT_S) == code
     finally:
         script.kill()
     assert said.read_text() == "began\nin order\n", "the script waits for it"

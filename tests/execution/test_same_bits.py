@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import LIMIT_S
 
 from nbdist import generate, simulate_frame
 from nbdist.execution.context import make_context
@@ -47,7 +48,7 @@ def test_any_number_of_workers_gives_the_bits_of_a_serial_run(
 ):
     cluster, client = growing_cluster
     cluster.scale(workers)
-    client.wait_for_workers(workers, timeout=60)
+    client.wait_for_workers(workers, timeout=LIMIT_S)
     progress = generate(experiment, tmp_path / "dask.zarr", client, frames_per_shard=1, kernel="eager")
     assert (progress.frames_done, progress.failed) == (FRAMES, {})
     assert progress.workers == workers

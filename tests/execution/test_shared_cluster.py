@@ -6,7 +6,7 @@ import sys
 import threading
 
 import pytest
-from process_cluster import wait_for
+from waiting import LIMIT_S, until
 
 from nbdist import generate
 from nbdist.execution.context import make_context
@@ -56,7 +56,7 @@ def test_two_runs_at_once_on_one_cluster_do_not_mix(
         beside = threading.Thread(target=generate, args=(other, tmp_path / "other.zarr", second), kwargs=CUT)
         beside.start()
         generate(light_experiment(30), tmp_path / "a.zarr", client, **CUT)
-        beside.join(60)
+        beside.join(LIMIT_S)
     assert_same_bits(tmp_path / "a.zarr", undisturbed_series(30))
     assert_same_bits(tmp_path / "other.zarr", tmp_path / "other_alone.zarr")
 
@@ -70,15 +70,15 @@ def test_what_a_killed_client_left_with_the_cluster_is_removed_by_the_next_run(l
         killed.run(take_in, content, "abandoned", RUNS, {})
     assert _runs(client)[0] == [["abandoned"], ["abandoned"]]
     generate(light_experiment(3), tmp_path / "a.zarr", client, **CUT)
-    wait_for(lambda: _runs(client)[0] == [[], []], 10, "the run to be removed")
+    until(lambda: _runs(client)[0] == [[], []], "the run to be removed")
 
 
 def test_a_scheduler_of_its_own_loads_neither_torch_nor_nbdist(light_experiment, processes, tmp_path):
     from distributed import Client
 
     cluster = processes(workers=1)
-    with Client(cluster.address, timeout=60, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=60)
+    with Client(cluster.address, timeout=LIMIT_S, set_as_default=False) as client:
+        client.wait_for_workers(1, timeout=LIMIT_S)
         progress = generate(light_experiment(5), tmp_path / "a.zarr", client, **CUT)
         assert progress.frames_done == 5
         assert client.run_on_scheduler(lambda: [name for name in ("torch", "nbdist") if name in sys.modules]) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from waiting import LIMIT_S
 
 from nbdist import generate
 from nbdist.execution.health import SICK_AFTER, Health
@@ -97,7 +98,7 @@ def test_all_units_are_done_where_one_worker_fails_every_unit_at_once(light_expe
     finally:
         client.restart_workers([sick], raise_for_error=False) if sick in client.nthreads() else None
         client.run(mend, workers=[well])
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=LIMIT_S)
     assert progress.failed == {}
     assert progress.frames_done == 60
     assert progress.retried >= SICK_AFTER

@@ -10,6 +10,8 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+from distributed import get_worker
+from waiting import LIMIT_S
 
 from nbdist import generate
 from nbdist.execution import rendering, roster, worker_tasks
@@ -35,10 +37,11 @@ def threaded():
             number: {"cls": Worker, "options": {"nthreads": 1, "resources": declared, "dashboard": False}}
             for number, declared in enumerate(resources)
         }
-        scheduler = {"cls": Scheduler, "options": {"dashboard": False, "protocol": "inproc"}}
+        options = {"dashboard": False, "dashboard_address": "127.0.0.1:0", "protocol": "inproc"}
+        scheduler = {"cls": Scheduler, "options": options}
         made.append(SpecCluster(workers=workers, scheduler=scheduler, silence_logs=50))
         made.append(Client(made[-1], set_as_default=False))
-        made[-1].wait_for_workers(len(resources), timeout=60)
+        made[-1].wait_for_workers(len(resources), timeout=LIMIT_S)
         return made[-1]
 
     yield make
@@ -60,20 +63,18 @@ def submitted(monkeypatch):
 
 
 def _is_gpu():
-    from distributed import get_worker
-
     return "GPU" in get_worker().state.total_resources
 
 
 def test_two_kinds_of_workers_draw_from_one_list_each_with_tasks_of_its_own_size(
     light_experiment, undisturbed_series, threaded, submitted, monkeypatch, tmp_path, assert_same_bits
 ):
-    # the "gpu" is a worker that declares the resource GPU, as GPU workers do; it renders on the CPU, and ten times as fast
+    # the "gpu" is a worker that declares the resource GPU, as GPU workers do; it renders on the CPU, and far faster
     undisturbed, by = undisturbed_series(120), Counter()
 
     def slowed(context, frame, original=rendering.render_frame):
         by["gpu" if _is_gpu() else "cpu"] += 1
-        time.sleep(0.02 if _is_gpu() else 0.2)
+        time.sleep(0.02 if _is_gpu() else 0.5)
         return original(context, frame)
 
     monkeypatch.setattr(rendering, "render_frame", slowed)
@@ -111,7 +112,7 @@ def test_a_worker_that_is_told_to_render_on_the_cpu_is_of_that_kind(light_experi
 def test_quick_units_share_a_task_and_slow_ones_have_one_each(
     light_experiment, threaded, submitted, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(roster, "TASK_S", 0.2)
+    monkeypatch.setattr(roster, "TASK_S", 5.0)
     client = threaded({}, {})
     generate(light_experiment(100), tmp_path / "quick.zarr", client, **CUT)
     assert max(submitted[""]) > 3
@@ -119,6 +120,7 @@ def test_quick_units_share_a_task_and_slow_ones_have_one_each(
     assert submitted[""][-1] <= 2, "a short task at the end, so that no worker waits for another"
     assert sum(submitted[""]) == 100
     submitted.clear()
+    monkeypatch.setattr(roster, "TASK_S", 0.5)
     monkeypatch.setattr(rendering, "render_frame", lambda *a, f=rendering.render_frame: time.sleep(0.3) or f(*a))
     generate(light_experiment(12), tmp_path / "slow.zarr", client, **CUT)
     assert set(submitted[""]) == {1}
@@ -145,22 +147,20 @@ def test_one_heavy_frame_keeps_four_workers_busy(small_experiment, threaded, mon
     )
     plan = make_context(experiment, workers=4, kernel="eager").plan
     assert plan.split
-    slept, spans, s_per_step = [], [], 16 / (1000 * 1100 * 10)  # 16 s in all, 4 a worker
+    slept, s_per_step = Counter(), 8 / (1000 * 1100 * 10)  # 8 s in all, 2 a worker
 
     def sleep(run, frame, tile, chunk):
-        began, tile = time.monotonic(), Tile(*tile)
+        tile = Tile(*tile)
         length = tile.pixels * (chunk[1] - chunk[0]) * s_per_step
-        slept.append(length)
+        slept[get_worker().address] += length
         time.sleep(length)
-        spans.append((began, time.monotonic()))
         return worker_tasks.Partial(np.ones((tile[1] - tile[0], tile[3] - tile[2])), "eager", "cpu", length)
 
     monkeypatch.setattr(worker_tasks, "render_piece", sleep)
     progress = generate(experiment, tmp_path / "a.zarr", threaded({}, {}, {}, {}), kernel="eager")
     assert (progress.frames_done, progress.failed) == (1, {})
-    assert sum(slept) == pytest.approx(16)
-    wall = max(end for _, end in spans) - min(began for began, _ in spans)
-    assert sum(slept) / (4 * wall) > 0.85
+    assert slept.total() == pytest.approx(8)
+    assert max(slept.values()) < slept.total() / 4 / 0.85, "no worker has much more to do than the others"
     (record,) = summarize(tmp_path / "a.zarr").records
-    assert record["seconds"] > 16, "of all the workers"
+    assert record["seconds"] > 7.99, "of all the workers"
     assert (record["device"], record["precision"], record["kernel"]) == ("cpu", "float32", "eager")

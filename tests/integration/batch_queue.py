@@ -6,13 +6,11 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
+from waiting import LIMIT_S
 
 ROOT = Path(__file__).parent.parent.parent
 CUT = {"kernel": "eager", "frames_per_shard": 1}
@@ -23,15 +21,6 @@ def records(store: Path) -> int:
     """Units of a store that are recorded as complete."""
     folder = store / "records"
     return sum(1 for path in folder.iterdir() if path.stem.isdecimal()) if folder.is_dir() else 0
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
-    """Wait for a condition, and return what it returned."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
-        time.sleep(0.1)
-    return found
 
 
 @dataclass
@@ -50,7 +39,7 @@ class Slurm:
     def __call__(self, *command: object) -> str:
         """Run a command and return what it printed."""
         words = list(map(str, command))
-        ran = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
+        ran = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
         assert ran.returncode == 0, f"{' '.join(words)}: {ran.stderr}"
         return ran.stdout.strip()
 
@@ -88,13 +77,13 @@ class Slurm:
 
 
 def workers_started_with(word: str) -> list[psutil.Process]:
-    """Worker processes of the Dask workers on this machine that were started by a command with `word` in it."""
+    """Worker processes of the Dask workers on this machine that were started with `word` in the command or the environment."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             line = process.cmdline()
-            if any(end in part for part in line for end in ("dask_worker", "dask")) and any(
-                word in part for part in line
+            if any("dask" in part for part in line) and any(
+                word in part for part in (*line, *process.environ().values())
             ):
                 found += [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
     return found

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from batch_queue import CUT, ROOT, Slurm, until
+from batch_queue import CUT, ROOT, Slurm
+from harm import Harm
+from waiting import until
 
 from nbdist.experiment import experiment_to_yaml
 
-SERIES: dict[str, Any] = {"scan": {"frames": 90, "phi_steps": 240}, "panel": {"spixels": 48, "fpixels": 56}}
+SERIES: dict[str, Any] = {"scan": {"frames": 90, "phi_steps": 10}, "panel": {"spixels": 48, "fpixels": 56}}
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +28,15 @@ def series_file(small_experiment, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("series") / "series.yaml"
     path.write_text(experiment_to_yaml(small_experiment(**SERIES)))
     return path
+
+
+@pytest.fixture
+def held(tmp_path, monkeypatch) -> Harm:
+    """Frames are held back from the thirtieth on, in every process that is started, until the test lets them go."""
+    harm = Harm(tmp_path, held_from=30)
+    for name, value in harm.environment.items():
+        monkeypatch.setenv(name, value)
+    return harm
 
 
 @pytest.fixture(scope="session")

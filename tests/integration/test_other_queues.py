@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from batch_queue import ROOT, RUN_OPTIONS, records, until
+from batch_queue import ROOT, RUN_OPTIONS, records
+from waiting import LIMIT_S, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 COMMANDS = {"pbs": ("qsub", "qstat", "qdel"), "sge": ("qsub", "qstat", "qdel"), "lsf": ("bsub", "bjobs", "bkill")}
@@ -44,7 +45,7 @@ def stand_in(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["pbs", "lsf", "sge"])
 def test_a_run_goes_on_when_a_job_of_the_queue_dies(
-    kind, stand_in, series_file, cluster_file, tmp_path, assert_undisturbed
+    kind, stand_in, held, series_file, cluster_file, tmp_path, assert_undisturbed
 ):
     jobs, store = stand_in(kind), tmp_path / "series.zarr"
     file = cluster_file(kind=kind, queue=None, jobs={"maximum": 1})
@@ -53,7 +54,8 @@ def test_a_run_goes_on_when_a_job_of_the_queue_dies(
         run = subprocess.Popen(list(map(str, command)), cwd=tmp_path, stdout=log, stderr=log)
     until(lambda: records(store) >= 3, "the first units")
     os.killpg(int((jobs / "1001.pid").read_text()), signal.SIGKILL)
-    assert run.wait(90) == 0, (tmp_path / "client.log").read_text()
+    held.release()
+    assert run.wait(LIMIT_S) == 0, (tmp_path / "client.log").read_text()
     assert len(list(jobs.glob("*.pid"))) == 2, "one in the place of the one that died, and no more"
     assert_undisturbed(store)
 
@@ -76,7 +78,7 @@ def test_a_whole_run_inside_one_job(name, series_file, tmp_path, assert_undistur
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LIMIT_S,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

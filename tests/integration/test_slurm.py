@@ -11,45 +11,49 @@ import time
 
 import psutil
 import pytest
-from batch_queue import ROOT, RUN_OPTIONS, listening, records, until, workers_started_with
+from batch_queue import ROOT, RUN_OPTIONS, listening, records, workers_started_with
+from waiting import LIMIT_S, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
-def test_jobs_that_die_are_replaced(slurm, series_file, cluster_file, tmp_path, assert_undisturbed):
+def test_jobs_that_die_are_replaced(slurm, held, series_file, cluster_file, tmp_path, assert_undisturbed):
     store = tmp_path / "series.zarr"
     options = ("--cluster", cluster_file(), *RUN_OPTIONS)
     run = slurm.start(shutil.which("nbdist"), "run", series_file, "-o", store, *options, cwd=tmp_path)
-    until(lambda: records(store) >= 3, "the first units", 90)
+    until(lambda: records(store) >= 3, "the first units")
     first = slurm.jobs("RUNNING")
     assert len(first) == 2
     for job in first:  # all at once: nobody is left to go on
         slurm.kill_hard(job)
     second = until(lambda: [job for job in slurm.jobs("RUNNING") if job not in first], "a job in their place")
     before = records(store)
+    held.hold_from(60)
     until(lambda: records(store) > before, "units of the new job")
     assert run.poll() is None, "there is something left to disturb"
     (node,) = slurm("squeue", "-h", "-j", second[0], "-o", "%N").split()
     slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")  # Slurm takes the job to another node
-    for process in workers_started_with("nbdist-"):
+    for process in workers_started_with(str(tmp_path)):
         process.kill()
     assert len(slurm.jobs()) <= 2
-    assert run.wait(120) == 0, (tmp_path / "client.log").read_text()
+    held.release()
+    assert run.wait(LIMIT_S) == 0, (tmp_path / "client.log").read_text()
     assert_undisturbed(store)
     until(lambda: not slurm.jobs(), "the run takes its jobs out of the queue")
 
 
 def test_a_client_that_is_killed_leaves_no_job_behind_for_long(
-    slurm, series_file, cluster_file, tmp_path, assert_undisturbed
+    slurm, held, series_file, cluster_file, tmp_path, assert_undisturbed
 ):
     store = tmp_path / "series.zarr"
     command = (shutil.which("nbdist"), "run", series_file, "-o", store, "--cluster", cluster_file(), *RUN_OPTIONS)
     run = slurm.start(*command, cwd=tmp_path)
-    until(lambda: records(store) >= 3, "the first units", 90)
+    until(lambda: records(store) >= 3, "the first units")
     run.send_signal(signal.SIGKILL)
     run.wait()
-    until(lambda: not slurm.jobs(), "workers without a scheduler end, and their jobs with them", 90)
-    assert slurm.start(*command, "--resume", cwd=tmp_path).wait(120) == 0
+    until(lambda: not slurm.jobs(), "workers without a scheduler end, and their jobs with them")
+    held.release()
+    assert slurm.start(*command, "--resume", cwd=tmp_path).wait(LIMIT_S) == 0
     assert_undisturbed(store)
 
 
@@ -58,7 +62,7 @@ def test_a_refused_job_is_told_in_one_line(slurm, series_file, cluster_file, tmp
     run = slurm.start(
         shutil.which("nbdist"), "run", series_file, "-o", tmp_path / "a.zarr", "--cluster", file, cwd=tmp_path
     )
-    assert run.wait(60) == 2
+    assert run.wait(LIMIT_S) == 2
     said = (tmp_path / "client.log").read_text()
     assert said.startswith("nbdist: sbatch refused the job: ")
     assert "no_such_partition" in said
@@ -70,7 +74,7 @@ def test_jobs_that_cannot_start_their_workers_end_the_wait(slurm, series_file, c
     run = slurm.start(
         shutil.which("nbdist"), "run", series_file, "-o", tmp_path / "a.zarr", "--cluster", file, cwd=tmp_path
     )
-    assert run.wait(60) == 2
+    assert run.wait(LIMIT_S) == 2
     said = (tmp_path / "client.log").read_text()
     assert "nbdist: 3 jobs ended before a worker joined: this module is not known (" in said
     assert "Traceback" not in said
@@ -83,7 +87,7 @@ def test_workers_of_a_job_have_one_gpu_each_and_listen_on_the_loopback_interface
 
     file = load_cluster_file(cluster_file(cores=2, gpus=2, jobs={"maximum": 1}))
     with queue_cluster(file, report=lambda line: None) as client:
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=LIMIT_S)
         environments = client.run(lambda: dict(os.environ))
         processes = [psutil.Process(number) for number in client.run(os.getpid).values()]
         hosts = [listening(one) for process in processes for one in (process, process.parent())]
@@ -94,7 +98,7 @@ def test_workers_of_a_job_have_one_gpu_each_and_listen_on_the_loopback_interface
     assert hosts == [{"127.0.0.1"}] * 4, "of workers and their nannies"
 
 
-def test_jobs_and_client_talk_tls(slurm, series_file, cluster_file, certificates, tmp_path, assert_undisturbed):
+def test_jobs_and_client_talk_tls(slurm, held, series_file, cluster_file, certificates, tmp_path, assert_undisturbed):
     store = tmp_path / "series.zarr"
     options = ("--cluster", cluster_file(), "--security", certificates[0], *RUN_OPTIONS)
     run = slurm.start(shutil.which("nbdist"), "run", series_file, "-o", store, *options, cwd=tmp_path)
@@ -102,12 +106,13 @@ def test_jobs_and_client_talk_tls(slurm, series_file, cluster_file, certificates
     commands = [" ".join(nanny.parent().cmdline()) for nanny in workers_started_with(certificates[0].split(",")[2])]
     assert commands
     assert all(" tls://127.0.0.1:" in command for command in commands)
-    assert run.wait(120) == 0, (tmp_path / "client.log").read_text()
+    held.release()
+    assert run.wait(LIMIT_S) == 0, (tmp_path / "client.log").read_text()
     assert_undisturbed(store)
 
 
 def test_a_whole_run_inside_one_job_that_is_requeued(
-    slurm, series_file, certificates, tmp_path, monkeypatch, assert_undisturbed
+    slurm, held, series_file, certificates, tmp_path, monkeypatch, assert_undisturbed
 ):
     monkeypatch.setenv("NBDIST_SECURITY", certificates[0])
     store = tmp_path / "series.zarr"
@@ -125,18 +130,20 @@ def test_a_whole_run_inside_one_job_that_is_requeued(
         *RUN_OPTIONS,
     )
     log = tmp_path / f"nbdist-{job}.log"
-    until(lambda: records(store) >= 3, "the first units", 90)
+    until(lambda: records(store) >= 3, "the first units")
     assert json.loads((tmp_path / f".nbdist-{job}" / "scheduler.json").read_text())["address"].startswith(
         "tls://127.0.0.1:"
     )
     for process in workers_started_with(str(tmp_path)):
         process.kill()  # their nannies start others
     before = records(store)
+    held.hold_from(60)
     until(lambda: records(store) > before, "units after the workers were killed")
     slurm("scancel", "--batch", "--signal=USR1", job)  # what Slurm does two minutes before the walltime
     until(lambda: slurm.state(job) == "PENDING", "the job is back in the queue")
     assert records(store) < 90
-    until(lambda: slurm.state(job) == "GONE", "the job runs again, to the end", 120)
+    held.release()
+    until(lambda: slurm.state(job) == "GONE", "the job runs again, to the end")
     assert slurm.ended(job) == "COMPLETED", log.read_text()
     assert_undisturbed(store)
     assert not list(tmp_path.glob(".nbdist-*")), "nothing is left of the scheduler's file"
@@ -165,7 +172,7 @@ def test_workers_that_reach_their_lifetime_end_in_order_and_are_replaced(slurm, 
         assert second != first
 
 
-def test_an_array_whose_tasks_are_killed_and_requeued(slurm, series_file, tmp_path, assert_undisturbed):
+def test_an_array_whose_tasks_are_killed_and_requeued(slurm, held, series_file, tmp_path, assert_undisturbed):
     store = tmp_path / "series.zarr"
     array = slurm(
         *("sbatch", "--parsable", "--array=1-3", "--mem-per-cpu=1200M", f"--chdir={tmp_path}"),
@@ -174,7 +181,8 @@ def test_an_array_whose_tasks_are_killed_and_requeued(slurm, series_file, tmp_pa
     until(lambda: records(store) >= 6, "the first units")
     slurm.kill_hard(f"{array}_1")  # as a node that fails; its part is submitted again below
     slurm("scontrol", "requeue", f"{array}_2")  # comes back by itself
-    until(lambda: not slurm.jobs(), "the end of the array", 120)
+    held.release()
+    until(lambda: not slurm.jobs(), "the end of the array")
     logs = {part: (tmp_path / f"nbdist-part-{array}_{part}.log").read_text() for part in (1, 2, 3)}
     assert "restart 1" in logs[2]
     unfinished = subprocess.run(
@@ -190,6 +198,6 @@ def test_an_array_whose_tasks_are_killed_and_requeued(slurm, series_file, tmp_pa
         *("sbatch", "--parsable", f"--dependency=afterok:{again}", f"--chdir={tmp_path}", "--output=finish.log"),
         *("--wrap", f"nbdist finish {store}"),
     )
-    until(lambda: not slurm.jobs(), "the missing part, and nbdist finish after it", 120)
+    until(lambda: not slurm.jobs(), "the missing part, and nbdist finish after it")
     assert slurm.ended(finish) == "COMPLETED", (tmp_path / "finish.log").read_text()
     assert_undisturbed(store)
