@@ -1,4 +1,4 @@
-"""A long run of small units costs the scheduler and the client no memory, and little time."""
+"""A long run of small units costs the scheduler and the client no memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SCRIPT = Path(__file__).parents[2] / "workflows" / "scale" / "null_kernel.py"
 @pytest.mark.integration
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("units", "options"),
-    [(20_000, ()), (2_000, ("--units-per-task", "1"))],
+    ("units", "options", "limit_kB"),
+    [(5_000, (), 2.5), (600, ("--units-per-task", "1"), 25.0)],
     ids=["tasks of many units", "a unit a task"],
 )
-def test_memory_stays_flat_and_units_are_cheap(units, options, tmp_path):
+def test_memory_stays_flat(units, options, limit_kB, tmp_path):
     ran = subprocess.run(
         [sys.executable, str(SCRIPT), "--units", str(units), "--folder", str(tmp_path), "--json", *options],
         capture_output=True,
@@ -31,8 +31,7 @@ def test_memory_stays_flat_and_units_are_cheap(units, options, tmp_path):
     assert ran.returncode == 0, ran.stderr
     measured = json.loads(ran.stdout.splitlines()[-1])
     assert measured["units"] == units
-    assert measured["scheduler_grew_MiB"] < 50
-    assert measured["client_grew_MiB"] < 50
-    if not options:
-        # by the processor time spent: on a machine that others use, the clock says more of them
-        assert measured["units_per_two_core_s"] > 400, measured
+    # a million units may cost 2.5 GB at most; the first tenth does not count, in which the processes allocate what they keep
+    watched = 0.9 * units
+    for process in ("scheduler", "client"):
+        assert 2**20 * measured[f"{process}_grew_MiB"] / watched < 1000 * limit_kB, measured

@@ -77,10 +77,11 @@ def null_context(*arguments, make=opening.make_context, **options):
 def cluster(folder: Path, workers: int):
     """A scheduler and workers, each a process; yields the file with the address, and the processes."""
     file, command = folder / "scheduler.json", [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    here = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
     os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")  # as in clusters that nbdist starts
-    scheduler = subprocess.Popen([*command, "--port", "0", "--host", "127.0.0.1", "--scheduler-file", str(file)])
+    scheduler = subprocess.Popen([*command, "--port", "0", *here, "--scheduler-file", str(file)])
     command = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-nanny", "--nthreads", "1"]
-    command += ["--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard"]
+    command += ["--scheduler-file", str(file), *here]
     processes = [scheduler, *(subprocess.Popen(command) for _ in range(workers))]
     try:
         yield str(file), [psutil.Process(process.pid) for process in processes]
