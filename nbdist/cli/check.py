@@ -7,7 +7,7 @@ from typing import Any
 from nbdist.cli.arguments import ExperimentFile, load
 from nbdist.cli.display import console, count, facts
 
-GRID = 256
+RESOLUTION_POINTS = 256
 """Points along a side of a panel at which its resolution is worked out, at most."""
 
 
@@ -15,6 +15,7 @@ def check(path: ExperimentFile) -> None:
     """Check an experiment file and show what follows from it."""
     from nbdist.experiment import resolve
     from nbdist.experiment.amplitudes import load_reflections
+    from nbdist.experiment.notes import notes
 
     experiment = load(path)
     resolved = resolve(experiment)
@@ -25,7 +26,7 @@ def check(path: ExperimentFile) -> None:
     facts(_scan(resolved), "scan")
     facts(_detector(resolved), "detector")
     facts(_sampling(resolved), "sampling")
-    for note in _notes(resolved):
+    for note in notes(resolved, reflections):
         console.print(f"note: {note}")
 
 
@@ -76,19 +77,22 @@ def _crystal(resolved: Any, reflections: Any) -> list[tuple[str, str]]:
 
 def _scan(resolved: Any) -> list[tuple[str, str]]:
     scan = resolved.experiment.scan
+    chosen = " (auto)" if scan.phi_steps == "auto" else ""
     return [
         ("frames", f"{scan.frames} of {scan.osc_range_deg:g} deg"),
         ("phi", f"{scan.phi_start_deg:g} to {scan.frame_start_deg(scan.frames):g} deg"),
-        ("phi steps", f"{scan.phi_steps} a frame, {scan.phi_rule}"),
+        ("phi steps", f"{resolved.phi_steps}{chosen} a frame, {scan.phi_rule}"),
         ("spindle", _vector(resolved.spindle_axis)),
     ]
 
 
 def _detector(resolved: Any) -> list[tuple[str, str]]:
+    from nbdist.experiment.rocking import panel_resolutions_A
+
     slow, fast = resolved.experiment.image_shape
     rows = [("image", f"{slow} x {fast} pixels (slow x fast), {(~resolved.usable).sum():,} not rendered or dead")]
     for number, panel in enumerate(resolved.panels):
-        edge, finest = _resolutions(resolved, panel)
+        edge, finest = panel_resolutions_A(panel, resolved.experiment.beam.mean_wavelength_A, RESOLUTION_POINTS)
         rows += [
             (f"panel {number}", f"distance {1e3 * panel.distance_m:.6g} mm, pivot {panel.pivot}"),
             ("  origin", f"{_vector(1e3 * panel.origin_m, 9)} mm"),
@@ -98,25 +102,10 @@ def _detector(resolved: Any) -> list[tuple[str, str]]:
     return rows
 
 
-def _resolutions(resolved: Any, panel: Any) -> tuple[float, float]:
-    """d (Angstrom) where the panel's edge is nearest to the beam, and the finest on the panel (at its farthest corner as a rule)."""
-    import numpy as np
-
-    rows, columns = (np.linspace(0, size, min(size, GRID) + 1) for size in (panel.spixels, panel.fpixels))
-    position = panel.positions_m(rows[:, None], columns)
-    towards = position / np.maximum(np.linalg.norm(position, axis=-1, keepdims=True), 1e-150)
-    scattering = np.linalg.norm(towards - resolved.beam_direction, axis=-1)
-    spacing = resolved.experiment.beam.mean_wavelength_A / np.maximum(scattering, 1e-12)
-    edges = np.concatenate([spacing[0], spacing[-1], spacing[:, 0], spacing[:, -1]])
-    return float(edges.max()), float(spacing.min())
-
-
 def _sampling(resolved: Any) -> list[tuple[str, str]]:
     sampling = resolved.experiment.sampling
     chosen = " (auto)" if sampling.oversample == "auto" else ""
-    parts = (
-        f"{len(resolved.sources)} sources x {resolved.experiment.scan.phi_steps} phi x {len(resolved.mosaic)} domains"
-    )
+    parts = f"{len(resolved.sources)} sources x {resolved.phi_steps} phi x {len(resolved.mosaic)} domains"
     pixels = resolved.experiment.detector.spixels * resolved.experiment.detector.fpixels
     return [
         ("oversample", f"{resolved.oversample}{chosen}"),
@@ -125,22 +114,3 @@ def _sampling(resolved: Any) -> list[tuple[str, str]]:
         ("pixel-steps", f"{count(float(pixels) * resolved.steps * resolved.sensor_layers)} a frame"),
         ("precision", sampling.precision),
     ]
-
-
-def _notes(resolved: Any) -> list[str]:
-    import numpy as np
-
-    from nbdist.experiment.resolved import recommended_oversample
-
-    experiment, notes = resolved.experiment, []
-    largest = float((np.linalg.norm(resolved.real_vectors_A, axis=1) * resolved.N_cells).max())
-    wanted = max(recommended_oversample(largest, experiment.beam.mean_wavelength_A, panel) for panel in resolved.panels)
-    if wanted > resolved.oversample:
-        notes.append(
-            f"spots are narrower than the sampling; sampling.oversample: {wanted} (or auto) takes three samples a spot"
-        )
-    if experiment.crystal.mosaic_spread_deg > 0 and experiment.crystal.mosaic_domains is None:
-        notes.append(f"a mosaic spread without mosaic_domains: {len(resolved.mosaic)} are used")
-    if experiment.scan.osc_range_deg == 0 and experiment.scan.phi_steps > 1:
-        notes.append("osc_range_deg is 0: all phi steps are the same orientation")
-    return notes

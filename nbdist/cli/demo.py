@@ -13,16 +13,16 @@ from nbdist.formats.text import user_path
 
 DEMO: dict[str, Any] = {
     "title": "nbdist demo: tetragonal lysozyme",
-    "beam": {"wavelength_A": 0.9768, "fluence_photons_per_m2": 1e24, "polarization_factor": 0.99},
-    "crystal": {"cell": (79.1, 79.1, 37.9, 90, 90, 90), "misset_deg": (14, -31, 52), "N_cells": (30, 30, 60)},
-    "scan": {"frames": 8, "osc_range_deg": 0.5, "phi_steps": 20},
+    "beam": {"wavelength_A": 0.9768, "fluence_photons_per_m2": 1.25e26, "polarization_factor": 0.99},
+    "crystal": {"cell": (79.1, 79.1, 37.9, 90, 90, 90), "misset_deg": (14, -31, 52), "N_cells": (6, 6, 12)},
+    "scan": {"frames": 8, "osc_range_deg": 0.5, "phi_steps": "auto"},
     "detector": {
         "convention": "xds",
         "panels": [{"spixels": 480, "fpixels": 480, "pixel_size_mm": 0.344, "distance_mm": 150}],
     },
     "structure_factors": {"kind": "wilson", "d_min_A": 1.6, "mean_F2": 2e5, "seed": 1},
-    "sampling": {"oversample": 2},
-    "background": {"water_um": 0.6},
+    "sampling": {"oversample": "auto"},
+    "background": {"water_um": 0.12},
     "noise": {"photon_noise": True, "seed": 1},
 }
 

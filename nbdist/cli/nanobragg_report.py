@@ -48,7 +48,7 @@ def experiment_rows(resolved: ResolvedExperiment, reflections: Any) -> Iterator[
     yield "sources", f"{len(resolved.sources)}, wavelength {experiment.beam.mean_wavelength_A:.6g} A"
     yield "mosaic domains", f"{len(resolved.mosaic)} over {crystal.mosaic_spread_deg:g} deg"
     end = scan.phi_start_deg + scan.osc_range_deg
-    yield "phi steps", f"{scan.phi_steps} from {scan.phi_start_deg:g} to {end:g} deg"
+    yield "phi steps", f"{resolved.phi_steps} from {scan.phi_start_deg:g} to {end:g} deg"
     yield "oversample", f"{resolved.oversample} x {resolved.oversample}, {resolved.sensor_layers} sensor layer(s)"
     yield "steps", str(resolved.steps)
     yield "fluence", f"{experiment.beam.fluence:.6g} photons/m^2"
@@ -99,8 +99,8 @@ def warnings(flags: Flags, resolved: ResolvedExperiment) -> Iterator[str]:
 def departures(flags: Flags, resolved: ResolvedExperiment, header: dict[str, Any]) -> Iterator[str]:
     """Places where nbdist does not do what nanoBragg.c does, of those that this run meets; `header`: from -img or -mask."""
     experiment = resolved.experiment
-    scan, sampling, sensor = experiment.scan, experiment.sampling, experiment.detector.sensor
-    phi = scan.phi_deg(0)
+    sampling, sensor = experiment.sampling, experiment.detector.sensor
+    phi = resolved.phi_deg(0)
     if 0.0 in phi and any(phi):
         yield "the step at phi 0 is rotated as every other; nanoBragg.c keeps the previous pixel's last orientation there"
     if sensor is not None and sensor.layers > 1:

@@ -19,7 +19,7 @@ from nbdist.cli.arguments import (
     load,
     read_tile,
 )
-from nbdist.cli.display import count, duration, facts, size
+from nbdist.cli.display import console, count, duration, facts, size
 
 SHORT_UNIT_S, LONG_UNIT_S = 0.5, 600.0
 
@@ -52,6 +52,8 @@ def plan(
         frames_per_shard=frames_per_shard,
     )
     facts(_rows(context, number, where), f"{path}: {context.plan.frames} frames")
+    for note in context.notes:
+        console.print(f"note: {note}")
 
 
 def _rows(context: Any, workers: int, device: str) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ class Display:
         self._task: Any = None
         self._last = 0.0
         self._dashboard_shown = False
+        self._notes_shown = 0
         self.progress: Any = None
 
     def __enter__(self) -> Display:
@@ -43,6 +44,9 @@ class Display:
         if progress.dashboard and not self._dashboard_shown:
             error_console.print(f"dashboard: {progress.dashboard} (whoever reaches it can read it)")
             self._dashboard_shown = True
+        for note in progress.notes[self._notes_shown :]:
+            error_console.print(f"note: {note}")
+        self._notes_shown = len(progress.notes)
         if interactive():
             self._draw(progress)
         elif time.monotonic() - self._last > LINE_EVERY_S or progress.frames_done == progress.frames_total:
@@ -86,7 +90,7 @@ def _workers(progress: Any) -> str:
 
 
 def summary(progress: Any) -> None:
-    """Print what a run came to: units, workers lost, seconds by device."""
+    """Print what a run came to: units, workers lost, seconds by device, counts that did not fit."""
     spent = ", ".join(f"{duration(seconds)} {device}" for device, seconds in progress.seconds_by_device.items())
     facts(
         [
@@ -96,3 +100,8 @@ def summary(progress: Any) -> None:
             ("written", size(progress.bytes_written)),
         ]
     )
+    if progress.saturated_pixels:
+        error_console.print(
+            f"note: counts of {progress.saturated_pixels} pixel(s) are held at 2^31 - 1, the largest that a store can say; "
+            "their intensity is not, and a smaller fluence fits"
+        )

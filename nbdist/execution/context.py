@@ -15,6 +15,7 @@ from nbdist.errors import RunError
 from nbdist.execution.gpus import cuda_is_available
 from nbdist.experiment import Experiment, ResolvedExperiment, resolve
 from nbdist.experiment.amplitudes import Reflections, load_reflections
+from nbdist.experiment.notes import notes
 from nbdist.physics.amplitude_table import table_bytes
 from nbdist.planning import Plan, Settings, make_plan
 from nbdist.store.reflections import read_reflections
@@ -30,8 +31,9 @@ Device = Literal["auto", "cpu", "cuda"]
 class RunContext:
     """All of a run that travels to a worker, once; `renderer` is made where it is first asked for and not pickled.
 
-    `largest_tile` is how many pixels the device's memory holds at once, where less than a tile was found to fit. `reflections` are
-    those that were read to make the plan, until the store or the renderer has taken them; they are not pickled.
+    `notes` are what the experiment probably does not mean (see `experiment.notes`). `largest_tile` is how many pixels the device's
+    memory holds at once, where less than a tile was found to fit. `reflections` are those that were read to make the plan, until the
+    store or the renderer has taken them; they are not pickled.
     """
 
     resolved: ResolvedExperiment
@@ -40,6 +42,7 @@ class RunContext:
     location: str | None = None
     store_id: str | None = None
     largest_tile: int | None = None
+    notes: tuple[str, ...] = ()
     reflections: Reflections | None = field(default=None, repr=False, compare=False)
     _renderer: Renderer | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -126,4 +129,5 @@ def make_context(
         settings=settings,
         table_bytes=table_bytes(reflections, experiment.sampling.precision),
     )
-    return RunContext(resolved, plan, device, location, reflections=reflections)
+    said = tuple(notes(resolved, reflections))
+    return RunContext(resolved, plan, device, location, reflections=reflections, notes=said)

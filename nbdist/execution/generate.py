@@ -135,6 +135,10 @@ def generate(
         progress.begun(store=str(location), units=len(units), resumed=resume)
         ended, left = "stopped", units
         try:
+            for note in context.notes if units else ():
+                progress.noted(note)
+            if progress.notes:
+                report(progress)
             for _ in range(ROUNDS):
                 try:
                     if left:

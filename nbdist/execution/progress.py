@@ -47,6 +47,10 @@ class Progress:
         Seconds of rendering and writing, by "device precision".
     eager_units
         Units that were rendered without a compiled kernel.
+    saturated_pixels
+        Pixels whose counts were held at the largest that a store can say, 2^31 - 1, over all frames.
+    notes
+        What the experiment probably does not mean, one line each; there before anything is rendered.
     log
         Where each event gets a line.
     failures
@@ -67,6 +71,8 @@ class Progress:
     bytes_written: int = 0
     seconds_by_device: Counter[str] = field(default_factory=Counter)
     eager_units: int = 0
+    saturated_pixels: int = 0
+    notes: list[str] = field(default_factory=list)
     log: EventLog = no_log
     failures: FailureRecords | None = None
     started: float = field(default_factory=time.monotonic)
@@ -97,6 +103,7 @@ class Progress:
         self.bytes_written += size
         self.seconds_by_device[f"{record['device']} {record['precision']}"] += record["seconds"]
         self.eager_units += record["kernel"] != "compiled"
+        self.saturated_pixels += record.get("saturated_pixels", 0)
         self.log(
             "unit-done",
             unit=record["unit"],
@@ -149,6 +156,11 @@ class Progress:
         """Note that the run goes on without a worker."""
         self.left_out[worker] = reason
         self.log("worker-left-out", worker=worker, reason=reason)
+
+    def noted(self, note: str) -> None:
+        """Keep what the experiment probably does not mean."""
+        self.notes.append(note)
+        self.log("note", text=note)
 
     def begun(self, **facts: Any) -> None:
         """Note that the run begins."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nbdist.errors import RunError
 from nbdist.execution.context import RunContext
 from nbdist.execution.device_memory import partial_that_fits
-from nbdist.physics.noise import photon_counts
+from nbdist.physics.noise import LARGEST_COUNT, photon_counts
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.store import UnitWriter
 
@@ -115,4 +115,6 @@ def write_unit(
         "host": platform.node(),
         **made,
     }
+    if "counts" in stacked:
+        record["saturated_pixels"] = int((stacked["counts"] == LARGEST_COUNT).sum())
     return writer.write(unit, stacked, record)

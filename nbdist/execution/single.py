@@ -36,7 +36,7 @@ def single_context(experiment: Experiment, device: Device, kernel: str) -> RunCo
     context = make_context(experiment, device=device, kernel=kernel, tile=(TILE, TILE))
     if len(context.plan.tiles) < PIECES:
         chunks = -(-PIECES // len(context.plan.tiles))
-        phi_chunk = max(1, experiment.scan.phi_steps // chunks)
+        phi_chunk = max(1, context.resolved.phi_steps // chunks)
         context = make_context(experiment, device=device, kernel=kernel, tile=(TILE, TILE), phi_chunk=phi_chunk)
     return context
 

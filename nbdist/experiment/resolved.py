@@ -22,12 +22,14 @@ from nbdist.experiment.geometry import (
     polarization_vector,
     unit,
 )
-from nbdist.experiment.lattice import axis_rotation, dual_vectors, reciprocal_from_cell, xyz_rotation
+from nbdist.experiment.lattice import Cell, axis_rotation, dual_vectors, reciprocal_from_cell, xyz_rotation
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.mosaic import mosaic_rotations
+from nbdist.experiment.rocking import panel_resolutions_A, recommended_phi_steps, rocking_width_deg
 from nbdist.experiment.sampling import MOST_OVERSAMPLE
+from nbdist.experiment.scan import MOST_AUTOMATIC_PHI_STEPS
 from nbdist.experiment.sources import Sources, are_parallel, make_sources
-from nbdist.formats.mosflm_matrix import read_mosflm_matrix
+from nbdist.formats.mosflm_matrix import read_mosflm_cell, read_mosflm_matrix
 from nbdist.formats.smv import is_smv, read_smv
 
 Array = NDArray[np.float64]
@@ -53,12 +55,20 @@ class ResolvedExperiment:
         Cells along a, b, c.
     mosaic
         Rotations of the mosaic domains (n, 3, 3).
+    finest_A
+        Resolution that the detector reaches within `sampling.d_min_A`, Angstrom.
+    rocking_width_deg
+        Rotation over which a reflection there crosses the Ewald sphere at the least, full width at half maximum.
+    phi_steps
+        Orientations that stand for one frame's oscillation.
     oversample
         Subpixels along each side of a pixel.
     interpolate
         Whether amplitudes are interpolated between reflections.
     usable
         Pixels (slow, fast) that are rendered and not masked, bool.
+    stated_cell
+        The cell that a matrix file gives beside its matrix, if it does.
     """
 
     experiment: Experiment
@@ -70,19 +80,23 @@ class ResolvedExperiment:
     real_vectors_A: Array
     N_cells: tuple[int, int, int]
     mosaic: Array
+    finest_A: float
+    rocking_width_deg: float
+    phi_steps: int
     oversample: int
     interpolate: bool
     usable: NDArray[np.bool_]
+    stated_cell: Cell | None
 
     @property
     def steps(self) -> int:
         """The divisor of the whole experiment: sources x phi steps x mosaic domains x oversample^2 (never a part's)."""
-        return len(self.sources) * self.experiment.scan.phi_steps * len(self.mosaic) * self.oversample**2
+        return len(self.sources) * self.phi_steps * len(self.mosaic) * self.oversample**2
 
     @property
     def orientations_per_frame(self) -> int:
         """Phi steps x mosaic domains."""
-        return self.experiment.scan.phi_steps * len(self.mosaic)
+        return self.phi_steps * len(self.mosaic)
 
     @property
     def sensor_layers(self) -> int:
@@ -90,10 +104,13 @@ class ResolvedExperiment:
         sensor = self.experiment.detector.sensor
         return 1 if sensor is None else sensor.layers
 
+    def phi_deg(self, frame: int) -> list[float]:
+        """Phi of every step of `frame`, degrees."""
+        return self.experiment.scan.phi_deg(frame, self.phi_steps)
+
     def phi_rotations(self, frame: int) -> Array:
         """Spindle rotation of every phi step of `frame`, (n, 3, 3)."""
-        steps = self.experiment.scan.phi_deg(frame)
-        return np.stack([axis_rotation(self.spindle_axis, np.deg2rad(phi)) for phi in steps])
+        return np.stack([axis_rotation(self.spindle_axis, np.deg2rad(phi)) for phi in self.phi_deg(frame)])
 
     def frame_orientation_A(self, frame: int) -> Array:
         """Real-space rows a, b, c (3, 3) at the middle of `frame`, Angstrom, without mosaicity."""
@@ -124,7 +141,10 @@ def resolve(experiment: Experiment) -> ResolvedExperiment:
         first_row += panel.spixels
     real = dual_vectors(_reciprocal_vectors(experiment))
     N_cells = _cells(experiment, real)
-    largest_A = float((np.linalg.norm(real, axis=1) * N_cells).max())
+    largest_A, mosaic = largest_size_A(real, N_cells), _mosaic(experiment)
+    finest_A = min(panel_resolutions_A(panel, beam.mean_wavelength_A)[1] for panel in panels)
+    finest_A = max(finest_A, experiment.sampling.d_min_A or 0.0)
+    width_deg = rocking_width_deg(experiment.crystal, largest_A, mosaic, sources, finest_A)
     return ResolvedExperiment(
         experiment=experiment,
         panels=tuple(panels),
@@ -134,11 +154,38 @@ def resolve(experiment: Experiment) -> ResolvedExperiment:
         sources=sources,
         real_vectors_A=real,
         N_cells=N_cells,
-        mosaic=_mosaic(experiment),
+        mosaic=mosaic,
+        finest_A=finest_A,
+        rocking_width_deg=width_deg,
+        phi_steps=_phi_steps(experiment, width_deg),
         oversample=_oversample(experiment, largest_A, panels),
         interpolate=_interpolate(experiment, N_cells),
         usable=_usable_pixels(experiment),
+        stated_cell=None if experiment.crystal.matrix_file is None else _stated_cell(experiment.crystal.matrix_file),
     )
+
+
+def largest_size_A(real_vectors_A: Array, N_cells: tuple[int, int, int]) -> float:
+    """Size of the crystal along its longest axis, Angstrom."""
+    return float((np.linalg.norm(real_vectors_A, axis=1) * N_cells).max())
+
+
+def _stated_cell(path: Path) -> Cell | None:
+    cell = read_mosflm_cell(path)
+    return None if cell is None else Cell(*cell)
+
+
+def _phi_steps(experiment: Experiment, width_deg: float) -> int:
+    scan = experiment.scan
+    if scan.phi_steps != "auto":
+        return scan.phi_steps
+    automatic = recommended_phi_steps(scan.osc_range_deg, width_deg)
+    if automatic > MOST_AUTOMATIC_PHI_STEPS:
+        raise ExperimentError(
+            f"scan.phi_steps: auto asks for {automatic:.3g} steps a frame, more than {MOST_AUTOMATIC_PHI_STEPS}, for reflections "
+            f"{width_deg:.3g} degrees wide in frames of {scan.osc_range_deg:g}; are the crystal's size and the cell in their units?"
+        )
+    return automatic
 
 
 def _check_polarization(experiment: Experiment, sources: Sources, polarization: Array) -> None:

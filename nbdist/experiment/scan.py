@@ -8,6 +8,9 @@ from pydantic import Field
 
 from nbdist.experiment.fields import Count, Direction, Section
 
+MOST_AUTOMATIC_PHI_STEPS = 100_000
+"""Phi steps of a frame beyond which a number in a wrong unit is more likely than a wish."""
+
 
 class Scan(Section):
     """A rotation series: frame n covers phi_start + n osc to phi_start + (n + 1) osc. An oscillation of 0 is a series of stills."""
@@ -15,8 +18,9 @@ class Scan(Section):
     frames: Count = 1
     phi_start_deg: float = 0.0
     osc_range_deg: float = Field(0.0, description="degrees a frame")
-    phi_steps: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
-        1, description="orientations that stand for one frame's oscillation"
+    phi_steps: Annotated[int, Field(ge=1, le=10_000_000)] | Literal["auto"] = Field(
+        1,
+        description="orientations that stand for one frame's oscillation; auto: three over the narrowest rocking width on the detector",
     )
     phi_rule: Literal["midpoint", "left"] = Field(
         "midpoint", description="midpoint samples the middle of each phi step; left, its start, as nanoBragg does"
@@ -32,11 +36,11 @@ class Scan(Section):
         """Phi at which `frame` starts, degrees."""
         return self.phi_start_deg + frame * self.osc_range_deg
 
-    def phi_deg(self, frame: int) -> list[float]:
-        """Phi of every step of `frame`, degrees."""
-        start, width = self.frame_start_deg(frame), self.osc_range_deg / self.phi_steps
+    def phi_deg(self, frame: int, phi_steps: int) -> list[float]:
+        """Phi of every step of `frame` in so many steps, degrees."""
+        start, width = self.frame_start_deg(frame), self.osc_range_deg / phi_steps
         offset = 0.5 if self.phi_rule == "midpoint" else 0.0
-        steps = [start + (step + offset) * width for step in range(self.phi_steps)]
+        steps = [start + (step + offset) * width for step in range(phi_steps)]
         return _carried_over(steps) if self.phi_zero_carryover else steps
 
 

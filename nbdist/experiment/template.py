@@ -7,7 +7,7 @@ title: tetragonal lysozyme, 30 frames of 0.1 degrees
 
 beam:
   wavelength_A: 0.9768            # or energy_eV
-  fluence_photons_per_m2: 1.0e+24 # on the crystal, a frame; or flux_photons_per_s with exposure_s and beam_size_mm
+  fluence_photons_per_m2: 2.7e+25 # on the crystal, a frame; or flux_photons_per_s with exposure_s and beam_size_mm
   polarization_factor: 0.99       # Kahn factor K; 0 is unpolarised; null leaves the correction out
   # divergence: {horizontal_mrad: 0.2, horizontal_steps: 3, vertical_mrad: 0.1, vertical_steps: 3}
   # dispersion: {percent: 0.02, steps: 3}
@@ -16,7 +16,7 @@ beam:
 crystal:
   cell: [79.1, 79.1, 37.9, 90, 90, 90]   # a b c (Angstrom) alpha beta gamma (degrees); or matrix_file: A.mat
   misset_deg: [14, -31, 52]              # rotations of the crystal about lab x, then y, then z
-  N_cells: [30, 30, 60]                  # unit cells along a, b, c; or size_mm: [0.01, 0.01, 0.01]
+  N_cells: [10, 10, 20]                  # unit cells along a, b, c; or size_mm: [0.01, 0.01, 0.01]
   shape: square                          # square, round, gauss or tophat
   mosaic_spread_deg: 0.0
   # mosaic_domains: 10                   # 10 when there is a spread, else 1
@@ -25,7 +25,7 @@ scan:
   frames: 30
   phi_start_deg: 0.0
   osc_range_deg: 0.1
-  phi_steps: 10                   # orientations that stand for one frame's oscillation
+  phi_steps: auto                 # orientations that stand for one frame's oscillation; auto: three over a reflection's width
   # phi_rule: midpoint            # midpoint, or left as nanoBragg samples
   # spindle_axis: [1, 0, 0]       # the convention's
 
@@ -38,7 +38,7 @@ detector:
       distance_mm: 150
       # near_point_pixels: [500.5, 550.5]   # ORGX, ORGY; the middle
   # sensor: {thickness_um: 450, attenuation_depth_um: 350, layers: 5}
-  # mask_file: mask.npy           # anything but 0 is a dead pixel
+  # mask_file: mask.npy           # anything but 0 is a dead pixel; a panel may have one of its own
   # region_of_interest: {slow: [0, 500], fast: [0, 500]}
 
 structure_factors:
@@ -52,12 +52,12 @@ structure_factors:
   # default_F: 0
 
 sampling:
-  oversample: 1                   # subpixels along a pixel's side; auto: three samples a spot
+  oversample: auto                # subpixels along a pixel's side; auto: three samples a spot
   precision: float32              # or float64
   # d_min_A: 1.5                  # leave out scattering beyond this resolution
 
 background:
-  water_um: 0.6                   # side of a cube of water in the beam
+  water_um: 0.2                   # side of a cube of water in the beam
 
 noise:
   photon_noise: false             # true: also write `counts`, drawn from a Poisson distribution

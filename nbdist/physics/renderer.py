@@ -109,7 +109,7 @@ class Renderer:
         float64 (slow, fast) on the renderer's device: the sum over subpixels, layers, sources, phi steps and mosaic domains of
         w omega polar capture F_cell^2 F_latt^2.
         """
-        last_step = self.resolved.experiment.scan.phi_steps if last_step is None else last_step
+        last_step = self.resolved.phi_steps if last_step is None else last_step
         groups = list(self.scene.orientation_groups(frame, first_step, last_step))
         total = torch.empty(box[1] - box[0], box[3] - box[2], dtype=torch.float64, device=self.device)
         for area, rows in self._areas(box):  # they cover the box

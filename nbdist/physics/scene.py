@@ -151,10 +151,14 @@ class Scene:
         """Yield the orientations of the fixed groups that a range of phi steps touches."""
         scan = self.resolved.experiment.scan
         osc_deg = abs(scan.osc_range_deg)
-        size = scan.phi_steps if osc_deg <= GROUP_DEG else max(1, int(GROUP_DEG * scan.phi_steps / osc_deg))
+        size = (
+            self.resolved.phi_steps
+            if osc_deg <= GROUP_DEG
+            else max(1, int(GROUP_DEG * self.resolved.phi_steps / osc_deg))
+        )
         turned = self.resolved.real_vectors_A @ self.resolved.phi_rotations(frame).transpose(0, 2, 1)
         for start in range(first_step // size * size, last_step, size):
-            stop = min(start + size, scan.phi_steps)
+            stop = min(start + size, self.resolved.phi_steps)
             reference = turned[(start + stop - 1) // 2]
             steps = turned[max(start, first_step) : min(stop, last_step)]
             real = steps[:, None] @ self.resolved.mosaic.transpose(0, 2, 1)[None]

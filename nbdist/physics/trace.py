@@ -150,7 +150,7 @@ class _Place:
 
 def _samples(scene: Scene, place: _Place, frame: int) -> Iterator[_Sample]:
     side = scene.resolved.oversample
-    groups = list(scene.orientation_groups(frame, 0, scene.resolved.experiment.scan.phi_steps))
+    groups = list(scene.orientation_groups(frame, 0, scene.resolved.phi_steps))
     for number, sample in enumerate(scene.samples()):
         coordinates = (*place.coordinates(scene, sample), scene.depth(sample))
         middle = positions(*place.middle, scene.depth(sample), place.panel, scene.variant.curved)
@@ -262,7 +262,7 @@ def _cell(scene: Scene, frame: int, choice: Choice) -> Iterator[Line]:
 
 
 def _term_lines(scene: Scene, samples: Sequence[_Sample], frame: int, choice: Choice) -> Iterator[Line]:
-    phi_deg = scene.resolved.experiment.scan.phi_deg(frame)
+    phi_deg = scene.resolved.phi_deg(frame)
     domains = len(scene.resolved.mosaic)
     seen = [sample for sample in samples if sample.source == choice.source]
     for sample in seen if choice.subpixels else seen[:1]:

@@ -191,7 +191,7 @@ def make_plan(
     slow, fast = experiment.image_shape
     rendered = Tile(*region.slow, *region.fast) if region is not None else Tile(0, slow, 0, fast)
     cost = frame_cost(resolved, rendered.pixels, device, kernel)
-    frames, phi_steps = experiment.scan.frames, experiment.scan.phi_steps
+    frames, phi_steps = experiment.scan.frames, resolved.phi_steps
     split = (
         cost.seconds > 2 * SPLIT_TASK_S
         and frames < UNITS_PER_WORKER * workers

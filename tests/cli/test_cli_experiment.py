@@ -72,6 +72,29 @@ def test_check_recommends_an_oversampling_that_resolves_the_spots(nbdist, write_
     assert "sampling.oversample: 8" in nbdist("check", write_experiment(tmp_path / "b.yaml")).out
 
 
+def test_check_plan_and_run_say_the_same_notes(nbdist, write_experiment, tmp_path):
+    stills = write_experiment(tmp_path / "a.yaml", scan={"osc_range_deg": 0.0, "phi_steps": 2})
+    outputs = [nbdist("check", stills).raw, nbdist("plan", stills, "--device", "cpu").raw]
+    ran = nbdist(
+        "run", stills, "-o", tmp_path / "a.zarr", "--serial", "--kernel", "eager", "--log-file", tmp_path / "log"
+    )
+    assert ran.code == 0
+    said = [[line for line in text.splitlines() if line.startswith("note: ")] for text in (*outputs, ran.err)]
+    assert said[0] == said[1] == said[2]
+    assert len(said[0]) == 3, "coarse subpixels, equal phi steps, equal frames"
+    assert ran.err.startswith("note: "), "before anything is rendered"
+    assert (tmp_path / "log").read_text().count(" note ") == 3
+    assert "note: " not in nbdist("run", stills, "-o", tmp_path / "a.zarr", "--serial", "--resume").err, (
+        "nothing is left"
+    )
+
+
+def test_the_automatic_number_of_phi_steps_is_shown(nbdist, write_experiment, tmp_path):
+    file = write_experiment(tmp_path / "a.yaml", scan={"osc_range_deg": 2.0, "phi_steps": "auto"})
+    assert "phi steps 18 (auto) a frame, midpoint" in nbdist("check", file).out
+    assert "phi chunks 1 a frame, of 18 steps" in nbdist("plan", file, "--device", "cpu").out
+
+
 def test_plan_counts_the_pieces(nbdist, write_experiment, tmp_path):
     file = write_experiment(tmp_path / "a.yaml", noise={"photon_noise": True})
     planned = nbdist(

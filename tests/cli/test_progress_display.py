@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import zarr
 
 from nbdist.cli.progress_display import line
 from nbdist.execution.progress import Progress
@@ -38,6 +41,22 @@ def test_the_end_of_a_run_says_what_it_came_to(nbdist, experiment_file, tmp_path
     assert "1 cpu worker(s), 0 lost on the way" in ran.out
     assert "s cpu float32" in ran.out
     assert 'run-ended how="complete"' in log.read_text()
+
+
+def test_counts_that_do_not_fit_are_said_once_and_kept_in_the_records(nbdist, write_experiment, tmp_path):
+    words = ("--serial", "--kernel", "eager", "--frames-per-shard", 1)
+    bright = {"noise": {"photon_noise": True}, "sampling": {"oversample": 8}}
+    for fluence, full in ((1e24, False), (1e36, True)):
+        file = write_experiment(tmp_path / "a.yaml", beam={"fluence_photons_per_m2": fluence}, **bright)
+        store = tmp_path / f"{fluence:g}.zarr"
+        ran = nbdist("run", file, "-o", store, *words)
+        assert ran.code == 0
+        counts = zarr.open_group(str(store), mode="r")["counts"][:]
+        held = int((counts == 2**31 - 1).sum())
+        assert (held > 0) == full
+        assert ran.err.count(f"note: counts of {held} pixel(s) are held at 2^31 - 1") == full
+        records = [json.loads(path.read_text()) for path in (store / "records").glob("[0-9]*.json")]
+        assert sum(record["saturated_pixels"] for record in records) == held
 
 
 def test_a_log_file_that_cannot_be_written_is_refused_before_anything_is_rendered(nbdist, experiment_file, tmp_path):

@@ -210,7 +210,7 @@ def test_the_template_of_nbdist_init_loads(load):
     experiment = load(TEMPLATE)
     assert experiment.scan.frames == 30
     assert experiment.structure_factors.kind == "wilson"
-    assert resolve(experiment).steps == 10
+    assert resolve(experiment).steps == 36
 
 
 def test_the_json_schema_describes_every_section_and_forbids_others():

@@ -241,8 +241,10 @@ def test_absurd_wilson_resolutions_are_refused_by_name(small_experiment, d_min_A
 
 def test_phi_of_a_frame_is_sampled_by_the_rule(small_experiment):
     scan = {"phi_start_deg": 10, "osc_range_deg": 0.5, "phi_steps": 2}
-    assert small_experiment(scan=scan).scan.phi_deg(3) == pytest.approx([11.625, 11.875], abs=1e-13)
-    assert small_experiment(scan=scan | {"phi_rule": "left"}).scan.phi_deg(3) == pytest.approx([11.5, 11.75], abs=1e-13)
+    assert small_experiment(scan=scan).scan.phi_deg(3, 2) == pytest.approx([11.625, 11.875], abs=1e-13)
+    assert small_experiment(scan=scan | {"phi_rule": "left"}).scan.phi_deg(3, 2) == pytest.approx(
+        [11.5, 11.75], abs=1e-13
+    )
 
 
 def test_auto_oversample_takes_three_samples_across_a_spot(small_experiment):

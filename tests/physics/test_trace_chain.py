@@ -178,12 +178,12 @@ def test_the_trace_follows_the_image_in_float32_and_in_later_frames(make_rendere
 def test_the_carry_over_changes_only_steps_at_phi_0(small_experiment):
     left = {"phi_rule": "left", "phi_zero_carryover": True}
     scan = small_experiment(scan={"phi_start_deg": 0.0, **left}).scan
-    assert scan.phi_deg(0) == [0.375, 0.125, 0.25, 0.375]
-    assert scan.phi_deg(1) == [0.5, 0.625, 0.75, 0.875]
+    assert scan.phi_deg(0, 4) == [0.375, 0.125, 0.25, 0.375]
+    assert scan.phi_deg(1, 4) == [0.5, 0.625, 0.75, 0.875]
     crossing = small_experiment(scan={"phi_start_deg": -0.25, **left}).scan
-    assert crossing.phi_deg(0) == [-0.25, -0.125, -0.125, 0.125]
+    assert crossing.phi_deg(0, 4) == [-0.25, -0.125, -0.125, 0.125]
     still = small_experiment(scan={"phi_start_deg": 0.0, "osc_range_deg": 0.0, "phi_steps": 1, **left})
-    assert still.scan.phi_deg(0) == [0.0]
+    assert still.scan.phi_deg(0, 1) == [0.0]
     assert resolve(still).phi_rotations(0) == pytest.approx(np.eye(3)[None])
 
 
