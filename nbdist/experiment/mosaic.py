@@ -56,6 +56,8 @@ def mosaic_rotations(spread_deg: float, domains: int, seed: int) -> NDArray[np.f
     Source: nanoBragg's mosaic_rotation_umat; drawn on the CPU, so the same on every device.
     """
     deviates = uniform_deviates(seed)
-    rotations = np.stack([cap_rotation(np.deg2rad(spread_deg), deviates) for _ in range(domains)])
+    rotations = np.empty((domains, 3, 3))
+    for rotation in rotations:
+        rotation[...] = cap_rotation(np.deg2rad(spread_deg), deviates)
     rotations[0] = np.eye(3)
     return rotations

@@ -21,8 +21,9 @@ struct Work {  // mirrored by engine.Work; every member takes eight bytes
   int64_t sources;
   const double *incident, *wavelength, *weight;  // (sources, 3); Angstrom; relative
   int64_t groups;
-  const int64_t* group_start;       // (groups + 1), into the orientations
-  const double *reference, *cells;  // a_0 (groups, 3, 3), and a_m (orientations, 3, 3), Angstrom
+  const int64_t* group_size;   // (groups) orientations
+  const double* reference;     // a_0 (groups, 3, 3), Angstrom
+  const double* const* cells;  // (groups) a_m of each (orientations, 3, 3), Angstrom
   double N_cells[3], fudge;
   const real* table;
   int64_t low[3], high[3], step[3];  // Miller indices of the table's corners, border included; elements from one to the next

@@ -42,7 +42,7 @@ class Work(ctypes.Structure):
         *((name, _int) for name in ("factors", "sources")),
         *((name, _pointer) for name in ("incident", "wavelength", "weight")),
         ("groups", _int),
-        *((name, _pointer) for name in ("group_start", "reference", "cells")),
+        *((name, _pointer) for name in ("group_size", "reference", "cells")),
         ("N_cells", _real * 3),
         ("fudge", _real),
         ("table", _pointer),
@@ -90,9 +90,10 @@ class NativeEngine:
         """Write the un-normalised partial intensity, all samples, sources and orientations, to `out`; `scale` is that of each layer."""
         assert out.stride(1) == 1
         scene, lowest, shape = self.scene, self.scene.lowest_index, self.scene.table_shape
-        cells = torch.cat([group.real for group in groups])
+        assert all(group.real.is_contiguous() for group in groups)
+        cells = np.array([group.real.data_ptr() for group in groups], dtype=np.uint64)
         reference = torch.stack([group.reference for group in groups])
-        start = np.cumsum([0, *(len(group.real) for group in groups)], dtype=np.int64)
+        size = np.array([len(group.real) for group in groups], dtype=np.int64)
         for number, sample in enumerate(scene.samples()):
             factor = scale[sample.layer]
             assert factor.stride(1) == 1
@@ -104,15 +105,15 @@ class NativeEngine:
                 _address(self._wavelength),
                 _address(self._weight),
             )
-            work.groups, work.group_start = len(groups), start.ctypes.data
-            work.reference, work.cells = reference.data_ptr(), cells.data_ptr()
+            work.groups, work.group_size = len(groups), size.ctypes.data
+            work.reference, work.cells = reference.data_ptr(), cells.ctypes.data
             work.N_cells = (_real * 3)(*scene.resolved.N_cells)
             work.fudge = scene.resolved.experiment.crystal.fudge
             work.table = scene.table.values.data_ptr()
             work.low = (_int * 3)(*lowest)
             work.high = (_int * 3)(*(low + n - 1 for low, n in zip(lowest, shape, strict=True)))
             work.step = (_int * 3)(shape[1] * shape[2], shape[2], 1)
-            for piece in _pieces(area, len(cells) * len(self._weight), work.threads):
+            for piece in _pieces(area, int(size.sum()) * len(self._weight), work.threads):
                 rows, columns = piece.first_row - area.first_row, piece.first_column - area.first_column
                 work.first_row, work.last_row, work.first_column, work.last_column = piece[1:]
                 work.out, work.out_stride = out[rows:, columns:].data_ptr(), out.stride(0)

@@ -23,11 +23,13 @@ static inline double to_grid(double value) {
   return (value + shift) - shift;
 }
 
+constexpr int64_t SLAB = 256 * RUN;  // orientations that a thread holds at a time: they stay in its cache, and their sums keep their order
+
 // One thread's work: a block of pixels with what it needs of every source and orientation.
 struct Block {
   const Work& work;
   Points points;
-  std::vector<double> total, own;
+  std::vector<double> total, own, sums;
   std::vector<Orientation> orientations;
   int64_t row = 0, column = 0, height = 0, width = 0;  // the part of the block inside the area
   double middle[2] = {0, 0}, radius = 0;               // of the whole block: slow and fast; metres
@@ -89,15 +91,30 @@ struct Block {
   }
 
   void add_group(int64_t group, const double* q_reference, double inverse, const double* d_reference, double farthest) {
-    const double* real_reference = work.reference + 9 * group;
-    int64_t first = work.group_start[group], count = work.group_start[group + 1] - first;
+    sums.assign(points.n, 0.0);
+    for (int64_t first = 0; first < work.group_size[group]; first += SLAB)
+      add_slab(group, first, std::min(work.group_size[group] - first, SLAB), q_reference, inverse, d_reference, farthest);
+    const double F2 = UNIFORM ? (double)work.table[0] * (double)work.table[0] : 1;
+    for (int64_t p = 0; p < points.n; p++) total[p] += own[p] * F2 * sums[p];
+  }
+
+  // Adds `count` orientations of a group, from `first` on, to `sums`.
+  void add_slab(
+      int64_t group,
+      int64_t first,
+      int64_t count,
+      const double* q_reference,
+      double inverse,
+      const double* d_reference,
+      double farthest) {
+    const double *real_reference = work.reference + 9 * group, *cells = work.cells[group] + 9 * first;
     double whole[3], reach[3], turned[3] = {0, 0, 0}, along[3] = {0, 0, 0};
     orientations.resize(count);
     for (int a = 0; a < 3; a++) {
       const double* reference = real_reference + 3 * a;
       whole[a] = std::rint(dot(reference, q_reference));
       for (int64_t m = 0; m < count; m++) {
-        const double* vector = work.cells + 9 * (first + m) + 3 * a;
+        const double* vector = cells + 9 * m + 3 * a;
         double index = dot(vector, q_reference) - whole[a], turn2 = 0;
         for (int i = 0; i < 3; i++) {
           double turn = vector[i] - reference[i];
@@ -131,17 +148,14 @@ struct Block {
     for (int a = 0; a < 3; a++) crystal.N_cells[a] = (real)work.N_cells[a];
     crystal.fudge = (real)work.fudge, crystal.count = (real)(work.N_cells[0] * work.N_cells[1] * work.N_cells[2]);
 
-    const double F2 = UNIFORM ? (double)work.table[0] * (double)work.table[0] : 1;
     for (int64_t start = 0; start < points.n; start += STRIP * LANES) {
       int vectors = std::min<int64_t>(STRIP, (points.n - start) / LANES);
       PixelPart parts[STRIP];
-      double sums[STRIP * LANES] = {};
       for (int v = 0; v < vectors; v++) prepare(parts[v], start + v * LANES, inverse, d_reference, real_reference);
       if (inside)
-        orientation_sum<true>(parts, vectors, orientations.data(), count, table, crystal, sums);
+        orientation_sum<true>(parts, vectors, orientations.data(), count, table, crystal, &sums[start]);
       else
-        orientation_sum<false>(parts, vectors, orientations.data(), count, table, crystal, sums);
-      for (int p = 0; p < vectors * LANES; p++) total[start + p] += own[start + p] * F2 * sums[p];
+        orientation_sum<false>(parts, vectors, orientations.data(), count, table, crystal, &sums[start]);
     }
   }
 
