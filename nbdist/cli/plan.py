@@ -58,7 +58,7 @@ def plan(
 
 def _rows(context: Any, workers: int, device: str) -> list[tuple[str, str]]:
     plan, cost, resolved = context.plan, context.plan.cost, context.resolved
-    settings, layout = plan.settings, plan.layout
+    settings, layout, memory = plan.settings, plan.layout, plan.worker_memory_bytes()
     unit_s = cost.seconds * settings.frames_per_shard / (plan.tasks_per_frame if plan.split else 1)
     total_s = cost.seconds * plan.frames / max(1, min(workers, plan.unit_count * plan.tasks_per_frame))
     piece, shorter = ("task", "a smaller --tile or --phi-chunk") if plan.split else ("unit", "fewer --frames-per-shard")
@@ -79,7 +79,8 @@ def _rows(context: Any, workers: int, device: str) -> list[tuple[str, str]]:
         ("size on disk", f"about {size(cost.disk_bytes * plan.frames)} ({size(cost.disk_bytes)} a frame)"),
         (
             "memory",
-            f"about {size(plan.worker_memory_bytes)} a worker, {size(plan.worker_memory_bytes * workers)} in all",
+            f"about {size(memory)} a worker, {size(memory * workers)} in all; "
+            f"{size(plan.memory.per_thread)} for each further thread of a worker",
         ),
         (
             "time",
@@ -87,7 +88,7 @@ def _rows(context: Any, workers: int, device: str) -> list[tuple[str, str]]:
         ),
     ]
     here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if plan.worker_memory_bytes * workers > here:
+    if memory * workers > here:
         rows.append(("warning", f"this machine has {size(here)}: fewer --workers or --frames-per-shard would fit"))
     if unit_s > LONG_UNIT_S:
         advice = f": {shorter} would make it shorter" if plan.split or settings.frames_per_shard > 1 else ""

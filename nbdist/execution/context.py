@@ -16,7 +16,7 @@ from nbdist.execution.gpus import cuda_is_available
 from nbdist.experiment import Experiment, ResolvedExperiment, resolve
 from nbdist.experiment.amplitudes import Reflections, load_reflections
 from nbdist.experiment.notes import notes
-from nbdist.physics.amplitude_table import table_bytes
+from nbdist.physics.amplitude_table import amplitude_bytes
 from nbdist.planning import Plan, Settings, make_plan
 from nbdist.store.reflections import read_reflections
 
@@ -127,7 +127,7 @@ def make_context(
         phi_chunk=phi_chunk,
         frames_per_shard=frames_per_shard,
         settings=settings,
-        table_bytes=table_bytes(reflections, experiment.sampling.precision),
+        amplitude_bytes=amplitude_bytes(reflections, experiment.sampling.precision),
     )
     said = tuple(notes(resolved, reflections))
     return RunContext(resolved, plan, device, location, reflections=reflections, notes=said)

@@ -6,6 +6,7 @@ a pixel are there. So a frame has the same bits whether one task rendered it or 
 
 from __future__ import annotations
 
+import functools
 import platform
 import time
 from collections.abc import Iterable, Sequence
@@ -39,10 +40,10 @@ def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.f
 def render_frame(context: RunContext, frame: int) -> NDArray[np.floating[Any]]:
     """Expected photons of a whole frame, (slow, fast), in the experiment's precision; pixels outside the tiles are 0."""
     tiles, chunks = context.plan.tiles, context.plan.chunks
-    return _image(context, ([partial_that_fits(context, tile, frame, chunk) for chunk in chunks] for tile in tiles))
+    return _image(context, ((partial_that_fits(context, tile, frame, chunk) for chunk in chunks) for tile in tiles))
 
 
-def _image(context: RunContext, partials: Iterable[Sequence[torch.Tensor]]) -> NDArray[np.floating[Any]]:
+def _image(context: RunContext, partials: Iterable[Iterable[torch.Tensor]]) -> NDArray[np.floating[Any]]:
     """Add each tile's partials in the plan's order, and make photons of them."""
     image = np.zeros(context.plan.image_shape, dtype=context.resolved.experiment.sampling.precision)
     for tile, parts in zip(context.plan.tiles, partials, strict=True):
@@ -52,11 +53,8 @@ def _image(context: RunContext, partials: Iterable[Sequence[torch.Tensor]]) -> N
     return image
 
 
-def _added(partials: Sequence[torch.Tensor]) -> torch.Tensor:
-    total = partials[0]
-    for partial in partials[1:]:
-        total = total + partial
-    return total
+def _added(partials: Iterable[torch.Tensor]) -> torch.Tensor:
+    return functools.reduce(torch.add, partials)
 
 
 def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating[Any]]) -> dict[str, NDArray[Any]]:

@@ -110,7 +110,11 @@ class ResolvedExperiment:
 
     def phi_rotations(self, frame: int) -> Array:
         """Spindle rotation of every phi step of `frame`, (n, 3, 3)."""
-        return np.stack([axis_rotation(self.spindle_axis, np.deg2rad(phi)) for phi in self.phi_deg(frame)])
+        steps = self.phi_deg(frame)
+        rotations = np.empty((len(steps), 3, 3))
+        for rotation, phi in zip(rotations, steps, strict=True):
+            rotation[...] = axis_rotation(self.spindle_axis, np.deg2rad(phi))
+        return rotations
 
     def frame_orientation_A(self, frame: int) -> Array:
         """Real-space rows a, b, c (3, 3) at the middle of `frame`, Angstrom, without mosaicity."""

@@ -53,15 +53,18 @@ class AmplitudeTable:
         return cls(values, lowest)
 
 
-def table_bytes(reflections: Reflections, precision: str) -> int:
-    """Bytes of the table that `AmplitudeTable.of` would build.
+def amplitude_bytes(reflections: Reflections, precision: str) -> int:
+    """Bytes of the table that `AmplitudeTable.of` would build, and of the reflections as a store holds them, which it is built of.
 
     Raises
     ------
     ExperimentError
         If the box of indices is too large to be a crystal's.
     """
-    return math.prod(_box(reflections.indices)[1]) * np.dtype(precision).itemsize
+    indices = np.dtype(np.int32).itemsize * reflections.indices.size
+    return (
+        indices + reflections.amplitudes.nbytes + math.prod(_box(reflections.indices)[1]) * np.dtype(precision).itemsize
+    )
 
 
 def _box(indices: NDArray[np.integer[Any]]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

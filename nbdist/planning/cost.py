@@ -7,6 +7,7 @@ the time that `nbdist plan` prints, never a result.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nbdist.experiment.resolved import ResolvedExperiment
 
@@ -28,8 +29,20 @@ INTERPOLATION_COST = 4.0
 COMPRESSED_BYTES_PER_PIXEL = {"intensity": 3.6, "counts": 0.4}
 KEPT_FACTORS_BYTES = 256 * MIB
 """What a renderer keeps of the detector from frame to frame, at most."""
-WORKER_BASE_BYTES = 520 * MIB
+WORKER_BASE_BYTES = 400 * MIB
 """A worker process with torch, Dask and a compiled kernel, before it renders."""
+IMAGE_BYTES, PRODUCT_BYTES = 8, 4
+"""Of a pixel while it is computed, and in each array of the store."""
+CHECK_BYTES = 3
+"""Of a pixel while a finished frame is looked through."""
+TILES_AT_ONCE = 4
+"""Float64 images of a tile that a thread holds at a time."""
+ORIENTATION_BYTES = 72
+"""A rotation or a crystal's axes, (3, 3) float64."""
+PHI_STEP_BYTES = 2 * ORIENTATION_BYTES + 48
+"""A phi step of a frame: its angle, its rotation, and the axes turned by it."""
+EAGER_BYTES, EAGER_ORIENTATION_BYTES = 64 * MIB, 400
+"""What torch's own operations hold of a block of pixels, and of every orientation of a chunk."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +81,51 @@ def frame_cost(resolved: ResolvedExperiment, rendered_pixels: int, device: str, 
     return Cost(rendered_pixels, samples, orientations, pixel_steps, work / rate, disk)
 
 
-def worker_memory_bytes(image_pixels: int, frames_per_shard: int, table_bytes: int, with_counts: bool) -> int:
-    """Peak memory of one worker: its process, the amplitudes, one frame in float64 three times, a shard being written, what is kept."""
-    kept_factors = min(KEPT_FACTORS_BYTES, 2 * 8 * image_pixels)
-    shard_bytes = image_pixels * frames_per_shard * (8 if with_counts else 4)
-    return WORKER_BASE_BYTES + 2 * table_bytes + 3 * 8 * image_pixels + 3 * shard_bytes + kept_factors
+class Memory(NamedTuple):
+    """Expected peak memory of a worker process, bytes: what its threads share, and what each of them needs to render and write."""
+
+    shared: int
+    per_thread: int
+
+
+class Pieces(NamedTuple):
+    """What a thread has in hand at a time: pixels of a tile, phi steps and number of a frame's chunks, frames of a shard."""
+
+    tile_pixels: int
+    phi_chunk: int
+    chunks: int
+    frames_per_shard: int
+    split: bool
+
+
+def worker_memory(resolved: ResolvedExperiment, pieces: Pieces, amplitude_bytes: int, kernel: str) -> Memory:
+    """Memory of a worker process.
+
+    Parameters
+    ----------
+    amplitude_bytes
+        The table of amplitudes, and the reflections that it is made of.
+    kernel
+        "compiled" or "eager".
+    """
+    experiment, pixels = resolved.experiment, resolved.usable.size
+    sensor = experiment.detector.sensor
+    layers = resolved.sensor_layers if sensor is not None and sensor.attenuation_depth_um is not None else 1
+    kept_factors = min(KEPT_FACTORS_BYTES, layers * IMAGE_BYTES * pixels)
+    # the domains are held as they are and, for a moment, as they came
+    shared = WORKER_BASE_BYTES + amplitude_bytes + 2 * ORIENTATION_BYTES * len(resolved.mosaic) + kept_factors + pixels
+
+    orientations = pieces.phi_chunk * len(resolved.mosaic)
+    turned = ORIENTATION_BYTES * orientations + PHI_STEP_BYTES * resolved.phi_steps
+    if kernel == "eager":
+        turned += EAGER_BYTES + EAGER_ORIENTATION_BYTES * orientations
+    layer_scales = IMAGE_BYTES * pieces.tile_pixels * layers
+    # of a tile: the chunk's partial, the sum with it, the photons of that and what makes them
+    partials = TILES_AT_ONCE * IMAGE_BYTES * pieces.tile_pixels + layer_scales
+    if pieces.split:  # the partials of a frame that meet here, and as many that wait here for their frame's others
+        partials += 2 * IMAGE_BYTES * pixels * pieces.chunks
+    products = 2 if experiment.noise.photon_noise else 1
+    double = IMAGE_BYTES if experiment.sampling.precision == "float64" else 0
+    # frames as they are made and as they are stacked, one array of them being packed: its bytes by chunk, and joined
+    shard = PRODUCT_BYTES * pixels * pieces.frames_per_shard * (2 * products + 2)
+    return Memory(shared, turned + partials + shard + (double + CHECK_BYTES) * pixels)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from nbdist.errors import RunError
 from nbdist.experiment.resolved import ResolvedExperiment
-from nbdist.planning.cost import Cost, frame_cost, worker_memory_bytes
+from nbdist.planning.cost import Cost, Memory, Pieces, frame_cost, worker_memory
 from nbdist.planning.cutting import PhiChunk, Tile, cut_phi, cut_tiles
 from nbdist.planning.layout import Layout
 
@@ -89,6 +89,8 @@ class Plan:
         Whether a frame is rendered by several tasks.
     cost
         Of one frame.
+    memory
+        Of a worker process: see `worker_memory_bytes`.
     """
 
     frames: int
@@ -98,7 +100,7 @@ class Plan:
     settings: Settings
     split: bool
     cost: Cost
-    table_bytes: int
+    memory: Memory
     with_counts: bool
 
     @property
@@ -116,11 +118,9 @@ class Plan:
         """Tasks that render one frame."""
         return len(self.tiles) * len(self.chunks) if self.split else 1
 
-    @property
-    def worker_memory_bytes(self) -> int:
-        """Expected peak memory of a worker."""
-        pixels = self.image_shape[0] * self.image_shape[1]
-        return worker_memory_bytes(pixels, self.settings.frames_per_shard, self.table_bytes, self.with_counts)
+    def worker_memory_bytes(self, threads: int = 1) -> int:
+        """Expected peak memory of a worker process in which so many threads render at once."""
+        return self.memory.shared + threads * self.memory.per_thread
 
     def unit(self, number: int) -> Unit:
         """The unit with this number."""
@@ -152,7 +152,7 @@ def make_plan(
     phi_chunk: int | None = None,
     frames_per_shard: int | None = None,
     settings: Settings | None = None,
-    table_bytes: int = 0,
+    amplitude_bytes: int = 0,
 ) -> Plan:
     """Cut an experiment for a number of workers.
 
@@ -168,8 +168,8 @@ def make_plan(
         The user's choice; each is chosen from the cost where left out.
     settings
         Those of an existing store, instead.
-    table_bytes
-        Size of the amplitude table, for the memory expected.
+    amplitude_bytes
+        Size of the amplitude table and of what it is made of, for the memory expected.
 
     Raises
     ------
@@ -204,16 +204,18 @@ def make_plan(
         tile, phi_chunk = _split_sizes(rendered, phi_steps, frames, workers, cost)
     tile = (min(tile[0], slow), min(tile[1], fast)) if tile else (min(DEFAULT_TILE, slow), min(DEFAULT_TILE, fast))
     phi_chunk = min(phi_chunk or phi_steps, phi_steps)
+    chunks = tuple(cut_phi(phi_steps, phi_chunk))
+    pieces = Pieces(min(tile[0] * tile[1], rendered.pixels), phi_chunk, len(chunks), frames_per_shard, split)
     panel_rows = [panel.spixels for panel in experiment.detector.panels]
     return Plan(
         frames=frames,
         image_shape=(slow, fast),
         tiles=tuple(cut_tiles(panel_rows, fast, rendered, tile)),
-        chunks=tuple(cut_phi(phi_steps, phi_chunk)),
+        chunks=chunks,
         settings=Settings(tile, phi_chunk, frames_per_shard, kernel),
         split=split,
         cost=cost,
-        table_bytes=table_bytes,
+        memory=worker_memory(resolved, pieces, amplitude_bytes, kernel),
         with_counts=experiment.noise.photon_noise,
     )
 

@@ -83,7 +83,25 @@ def test_chosen_sizes_are_possible_and_leave_work_for_every_worker(small_experim
     plan = plan_of(small_experiment(scan={"frames": frames}), workers=workers)
     assert 1 <= plan.settings.frames_per_shard <= max(1, frames // workers)
     assert plan.unit_count >= min(frames, workers)
-    assert plan.worker_memory_bytes > 0
+    assert plan.worker_memory_bytes() > 0
+
+
+def test_the_memory_of_a_worker_counts_what_its_threads_share_once(small_experiment):
+    plan = plan_of(small_experiment(), amplitude_bytes=10**8)
+    assert plan.memory.shared > plan_of(small_experiment()).memory.shared + 10**8 - 1
+    assert plan.worker_memory_bytes(8) == plan.memory.shared + 8 * plan.memory.per_thread
+    assert plan.worker_memory_bytes() == plan.worker_memory_bytes(1)
+
+
+def test_the_memory_of_a_thread_counts_the_orientations_of_a_chunk_and_the_frames_of_a_shard(small_experiment):
+    def per_thread(phi_steps=10, **cut):
+        return plan_of(small_experiment(scan={"frames": 40, "phi_steps": phi_steps}), **cut).memory.per_thread
+
+    orientation = 9 * 8  # a (3, 3) float64
+    assert per_thread(100_010) - per_thread() >= 100_000 * orientation
+    assert per_thread(100_000) - per_thread(100_000, phi_chunk=10) >= 99_990 * orientation
+    frame = 96 * 80 * 4  # float32
+    assert per_thread(frames_per_shard=11) - per_thread(frames_per_shard=1) >= 10 * 2 * frame
 
 
 @given(slow=st.integers(1, 5000), fast=st.integers(1, 5000), frames=st.integers(1, 100))
