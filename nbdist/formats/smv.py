@@ -6,6 +6,7 @@ and simtbx write: two dimensions, either byte order, 8 to 32 bits a pixel.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from itertools import product
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from nbdist.errors import FileFormatError
 
 HEADER_BYTES = 512
+MOST_SIZE_DIGITS = 15
 MOST_DIGITS, FEWEST_DIGITS = 12, 5
 NOTHING = 1e-9
 """Below it a number is the rounding error of a 0: a picometre, if it is mm."""
@@ -44,8 +46,8 @@ def is_smv(path: Path) -> bool:
         return False
 
 
-def read_smv_header(path: Path, what: str = "SMV image") -> Header:
-    """Read the header of an SMV file, values as text; `what` names the file in an error.
+def read_smv_header_text(path: Path, what: str = "SMV image") -> str:
+    """Read the first HEADER_BYTES bytes of an SMV file, up to a zero byte, as text; `what` names the file in an error.
 
     Raises
     ------
@@ -55,13 +57,28 @@ def read_smv_header(path: Path, what: str = "SMV image") -> Header:
     try:
         with path.open("rb") as stream:
             start = stream.read(HEADER_BYTES)
-            header = _parse(start)
-            size = _whole(header, "HEADER_BYTES", path, what)
-            header = _parse(start + stream.read(max(0, size - HEADER_BYTES)))
+            size = _whole(_parse(_as_text(start)), "HEADER_BYTES", path, what)
+            found = os.fstat(stream.fileno()).st_size
+            if size > max(found, HEADER_BYTES):
+                raise FileFormatError(f"{what} {path}: HEADER_BYTES is {size}, the file has {found} bytes")
+            return _as_text(start[:size] + stream.read(max(0, size - HEADER_BYTES)))
     except FileNotFoundError:
         raise FileFormatError(f"{what} {path} does not exist") from None
     except OSError as error:
         raise FileFormatError(f"{what} {path} cannot be read: {error.strerror}") from None
+
+
+def read_smv_header(path: Path, what: str = "SMV image") -> Header:
+    """Read the header of an SMV file, values as text; `what` names the file in an error.
+
+    The header is HEADER_BYTES long; braces inside a value are part of it, and of a key given twice the last one counts.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing or has no SMV header.
+    """
+    header = _parse(read_smv_header_text(path, what))
     for key in ("SIZE1", "SIZE2"):
         _whole(header, key, path, what)
     return header
@@ -165,8 +182,13 @@ def _text(value: Value, digits: int) -> str:
     return str(value)
 
 
-def _parse(data: bytes) -> Header:
-    body = data.split(b"}", 1)[0].decode("ascii", errors="replace").lstrip("{")
+def _as_text(data: bytes) -> str:
+    return data.partition(b"\0")[0].decode("latin-1")
+
+
+def _parse(text: str) -> Header:
+    """`KEY=value;` lines between the first brace and the last; a writer may leave out the semicolon or the line's end."""
+    body = text.partition("{")[2].rpartition("}")[0] or text
     pairs = (part.split("=", 1) for part in body.replace("\n", ";").split(";") if "=" in part)
     return {key.strip(): value.strip() for key, value in pairs}
 
@@ -174,6 +196,7 @@ def _parse(data: bytes) -> Header:
 def _whole(header: Header, key: str, path: Path, what: str) -> int:
     if key not in header:
         raise FileFormatError(f"{what} {path} is not an SMV image: its header has no {key}")
-    if not header[key].isdecimal() or int(header[key]) < 1:
+    digits = header[key].isascii() and header[key].isdecimal() and len(header[key]) <= MOST_SIZE_DIGITS
+    if not digits or int(header[key]) < 1:
         raise FileFormatError(f"{what} {path}: {key} should be a whole number above 0, found '{header[key]}'")
     return int(header[key])

@@ -1,4 +1,7 @@
-"""nanoBragg's X-ray source list: `x y z weight wavelength` a line, positions and wavelengths in metres, later columns optional."""
+"""nanoBragg's X-ray source list: `x y z weight wavelength` a line, positions and wavelengths in metres, later columns optional.
+
+Blanks, commas, semicolons, colons and exclamation marks stand between columns.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from nbdist.errors import FileFormatError
 from nbdist.formats.text import data_lines, read_text
 
 WHAT = "source file"
+SEPARATORS = str.maketrans(",;:!", "    ")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ def read_source_list(path: Path) -> list[SourceLine]:
         With the file and line, for a line that is not one to five numbers that a source can have.
     """
     sources: list[SourceLine] = []
-    for number, columns in data_lines(read_text(path, WHAT)):
+    for number, columns in data_lines(read_text(path, WHAT).translate(SEPARATORS)):
         try:
             values = [float(column) for column in columns[:5]]
         except ValueError:

@@ -130,6 +130,11 @@ def test_a_malformed_matrix_is_refused(written, text, said):
     assert re.search(said, message)
 
 
+def test_nanobraggs_separators_stand_between_the_columns_of_a_source_list(written):
+    (source,) = read_source_list(written("0,0;-10: 2!1e-10\n"))
+    assert (source.position_m, source.weight, source.wavelength_m) == ((0, 0, -10), 2, 1e-10)
+
+
 def test_columns_left_out_of_a_source_list_are_left_open(written):
     full, without_wavelength, position_only, short = read_source_list(
         written("# x y z weight wavelength\n0 0.1 -10 2 1e-10 more\n0 0 -10 0\n1 2 3\n-5\n")

@@ -106,6 +106,21 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         assert not is_smv(path)
 
 
+def test_braces_inside_a_value_do_not_end_the_header(tmp_path):
+    text = b"{\nHEADER_BYTES=  1024;\nSIZE1=4;\nSIZE2=3;\nCOMMENT={ x };\nDISTANCE=120;\n}\n"
+    path = written(tmp_path, text.ljust(1024) + PIXELS.tobytes())
+    header, pixels = read_smv(path)
+    assert (header["COMMENT"], header["DISTANCE"]) == ("{ x }", "120")
+    np.testing.assert_array_equal(pixels, PIXELS)
+
+
+@pytest.mark.parametrize("size", ["9" * 30, "99999999999999", "0", "-1", "5.5", "\u0663", ""])
+def test_a_header_that_is_longer_than_its_file_or_has_no_length_is_refused(tmp_path, size):
+    path = written(tmp_path, f"{{\nHEADER_BYTES={size};\nSIZE1=4;\nSIZE2=3;\n}}".encode().ljust(512))
+    with pytest.raises(FileFormatError, match="HEADER_BYTES"):
+        read_smv_header(path)
+
+
 def test_a_header_number_that_is_none_is_named(tmp_path):
     path = written(tmp_path, smv_bytes({"PHI": "north"}, PIXELS))
     header = read_smv_header(path)
