@@ -5,8 +5,9 @@ Nothing is written before everything has been rendered; what nbdist adds has two
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from nbdist.cli.arguments import DeviceName, KernelName, Precision
-from nbdist.cli.display import console, error_console, facts, interactive
+from nbdist.cli.display import console, error_console, interactive
 from nbdist.errors import NbdistError
 
 if TYPE_CHECKING:
+    from nbdist.cli.nanobragg_flags import Simulation
     from nbdist.cli.nanobragg_outputs import Outputs
-    from nbdist.cli.nanobragg_words import Flags
     from nbdist.execution.context import RunContext
     from nbdist.experiment import Experiment
 
@@ -60,18 +61,20 @@ def nanobragg(context: typer.Context) -> None:
 
 
 def read_own(words: Sequence[str]) -> tuple[Own, list[str]]:
-    """Take the options with two dashes out of a command line.
+    """Take the options with two dashes out of a command line; a flag of nanoBragg may have two dashes, too, and stays.
 
     Raises
     ------
     NbdistError
         Naming the option that is unknown or wrong.
     """
+    from nbdist.cli.nanobragg_table import TABLE
+
     rest, given = [], dict[str, str]()
     walk = iter(words)
     for word in walk:
         name, equals, value = word.partition("=")
-        if not word.startswith("--"):
+        if not word.startswith("--") or (name not in OWN and any(flag.is_in(word) for flag in TABLE)):
             rest.append(word)
         elif name in OWN:
             found = value if equals else next(walk, None)
@@ -109,7 +112,7 @@ def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
     NbdistError
         In one line, naming the flag; nothing is written then.
     """
-    from nbdist.cli.nanobragg_flags import build_experiment, named_by_flags
+    from nbdist.cli.nanobragg_flags import named_by_flags, simulation_from_flags
     from nbdist.cli.nanobragg_outputs import Outputs
     from nbdist.cli.nanobragg_table import TABLE
     from nbdist.cli.nanobragg_words import read_words
@@ -121,9 +124,9 @@ def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
     flags.values.setdefault("misset_seed", flags.get("seed", clock))
     outputs = Outputs.of(flags, folder, clock)
     outputs.require_other_than(own.save)
-    experiment = build_experiment(flags, folder)
-    outputs.require_pixels(experiment.image_shape)
-    experiment = experiment.with_changes(
+    simulation = simulation_from_flags(flags, folder)
+    outputs.require_pixels(simulation.experiment.image_shape)
+    experiment = simulation.experiment.with_changes(
         sampling={"precision": own.precision} if own.precision else {},
         noise={"photon_noise": outputs.noise_file is not None, "seed": outputs.seed},
     )
@@ -132,8 +135,8 @@ def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
         context = single_context(experiment, device, own.kernel)  # type: ignore[arg-type]
     except NbdistError as error:
         raise named_by_flags(error, flags, folder) from None
-    _say_what(context, flags, outputs, folder)
-    _render_and_write(context, outputs, own)
+    _say_what(context, simulation, folder)
+    _render_and_write(context, simulation, outputs, own)
     if outputs.trace_pixel is not None:
         from nbdist.cli.trace import trace_to
 
@@ -142,24 +145,22 @@ def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
         trace_to(precise, outputs.trace_pixel, folder / TRACE_FOLDER, device, options)
 
 
-def _say_what(context: RunContext, flags: Flags, outputs: Outputs, folder: Path) -> None:
-    from nbdist.cli.nanobragg_inputs import header_values
-    from nbdist.cli.nanobragg_report import departures, experiment_rows, warnings
+def _say_what(context: RunContext, simulation: Simulation, folder: Path) -> None:
+    from nbdist.cli.nanobragg_report import departures, report, warnings
     from nbdist.experiment.amplitudes import load_reflections
 
     resolved = context.resolved
-    rows = list(experiment_rows(resolved, load_reflections(resolved)))
-    if flags.get("misset") == "random":
-        angles = " ".join(f"{angle:.6f}" for angle in resolved.experiment.crystal.misset_deg)
-        rows.append(("random orientation", f"-misset {angles} deg, from -misset_seed {flags.get('misset_seed')}"))
-    facts(rows)
-    for text in warnings(flags, resolved):
-        console.print(f"WARNING: {text}", markup=False)
-    for text in departures(flags, resolved, header_values(flags, folder)):
-        console.print(f"note: {text}", markup=False)
+    _print(report(simulation, resolved, len(load_reflections(resolved).indices)))
+    _print(f"WARNING: {text}" for text in warnings(simulation, resolved, folder))
+    _print(f"note: {text}" for text in departures(simulation, resolved))
 
 
-def _render_and_write(context: RunContext, outputs: Outputs, own: Own) -> None:
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(line, markup=False)
+
+
+def _render_and_write(context: RunContext, simulation: Simulation, outputs: Outputs, own: Own) -> None:
     from nbdist.cli.nanobragg_outputs import Statistics, printed_pixels, rendered_files, write_all
     from nbdist.cli.nanobragg_report import detector_solid_angle
     from nbdist.execution.rendering import finished_frame
@@ -170,28 +171,35 @@ def _render_and_write(context: RunContext, outputs: Outputs, own: Own) -> None:
         arrays = finished_frame(context, 0, render_image(context, own.workers, report))
     image, region = arrays["intensity"], experiment.detector.region_of_interest
     where = (slice(*region.slow), slice(*region.fast)) if region else (slice(None), slice(None))
-    statistics = Statistics.of(image, where)
-    rendered = rendered_files(resolved, outputs, image, arrays.get("counts"), statistics)
+    statistics = Statistics.of(image, resolved.usable, where)
+    rendered = rendered_files(simulation, resolved, outputs, image, arrays.get("counts"), statistics)
     files = dict(rendered.files)
     if own.save is not None:
         files[own.save] = _experiment_file(experiment, own.save)
     write_all(files)
+    for fast, slow, value in printed_pixels(image, outputs, resolved.usable):
+        _print((f"{fast:4d} {slow:4d} :", f"pixel   {value:15.10g}"))
     steradian = detector_solid_angle(resolved)
-    share = 100 * steradian / (4 * 3.141592653589793)
-    rows = [
-        ("solid angle", f"{steradian:.6g} sr of the detector ({share:.4g}% of the sphere)"),
-        ("max", f"{statistics.largest:.6g} at {statistics.at[0]} {statistics.at[1]} (fast slow)"),
-        ("mean, rms, rmsd", f"{statistics.mean:.6g} {statistics.rms:.6g} {statistics.deviation:.6g}"),
-        ("scale", f"{rendered.scale:.6g}, ADC offset {outputs.adc:g}"),
+    # nanoBragg's place of a pixel is its last subpixel's, in metres
+    pixel_m, last = resolved.panels[0].pixel_m, 1 - 0.5 / resolved.oversample
+    x, y = (pixel_m * (number + last) if statistics.largest > 0 else 0.0 for number in statistics.at)
+    lines = [
+        f"solid angle subtended by detector = {steradian:g} steradian ( {100 * steradian / (4 * math.pi):g}% sphere)",
+        f"writing {outputs.float_file} as {image.size} 4-byte floats",
+        f"max_I = {statistics.largest:g}  at {x:g} {y:g}",
+        f"mean= {statistics.mean:g} rms= {statistics.rms:g} rmsd= {statistics.deviation:g}",
+        f"intfile_scale = {rendered.scale:g}",
+        f"writing {outputs.int_file} as 2-byte integers",
     ]
     if outputs.pgm_file is not None:
-        rows.append(("PGM scale", f"{rendered.pgm_scale:.6g}"))
+        lines += [f"pgm_scale = {rendered.pgm_scale:g}", f"writing {outputs.pgm_file} as 1-byte integers"]
     if outputs.noise_file is not None:
-        rows.append(("noise", f"{rendered.photons} photons, {rendered.overloads} overloads, -seed {outputs.seed}"))
-    rows.append(("written", ", ".join(map(str, files))))
-    facts(rows)
-    for fast, slow, value in printed_pixels(image, outputs, resolved.usable):
-        console.print(f"pixel {fast} {slow} (fast slow) = {value:.9g}", markup=False)
+        lines += [
+            f"  seed: {-outputs.seed}",
+            f"{rendered.photons} photons on noise image ({rendered.overloads} overloads)",
+            f"writing {outputs.noise_file} as 2-byte integers",
+        ]
+    _print(lines)
 
 
 def _experiment_file(experiment: Experiment, path: Path) -> bytes:
@@ -218,14 +226,16 @@ def _progress(wanted: bool) -> Iterator[Any]:
 def _help() -> None:
     from nbdist.cli.nanobragg_table import GROUPS
 
-    console.print(
-        "Usage: nbdist nanobragg FLAGS\n\nnanoBragg's flags, read left to right; later ones win.", markup=False
+    _print(
+        (
+            "Usage: nbdist nanobragg FLAGS",
+            "",
+            "nanoBragg's flags, read left to right as nanoBragg reads them; later ones win. A flag is known by its beginning: -matrix is",
+            "-mat, -height is -heigh. Words that no flag takes are passed over with a warning.",
+        )
     )
     for group, flags in GROUPS.items():
         console.print(f"\n{group}", markup=False, style="bold")
-        for flag in flags:
-            spelled = " ".join(f"-{name}" for name in flag.spellings)
-            console.print(f"  {f'{spelled} {flag.values}':46} {flag.help}", markup=False)
+        _print(f"  {' '.join((*flag.words, flag.values)):46} {flag.help}" for flag in flags)
     console.print("\nnbdist's own", markup=False, style="bold")
-    for name, (values, text) in OWN.items():
-        console.print(f"  {f'{name} {values}':46} {text}", markup=False)
+    _print(f"  {f'{name} {values}':46} {text}" for name, (values, text) in OWN.items())

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.cli.nanobragg_flags import Simulation
+from nbdist.cli.nanobragg_report import dials_frame
 from nbdist.cli.nanobragg_words import FlagError, Flags
 from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.formats.pgm import greys, pgm_bytes
@@ -138,18 +140,17 @@ class Statistics:
     deviation: float
 
     @classmethod
-    def of(cls, image: Image, region: tuple[slice, slice]) -> Statistics:
-        """Of the pixels of a region, as nanoBragg counts them (n - 1 in the roots)."""
-        values = image[region].astype(np.float64)
-        slow, fast = np.unravel_index(int(values.argmax()), values.shape)
-        divisor = max(values.size - 1, 1)
-        mean = float(values.mean())
+    def of(cls, image: Image, usable: NDArray[np.bool_], region: tuple[slice, slice]) -> Statistics:
+        """As nanoBragg counts them, with n - 1 in the roots: of the usable pixels, the deviation of all in the region."""
+        values, area = image[usable].astype(np.float64), image[region].astype(np.float64)
+        slow, fast = np.unravel_index(int(np.where(usable, image, -np.inf).argmax()), image.shape)
+        mean = float(values.sum() / max(values.size, 1))
         return cls(
-            float(values.max()),
-            (int(fast) + (region[1].start or 0), int(slow) + (region[0].start or 0)),
+            float(values.max(initial=0.0)),
+            (int(fast), int(slow)),
             mean,
-            float(np.sqrt((values**2).sum() / divisor)),
-            float(np.sqrt(((values - mean) ** 2).sum() / divisor)),
+            float(np.sqrt((values**2).sum() / max(values.size - 1, 1))),
+            float(np.sqrt(((area - mean) ** 2).sum() / max(area.size - 1, 1))),
         )
 
 
@@ -165,6 +166,7 @@ class Rendered:
 
 
 def rendered_files(
+    simulation: Simulation,
     resolved: ResolvedExperiment,
     outputs: Outputs,
     image: Image,
@@ -183,7 +185,7 @@ def rendered_files(
     counts
         Poisson deviates of it, where there is a noise file.
     """
-    header, region = smv_header(resolved), resolved.experiment.detector.region_of_interest
+    header, region = smv_header(simulation, resolved), resolved.experiment.detector.region_of_interest
     outside = np.zeros(image.shape, dtype=bool)
     if region is not None:
         outside[...] = True
@@ -213,40 +215,36 @@ def _sixteen_bits(values: NDArray[np.float64], outside: NDArray[np.bool_]) -> tu
     return np.clip(rounded, 0, LARGEST).astype(np.uint16), int((rounded > LARGEST).sum())
 
 
-def smv_header(resolved: ResolvedExperiment) -> dict[str, Value]:
+def smv_header(simulation: Simulation, resolved: ResolvedExperiment) -> dict[str, Value]:
     """nanoBragg's header, key by key: lengths in mm, angles in degrees, centres in the conventions that the keys name."""
     experiment, panel = resolved.experiment, resolved.panels[0]
-    given = experiment.detector.panels[0]
     pixel_mm = 1e3 * panel.pixel_m
     origin, beam = 1e3 * panel.origin_m, resolved.beam_direction
     near_fast, near_slow = -float(origin @ panel.fast), -float(origin @ panel.slow)
     spot = 1e3 * panel.distance_m * beam - origin
     beam_fast, beam_slow = float(spot @ panel.fast), float(spot @ panel.slow)
-    x, y = given.beam_center_mm or (beam_fast, beam_slow)
-    if given.near_point_pixels is not None:  # what places the detector in this convention
-        x, y = ((pixels - 0.5) * pixel_mm for pixels in given.near_point_pixels)
-    scan = experiment.scan
+    x, y = simulation.beam_center_mm
+    phi_deg = experiment.scan.phi_start_deg
     return {
         "PIXEL_SIZE": pixel_mm,
         "DISTANCE": 1e3 * panel.distance_m,
         "WAVELENGTH": experiment.beam.mean_wavelength_A,
-        "BEAM_CENTER_X": x,
-        "BEAM_CENTER_Y": y,
+        "BEAM_CENTER_X": float(x),
+        "BEAM_CENTER_Y": float(y),
         "ADXV_CENTER_X": beam_fast,
-        "ADXV_CENTER_Y": panel.spixels * pixel_mm - beam_slow,
+        "ADXV_CENTER_Y": simulation.size_mm[1] - beam_slow,
         "MOSFLM_CENTER_X": beam_slow - pixel_mm / 2,
         "MOSFLM_CENTER_Y": beam_fast - pixel_mm / 2,
         "DENZO_X_BEAM": beam_slow,
         "DENZO_Y_BEAM": beam_fast,
-        # nanoBragg's DIALS frame: its x, y, z are the lab's z, y, -x
-        "DIALS_ORIGIN": (float(origin[2]), float(origin[1]), -float(origin[0])),
+        "DIALS_ORIGIN": tuple(map(float, dials_frame(origin))),
         "XDS_ORGX": near_fast / pixel_mm + 0.5,
         "XDS_ORGY": near_slow / pixel_mm + 0.5,
         "CLOSE_DISTANCE": 1e3 * panel.close_distance_m,
-        "PHI": scan.phi_start_deg,
-        "OSC_START": scan.phi_start_deg,
-        "OSC_RANGE": scan.osc_range_deg,
-        "TWOTHETA": given.two_theta_deg,
+        "PHI": phi_deg,
+        "OSC_START": phi_deg,
+        "OSC_RANGE": float(simulation.osc_deg),
+        "TWOTHETA": experiment.detector.panels[0].two_theta_deg,
         "DETECTOR_SN": "000",
         "BEAMLINE": "fake",
     }

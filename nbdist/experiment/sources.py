@@ -59,14 +59,10 @@ def make_sources(beam: Beam, direction: Array, polarization: Array) -> Sources:
         wavelengths = [mean_A if line.wavelength_m is None else 1e10 * line.wavelength_m for line in lines]
         weights = [1.0 if line.weight is None else line.weight for line in lines]
     else:
-        tilts = _divergence_grid(beam.divergence)
         spectrum = _spectrum(mean_A, beam.dispersion.percent, beam.dispersion.steps)
-        vertical_axis = _axis_of_horizontal_tilts(direction, polarization, tilts)
-        directions, wavelengths = [], []
-        for (horizontal, vertical), wavelength in product(tilts, spectrum):
-            tilt = axis_rotation(vertical_axis, horizontal) @ axis_rotation(polarization, vertical)
-            directions.append(tilt @ direction)
-            wavelengths.append(wavelength)
+        tilted = tilted_directions(direction, polarization, _divergence_grid(beam.divergence))
+        directions = [tilt for tilt in tilted for _ in spectrum]
+        wavelengths = spectrum * len(tilted)
         weights = [1.0] * len(wavelengths)
     relative = np.array(weights, dtype=np.float64)
     return Sources(np.array(directions), np.array(wavelengths, dtype=np.float64), relative / relative.mean())
@@ -77,14 +73,23 @@ def are_parallel(a: Array, b: Array) -> bool:
     return bool(np.linalg.norm(np.cross(a, b)) < 1e-9)
 
 
-def _axis_of_horizontal_tilts(direction: Array, polarization: Array, tilts: list[tuple[float, float]]) -> Array:
+def tilted_directions(direction: Array, polarization: Array, tilts: list[tuple[float, float]]) -> list[Array]:
+    """Turn a beam by pairs of (horizontal, vertical) angles in radians, as nanoBragg does: about the E field, then about beam x E field.
+
+    Raises
+    ------
+    ExperimentError
+        If it is turned about beam x E field where the two are parallel.
+    """
     if not are_parallel(direction, polarization):
-        return unit(np.cross(direction, polarization))
-    if any(horizontal != 0 for horizontal, _ in tilts):
+        upright = unit(np.cross(direction, polarization))
+    elif any(horizontal != 0 for horizontal, _ in tilts):
         raise ExperimentError(
             "beam.divergence.horizontal_mrad: has no axis, because beam.polarization_vector is parallel to the beam"
         )
-    return direction  # nothing is turned about it
+    else:
+        upright = direction  # nothing is turned about it
+    return [axis_rotation(upright, h) @ axis_rotation(polarization, v) @ direction for h, v in tilts]
 
 
 def _divergence_grid(divergence: Divergence) -> list[tuple[float, float]]:
