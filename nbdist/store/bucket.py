@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -34,6 +35,8 @@ READERS = 16
 """Small objects read at once."""
 LISTED_FROM = 64
 """Sizes of more objects than this are read off a listing instead of being asked for one by one."""
+LISTED_AT_ONCE = 1000
+"""Objects of a page of a listing, as S3 answers."""
 MACHINE_ROLE = re.compile(r"/latest/(api/token|meta-data)|\b169\.254\.")
 """What a machine in the cloud is asked for its role: named in an error only where there are no other credentials."""
 OTHER_REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed"})
@@ -217,22 +220,18 @@ class Bucket(Objects):
 
         self._asked(lambda: obstore.delete(self._client, key), None)
 
-    def names(self, folder: str) -> list[str]:
-        """Names of the objects directly below a folder; none where there is no such folder."""
-        import obstore
-
-        def listed() -> list[str]:
-            paths = [found["path"] for batch in obstore.list(self._client, folder) for found in batch]
-            return [path.removeprefix(f"{folder}/") for path in paths if path.count("/") == folder.count("/") + 1]
-
-        return self._asked(listed, [])
+    def each_name(self, folder: str) -> Iterator[str]:
+        """Names of the objects directly below a folder, one after the other; none where there is no such folder."""
+        for item in self._listing(folder):
+            name = item["path"].removeprefix(f"{folder}/")
+            if "/" not in name:
+                yield name
 
     def sizes(self, keys: Iterable[str]) -> dict[str, int]:
         """Bytes of those objects that exist."""
         wanted = list(keys)
         if len(wanted) > LISTED_FROM:
-            listed = self._listed(_common_folder(wanted))
-            return {key: listed[key] for key in wanted if key in listed}
+            return self._listed(wanted, itemgetter("size"))
         with ThreadPoolExecutor(READERS) as pool:
             found = pool.map(self._size, wanted)
             return {key: size for key, size in zip(wanted, found, strict=True) if size is not None}
@@ -242,19 +241,33 @@ class Bucket(Objects):
 
         return self._asked(lambda: int(obstore.head(self._client, key)["size"]), None)
 
-    def _listed(self, folder: str | None = None, field: Callable[[Any], Any] = itemgetter("size")) -> dict[str, Any]:
+    def _listed(self, keys: list[str], field: Callable[[Any], Any]) -> dict[str, Any]:
+        """A field of those objects that exist, read off a listing that goes no further than the keys."""
+        wanted, last = set(keys), max(keys)
+        found, ordered, before = {}, True, ""
+        for item in self._listing(_common_folder(keys), after=min(keys)[:-1]):
+            key = item["path"]
+            if key in wanted:
+                found[key] = field(item)
+            ordered, before = ordered and key > before, key
+            if ordered and key > last:  # S3 lists by key; a server that does not is listened to until its end
+                break
+        return found
+
+    def _listing(self, folder: str | None = None, after: str | None = None) -> Iterator[Any]:
+        """What a server says of each object below a folder (whose key comes after another), a page at a time."""
         import obstore
 
-        return self._asked(
-            lambda: {item["path"]: field(item) for batch in obstore.list(self._client, folder) for item in batch}, {}
-        )
+        options: dict[str, Any] = {"prefix": folder, "offset": after, "chunk_size": LISTED_AT_ONCE}
+        pages = self._asked(lambda: iter(obstore.list(self._client, **options)), iter(()))
+        while (page := self._asked(lambda: next(pages, None), None)) is not None:
+            yield from page
 
     def stamps(self, keys: Iterable[str]) -> dict[str, str]:
         """ETags of those objects that exist."""
         wanted = list(keys)
         if len(wanted) > LISTED_FROM:
-            found = self._listed(_common_folder(wanted), _etag)
-            return {key: found[key] for key in wanted if found.get(key)}
+            return {key: tag for key, tag in self._listed(wanted, _etag).items() if tag}
         with ThreadPoolExecutor(READERS) as pool:
             tags = pool.map(self._tag, wanted)
             return {key: tag for key, tag in zip(wanted, tags, strict=True) if tag}
@@ -283,9 +296,8 @@ class Bucket(Objects):
         """Remove every object, `ROOT` last."""
         import obstore
 
-        keys = [key for key in self._listed() if key != ROOT]
-        for first in range(0, len(keys), 1000):
-            some = keys[first : first + 1000]
+        keys = (item["path"] for item in self._listing() if item["path"] != ROOT)
+        while some := list(islice(keys, LISTED_AT_ONCE)):
             self._asked(lambda some=some: obstore.delete(self._client, some), None)  # type: ignore[misc]
         self.delete(ROOT)
 

@@ -51,8 +51,12 @@ class Objects(abc.ABC):
         """Remove an object, if there is one."""
 
     @abc.abstractmethod
+    def each_name(self, folder: str) -> Iterator[str]:
+        """Names of the objects directly below a folder, one after the other; none where there is no such folder."""
+
     def names(self, folder: str) -> list[str]:
         """Names of the objects directly below a folder; none where there is no such folder."""
+        return list(self.each_name(folder))
 
     @abc.abstractmethod
     def sizes(self, keys: Iterable[str]) -> dict[str, int]:
@@ -166,12 +170,13 @@ class Folder(Objects):
         except (FileNotFoundError, NotADirectoryError):
             return
 
-    def names(self, folder: str) -> list[str]:
-        """Names of the objects directly below a folder; none where there is no such folder."""
+    def each_name(self, folder: str) -> Iterator[str]:
+        """Names of the objects directly below a folder, one after the other; none where there is no such folder."""
         try:
-            return [name for name in os.listdir(self._root / folder) if not name.endswith(PARTIAL)]  # noqa: PTH208
+            with os.scandir(self._root / folder) as entries:
+                yield from (entry.name for entry in entries if not entry.name.endswith(PARTIAL))
         except (FileNotFoundError, NotADirectoryError):
-            return []
+            return
 
     def sizes(self, keys: Iterable[str]) -> dict[str, int]:
         """Bytes of those objects that exist."""

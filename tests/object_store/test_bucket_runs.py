@@ -116,6 +116,20 @@ def test_a_folder_of_many_objects_is_listed_whole(experiment, location, monkeypa
     assert not objects.exists()
 
 
+def test_sizes_of_some_of_many_objects_are_read_off_the_pages_that_hold_them(location, monkeypatch):
+    # pages of 10: keys 30 ... 99 need eight of them, and one more that ends it
+    objects, pages = objects_at(location), []
+    monkeypatch.setattr("nbdist.store.bucket.LISTED_AT_ONCE", 10)
+    for number in range(10, 300):
+        objects.write(f"many/{number:03d}", bytes(number))
+    original = objects._asked
+    monkeypatch.setattr(objects, "_asked", lambda *request: pages.append(request) or original(*request))
+    wanted = range(30, 100)
+    assert objects.sizes(f"many/{number:03d}" for number in wanted) == {f"many/{n:03d}": n for n in wanted}
+    assert len(pages) <= 1 + 8
+    assert len(objects.stamps(f"many/{number:03d}" for number in wanted)) == len(wanted)
+
+
 def test_a_large_object_goes_up_in_pieces_and_is_whole(location):
     objects, content = objects_at(location), os.urandom(bucket.MULTIPART_BYTES + 2**20)
     objects.write("large", content)
@@ -137,7 +151,7 @@ def test_another_process_gets_the_url_and_no_credentials(experiment, location, a
     assert location.encode() in packed
     np.testing.assert_array_equal(pickle.loads(packed).intensity[1], open_series(location).intensity[1])
     objects = objects_at(location)
-    keys = sorted(objects._listed())
+    keys = sorted(item["path"] for item in objects._listing())
     assert {"zarr.json", "records/00000000.json", "intensity/c/0/0/0"} <= set(keys)
     assert_no_secret(*(content.decode("latin1") for _, content in objects.read_all(keys)))
 
