@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import typer
@@ -27,24 +28,24 @@ def finish(location: StoreLocation) -> None:
         console.print(f"{location}: {result.frames} frames, {result.units} units, all complete; metadata consolidated")
         return
     console.print(f"{location}: {len(result.missing)} of {result.units} units are missing or damaged")
-    tell(
-        [f"part {part}: {len(units)} unit(s), {spans(units)}" for part, units in result.parts.items()]
-        or [f"unit {unit} {wrong}" for unit, wrong in result.missing.items()]
-    )
-    damaged = {unit: wrong for unit, wrong in result.missing.items() if wrong != "is not complete"}
-    if result.parts:
-        tell([f"unit {unit}: {wrong}" for unit, wrong in damaged.items()])
+    tell([f"part {part}: {len(units)} unit(s), {spans(units)}" for part, units in result.parts.items()])
+    absent = len(result.missing) - len(result.damaged)
+    if absent and not result.parts:
+        incomplete = islice((unit for unit in result.missing if unit not in result.damaged), SHOWN)
+        tell([f"unit {unit} is not complete" for unit in incomplete], absent)
+    tell([f"unit {unit}: {wrong}" for unit, wrong in result.damaged.items()])
     console.print("go on with:")
     tell(result.commands)
     raise typer.Exit(1)
 
 
-def tell(lines: Sequence[str]) -> None:
-    """Print lines, indented, and how many more there are."""
+def tell(lines: Sequence[str], count: int | None = None) -> None:
+    """Print lines, indented, and how many more there are; `count` is how many there are in all, where not all were made."""
     for line in lines[:SHOWN]:
         console.print(f"  {line}")
-    if len(lines) > SHOWN:
-        console.print(f"  ... and {len(lines) - SHOWN} more")
+    more = (len(lines) if count is None else count) - SHOWN
+    if more > 0:
+        console.print(f"  ... and {more} more")
 
 
 def spans(numbers: Sequence[int]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nbdist.cli.arguments import StoreLocation
 from nbdist.cli.display import console, duration, facts, size
+
+if TYPE_CHECKING:
+    from nbdist.store import StoreSummary
 
 
 def info(location: StoreLocation) -> None:
@@ -16,17 +18,16 @@ def info(location: StoreLocation) -> None:
     summary = summarize(location)
     facts(_holds(summary), f"{location}" + (f": {summary.experiment.title}" if summary.experiment.title else ""))
     facts(_made(summary), "made")
-    if summary.frames_complete < summary.frames:
+    if not summary.found.finished:
         say_how_to_go_on(summary)
 
 
-def say_how_to_go_on(summary: Any) -> None:
+def say_how_to_go_on(summary: StoreSummary) -> None:
     """Print the command that renders what is missing of a store, or those for the parts that are."""
     from nbdist.cli.finish import tell
     from nbdist.store.parts import commands_to_go_on
 
-    missing = [unit.number for unit in summary.units if unit.number not in summary.complete]
-    first, *more = commands_to_go_on(summary, missing)
+    first, *more = commands_to_go_on(summary, summary.found.missing)
     if not more and first.endswith("--resume"):
         console.print(f"unfinished; go on with: {first}")
         return
@@ -35,10 +36,9 @@ def say_how_to_go_on(summary: Any) -> None:
     console.print(f"and then: nbdist finish {summary.location}")
 
 
-def _holds(summary: Any) -> list[tuple[str, str]]:
+def _holds(summary: StoreSummary) -> list[tuple[str, str]]:
     slow, fast = summary.image_shape
     scan = summary.experiment.scan
-    written = sum(sum(record["shard_bytes"].values()) for record in summary.records)
     return [
         (
             "frames",
@@ -48,15 +48,13 @@ def _holds(summary: Any) -> list[tuple[str, str]]:
         ("arrays", ", ".join(f"{name} {dtype}" for name, dtype in summary.arrays.items())),
         ("amplitudes", f"{summary.reflections:,} reflections" if summary.reflections else "one for all reflections"),
         ("phi", f"{scan.phi_start_deg:g} to {scan.frame_start_deg(scan.frames):g} deg, {scan.osc_range_deg:g} a frame"),
-        ("size", size(written)),
+        ("size", size(summary.found.shard_bytes)),
     ]
 
 
-def _made(summary: Any) -> list[tuple[str, str]]:
+def _made(summary: StoreSummary) -> list[tuple[str, str]]:
     settings, provenance = summary.settings, summary.provenance
-    seconds: Counter[str] = Counter()
-    for record in summary.records:
-        seconds[f"{record['device']} {record['precision']} {record['kernel']}"] += record["seconds"]
+    seconds = summary.found.seconds
     spent = ", ".join(f"{duration(total)} {where}" for where, total in seconds.items()) or "nothing yet"
     versions = ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
     return [

@@ -70,13 +70,8 @@ def _require_complete(location: str, frames: range) -> None:
     from nbdist.store import summarize
 
     summary = summarize(location)
-    missing = [
-        frame
-        for unit in summary.units
-        if unit.number not in summary.complete
-        for frame in unit.frames
-        if frame in frames
-    ]
+    complete = summary.found.frames
+    missing = [frame for frame in frames if frame not in complete]
     if missing:
         raise NbdistError(
             f"{location}: frame {missing[0]} is not rendered yet ({summary.frames_complete} of {summary.frames} are)"

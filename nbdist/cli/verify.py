@@ -48,9 +48,10 @@ def verify(
     if result.damaged or result.missing:
         from nbdist.cli.finish import tell
         from nbdist.store import summarize
+        from nbdist.store.number_set import NumberSet
         from nbdist.store.parts import commands_to_go_on
 
         console.print("damaged and missing units are rendered by:")
-        tell(commands_to_go_on(summarize(location), sorted({*result.damaged, *result.missing})))
+        tell(commands_to_go_on(summarize(location), result.missing | NumberSet(result.damaged)))
     if not result.good:
         raise typer.Exit(1)

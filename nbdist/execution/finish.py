@@ -6,7 +6,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nbdist.store import consolidate, damages, open_group, summarize
+from nbdist.errors import StoreError
+from nbdist.store import damages, mark_finished, open_group, summarize, survey
+from nbdist.store.number_set import NumberSet
+from nbdist.store.objects import objects_of
+from nbdist.store.occupancy import occupy
 from nbdist.store.parts import Part, commands_to_go_on, missing_parts
 
 
@@ -19,7 +23,9 @@ class Finishing:
     units, frames
         Of the whole series.
     missing
-        What is wrong with each unit that is not complete, by its number.
+        Numbers of the units that are not complete or do not decode.
+    damaged
+        What is wrong, by number, with those of them that have a record and shards of the right size.
     parts
         The missing units by the part that renders them; empty where the store was not rendered in parts.
     commands
@@ -28,15 +34,16 @@ class Finishing:
 
     units: int
     frames: int
-    missing: dict[int, str] = field(default_factory=dict)
-    parts: dict[Part, list[int]] = field(default_factory=dict)
+    missing: NumberSet = field(default_factory=NumberSet)
+    damaged: dict[int, str] = field(default_factory=dict)
+    parts: dict[Part, NumberSet] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
 
 
 def finish(
     location: str | os.PathLike[str], *, report: Callable[[int, int], None] = lambda done, total: None
 ) -> Finishing:
-    """Check that every unit of a store is complete and decodes, and consolidate the metadata where all are.
+    """Check that every unit of a store is complete and decodes; where all are, mark it finished and consolidate the metadata.
 
     Parameters
     ----------
@@ -48,21 +55,25 @@ def finish(
     Raises
     ------
     StoreError
-        If there is no store of nbdist.
+        If there is no store of nbdist, or a run writes into it.
     """
-    summary = summarize(location)
     group = open_group(location)
-    result = Finishing(units=len(summary.units), frames=summary.frames)
-    complete = [unit for unit in summary.units if unit.number in summary.complete]
-    wrong = {unit.number: "is not complete" for unit in summary.units if unit.number not in summary.complete}
-    for done, (unit, found) in enumerate(damages(group, complete), start=1):
-        if found is not None:
-            wrong[unit.number] = found
-        report(done, len(complete))
-    result.missing = dict(sorted(wrong.items()))
+    found = survey(group)
+    result = Finishing(units=len(found.units), frames=found.units.frames)
+    whole = (found.units[number] for number in found.complete)
+    for done, (unit, wrong) in enumerate(damages(group, whole), start=1):
+        if wrong is not None:
+            result.damaged[unit.number] = wrong
+        report(done, len(found.complete))
+    result.missing = found.missing | NumberSet(result.damaged)
     if result.missing:
-        result.parts = missing_parts(summary, list(result.missing))
-        result.commands = commands_to_go_on(summary, list(result.missing))
-    else:
-        consolidate(location)
+        result.parts = missing_parts(str(location), result.missing)
+        result.commands = commands_to_go_on(summarize(location), result.missing)
+        return result
+    occupation = occupy(objects_of(group))
+    try:
+        if not mark_finished(location):
+            raise StoreError(f"{location} changed while it was checked; check it again")
+    finally:
+        occupation.release()
     return result

@@ -16,7 +16,7 @@ from nbdist.execution.opening import incomplete, opened, watched
 from nbdist.execution.progress import Progress, Report, silent
 from nbdist.experiment import Experiment
 from nbdist.planning import Unit
-from nbdist.store import consolidate
+from nbdist.store import mark_finished
 from nbdist.store.failures import FailureRecords
 from nbdist.store.locations import one_line
 from nbdist.store.objects import normalised, objects_at
@@ -160,8 +160,8 @@ def generate(
             for unit in left:
                 if unit.number not in progress.failed:
                     progress.unit_failed(unit, "was rendered but is not in the store that is seen from here")
-            if part is None and not left and not incomplete(context, list(context.plan.units())):
-                consolidate(place)
+            if part is None and not left:
+                mark_finished(place)
             ended = "units failed" if progress.failed else "complete"
         finally:
             progress.ended(ended)

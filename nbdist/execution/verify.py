@@ -12,8 +12,9 @@ from nbdist.errors import StoreError
 from nbdist.execution.context import Device, make_context, pick_device
 from nbdist.execution.rendering import finished_frame, render_frame
 from nbdist.experiment import Experiment
-from nbdist.store import damages, open_group, summarize
-from nbdist.store.units import recorded_units
+from nbdist.store import complete_records, damages, open_group, summarize
+from nbdist.store.number_set import NumberSet
+from nbdist.store.units import read_record, recorded_units
 
 MIXED = "mixed"
 
@@ -29,14 +30,14 @@ class Verification:
     damaged
         What is wrong, by unit.
     missing
-        Units that were never finished.
+        Numbers of the units that were never finished.
     compared
         Frames rendered again, with the largest difference over the frame's maximum (0.0: the same bits).
     """
 
     frames_decoded: int = 0
     damaged: dict[int, str] = field(default_factory=dict)
-    missing: list[int] = field(default_factory=list)
+    missing: NumberSet = field(default_factory=NumberSet)
     compared: dict[int, float] = field(default_factory=dict)
 
     @property
@@ -74,22 +75,22 @@ def verify(
     """
     summary, result = summarize(location), Verification()
     group = open_group(location)
-    good: list[int] = []
-    begun = summary.complete | recorded_units(group)
-    result.missing = [unit.number for unit in summary.units if unit.number not in begun]
-    recorded = [unit for unit in summary.units if unit.number in begun]
-    for done, (unit, wrong) in enumerate(damages(group, recorded), start=1):
+    units = summary.units
+    complete, good = np.zeros(len(units), dtype=bool), np.zeros(len(units), dtype=bool)
+    for unit, record in complete_records(group, units):
+        complete[unit.number], good[unit.number] = True, record.get("kernel") != MIXED
+    begun = NumberSet.where(complete) | NumberSet(number for number in recorded_units(group) if number < len(units))
+    result.missing = NumberSet.where(~begun.flags(len(units)))
+    for done, (unit, wrong) in enumerate(damages(group, (units[number] for number in begun)), start=1):
         if wrong is not None:
-            result.damaged[unit.number] = wrong
-        elif unit.number not in summary.complete:
+            result.damaged[unit.number], good[unit.number] = wrong, False
+        elif not complete[unit.number]:
             result.damaged[unit.number] = "a shard has another size than its record says"
         else:
             result.frames_decoded += len(unit.frames)
-            good.extend(unit.frames)
-        report("decoded", done, len(recorded))
-    kernels = {frame: record["kernel"] for record in summary.records for frame in range(*record["frames"])}
-    good = [frame for frame in good if kernels[frame] != MIXED]
-    chosen = sorted({good[round(i)] for i in np.linspace(0, len(good) - 1, min(sample, len(good)))}) if good else []
+        report("decoded", done, len(begun))
+    frames = NumberSet.where(good.repeat(units.size)[: units.frames])
+    chosen = [frames[round(place)] for place in np.linspace(0, len(frames) - 1, min(sample, len(frames)))]
     if not chosen:
         return result
     experiment = experiment or summary.experiment
@@ -97,9 +98,10 @@ def verify(
         raise StoreError(
             f"{location} was made from other files or another experiment than the one given; --experiment names it"
         )
+    kernels = {frame: str((read_record(group, frame // units.size) or {}).get("kernel")) for frame in chosen}
     contexts = {
         kernel: make_context(experiment, device=pick_device(device), settings=replace(summary.settings, kernel=kernel))
-        for kernel in {kernels[frame] for frame in chosen}
+        for kernel in set(kernels.values())
     }
     for context in contexts.values():  # with the amplitudes that the store says it was made with
         context.location, context.reflections = summary.location, None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -14,13 +16,17 @@ from nbdist.store.locations import open_group
 from nbdist.store.objects import normalised
 from nbdist.store.reading import summarize
 
+COORDINATE_CHUNKS = 24
+"""Chunks of coordinates that a process keeps: three for each of the places that it reads from in turn."""
+
 
 class FrameDataset(Dataset[dict[str, Tensor]]):
     """Frames of a series as dictionaries of tensors.
 
     Keys: `intensity` float32 (slow, fast), expected photons; `counts` int32 (slow, fast), where the store has them; `mask` bool
     (slow, fast), True where a pixel is usable; `phi` float32 (2,), start and end in degrees; `orientation` float32 (3, 3), rows
-    a, b, c in Angstrom at the middle of the frame; `frame` int64 ().
+    a, b, c in Angstrom at the middle of the frame; `frame` int64 (). A sample owns its tensors: what is done to them in place is
+    seen in no other.
 
     Nothing is open when the object is pickled or forked: each process opens the store at its first frame, so it works with
     DataLoader workers started by fork, spawn or forkserver (of a store in a bucket, not by fork: StoreError). Only frames that are
@@ -42,11 +48,10 @@ class FrameDataset(Dataset[dict[str, Tensor]]):
     def __init__(self, location: str | os.PathLike[str], frames: range | None = None) -> None:
         self.location = normalised(location)
         summary = summarize(location)
-        complete = [frame for unit in summary.units if unit.number in summary.complete for frame in unit.frames]
-        wanted = set(frames) if frames is not None else None
-        self.frames = [frame for frame in complete if wanted is None or frame in wanted]
+        complete = summary.found.frames
+        self.frames = complete if frames is None else complete & frames
         self.arrays = tuple(summary.arrays)
-        self._opened: tuple[int, dict[str, Any]] | None = None
+        self._opened: tuple[int, _Store] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -54,24 +59,39 @@ class FrameDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         frame = self.frames[index]
         store = self._store()
-        sample = {name: torch.from_numpy(np.asarray(store[name][frame])) for name in self.arrays}
-        sample["mask"] = store["mask"]
-        sample["phi"] = store["phi"][frame]
-        sample["orientation"] = store["orientation"][frame]
+        sample = {name: torch.from_numpy(np.asarray(array[frame])) for name, array in store.arrays.items()}
+        sample["mask"] = store.usable.clone()
+        sample["phi"] = torch.tensor(
+            [store.coordinate("phi_start_deg", frame), store.coordinate("phi_end_deg", frame)], dtype=torch.float32
+        )
+        sample["orientation"] = torch.tensor(store.coordinate("orientation", frame), dtype=torch.float32)
         sample["frame"] = torch.tensor(frame)
         return sample
 
-    def _store(self) -> dict[str, Any]:
+    def _store(self) -> _Store:
         if self._opened is None or self._opened[0] != os.getpid():
-            group: Any = open_group(self.location)
-            phi = np.stack([group["phi_start_deg"][:], group["phi_end_deg"][:]], axis=1)
-            small = {
-                "mask": torch.from_numpy(group["mask"][:] == 0),
-                "phi": torch.from_numpy(phi.astype(np.float32)),
-                "orientation": torch.from_numpy(group["orientation"][:].astype(np.float32)),
-            }
-            self._opened = (os.getpid(), {**{name: group[name] for name in self.arrays}, **small})
+            self._opened = (os.getpid(), _Store(self.location, self.arrays))
         return self._opened[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
+
+
+class _Store:
+    """What a process has open of a store: its arrays, the pixels that are usable, and the coordinates of a few chunks of frames."""
+
+    def __init__(self, location: str, names: tuple[str, ...]) -> None:
+        group: Any = open_group(location)
+        self.arrays = {name: group[name] for name in names}
+        self.usable = torch.from_numpy(group["mask"][:] == 0)
+        self._coordinates = {name: group[name] for name in ("phi_start_deg", "phi_end_deg", "orientation")}
+        self._chunk = functools.lru_cache(COORDINATE_CHUNKS)(self._read_chunk)
+
+    def coordinate(self, name: str, frame: int) -> NDArray[np.float64]:
+        """A coordinate of a frame."""
+        chunk, place = divmod(frame, self._coordinates[name].chunks[0])
+        return self._chunk(name, chunk)[place]
+
+    def _read_chunk(self, name: str, chunk: int) -> NDArray[np.float64]:
+        array = self._coordinates[name]
+        return np.asarray(array[chunk * array.chunks[0] : (chunk + 1) * array.chunks[0]])

@@ -2,6 +2,7 @@
 
 from nbdist.planning.cutting import PhiChunk, Tile
 from nbdist.planning.layout import Layout
-from nbdist.planning.plan import Plan, Settings, Unit, make_plan
+from nbdist.planning.plan import Plan, Settings, make_plan
+from nbdist.planning.units import Unit, Units
 
-__all__ = ["Layout", "PhiChunk", "Plan", "Settings", "Tile", "Unit", "make_plan"]
+__all__ = ["Layout", "PhiChunk", "Plan", "Settings", "Tile", "Unit", "Units", "make_plan"]

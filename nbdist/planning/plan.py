@@ -7,15 +7,15 @@ partials of a pixel are added in the order of the plan's chunks, so the bits dep
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from nbdist.errors import RunError
 from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.planning.cost import Cost, Memory, Pieces, frame_cost, worker_memory
 from nbdist.planning.cutting import PhiChunk, Tile, cut_phi, cut_tiles
 from nbdist.planning.layout import Layout
+from nbdist.planning.units import Unit, Units
 
 DEFAULT_TILE = 1024
 LARGEST_SHARD_BYTES = 128 * 2**20
@@ -25,19 +25,6 @@ SPLIT_TASK_S = 10.0
 """A frame is split only into tasks of at least about this length ..."""
 UNITS_PER_WORKER = 4
 """... and only where fewer whole frames than this are left for each worker."""
-
-
-class Unit(NamedTuple):
-    """The frames that one task owns; `number` counts them from the start of the series."""
-
-    number: int
-    first_frame: int
-    last_frame: int
-
-    @property
-    def frames(self) -> range:
-        """Its frames."""
-        return range(self.first_frame, self.last_frame)
 
 
 @dataclass(frozen=True)
@@ -111,7 +98,7 @@ class Plan:
     @property
     def unit_count(self) -> int:
         """Units of the whole series."""
-        return -(-self.frames // self.settings.frames_per_shard)
+        return len(self.units())
 
     @property
     def tasks_per_frame(self) -> int:
@@ -124,10 +111,9 @@ class Plan:
 
     def unit(self, number: int) -> Unit:
         """The unit with this number."""
-        first = number * self.settings.frames_per_shard
-        return Unit(number, first, min(first + self.settings.frames_per_shard, self.frames))
+        return self.units()[number]
 
-    def units(self, frames: range | None = None) -> Iterable[Unit]:
+    def units(self, frames: range | None = None) -> Units:
         """The units that hold any of `frames` (default: all), in order.
 
         Raises
@@ -139,7 +125,7 @@ class Plan:
         if len(frames) == 0 or frames.start < 0 or frames.stop > self.frames:
             raise RunError(f"frames {frames.start}:{frames.stop} lie outside the series of {self.frames} frames")
         size = self.settings.frames_per_shard
-        return (self.unit(number) for number in range(frames.start // size, (frames.stop - 1) // size + 1))
+        return Units(self.frames, size)[frames.start // size : (frames.stop - 1) // size + 1]
 
 
 def make_plan(

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nbdist.errors import RunError
 from nbdist.planning import Unit
+from nbdist.store.number_set import NumberSet
 from nbdist.store.objects import Objects, objects_at
 
 if TYPE_CHECKING:
@@ -77,21 +80,21 @@ def division(objects: Objects) -> Part | None:
     return Part(1, max(begun, key=lambda of: (begun[of], of))) if begun else None
 
 
-def missing_parts(summary: StoreSummary, missing: Sequence[int]) -> dict[Part, list[int]]:
+def missing_parts(location: str, missing: NumberSet) -> dict[Part, NumberSet]:
     """Units that are missing, by the part that renders them; empty where the store was not rendered in parts."""
-    divided = division(objects_at(summary.location))
-    by_part: dict[Part, list[int]] = {}
-    if divided is not None:
-        for unit in missing:
-            by_part.setdefault(divided.owner_of(unit), []).append(unit)
-    return dict(sorted(by_part.items(), key=lambda item: item[0].number))
+    divided = division(objects_at(location))
+    if divided is None:
+        return {}
+    numbers = missing.array()
+    owners = numbers % divided.of
+    return {divided.owner_of(int(owner)): NumberSet(numbers[owners == owner]) for owner in np.unique(owners)}
 
 
-def commands_to_go_on(summary: StoreSummary, missing: Sequence[int]) -> list[str]:
+def commands_to_go_on(summary: StoreSummary, missing: NumberSet) -> list[str]:
     """The commands that render units that are missing: one for each part, or one for the whole store."""
     provenance = summary.provenance
     file = shlex.quote(str(provenance.get("experiment_file") or "EXPERIMENT.yaml"))
     options = "".join(f" {shlex.quote(str(option))}" for option in provenance.get("options") or ())
     command = f"nbdist run {file} -o {shlex.quote(summary.location)}{options}"
-    parts = missing_parts(summary, missing)
+    parts = missing_parts(summary.location, missing)
     return [f"{command} --part {part}" for part in parts] or [f"{command} --resume"]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import ExperimentError, StoreError
 from nbdist.experiment import Experiment, validate
-from nbdist.planning import Settings, Unit
-from nbdist.store.creation import ROOT
-from nbdist.store.locations import ARRAYS, LAST_MADE, one_line, open_group
-from nbdist.store.objects import is_url, normalised, objects_at, objects_of
+from nbdist.planning import Settings, Units
+from nbdist.store.completeness import Completeness, read_completeness
+from nbdist.store.locations import one_line, open_group
+from nbdist.store.number_set import NumberSet
+from nbdist.store.objects import is_url, normalised, objects_at
 from nbdist.store.reflections import REFLECTIONS
 from nbdist.store.units import complete_records, frame_arrays
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import xarray
 
 COORDINATES = ("phi_start_deg", "phi_end_deg", "orientation", "mask")
+OF_A_STORE = ("format", "format_version", "store_id")
+"""Attributes that make a place a store of nbdist; a copy that another program writes is none."""
 
 
 def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarray.Dataset:
@@ -29,14 +32,16 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
     Parameters
     ----------
     location
-        Path or URL of the store; it may be unfinished (frames not yet rendered read as 0).
+        Path or URL of the store; it may be unfinished (frames not yet rendered read as 0, and are not `complete`).
     chunks
-        Dask chunks, as in `xarray.open_zarr`; None gives lazy arrays without Dask.
+        Sizes of Dask chunks by dimension; a dimension that is left out has those of the store's shards: all frames of a unit, and whole
+        images. None gives lazy arrays without Dask.
 
     Returns
     -------
     Dataset with `intensity` (frame, slow, fast), `counts` where there is noise, and the coordinates frame, slow, fast,
-    phi_start_deg, phi_end_deg, orientation (rows a, b, c in Angstrom) and mask (0 = usable).
+    phi_start_deg, phi_end_deg, orientation (rows a, b, c in Angstrom), mask (0 = usable) and complete (frame), bool: whether the frame
+    was in the store, its shards of the size they were written with, when it was opened.
 
     Raises
     ------
@@ -47,43 +52,28 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
 
     location = normalised(location)
     group = open_group(location)
-    if chunks == "auto":
-        chunks = {}
+    found = read_completeness(group)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         store: Any = objects_at(location).zarr_store(read_only=True) if is_url(location) else location
         data = xarray.open_zarr(
-            store, chunks=chunks, consolidated=group.metadata.consolidated_metadata is not None, zarr_format=3
+            store, chunks=None, consolidated=group.metadata.consolidated_metadata is not None, zarr_format=3
         )
-    return data.set_coords(list(COORDINATES))
-
-
-def consolidate(location: str | os.PathLike[str]) -> None:
-    """Gather all metadata into one object, so that readers open the store with one request.
-
-    Raises
-    ------
-    StoreError
-        If the store is not there or cannot be written.
-    """
-    objects = objects_of(open_group(location, mode="r+"))
-    metadata = {}
-    for name in sorted((*ARRAYS, REFLECTIONS, LAST_MADE)):
-        stored = objects.read(f"{name}/{ROOT}")
-        if stored is not None:
-            metadata[name] = json.loads(stored)
-    for name in (REFLECTIONS, LAST_MADE):
-        metadata[name]["consolidated_metadata"] = _consolidated({})
-    root = json.loads(objects.read(ROOT) or b"{}")
-    root["consolidated_metadata"] = _consolidated(metadata)
-    try:
-        objects.write(ROOT, json.dumps(root, indent=2).encode())
-    except OSError as error:
-        raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
-
-
-def _consolidated(metadata: dict[str, Any]) -> dict[str, Any]:
-    return {"kind": "inline", "must_understand": False, "metadata": metadata}
+    data = data.set_coords(list(COORDINATES))
+    for name in OF_A_STORE:
+        data.attrs.pop(name, None)
+    unit = {"frame": found.units.size, "slow": data.sizes["slow"], "fast": data.sizes["fast"]}
+    for name in frame_arrays(group):
+        if chunks is not None:
+            data[name] = data[name].chunk({**unit, **chunks} if isinstance(chunks, Mapping) else unit)
+    # a slice need not begin where a chunk or a shard does, nor have its dimensions: images are copied with one object a frame
+    for name, variable in data.variables.items():
+        for kept in ("shards", "chunks", "preferred_chunks"):
+            variable.encoding.pop(kept, None)
+        if name in frame_arrays(group):
+            variable.encoding.update(chunks=(1, unit["slow"], unit["fast"]), preferred_chunks=unit)
+    complete = found.frames.flags(found.units.frames)
+    return data.assign_coords(complete=("frame", complete, {"long_name": "whether the frame is in the store"}))
 
 
 @dataclass(frozen=True)
@@ -98,12 +88,8 @@ class StoreSummary:
         Names and dtypes of the frame arrays.
     reflections
         Amplitudes listed in it, which `read_reflections` reads; 0 where every reflection has the same.
-    complete
-        Numbers of the units that are complete.
-    units
-        Units of the whole series.
-    records
-        The records of the complete units.
+    found
+        Which units are complete, and what they took.
     """
 
     location: str
@@ -116,14 +102,27 @@ class StoreSummary:
     image_shape: tuple[int, int]
     arrays: dict[str, str]
     reflections: int
-    complete: frozenset[int]
-    units: tuple[Unit, ...]
-    records: tuple[dict[str, Any], ...]
+    found: Completeness
+
+    @property
+    def units(self) -> Units:
+        """Units of the whole series."""
+        return self.found.units
+
+    @property
+    def complete(self) -> NumberSet:
+        """Numbers of the units that are complete."""
+        return self.found.complete
 
     @property
     def frames_complete(self) -> int:
         """Frames of the complete units."""
-        return sum(len(unit.frames) for unit in self.units if unit.number in self.complete)
+        return len(self.found.frames)
+
+    @property
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The records of the units that are complete, in order, read now and not kept."""
+        return (record for _, record in complete_records(open_group(self.location), self.units))
 
 
 def summarize(location: str | os.PathLike[str]) -> StoreSummary:
@@ -139,19 +138,14 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
     frames, *image_shape = intensity.shape
     try:
         settings = Settings.from_attributes(dict(group.attrs["plan"]))
-        size = int(settings.frames_per_shard)
         said: dict[str, Any] = dict(
             experiment=validate(dict(group.attrs["experiment"])),
             fingerprint=str(group.attrs["fingerprint"]),
             steps=int(group.attrs["steps"]),
             provenance=dict(group.attrs["provenance"]),
         )
-        units = tuple(
-            Unit(number, first, min(first + size, frames)) for number, first in enumerate(range(0, frames, size))
-        )
     except (KeyError, TypeError, ValueError, ExperimentError) as error:
         raise StoreError(f"{location}: its attributes are not those of a series ({one_line(error)})") from None
-    records = complete_records(group, units)
     return StoreSummary(
         location=normalised(location),
         settings=settings,
@@ -159,8 +153,6 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
         image_shape=(image_shape[0], image_shape[1]),
         arrays={name: str(group[name].dtype) for name in frame_arrays(group)},
         reflections=group[f"{REFLECTIONS}/F"].shape[0],
-        complete=frozenset(records),
-        units=units,
-        records=tuple(records[number] for number in sorted(records)),
+        found=read_completeness(group),
         **said,
     )

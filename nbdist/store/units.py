@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import zarr
@@ -23,26 +23,34 @@ from numpy.typing import NDArray
 from nbdist.errors import NbdistError, StoreError
 from nbdist.planning import Unit
 from nbdist.store.creation import ROOT, as_json
-from nbdist.store.locations import one_line, open_group
+from nbdist.store.locations import LAST_MADE, one_line, open_group
+from nbdist.store.number_set import NumberSet
 from nbdist.store.objects import objects_of
 from nbdist.store.shards import ShardPacker
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 DECODED_AT_ONCE = 4
 """Units that are read and decoded at the same time; each takes the memory of a shard."""
 
-RECORDS_AT_ONCE = 20_000
-"""Records read and held together; a bucket is listed once for each so many."""
+RECORDS_AT_ONCE = 5_000
+"""Records read and held together; a bucket is asked for a listing of their shards once for each so many."""
+
+FINISHED = f"{LAST_MADE}/finished.json"
+"""Key of the object that says that every unit is complete; see `completeness`."""
 
 
 class UnitWriter:
-    """Writes the shards and the record of units into an existing store; one a process. It waits for a bucket that is away."""
+    """Writes the shards and the record of units into an existing store; one a process. It waits for a bucket that is away.
+
+    What a store says of being finished is taken back before anything is written.
+    """
 
     def __init__(self, location: str | os.PathLike[str], store_id: str | None = None) -> None:
         group = open_group(location, mode="r+", patient=True)
         self._objects = objects_of(group)
         self._store_id = store_id or store_id_of(group)
-        self._packers = {name: ShardPacker(group[name]) for name in frame_arrays(group)}
+        self._packers = packers_of(group)
         self._root: bytes | None = None
 
     @property
@@ -100,6 +108,8 @@ class UnitWriter:
             raise StoreError(
                 f"{self._objects.location} is another store than the one this run began; another run replaced it"
             )
+        if root != self._root:
+            self._objects.delete(FINISHED)
         self._root = root
 
 
@@ -143,84 +153,87 @@ def _record(stored: bytes | None) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def recorded_units(group: zarr.Group) -> set[int]:
+def recorded_units(group: zarr.Group) -> NumberSet:
     """Numbers of the units that have a record."""
-    stems = (name.removesuffix(".json") for name in objects_of(group).names("records"))
-    return {int(stem) for stem in stems if stem.isdigit()}
+    stems = (name.removesuffix(".json") for name in objects_of(group).each_name(LAST_MADE))
+    return NumberSet(int(stem) for stem in stems if stem.isdecimal() and len(stem) < 10)
 
 
-def complete_units(group: zarr.Group, units: Iterable[Unit], decode: bool = False) -> set[int]:
+def complete_units(group: zarr.Group, units: Iterable[Unit], decode: bool = False) -> NumberSet:
     """Numbers of those units whose record is there and whose shards have the size it says (and decode, where that is asked)."""
-    units = list(units)
-    complete = {number for number, _ in _complete(group, units)}
-    if decode:
-        whole = (unit for unit in units if unit.number in complete)
-        complete -= {unit.number for unit, wrong in damages(group, whole) if wrong is not None}
-    return complete
+    if not decode:
+        return NumberSet(unit.number for unit, _ in complete_records(group, units))
+    whole = (unit for unit, _ in complete_records(group, units))
+    return NumberSet(unit.number for unit, wrong in damages(group, whole) if wrong is None)
 
 
-def sound_units(group: zarr.Group, units: Iterable[Unit]) -> set[int]:
+def sound_units(group: zarr.Group, units: Iterable[Unit]) -> NumberSet:
     """Numbers of the complete units whose shards are those that were written, by their stamps, or decode.
 
     A shard whose stamp is another than its record says, or is not there to be compared, is read and decoded; all others were written
     whole and are left alone since. So a long series is looked through without being read; `damages` reads all of it.
     """
-    units = list(units)
-    objects, names, written = objects_of(group), frame_arrays(group), {}
-    for number, record in _complete(group, units):
-        said = record.get("shard_stamps")
-        written[number] = said if isinstance(said, dict) else {}
-    changed: set[int] = set()
-    for name in names:
-        found = objects.stamps(shard_key(name, number) for number in written)
-        changed |= {
-            number
-            for number, said in written.items()
-            if said.get(name) is None or said[name] != found.get(shard_key(name, number))
-        }
-    if changed:
-        logger.info("%d units have shards that may have changed since they were written: they are read", len(changed))
-    doubtful = (unit for unit in units if unit.number in changed)
-    return set(written) - {unit.number for unit, wrong in damages(group, doubtful) if wrong is not None}
+    return NumberSet(_sound(group, units))
 
 
-def complete_records(group: zarr.Group, units: Iterable[Unit]) -> dict[int, dict[str, Any]]:
-    """Records, by unit, of those units whose record is there and whose shards have the size it says."""
-    return dict(_complete(group, units))
+def _sound(group: zarr.Group, units: Iterable[Unit]) -> Iterator[int]:
+    objects, names = objects_of(group), frame_arrays(group)
+    for some in _batches(complete_records(group, units), RECORDS_AT_ONCE):
+        written = {unit: record.get("shard_stamps") for unit, record in some}
+        changed = [unit for unit, said in written.items() if not isinstance(said, dict)]
+        for name in names:
+            found = objects.stamps(shard_key(name, unit.number) for unit in written)
+            changed += [
+                unit
+                for unit, said in written.items()
+                if isinstance(said, dict)
+                and (said.get(name) is None or said[name] != found.get(shard_key(name, unit.number)))
+            ]
+        doubtful = sorted(set(changed))
+        if doubtful:
+            logger.info(
+                "%d units have shards that may have changed since they were written: they are read", len(doubtful)
+            )
+        yield from (unit.number for unit in written.keys() - set(doubtful))
+        yield from (unit.number for unit, wrong in damages(group, doubtful) if wrong is None)
 
 
-def _complete(group: zarr.Group, units: Iterable[Unit]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Those records, not all of them in memory at once."""
+def complete_records(group: zarr.Group, units: Iterable[Unit]) -> Iterator[tuple[Unit, dict[str, Any]]]:
+    """Those units whose record is there and whose shards have the size it says, in order, each with its record.
+
+    They are read a batch at a time, so that going through the records of a million units takes no memory.
+    """
     objects, names, store_id = objects_of(group), frame_arrays(group), store_id_of(group)
     recorded = recorded_units(group)
     for some in _batches((unit for unit in units if unit.number in recorded), RECORDS_AT_ONCE):
-        keys = {record_key(unit.number): unit.number for unit in some}
-        records: dict[int, dict[str, Any]] = {}
-        for key, stored in objects.read_all(keys):
-            record = _record(stored)
+        stored = objects.read_all(record_key(unit.number) for unit in some)
+        records: dict[Unit, dict[str, Any]] = {}
+        for unit, (_, content) in zip(some, stored, strict=True):
+            record = _record(content)
             if record and record.get("store_id") == store_id and isinstance(record.get("shard_bytes"), dict):
-                records[keys[key]] = record
+                records[unit] = record
         for name in names:
-            sizes = objects.sizes(shard_key(name, number) for number in records)
+            sizes = objects.sizes(shard_key(name, unit.number) for unit in records)
             records = {
-                number: record
-                for number, record in records.items()
-                if sizes.get(shard_key(name, number), -1) == record["shard_bytes"].get(name)
+                unit: record
+                for unit, record in records.items()
+                if sizes.get(shard_key(name, unit.number), -1) == record["shard_bytes"].get(name)
             }
         yield from records.items()
 
 
 def damages(group: zarr.Group, units: Iterable[Unit]) -> Iterator[tuple[Unit, str | None]]:
     """What `damage` says of each unit, in order; a few are read at once."""
+    packers = packers_of(group)
     with ThreadPoolExecutor(DECODED_AT_ONCE) as pool:
         for some in _batches(units, 16 * DECODED_AT_ONCE):
-            yield from zip(some, pool.map(lambda unit: damage(group, unit), some), strict=True)
+            yield from zip(some, pool.map(lambda unit: damage(group, unit, packers), some), strict=True)
 
 
-def damage(group: zarr.Group, unit: Unit) -> str | None:
-    """Read all of a unit's shards; return what is wrong with them, or None."""
+def damage(group: zarr.Group, unit: Unit, packers: dict[str, ShardPacker] | None = None) -> str | None:
+    """Read all of a unit's shards; return what is wrong with them, or None. The packers are `packers_of` the group."""
     objects = objects_of(group)
-    for name, packer in _packers(group).items():
+    for name, packer in (packers or packers_of(group)).items():
         key = shard_key(name, unit.number)
         try:
             shard = objects.read(key)
@@ -245,15 +258,12 @@ def damage(group: zarr.Group, unit: Unit) -> str | None:
     return None if _record(stored) is not None else f"{record_key(unit.number)} does not decode"
 
 
-def _batches(units: Iterable[Unit], size: int) -> Iterator[list[Unit]]:
-    pending = iter(units)
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    pending = iter(items)
     while some := list(islice(pending, size)):
         yield some
 
 
-def _packers(group: zarr.Group) -> dict[str, ShardPacker]:
-    """The packer of each frame array, kept with the group."""
-    if "_nbdist_packers" not in group.__dict__:
-        group.__dict__["_nbdist_packers"] = {name: ShardPacker(group[name]) for name in frame_arrays(group)}
-    packers: dict[str, ShardPacker] = group.__dict__["_nbdist_packers"]
-    return packers
+def packers_of(group: zarr.Group) -> dict[str, ShardPacker]:
+    """The packer of each frame array."""
+    return {name: ShardPacker(group[name]) for name in frame_arrays(group)}

@@ -74,6 +74,7 @@ def test_records_of_another_store_do_not_count(small_experiment, tmp_path):
         generate(experiment, tmp_path / name, serial=True, kernel="eager", frames_per_shard=1)
     record = "records/00000001.json"
     (tmp_path / "a.zarr" / record).write_bytes((tmp_path / "b.zarr" / record).read_bytes())
+    (tmp_path / "a.zarr/records/finished.json").unlink()
     assert summarize(tmp_path / "a.zarr").complete == {0, 2}
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from nbdist import generate
 from nbdist.errors import StoreError
 from nbdist.learning import FrameDataset
+from nbdist.store.number_set import NumberSet
 
 FRAMES = 6
 
@@ -71,6 +72,33 @@ def test_only_complete_frames_are_counted(experiment, tmp_path):
     dataset = FrameDataset(tmp_path / "a.zarr")
     assert dataset.frames == [2, 3]
     assert int(dataset[1]["frame"]) == 3
+
+
+def test_a_sample_owns_its_tensors(location):
+    dataset = FrameDataset(location)
+    first, expected = dataset[1], dataset[1]
+    for tensor in first.values():
+        tensor.zero_()
+    torch.testing.assert_close(dataset[1], expected, rtol=0, atol=0)
+    samples = [dataset[index] for index in (0, 1, 1)]
+    places = [tensor.untyped_storage().data_ptr() for sample in samples for tensor in sample.values()]
+    assert len(set(places)) == len(places)
+
+
+def test_frames_share_no_memory_with_the_coordinates_that_a_process_keeps(location):
+    dataset = FrameDataset(location)
+    sample = dataset[3]
+    sample["orientation"] += 1
+    sample["phi"] -= sample["phi"].mean()
+    copy = pickle.loads(pickle.dumps(dataset))
+    torch.testing.assert_close(copy[3], dataset[3], rtol=0, atol=0)
+
+
+def test_a_dataset_of_a_finished_store_is_small_to_send(small_experiment, tmp_path, monkeypatch):
+    generate(small_experiment(scan={"frames": 1}), tmp_path / "a.zarr", serial=True, kernel="eager")
+    dataset = FrameDataset(tmp_path / "a.zarr")
+    dataset.frames = NumberSet(range(10**6))
+    assert len(pickle.dumps(dataset)) < 1000 + len(str(tmp_path))
 
 
 def test_a_subset_of_frames_may_be_named(location):

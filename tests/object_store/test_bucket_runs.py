@@ -211,7 +211,7 @@ def test_the_commands_take_a_bucket(experiment_file, experiment, local, location
     picture = tmp_path / "a.png"
     assert command("preview", location, "-o", picture).code == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert finish(location).missing == {}
+    assert finish(location).missing == []
 
 
 @pytest.mark.slow
@@ -247,9 +247,9 @@ def test_resume_reads_only_the_shards_that_changed(experiment, local, location, 
     generate(experiment, location, serial=True, **CUT)
     objects, decoded, original = objects_at(location), [], units.damage
 
-    def noted(group, unit):
+    def noted(group, unit, packers):
         decoded.append(unit.number)
-        return original(group, unit)
+        return original(group, unit, packers)
 
     monkeypatch.setattr(units, "damage", noted)
     generate(experiment, location, serial=True, resume=True)

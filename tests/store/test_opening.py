@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 
+import dask
 import dask.array
 import numpy as np
 import pytest
+import xarray
 import zarr
 
 from nbdist import NbdistError, generate, open_series
 from nbdist.errors import StoreError
-from nbdist.store import consolidate, summarize
+from nbdist.experiment import resolve
+from nbdist.experiment.amplitudes import load_reflections
+from nbdist.planning import make_plan
+from nbdist.store import consolidate, create_store, summarize
 from nbdist.store.objects import Folder
 
 
@@ -26,7 +31,9 @@ def location(small_experiment, tmp_path_factory):
 def test_a_series_opens_as_lazy_arrays_with_coordinates(location):
     data = open_series(location)
     assert set(data.data_vars) == {"intensity", "counts"}
-    assert {"frame", "slow", "fast", "phi_start_deg", "phi_end_deg", "orientation", "mask"} == set(data.coords)
+    assert {"frame", "slow", "fast", "phi_start_deg", "phi_end_deg", "orientation", "mask", "complete"} == set(
+        data.coords
+    )
     assert isinstance(data.intensity.data, dask.array.Array)
     assert data.intensity.chunks[0] == (1, 1, 1)
     expected = zarr.open_group(str(location), mode="r")["intensity"][:]
@@ -47,6 +54,94 @@ def test_an_unfinished_series_opens_and_reads_zero_where_nothing_is_rendered(sma
     )
     sums = open_series(tmp_path / "a.zarr").intensity.sum(("slow", "fast")).values
     np.testing.assert_array_equal(sums > 0, [False, True, False])
+
+
+def test_frames_that_are_not_rendered_are_not_complete(small_experiment, tmp_path):
+    generate(
+        small_experiment(scan={"frames": 5}), tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2,
+        frames=range(2, 5),
+    )  # fmt: skip
+    data = open_series(tmp_path / "a.zarr")
+    assert (data.complete.dims, data.complete.dtype) == (("frame",), bool)
+    assert data.complete.values.tolist() == [False, False, True, True, True]
+    assert data.isel(frame=data.complete).frame.values.tolist() == [2, 3, 4]
+    assert (
+        data.intensity.where(data.complete).isnull().any(("slow", "fast")).values.tolist() == [True] * 2 + [False] * 3
+    )
+
+
+@pytest.fixture(scope="module")
+def sharded(small_experiment, tmp_path_factory):
+    """Five frames, two in a shard."""
+    location = tmp_path_factory.mktemp("open") / "sharded.zarr"
+    experiment = small_experiment(
+        panel={"spixels": 20, "fpixels": 9, "pixel_size_mm": 4.0}, scan={"frames": 5}, noise={"photon_noise": True}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nbdist.planning.layout.READING_CHUNK", 7)
+        generate(experiment, location, serial=True, kernel="eager", frames_per_shard=2)
+    return location
+
+
+def test_a_chunk_of_dask_is_a_shard(sharded):
+    data = open_series(sharded)
+    assert data.intensity.chunks == data.counts.chunks == ((2, 2, 1), (20,), (9,))
+    assert all(data[name].chunks is None for name in data.coords), "coordinates are read as they are needed"
+    assert open_series(sharded, chunks={"frame": 1}).intensity.chunks == ((1,) * 5, (20,), (9,))
+
+
+SLICES = {
+    "all of it": lambda data: data,
+    "frames from the middle of a shard": lambda data: data.isel(frame=slice(1, 4)),
+    "frames by number": lambda data: data.sel(frame=slice(3, 4)),
+    "complete frames": lambda data: data.isel(frame=data.complete),
+    "every second frame": lambda data: data.isel(frame=slice(None, None, 2)),
+    "frames in another order": lambda data: data.isel(frame=[4, 0, 3]),
+    "a frame": lambda data: data.isel(frame=3),
+    "a row": lambda data: data.isel(slow=7),
+    "a part of the image": lambda data: data.isel(slow=slice(3, 15), fast=slice(1, 8)),
+    "one array": lambda data: data.intensity.isel(frame=slice(1, 5)).to_dataset(name="spots"),
+    "a projection": lambda data: data.max("frame"),
+    "other chunks": lambda data: data.chunk({"frame": 3}),
+}
+
+
+@pytest.mark.parametrize("part", SLICES.values(), ids=SLICES)
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+def test_any_slice_is_copied_by_to_zarr(part, sharded, tmp_path):
+    _copied(part(open_series(sharded)), tmp_path / "lazy.zarr")
+    _copied(part(open_series(sharded)).compute(), tmp_path / "computed.zarr")
+
+
+@pytest.mark.parametrize("chunks", [None, {"frame": 1}, {"frame": 3}], ids=["no Dask", "frames", "across shards"])
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+def test_a_series_in_any_chunks_of_frames_is_copied_by_to_zarr(chunks, sharded, tmp_path):
+    _copied(open_series(sharded, chunks).isel(frame=slice(1, None)), tmp_path / "copy.zarr")
+
+
+def _copied(wanted, place):
+    wanted.to_zarr(place, mode="w", zarr_format=3)
+    xarray.testing.assert_equal(xarray.open_zarr(place, zarr_format=3).compute(), wanted.compute())
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+def test_a_copy_is_no_store_of_nbdist(sharded, tmp_path):
+    open_series(sharded).to_zarr(tmp_path / "copy.zarr")
+    with pytest.raises(StoreError, match="is a Zarr store, but not one of nbdist"):
+        open_series(tmp_path / "copy.zarr")
+
+
+def test_a_long_series_is_a_task_a_unit_and_a_rocking_curve_a_few(small_experiment, tmp_path):
+    resolved = resolve(small_experiment(panel={"spixels": 600, "fpixels": 600}, scan={"frames": 2_000}))
+    plan = make_plan(resolved, frames_per_shard=20)
+    create_store(tmp_path / "a.zarr", resolved, plan, load_reflections(resolved))
+    series = open_series(tmp_path / "a.zarr")
+    assert len(series.intensity.data.chunks[0]) == series.intensity.data.npartitions == 100
+    curve = series.intensity[:, 300:307, 40:47].sum(("slow", "fast"))
+    for lazy in (series.intensity.max("frame"), curve):
+        (graph,) = dask.optimize(lazy.data)
+        assert len(graph.__dask_graph__()) < 3 * 100
+    assert not curve.values.any()
 
 
 def test_a_path_object_and_a_string_open_alike(location):

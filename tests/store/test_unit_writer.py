@@ -175,9 +175,9 @@ def decoded(monkeypatch):
     """Numbers of the units that are decoded from now on."""
     numbers, original = [], store_units.damage
 
-    def noted(group, unit):
+    def noted(group, unit, packers):
         numbers.append(unit.number)
-        return original(group, unit)
+        return original(group, unit, packers)
 
     monkeypatch.setattr(store_units, "damage", noted)
     return numbers

@@ -1,0 +1,200 @@
+"""How far a store is: which units are complete, and what making them took.
+
+What holds: while a store is unfinished, that is read off the records, a batch at a time. When a run or `nbdist finish` has seen every
+unit complete, it says so in one object, and whoever reads the store afterwards reads that one instead of a million records. The object
+is taken back before anything is written into the store again; it names the store it speaks of, and it is believed only where a few
+shards, spread evenly over the series, have the sizes that it gives: a copy that was cut short does not pass for the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+
+from nbdist.errors import StoreError
+from nbdist.planning import Units
+from nbdist.store.creation import ROOT, as_json
+from nbdist.store.locations import ARRAYS, LAST_MADE, one_line, open_group
+from nbdist.store.number_set import NumberSet
+from nbdist.store.objects import objects_of
+from nbdist.store.reflections import REFLECTIONS
+from nbdist.store.units import FINISHED, complete_records, frame_arrays, shard_key, store_id_of
+
+PROBED = 64
+"""Shards of an array whose size is looked at before a finished store is believed: few enough for a bucket to be asked for each."""
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """Which units of a store are complete, and what they took.
+
+    Attributes
+    ----------
+    units
+        Of the whole series.
+    complete
+        Numbers of the complete ones: those whose record is there and whose shards have the size it says.
+    shard_bytes
+        Size of their shards in all.
+    seconds
+        What they took to render in all, by "device precision kernel".
+    """
+
+    units: Units
+    complete: NumberSet
+    shard_bytes: int
+    seconds: dict[str, float]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every unit is complete."""
+        return len(self.complete) == len(self.units)
+
+    @property
+    def missing(self) -> NumberSet:
+        """Numbers of the units that are not complete."""
+        return NumberSet.where(~self.complete.flags(len(self.units)))
+
+    @property
+    def frames(self) -> NumberSet:
+        """Frames of the complete units."""
+        if self.finished:
+            return NumberSet(range(self.units.frames))
+        return NumberSet.where(self.complete.flags(len(self.units)).repeat(self.units.size)[: self.units.frames])
+
+
+def read_completeness(group: zarr.Group) -> Completeness:
+    """How far a store is, by the object that says that it is finished, or by its records where there is none.
+
+    Raises
+    ------
+    StoreError
+        If its attributes are not those of a series.
+    """
+    units = units_of(group)
+    try:
+        said = json.loads(objects_of(group).read(FINISHED) or b"null")
+        if (
+            said["store_id"] == store_id_of(group)
+            and said["units"] == len(units)
+            and said["probed_bytes"] == _probed_bytes(group, units)
+        ):
+            seconds = {str(where): float(spent) for where, spent in said["seconds"].items()}
+            return Completeness(units, NumberSet(range(len(units))), int(said["shard_bytes"]), seconds)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        pass  # another program's, or cut short: the records tell
+    return survey(group)
+
+
+def survey(group: zarr.Group) -> Completeness:
+    """How far a store is by its records, whatever it says of itself.
+
+    Raises
+    ------
+    StoreError
+        If its attributes are not those of a series.
+    """
+    units, size = units_of(group), 0
+    seconds: defaultdict[str, float] = defaultdict(float)
+    complete = np.zeros(len(units), dtype=bool)
+    for unit, record in complete_records(group, units):
+        complete[unit.number] = True
+        size += sum(record["shard_bytes"].values())
+        spent = record.get("seconds")
+        if isinstance(spent, int | float) and math.isfinite(spent):
+            seconds[" ".join(str(record.get(name, "?")) for name in ("device", "precision", "kernel"))] += spent
+    return Completeness(units, NumberSet.where(complete), size, dict(seconds))
+
+
+def mark_finished(location: str | os.PathLike[str]) -> bool:
+    """Where every unit of a store is complete, say so in one object and gather the metadata in another.
+
+    The caller holds the store, so that nobody writes into it meanwhile.
+
+    Returns
+    -------
+    Whether every unit is complete; nothing is written where one is not.
+
+    Raises
+    ------
+    StoreError
+        If the store is not there or cannot be written.
+    """
+    group = open_group(location, mode="r+")
+    found = survey(group)
+    if not found.finished:
+        return False
+    consolidate(location)
+    said = {
+        "store_id": store_id_of(group),
+        "units": len(found.units),
+        "shard_bytes": found.shard_bytes,
+        "probed_bytes": _probed_bytes(group, found.units),
+        "seconds": found.seconds,
+    }
+    objects = objects_of(group)
+    try:
+        objects.write(FINISHED, as_json(said))
+    except OSError as error:
+        raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
+    return True
+
+
+def units_of(group: zarr.Group) -> Units:
+    """The units of a store.
+
+    Raises
+    ------
+    StoreError
+        If its attributes do not tell.
+    """
+    frames: Any = group["intensity"]
+    try:
+        plan: Any = group.attrs["plan"]
+        return Units(int(frames.shape[0]), int(plan["frames_per_shard"]))
+    except (KeyError, TypeError, ValueError) as error:
+        location = objects_of(group).location
+        raise StoreError(f"{location}: its attributes are not those of a series ({one_line(error)})") from None
+
+
+def _probed_bytes(group: zarr.Group, units: Units) -> dict[str, int]:
+    """Size of some shards of each array together: every n-th from the first on, `PROBED` at most."""
+    objects, some = objects_of(group), units[:: max(1, -(-len(units) // PROBED))]
+    return {
+        name: sum(objects.sizes(shard_key(name, unit.number) for unit in some).values()) for name in frame_arrays(group)
+    }
+
+
+def consolidate(location: str | os.PathLike[str]) -> None:
+    """Gather all metadata into one object, so that readers open the store with one request.
+
+    Raises
+    ------
+    StoreError
+        If the store is not there or cannot be written.
+    """
+    objects = objects_of(open_group(location, mode="r+"))
+    metadata = {}
+    for name in sorted((*ARRAYS, REFLECTIONS, LAST_MADE)):
+        stored = objects.read(f"{name}/{ROOT}")
+        if stored is not None:
+            metadata[name] = json.loads(stored)
+    for name in (REFLECTIONS, LAST_MADE):
+        metadata[name]["consolidated_metadata"] = _consolidated({})
+    root = json.loads(objects.read(ROOT) or b"{}")
+    root["consolidated_metadata"] = _consolidated(metadata)
+    try:
+        objects.write(ROOT, json.dumps(root, indent=2).encode())
+    except OSError as error:
+        raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
+
+
+def _consolidated(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "inline", "must_understand": False, "metadata": metadata}
