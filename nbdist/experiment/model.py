@@ -83,5 +83,8 @@ def _file_digest(field: str, path: Path) -> str:
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ExperimentError(f"{field}: {path} cannot be read: {error.strerror}") from None
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # a name with a NUL, or with characters that the locale's file names cannot have
+        raise ExperimentError(f"{field}: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
