@@ -147,12 +147,12 @@ def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
 
 def _say_what(context: RunContext, simulation: Simulation, folder: Path) -> None:
     from nbdist.cli.nanobragg_report import departures, report, warnings
-    from nbdist.experiment.amplitudes import load_reflections
 
-    resolved = context.resolved
-    _print(report(simulation, resolved, len(load_reflections(resolved).indices)))
+    resolved, reflections = context.resolved, context.reflections
+    assert reflections is not None  # until the renderer takes them
+    _print(report(simulation, resolved, len(reflections.indices)))
     _print(f"WARNING: {text}" for text in warnings(simulation, resolved, folder))
-    _print(f"note: {text}" for text in departures(simulation, resolved))
+    _print(f"note: {text}" for text in departures(simulation, resolved, reflections.indices))
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -68,7 +68,7 @@ FIELD_FLAGS = {
     "detector.curved": "curved_det",
     "detector.panels.0.spixels": "detpixels_s",
     "detector.panels.0.fpixels": "detpixels_f",
-    "detector.panels.0": "detector_rotx -detector_roty -detector_rotz -fdet_vector -sdet_vector -odet_vector -beam_vector",
+    "detector.panels.0": "detector_rotx -detector_roty -detector_rotz -twotheta -fdet_vector -sdet_vector -odet_vector -beam_vector",
     "detector.sensor.thickness_um": "detector_thick",
     "detector.sensor.attenuation_depth_um": "detector_abs",
     "detector.sensor": "detector_thicksteps",

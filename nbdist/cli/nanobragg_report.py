@@ -21,8 +21,8 @@ from nbdist.experiment.resolved import ResolvedExperiment, recommended_oversampl
 ROWS_AT_A_TIME = 256
 SHAPES = {"square": "parallelpiped", "round": "ellipsoidal", "gauss": "gaussian", "tophat": "tophat-spot"}
 TRICLINIC_DEG = 1e-6
-MOST_LOOKED_AT = 10**7
-"""Evaluations that are looked at to see whether interpolation leaves its table; of a larger image it is taken to."""
+MOST_LOOKED_AT = 5 * 10**7
+"""Evaluations that are looked at to see whether a run meets a departure; a larger image is taken to meet it."""
 
 
 def _numbers(values: Any) -> str:
@@ -173,8 +173,10 @@ def warnings(simulation: Simulation, resolved: ResolvedExperiment, folder: Path)
         yield f"the close distance, {flags.get('close_distance'):g} mm, counts; -distance does not, as in nanoBragg"
 
 
-def departures(simulation: Simulation, resolved: ResolvedExperiment) -> Iterator[str]:
-    """Places where nbdist does not do what nanoBragg.c does, of those that this run meets."""
+def departures(
+    simulation: Simulation, resolved: ResolvedExperiment, indices: NDArray[np.integer[Any]]
+) -> Iterator[str]:
+    """Places where nbdist does not do what nanoBragg.c does, of those that this run meets; `indices` (n, 3) are those listed."""
     experiment, flags, panel = simulation.experiment, simulation.flags, resolved.panels[0]
     sampling, sensor, crystal = experiment.sampling, experiment.detector.sensor, experiment.crystal
     polarized = experiment.beam.polarization_factor is not None
@@ -202,7 +204,7 @@ def departures(simulation: Simulation, resolved: ResolvedExperiment) -> Iterator
         yield "-cell: the triclinic cell that was given; nanoBragg.c changes its angles"
     if not np.allclose(resolved.sources.weights, 1):
         yield "-sourcefile: weights count, normalised to mean 1; nanoBragg.c ignores them"
-    if resolved.interpolate and flags.get("hkl") and _leaves_the_table(resolved):
+    if resolved.interpolate and flags.get("hkl") and _leaves_the_table(resolved, indices):
         yield "interpolation falls back to the nearest reflection pixel by pixel; nanoBragg.c switches it off for the rest"
     if experiment.background.water_um > 0:
         yield "-water: r_e^2 fluence counts once, and is not divided by steps; nanoBragg.c squares and divides it"
@@ -230,6 +232,8 @@ def _cuts_through_a_pixel(resolved: ResolvedExperiment) -> bool:
     d_min, panel = resolved.experiment.sampling.d_min_A, resolved.panels[0]
     if d_min is None:
         return False
+    if 4 * len(resolved.sources) * int(resolved.usable.sum()) > MOST_LOOKED_AT:
+        return True
     first, last = 0.5 / resolved.oversample, 1 - 0.5 / resolved.oversample
     corners = ((first, first), (first, last), (last, first), (last, last))
     for start in range(0, panel.spixels, ROWS_AT_A_TIME):
@@ -250,11 +254,8 @@ def _cuts_through_a_pixel(resolved: ResolvedExperiment) -> bool:
     return False
 
 
-def _leaves_the_table(resolved: ResolvedExperiment) -> bool:
+def _leaves_the_table(resolved: ResolvedExperiment, indices: NDArray[np.integer[Any]]) -> bool:
     """Whether a pixel's centre comes, at some orientation, within two reflections of the table's end: there nanoBragg gives up."""
-    from nbdist.experiment.amplitudes import load_reflections
-
-    indices = load_reflections(resolved).indices
     orientations = resolved.orientations_per_frame * len(resolved.sources)
     if not len(indices) or orientations * int(resolved.usable.sum()) > MOST_LOOKED_AT:
         return True

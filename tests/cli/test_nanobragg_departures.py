@@ -12,12 +12,21 @@ from nbdist.cli.nanobragg_report import departures
 from nbdist.cli.nanobragg_table import TABLE
 from nbdist.cli.nanobragg_words import read_words
 from nbdist.experiment import resolve
+from nbdist.experiment.amplitudes import load_reflections
 
 INPUTS = Path(__file__).parent.parent / "golden" / "inputs"
 CRYSTAL = (
     f"-hkl {INPUTS}/triclinic.hkl -mat {INPUTS}/triclinic.mat -lambda 0.9768 -N 12 -distance 90 -pixel 2.5 -detpixels 9 -oversample 1 "
     "-nointerpolate"
 )
+
+
+def departures_of(line: str, folder: Path) -> list[str]:
+    simulation = simulation_from_flags(read_words(line.split(), TABLE), folder)
+    resolved = resolve(simulation.experiment)
+    return list(departures(simulation, resolved, load_reflections(resolved).indices))
+
+
 LEFT = "-hkl cube.hkl -cell 60 -N 3 -interpolate"
 TABLED = "-hkl cube.hkl -cell 20 -N 3 -interpolate"
 """Small cells whose table reaches far beyond the detector's edge: interpolation never leaves it."""
@@ -59,13 +68,11 @@ def test_a_line_is_told_once_where_it_departs_from_nanobragg_c_and_only_there(fl
 
     def told(line: str) -> str:
         crystal = re.sub(r"-mat \S+", "", CRYSTAL) if "-cell" in line else CRYSTAL
-        simulation = simulation_from_flags(read_words(f"{crystal} {line}".split(), TABLE), tmp_path)
-        return "\n".join(departures(simulation, resolve(simulation.experiment)))
+        return "\n".join(departures_of(f"{crystal} {line}", tmp_path))
 
     assert told(flags).count(said) == 1
     assert said not in told(plain)
 
 
 def test_a_plain_line_is_told_nothing(tmp_path):
-    simulation = simulation_from_flags(read_words(CRYSTAL.split(), TABLE), tmp_path)
-    assert not list(departures(simulation, resolve(simulation.experiment)))
+    assert not departures_of(CRYSTAL, tmp_path)
