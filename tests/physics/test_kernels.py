@@ -26,6 +26,14 @@ VARIANTS = {
     "one_amplitude": {"structure_factors": {"kind": "uniform", "F": 37.0}},
     "few_amplitudes": {"structure_factors": {"kind": "wilson", "d_min_A": 6.0, "seed": 2}},
     "mosaic": {"crystal": {"mosaic_spread_deg": 2.0, "mosaic_domains": 21}},
+    # the native kernel takes 4096 orientations of a group at a time
+    "several_slabs": {
+        "crystal": {"mosaic_spread_deg": 2.0, "mosaic_domains": 2200},
+        "detector": {
+            "convention": "xds",
+            "panels": [{"spixels": 24, "fpixels": 20, "pixel_size_mm": 3.0, "distance_mm": 100}],
+        },
+    },
     "wide_phi": {"scan": {"osc_range_deg": 40.0, "phi_steps": 6}},
     "sources": {
         "beam": {
