@@ -1,4 +1,4 @@
-"""`nbdist verify`: every shard decodes, and a sample of frames rendered again is the same to the bit."""
+"""`nbdist verify`: every shard decodes, and a sample of frames rendered again is what it must be."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ def verify(
         console.print(f"unit {unit} is damaged: {wrong}")
     if result.missing:
         console.print(f"{len(result.missing)} unit(s) were never finished")
-    differing = {frame: difference for frame, difference in result.compared.items() if difference}
     if result.compared:
+        same = sum(difference == 0 for difference in result.compared.values())
+        console.print(f"{same} of {len(result.compared)} frames rendered again are the same to the bit")
+    for maker in sorted(set(result.foreign.values())):
+        frames = [frame for frame, other in result.foreign.items() if other == maker]
+        largest = max(result.compared[frame] for frame in frames)
         console.print(
-            f"{len(result.compared) - len(differing)} of {len(result.compared)} frames rendered again are the same to the bit"
+            f"{len(frames)} of them were made elsewhere ({maker}), where other last bits are expected; "
+            f"they differ by {largest:.2g} of their maximum at most"
         )
-    for frame, difference in differing.items():
-        console.print(f"frame {frame} differs by {difference:.2g} of its maximum")
-    if differing:
-        console.print(
-            "differences of rounding size come from another processor or compiler than the one that made the store"
-        )
+    for frame, wrong in result.wrong.items():
+        console.print(f"frame {frame} is wrong: {wrong}")
     if result.damaged or result.missing:
         from nbdist.cli.finish import tell
         from nbdist.store import summarize

@@ -70,10 +70,15 @@ def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating
             "the fluence, the crystal or the amplitudes are too large, or a pixel lies at the sample"
         )
     if noise.photon_noise:
-        counts = photon_counts(arrays["intensity"], noise.seed, frame)
-        counts[~context.resolved.usable] = 0
-        arrays["counts"] = counts
+        arrays["counts"] = drawn_counts(context, frame, arrays["intensity"])
     return arrays
+
+
+def drawn_counts(context: RunContext, frame: int, intensity: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Counts of a frame, int32 (slow, fast), drawn from its expected photons; 0 in dead pixels."""
+    counts = photon_counts(intensity, context.resolved.experiment.noise.seed, frame)
+    counts[~context.resolved.usable] = 0
+    return counts
 
 
 def render_unit(context: RunContext, writer: UnitWriter, unit: Unit) -> dict[str, Any]:
@@ -82,13 +87,15 @@ def render_unit(context: RunContext, writer: UnitWriter, unit: Unit) -> dict[str
         started, began = time.time(), time.perf_counter()
         frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in unit.frames]
         seconds = time.perf_counter() - began
-    made = {
-        "kernel": context.renderer.engine.mode,
-        "device": context.renderer.device.type,
-        "started": started,
-        "seconds": seconds,
-    }
+    made = {**rendered_by(context), "started": started, "seconds": seconds}
     return write_unit(context, writer, unit, frames, made)
+
+
+def rendered_by(context: RunContext) -> dict[str, str]:
+    """What decides the last bits of an image, for its record: `kernel` ("compiled" or "eager"), `device`, `compiler` and `processor`."""
+    engine = context.renderer.engine
+    device = context.renderer.device.type
+    return {"kernel": engine.mode, "device": device, "compiler": engine.compiler, "processor": engine.processor}
 
 
 def write_unit(
@@ -103,8 +110,8 @@ def write_unit(
     Parameters
     ----------
     made
-        What the record says of the rendering: `kernel` ("compiled" or "eager") and `device` ("cpu" or "cuda"), each "mixed" where the
-        workers of a split frame differed; `started`, seconds since 1970; `seconds`, what the rendering took.
+        What the record says of the rendering: what `rendered_by` says, each "mixed" where the workers of a split frame differed;
+        `started`, seconds since 1970; `seconds`, what the rendering took.
     """
     stacked = {name: np.stack([frame[name] for frame in frames]) for name in writer.names}
     record = {

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from nbdist.errors import is_fatal
 from nbdist.execution.failures import ErrorLine
-from nbdist.execution.rendering import assemble_frame, finished_frame, render_partial, render_unit, write_unit
+from nbdist.execution.rendering import (
+    assemble_frame,
+    finished_frame,
+    render_partial,
+    render_unit,
+    rendered_by,
+    write_unit,
+)
 from nbdist.execution.worker_run import Answer, PieceError, kind_of, run_here
 from nbdist.planning import PhiChunk, Tile, Unit
 
@@ -53,11 +60,10 @@ def render_units(run: str, spans: Sequence[tuple[int, int]]) -> Answer:
 
 
 class Partial(NamedTuple):
-    """A partial intensity, and what made it: the kernel ("compiled" or "eager"), the type of the device, and the seconds."""
+    """A partial intensity, what made it (see `rendered_by`), and the seconds."""
 
     values: NDArray[np.float64]
-    kernel: str
-    device: str
+    by: dict[str, str]
     seconds: float
 
 
@@ -79,8 +85,7 @@ def render_piece(run: str, frame: int, tile: tuple[int, int, int, int], chunk: t
         values = render_partial(held.context, frame, Tile(*tile), PhiChunk(*chunk))
     except Exception as error:
         raise PieceError(ErrorLine.of(error), get_worker().address) from None
-    renderer = held.context.renderer
-    return Partial(values, renderer.engine.mode, renderer.device.type, time.perf_counter() - began)
+    return Partial(values, rendered_by(held.context), time.perf_counter() - began)
 
 
 def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frames: list[list[list[Partial]]]) -> Answer:
@@ -100,10 +105,12 @@ def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frame
             )
             for frame, tiles in zip(unit.frames, frames, strict=True)
         ]
+        rendered = [part.by for part in parts]
+        here = rendered_by(held.context)  # it adds the background and makes photons of the sum
+        rendered.append({**rendered[0], "compiler": here["compiler"], "processor": here["processor"]})
         answer.seconds = sum(part.seconds for part in parts) + time.perf_counter() - began
         made = {
-            "kernel": _common({part.kernel for part in parts}),
-            "device": _common({part.device for part in parts}),
+            **{name: _common({by[name] for by in rendered}) for name in rendered[0]},
             "started": started,
             "seconds": answer.seconds,
         }

@@ -48,6 +48,14 @@ class Engine(Protocol):
     def mode(self) -> str:
         """compiled or eager."""
 
+    @property
+    def compiler(self) -> str:
+        """What made the code that computes, with its version: the C++ compiler, or torch."""
+
+    @property
+    def processor(self) -> str:
+        """What it runs on."""
+
     def factors(self, area: Area, sample: Sample, which: Factor, source: int = 0) -> Tensor:
         """Product of the factors asked for, float64 (rows, columns)."""
 

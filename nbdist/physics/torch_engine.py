@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nbdist.physics.factors import Factor
 from nbdist.physics.kernels import Kernels
+from nbdist.physics.native.build import processor
 from nbdist.physics.orientation_sum import orientation_part
 from nbdist.physics.pixels import directions, positions, scattering_vectors
 from nbdist.physics.scene import Area, Orientations, Sample, Scene
@@ -58,6 +59,9 @@ class TorchEngine:
     def __init__(self, scene: Scene, compiled: bool, why_eager: str = "") -> None:
         self.scene, self.why_eager = scene, why_eager
         self.kernels = Kernels("compiled" if compiled else "eager")
+        self.compiler = f"torch {torch.__version__}"
+        on_gpu = scene.device.type == "cuda"
+        self.processor = torch.cuda.get_device_name(scene.device) if on_gpu else processor()
 
     @property
     def mode(self) -> str:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zarr
+from typer.testing import CliRunner
 
 from nbdist import generate, verify
+from nbdist.cli.main import app
 from nbdist.errors import StoreError
+from nbdist.physics.native.build import find_compiler, processor
+from nbdist.physics.noise import photon_counts
 
 
 @pytest.fixture(scope="module")
@@ -73,22 +79,118 @@ def test_a_unit_that_was_never_finished_is_missing(copy):
     assert (found.missing, found.damaged, found.good) == ([0], {}, False)
 
 
+def rewritten(store, change, counts=None, **said):
+    """Write unit 1 (frames 2 and 3) again, whole and with its record, so that only rendering it again can tell.
+
+    Parameters
+    ----------
+    change
+        Gets the intensity of frame 2 and changes it; counts are drawn from what it left.
+    counts
+        Gets the counts of frame 2 and changes them.
+    said
+        What the record says of it.
+    """
+    group = zarr.open_group(str(store), mode="r+")
+    intensity, drawn = group["intensity"][2:4], group["counts"][2:4]
+    change(intensity[0])
+    for number, frame in enumerate((2, 3)):
+        drawn[number] = photon_counts(intensity[number], 3, frame)
+    if counts is not None:
+        counts(drawn[0])
+    group["intensity"][2:4], group["counts"][2:4] = intensity, drawn
+    record = store / "records/00000001.json"
+    content = json.loads(record.read_text(encoding="utf-8"))
+    for name in ("intensity", "counts"):
+        content["shard_bytes"][name] = (store / name / "c/1/0/0").stat().st_size
+    record.write_text(json.dumps({**content, **said}), encoding="utf-8")
+
+
+def at_the_brightest(factor):
+    def change(frame):
+        place = np.unravel_index(frame.argmax(), frame.shape)
+        frame[place] *= np.float32(factor)
+
+    return change
+
+
+ONE_DIGIT = 1 + 2.0**-22
+ELSEWHERE = {"compiler": "clang version 99"}, {"processor": "another one (00000000)"}
+
+
 def test_one_changed_pixel_is_found(copy):
-    # the shard is written again whole, with its record, so that only rendering it again can tell
-    array = zarr.open_group(str(copy), mode="r+")["intensity"]
-    frames = array[2:4]
-    brightest = np.unravel_index(frames.argmax(), frames.shape)
-    frames[brightest] = np.nextafter(frames[brightest], np.float32(0))
-    array[2:4] = frames
-    record = copy / "records/00000001.json"
-    content = json.loads(record.read_text())
-    content["shard_bytes"]["intensity"] = (copy / "intensity/c/1/0/0").stat().st_size
-    record.write_text(json.dumps(content))
+    rewritten(copy, at_the_brightest(ONE_DIGIT))
     found = verify(copy, sample=6)
     assert not found.good
-    differing = {frame: difference for frame, difference in found.compared.items() if difference}
-    assert list(differing) == [2 + int(brightest[0])]
-    assert 0 < differing[2 + int(brightest[0])] < 1.2e-7, "one unit in the last place of float32"
+    assert list(found.wrong) == [2]
+    assert "expected the same bits" in found.wrong[2]
+    assert found.foreign == {}
+    assert 0 < found.compared[2] < 5e-7, "digits in the last place of float32"
+
+
+@pytest.mark.parametrize("said", ELSEWHERE)
+def test_other_last_bits_of_another_compiler_or_processor_are_expected(copy, said):
+    rewritten(copy, at_the_brightest(ONE_DIGIT), **said)
+    found = verify(copy, sample=6)
+    assert found.good
+    assert sorted(found.foreign) == [2, 3], "its unit"
+    assert next(iter(said.values())) in found.foreign[2]
+    assert 0 < found.compared[2] < 5e-7
+
+
+@pytest.mark.parametrize("said", ELSEWHERE)
+def test_more_than_rounding_is_found_whoever_made_it(copy, said):
+    rewritten(copy, at_the_brightest(1 + 3e-5), **said)
+    found = verify(copy, sample=6)
+    assert list(found.wrong) == [2]
+    assert "expected 1e-05 at most" in found.wrong[2]
+
+
+@pytest.mark.parametrize("said", [{}, *ELSEWHERE])
+def test_a_count_that_its_intensity_does_not_give_is_found_whoever_made_it(copy, said):
+    def one_more(counts):
+        counts[tuple(np.argwhere(counts)[0])] += 1
+
+    rewritten(copy, at_the_brightest(1), one_more, **said)
+    assert verify(copy, sample=6).wrong == {2: "its counts are not those drawn from its intensity"}
+
+
+def test_float64_images_are_held_to_their_own_tolerance(small_experiment, tmp_path):
+    store = tmp_path / "a.zarr"
+    experiment = small_experiment(scan={"frames": 4}, noise={"photon_noise": True, "seed": 3})
+    experiment = experiment.with_changes(sampling={"precision": "float64"})
+    generate(experiment, store, serial=True, kernel="eager", frames_per_shard=2)
+
+    def neighbour(frame):
+        place = np.unravel_index(frame.argmax(), frame.shape)
+        frame[place] = np.nextafter(frame[place], np.float32(0))
+
+    rewritten(store, neighbour, **ELSEWHERE[0])
+    assert verify(store, sample=4).good
+    rewritten(store, at_the_brightest(1 + 1e-6), **ELSEWHERE[0])
+    assert list(verify(store, sample=4).wrong) == [2]
+
+
+def test_records_name_what_decides_the_last_bits(whole):
+    record = json.loads((whole / "records/00000000.json").read_text(encoding="utf-8"))
+    if record["kernel"] == "compiled":
+        assert record["compiler"] == find_compiler().identity
+        assert re.search(r"\d+\.\d+", record["compiler"]), "with its version"
+    else:
+        assert record["compiler"] == f"torch {torch.__version__}"
+    assert record["processor"] == processor()
+
+
+def test_the_command_says_what_was_made_elsewhere(copy):
+    rewritten(copy, at_the_brightest(ONE_DIGIT), **ELSEWHERE[0])
+    ran = CliRunner().invoke(app, ["verify", str(copy), "--sample", "6"], env={"COLUMNS": "1000"})
+    assert ran.exit_code == 0, ran.output
+    assert "5 of 6 frames rendered again are the same to the bit" in ran.output
+    assert "2 of them were made elsewhere (clang version 99, " in " ".join(ran.output.split())
+    rewritten(copy, at_the_brightest(1.5))
+    ran = CliRunner().invoke(app, ["verify", str(copy), "--sample", "6"], env={"COLUMNS": "1000"})
+    assert ran.exit_code == 1
+    assert "frame 2 is wrong: its intensity differs by" in ran.output
 
 
 def test_another_experiment_is_refused(whole, experiment):

@@ -154,7 +154,8 @@ def test_one_heavy_frame_keeps_four_workers_busy(small_experiment, threaded, mon
         length = tile.pixels * (chunk[1] - chunk[0]) * s_per_step
         slept[get_worker().address] += length
         time.sleep(length)
-        return worker_tasks.Partial(np.ones((tile[1] - tile[0], tile[3] - tile[2])), "eager", "cpu", length)
+        by = {"kernel": "eager", "device": "cpu", "compiler": "none", "processor": "none"}
+        return worker_tasks.Partial(np.ones((tile[1] - tile[0], tile[3] - tile[2])), by, length)
 
     monkeypatch.setattr(worker_tasks, "render_piece", sleep)
     progress = generate(experiment, tmp_path / "a.zarr", threaded({}, {}, {}, {}), kernel="eager")

@@ -48,7 +48,7 @@ MIB = 2**20
 class NullRenderer:
     """Stands for the renderer: a partial intensity costs nothing."""
 
-    engine = SimpleNamespace(mode="eager")
+    engine = SimpleNamespace(mode="eager", compiler="none", processor="none")
     device = torch.device("cpu")
 
     def partial(self, tile, frame, first_step, last_step):

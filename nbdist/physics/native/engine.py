@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nbdist.experiment.geometry import PanelGeometry
 from nbdist.physics.factors import Factor
-from nbdist.physics.native.build import load, variant_source
+from nbdist.physics.native.build import load, processor, variant_source
 from nbdist.physics.pixels import SMALLEST_DISTANCE_M
 from nbdist.physics.scene import Area, Orientations, Sample, Scene
 
@@ -67,6 +67,7 @@ class NativeEngine:
     """
 
     mode = "compiled"
+    processor = processor()
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
