@@ -95,7 +95,7 @@ def run(
     if resume and overwrite:
         raise NbdistError("--resume and --overwrite exclude each other")
     experiment = load(path, precision)
-    output = str(user_path(output))
+    output = output if "://" in output else str(user_path(output))
     wanted = read_span(frames, "--frames", experiment.scan.frames) if frames is not None else None
     options: dict[str, Any] = dict(
         frames=wanted,
