@@ -80,7 +80,7 @@ def test_a_run_that_leaves_units_unfinished_exits_1_and_names_them(nbdist, exper
         patch.setattr(rendering, "render_frame", failing)
         ran = nbdist("run", experiment_file, "-o", store, "--frames-per-shard", 1, *SERIAL)
     assert ran.code == 1
-    assert "unit 1 failed: a cosmic ray" in ran.err
+    assert "unit 1 failed: ValueError: a cosmic ray (" in ran.err
     assert f"nbdist run {experiment_file} -o {store} --resume" in ran.err
     assert "Traceback" not in ran.err
     assert nbdist("run", experiment_file, "-o", store, "--resume", *SERIAL).code == 0
