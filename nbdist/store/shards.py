@@ -55,6 +55,7 @@ class ShardPacker:
             memory: dict[str, Any] = {}
             document = copy.deepcopy(self._metadata.to_dict())
             document["shape"] = [frames, *document["shape"][1:]]
-            array = zarr.Array.from_dict(zarr.storage.StorePath(MemoryStore(memory)), document)
-            made[frames] = memory, array.with_config({"write_empty_chunks": True})
+            place = zarr.storage.StorePath(MemoryStore(memory))
+            array = zarr.AsyncArray(document, place, config={"write_empty_chunks": True})
+            made[frames] = memory, zarr.Array(array)
         return made[frames]
