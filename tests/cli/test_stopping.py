@@ -6,19 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
-
-DEADLINE_S = 120
+from waiting import LIMIT_S, until
 
 
 def _python(program: str) -> subprocess.CompletedProcess[str]:
     lines = "import os, signal, sys, time\nfrom nbdist.cli import stopping\nstopping.listen()\n" + program
-    return subprocess.run(
-        [sys.executable, "-c", lines], capture_output=True, text=True, timeout=DEADLINE_S, check=False
-    )
+    return subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -114,14 +110,6 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-def _wait_for(condition, process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert process.poll() is None, f"ended early: {process.communicate()}"
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_told_to_end_while_its_workers_start_ends_in_one_line(number, write_experiment, tmp_path):
@@ -137,15 +125,15 @@ def test_a_run_that_is_told_to_end_while_its_workers_start_ends_in_one_line(numb
             family[:] = psutil.Process(process.pid).children(recursive=True)
             return len(family) >= 2  # Python's own helper and a worker
 
-        _wait_for(starting, process)
+        until(starting, "workers to start", process=process)
         os.killpg(process.pid, number)
-        said, _ = process.communicate(timeout=DEADLINE_S)
+        said, _ = process.communicate(timeout=LIMIT_S)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 128 + number, said
-    lines = [line for line in said.splitlines() if not line.startswith(("dashboard", "0/3 frames"))]
-    assert len(lines) == 1, said
-    assert "interrupted; what is complete is kept. Go on with: nbdist run" in said
-    _, alive = psutil.wait_procs(family, timeout=DEADLINE_S)
+    *before, last = said.splitlines()
+    assert all(line.startswith(("note: ", "0/3 frames")) for line in before), said
+    assert last.startswith("interrupted; what is complete is kept. Go on with: nbdist run"), said
+    _, alive = psutil.wait_procs(family, timeout=LIMIT_S)
     assert alive == [], "workers are left running"

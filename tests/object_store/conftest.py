@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -10,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from ports import free_port
-from waiting import LIMIT_S
+from waiting import LIMIT_S, until
 
 ACCESS_KEY, SECRET_KEY = "AKIANBDISTTESTACCESS", "nbdist/test+secretKeyThatMustNotBeSeen00"
 """Made up; the tests look for them in everything that is written."""
@@ -40,21 +40,19 @@ def s3_server() -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        _put_bucket(url, time.monotonic() + LIMIT_S)
+        until(lambda: _put_bucket(url), "the S3 server", process=server)
         yield url
     finally:
         server.kill()
         server.wait()
 
 
-def _put_bucket(url: str, end: float) -> None:
-    while True:
-        try:
-            urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT"), timeout=5).close()
-            return
-        except OSError:
-            assert time.monotonic() < end, "the S3 server did not start"
-            time.sleep(0.2)
+def _put_bucket(url: str) -> bool:
+    """Whether the server made the bucket."""
+    with contextlib.suppress(OSError):
+        urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT"), timeout=LIMIT_S).close()
+        return True
+    return False
 
 
 class FaultError(Exception):
@@ -119,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
             text = fault.text or f"<Error><Code>{fault.code}</Code><Message>asked for by a test</Message></Error>"
             self._answer(fault.status, {}, text.encode())
             return
-        connection = http.client.HTTPConnection(proxy.behind, timeout=60)
+        connection = http.client.HTTPConnection(proxy.behind, timeout=LIMIT_S)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
         connection.request(self.command, self.path, body=body, headers=headers)
         answer = connection.getresponse()
@@ -182,19 +180,18 @@ def proxy(s3_environment: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Prox
 
 @pytest.fixture
 def command() -> Callable[..., SimpleNamespace]:
-    """Run `nbdist ARGUMENTS` as a process; its code, out, err and seconds."""
+    """Run `nbdist ARGUMENTS` as a process; its code, out and err."""
 
-    def run(*arguments: object, **environment: str) -> SimpleNamespace:
-        started = time.monotonic()
+    def run(*arguments: object, seconds: float = LIMIT_S, **environment: str) -> SimpleNamespace:
         ran = subprocess.run(
             [shutil.which("nbdist"), *map(str, arguments)],
             capture_output=True,
             text=True,
             check=False,
             env={**os.environ, **environment},
+            timeout=seconds,
         )
-        seconds = time.monotonic() - started
-        return SimpleNamespace(code=ran.returncode, out=ran.stdout, err=ran.stderr, seconds=seconds)
+        return SimpleNamespace(code=ran.returncode, out=ran.stdout, err=ran.stderr)
 
     return run
 

@@ -7,12 +7,13 @@ import pickle
 import shutil
 import signal
 import subprocess
-import time
 
 import numpy as np
 import pytest
 import zarr
+from harm import Harm
 from torch.utils.data import DataLoader
+from waiting import LIMIT_S, until
 
 from nbdist import generate, load_experiment, open_series, verify
 from nbdist.errors import StoreError
@@ -179,7 +180,7 @@ def test_a_dataset_reads_a_bucket_in_loader_processes(experiment, local, locatio
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # fork is what is tested
 def test_a_forked_process_is_refused_instead_of_hanging(experiment, location):
     generate(experiment, location, serial=True, **CUT)
-    loader = DataLoader(FrameDataset(location), num_workers=1, multiprocessing_context="fork", timeout=30)
+    loader = DataLoader(FrameDataset(location), num_workers=1, multiprocessing_context="fork", timeout=LIMIT_S)
     with pytest.raises(StoreError, match="multiprocessing_context='forkserver'"):
         next(iter(loader))
 
@@ -199,7 +200,7 @@ def test_the_commands_take_a_bucket(experiment_file, experiment, local, location
         )
         for number in (1, 2)
     ]
-    assert [part.wait(timeout=300) for part in parts] == [0, 0], "both make the store, or join"
+    assert [part.wait(LIMIT_S) for part in parts] == [0, 0], "both make the store, or join"
     left = command("finish", location)
     assert left.code == 1
     again = f"nbdist run {experiment_file} -o {location} --part 3/3"
@@ -218,19 +219,19 @@ def test_the_commands_take_a_bucket(experiment_file, experiment, local, location
 def test_a_run_on_two_workers_that_is_killed_goes_on_where_it_was(small_experiment, location, tmp_path):
     file = tmp_path / "e.yaml"
     experiment = small_experiment(
-        panel={"spixels": 64, "fpixels": 64, "pixel_size_mm": 1.0}, scan={"frames": 60, "phi_steps": 60}
+        panel={"spixels": 16, "fpixels": 20, "pixel_size_mm": 4.0}, scan={"frames": 60, "phi_steps": 2}
     )
     file.write_text(experiment_to_yaml(experiment))
     run = [shutil.which("nbdist"), "run", str(file), "-o", location, "--workers", "2", "--kernel", "eager"]
     process = subprocess.Popen(
-        [*run, "--frames-per-shard", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        [*run, "--frames-per-shard", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, **Harm(tmp_path, held_from=30).environment},
     )
     try:
-        end = time.monotonic() + 300
-        while len(objects_at(location).names("records")) < 8:
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        until(lambda: len(objects_at(location).names("records")) >= 8, "the first units", process=process)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

@@ -8,11 +8,11 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from waiting import LIMIT_S, until
 
 from nbdist.errors import NbdistError
 from nbdist.physics.native import build
@@ -145,9 +145,8 @@ def test_a_compiler_that_does_not_end_is_ended(small, tmp_path, monkeypatch, wai
         load(small(7))
     told = tmp_path / "group"
     if told.exists() and told.read_text().strip():  # else it was ended before it said
-        ended = time.monotonic() + 60
-        while subprocess.run(["ps", "-o", "stat=", "-g", told.read_text().strip()], capture_output=True).stdout:
-            assert time.monotonic() < ended, "what the compiler started is still there"
+        group = ["ps", "-o", "stat=", "-g", told.read_text().strip()]
+        until(lambda: not subprocess.run(group, capture_output=True).stdout, "the end of what the compiler started")
 
 
 def test_several_processes_compile_a_kernel_once(small, cache, tmp_path, monkeypatch):
@@ -162,13 +161,10 @@ def test_several_processes_compile_a_kernel_once(small, cache, tmp_path, monkeyp
     ]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + 60
-    while not (tmp_path / "begun").exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until((tmp_path / "begun").exists, "a compilation")
     (tmp_path / "go").touch()
     for thread in threads:
-        thread.join(60)
+        thread.join(LIMIT_S)
     assert answers == [7] * 4
     assert calls() == 1
 
