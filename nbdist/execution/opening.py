@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from nbdist.errors import RunError, StoreError
@@ -14,12 +16,14 @@ from nbdist.experiment.amplitudes import Reflections
 from nbdist.planning import Settings, Unit, make_plan
 from nbdist.store import complete_units, create_store, exists, open_group, remove, sound_units
 from nbdist.store.creation import complete_store
-from nbdist.store.locations import check_writable, one_line
-from nbdist.store.objects import objects_at
-from nbdist.store.occupancy import Occupation, occupy, require_free
+from nbdist.store.locations import LAST_MADE, check_writable, one_line
+from nbdist.store.objects import ROOT, objects_at
+from nbdist.store.occupancy import Occupation, occupy
 from nbdist.store.parts import Part, note_part
 from nbdist.store.units import store_id_of
 
+RECORD = re.compile(r"\d+\.json")
+"""Name of the record of a unit that was finished."""
 SIZES = ("tile", "phi_chunk", "frames_per_shard")
 
 
@@ -37,7 +41,9 @@ def opened(
 ) -> Iterator[tuple[RunContext, list[Unit], Occupation]]:
     """The context of a run, its units that are not complete, and its hold on the store, which ends with the block.
 
-    A part joins the store where there is one, whoever made it, and makes it where there is none.
+    A part joins the store where there is one, whoever made it, and makes it where there is none. The store is held before anything is
+    written or removed. One of which no unit was ever finished, as a start that failed leaves it, is no obstacle: where a run is not to
+    go on with it, it is made anew.
 
     Raises
     ------
@@ -49,12 +55,16 @@ def opened(
         raise RunError(f"{other} and overwrite exclude each other")
     if part and frames is not None:
         raise RunError("a part and frames exclude each other: a part is one of the whole series")
-    context = _prepared(experiment, location, resume or part is not None, overwrite, frames, make, made_by)
-    context.reflections = None  # they are in the store, where whoever renders finds them
+    wanted = _Wanted(experiment, location, resume or part is not None, overwrite, part, frames, make)
+    context, anew = wanted.checked()
     objects = objects_at(location)
     with _one_line(objects.location):
         occupation = occupy(objects, part)
     try:
+        if anew:
+            context = wanted.made(context, occupation, made_by)
+        complete_store(location, context.resolved, context.plan, _reflections(context))
+        context.reflections = None  # they are in the store, where whoever renders finds them
         with _one_line(objects.location):
             note_part(objects, part) if part else objects.sweep()
         units = part.share(list(context.plan.units())) if part else list(context.plan.units(frames))
@@ -97,40 +107,71 @@ def watched(report: Report, occupation: Occupation) -> Report:
     return reported
 
 
-def _prepared(
-    experiment: Experiment,
-    location: str,
-    joins: bool,
-    overwrite: bool,
-    frames: range | None,
-    make: dict[str, Any],
-    made_by: dict[str, Any] | None,
-) -> RunContext:
-    present = exists(location)
-    if present and not (joins or overwrite):
-        open_group(location)
-        raise StoreError(f"{location} exists; --resume goes on with it, --overwrite replaces it")
-    if present and joins:
-        return _reopened(experiment, location, frames, make)
-    if present:
-        open_group(location, begun=True)
-        require_free(objects_at(location))
-    check_writable(location)
-    context = make_context(experiment, location=location, **{**make, "kernel": make["kernel"] or "compiled"})
-    context.plan.units(frames)
-    if present:
-        remove(location)
-    context.store_id = create_store(location, context.resolved, context.plan, _reflections(context), made_by=made_by)
-    if context.store_id is None:
-        if joins:
-            return _reopened(experiment, location, frames, make)
-        raise StoreError(f"{location} exists: another run made it a moment ago")
-    return context
-
-
 def _reflections(context: RunContext) -> Reflections:
     assert context.reflections is not None, "nothing has been rendered yet"
     return context.reflections
+
+
+def _holds_nothing(location: str) -> bool:
+    """Whether a store of nbdist lies there of which no unit was ever finished, as a start that failed leaves it."""
+    try:
+        open_group(location, begun=True)
+    except StoreError:
+        return False
+    return not any(RECORD.fullmatch(name) for name in objects_at(location).each_name(LAST_MADE))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a run asks for: which series, where, and what may become of a store that lies there.
+
+    Attributes
+    ----------
+    joins
+        Whether it goes on with a store that exists.
+    overwrite
+        Whether it replaces one.
+    """
+
+    experiment: Experiment
+    location: str
+    joins: bool
+    overwrite: bool
+    part: Part | None
+    frames: range | None
+    make: dict[str, Any]
+
+    def checked(self) -> tuple[RunContext, bool]:
+        """The context of the run, and whether the store is to be made anew; nothing is written."""
+        if exists(self.location) and not self.overwrite:
+            try:
+                return self._joined(), False
+            except StoreError:
+                if self.joins or not _holds_nothing(self.location):
+                    raise
+        elif self.overwrite and exists(self.location):
+            open_group(self.location, begun=True)
+        check_writable(self.location)
+        make = {**self.make, "kernel": self.make["kernel"] or "compiled"}
+        context = make_context(self.experiment, location=self.location, **make)
+        context.plan.units(self.frames)
+        return context, True
+
+    def made(self, context: RunContext, occupation: Occupation, made_by: dict[str, Any] | None) -> RunContext:
+        """Make the store, while it is held by this run; the context of the run, in which it may go on with one that came first."""
+        replaced = exists(self.location) and (self.overwrite or (not self.joins and _holds_nothing(self.location)))
+        if replaced:
+            remove(self.location, keep={ROOT, *occupation.keys})
+        context.store_id = create_store(
+            self.location, context.resolved, context.plan, _reflections(context), made_by=made_by, replace=replaced
+        )
+        return context if context.store_id is not None else self._joined()
+
+    def _joined(self) -> RunContext:
+        if not self.joins:
+            open_group(self.location)
+            raise StoreError(f"{self.location} exists; --resume goes on with it, --overwrite replaces it")
+        return _reopened(self.experiment, self.location, self.frames, self.make)
 
 
 def _reopened(experiment: Experiment, location: str, frames: range | None, make: dict[str, Any]) -> RunContext:
@@ -140,9 +181,12 @@ def _reopened(experiment: Experiment, location: str, frames: range | None, make:
     except (KeyError, TypeError, ValueError):
         raise StoreError(f"{location}: its attributes are not those of a series") from None
     if fingerprint != experiment.fingerprint:
+        empty = (
+            "; no frame of it is rendered, and a run without --resume replaces it" if _holds_nothing(location) else ""
+        )
         raise StoreError(
             f"{location} holds another experiment (fingerprint {fingerprint[:12]}, this one {experiment.fingerprint[:12]}); "
-            "going on with it needs the same one"
+            f"going on with it needs the same one{empty}"
         )
     sizes = {name: make[name] for name in SIZES}
     wanted = make_plan(resolve(experiment), **sizes).settings
@@ -153,6 +197,5 @@ def _reopened(experiment: Experiment, location: str, frames: range | None, make:
         raise StoreError(f"{location} was begun with the {kept.kernel} kernel; it cannot go on with {make['kernel']}")
     context = make_context(experiment, location=location, workers=make["workers"], device=make["device"], settings=kept)
     context.plan.units(frames)
-    complete_store(location, context.resolved, context.plan, _reflections(context))
     context.store_id = str(attributes.get("store_id", ""))
     return context

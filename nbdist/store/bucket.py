@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import islice
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from nbdist.errors import NbdistError, StoreError, UnreachableError
 from nbdist.store.bucket_settings import BucketSettings, bucket_settings, provider
-from nbdist.store.objects import ROOT, Objects
+from nbdist.store.objects import PASSING, ROOT, Objects
 
 RETRY_S = 240.0
 """How long a request is made again while a server throttles, fails or is away; below five minutes, the life of a signature."""
@@ -220,6 +220,16 @@ class Bucket(Objects):
 
         self._asked(lambda: obstore.delete(self._client, key), None)
 
+    def delete_if(self, key: str, content: bytes) -> bool:
+        """Remove an object that has this content; False, and nothing removed, where there is another or none.
+
+        Not every server can do this in one step; what comes between the two requests is seen at the next look of the one that it harms.
+        """
+        if self.read(key) != content:
+            return False
+        self.delete(key)
+        return True
+
     def each_name(self, folder: str) -> Iterator[str]:
         """Names of the objects directly below a folder, one after the other; none where there is no such folder."""
         for item in self._listing(folder):
@@ -284,22 +294,28 @@ class Bucket(Objects):
             yield from zip(wanted, pool.map(self.read, wanted), strict=True)
 
     def exists(self) -> bool:
-        """Whether anything lies below the URL."""
+        """Whether anything lies below the URL but locks."""
         import obstore
 
-        return self._asked(lambda: any(len(batch) for batch in obstore.list(self._client, chunk_size=1)), False)
+        def found() -> bool:
+            batches = obstore.list(self._client, chunk_size=10)
+            return any(not item["path"].endswith(PASSING) for batch in batches for item in batch)
+
+        return self._asked(found, False)
 
     def check_writable(self) -> None:
         """Nothing is known before something is written."""
 
-    def clear(self) -> None:
-        """Remove every object, `ROOT` last."""
+    def clear(self, keep: Collection[str] = ()) -> None:
+        """Remove every object but those of these keys."""
         import obstore
 
-        keys = (item["path"] for item in self._listing() if item["path"] != ROOT)
+        kept = {ROOT, *keep}
+        keys = (item["path"] for item in self._listing() if item["path"] not in kept)
         while some := list(islice(keys, LISTED_AT_ONCE)):
             self._asked(lambda some=some: obstore.delete(self._client, some), None)  # type: ignore[misc]
-        self.delete(ROOT)
+        if ROOT not in keep:
+            self.delete(ROOT)
 
     def sweep(self) -> None:
         """Nothing: an object appears when all of it is there."""

@@ -43,6 +43,7 @@ def create_store(
     reflections: Reflections,
     *,
     made_by: dict[str, Any] | None = None,
+    replace: bool = False,
 ) -> str | None:
     """Write an empty store for a series, unless another process comes first.
 
@@ -56,6 +57,8 @@ def create_store(
         The amplitudes of the experiment, which workers and readers find in the store.
     made_by
         What else is worth knowing of how it was made; kept in its provenance.
+    replace
+        Write the first object also where there is one, of a store that was emptied and is held.
 
     Returns
     -------
@@ -71,7 +74,10 @@ def create_store(
     store_id = uuid.uuid4().hex
     content = _content(resolved, plan, reflections, store_id, provenance() | (made_by or {}))
     try:
-        first = objects.create(ROOT, content.pop(ROOT))
+        root = content.pop(ROOT)
+        first = replace or objects.create(ROOT, root)
+        if replace:
+            objects.write(ROOT, root)
         if first:
             _write_all(objects, content)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Collection
 from typing import Any
 
 import zarr
@@ -124,10 +125,10 @@ def check_writable(location: str | os.PathLike[str]) -> None:
     objects_at(location).check_writable()
 
 
-def remove(location: str | os.PathLike[str]) -> None:
-    """Remove a store that is to be overwritten; what is not a store of nbdist is left alone.
+def remove(location: str | os.PathLike[str], keep: Collection[str] = ()) -> None:
+    """Remove a store, but objects of these keys; what is not a store of nbdist is left alone.
 
-    Cut short anywhere, it leaves a store, or one whose making was cut short, so that `--resume` or `--overwrite` goes on with it.
+    Cut short anywhere, it leaves a store whose making was cut short, so that `--resume` or `--overwrite` goes on with it.
 
     Raises
     ------
@@ -140,6 +141,6 @@ def remove(location: str | os.PathLike[str]) -> None:
     open_group(location, begun=True)
     try:
         objects.delete(f"{LAST_MADE}/{ROOT}")
-        objects.clear()
+        objects.clear(keep)
     except OSError as error:
         raise StoreError(f"{location} cannot be removed: {one_line(error)}") from None

@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -23,6 +23,11 @@ ROOT = "zarr.json"
 """Key of the object that makes a location a store."""
 PARTIAL = ".partial"
 """How the name of a file ends that is still being written, here as in zarr."""
+LOCK, BEAT = ".lock", ".beat"
+"""How the names of objects end that say who writes here now; where there is nothing else, there is nothing."""
+PASSING = (PARTIAL, LOCK, BEAT)
+NOT_REMOVED = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EBUSY})
+"""What `rmdir` answers for a folder that is not to be removed."""
 
 
 class Objects(abc.ABC):
@@ -51,6 +56,10 @@ class Objects(abc.ABC):
         """Remove an object, if there is one."""
 
     @abc.abstractmethod
+    def delete_if(self, key: str, content: bytes) -> bool:
+        """Remove an object that has this content; False, and nothing removed, where there is another or none."""
+
+    @abc.abstractmethod
     def each_name(self, folder: str) -> Iterator[str]:
         """Names of the objects directly below a folder, one after the other; none where there is no such folder."""
 
@@ -72,15 +81,15 @@ class Objects(abc.ABC):
 
     @abc.abstractmethod
     def exists(self) -> bool:
-        """Whether anything lies at the location."""
+        """Whether anything lies at the location but what is `PASSING`."""
 
     @abc.abstractmethod
     def check_writable(self) -> None:
         """Raise StoreError where a new store could not be made, as far as can be seen without writing."""
 
     @abc.abstractmethod
-    def clear(self) -> None:
-        """Remove every object, the one that makes it a store last: what is left by a kill is still known for a store."""
+    def clear(self, keep: Collection[str] = ()) -> None:
+        """Remove every object but those of these keys, `ROOT` last: what is left by a kill is still known for a store."""
 
     @abc.abstractmethod
     def sweep(self) -> None:
@@ -122,24 +131,27 @@ class Folder(Objects):
         """Write an object where there is none; False, and nothing written, where there is one."""
         written = self._written_beside(key, content)
         try:
-            os.link(written, self._root / key)
-        except FileExistsError:
-            return False
+            return _linked(written, self._root / key)
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
                 raise
             return self._create_unlinked(key, content)
         finally:
             written.unlink(missing_ok=True)
-        return True
 
     def _create_unlinked(self, key: str, content: bytes) -> bool:
         """Create on a file system without hard links: exclusive, though a reader may see the file while it fills."""
+        path = self._root / key
         try:
-            with (self._root / key).open("xb") as file:
-                file.write(content)
+            file = path.open("xb")
         except FileExistsError:
             return False
+        try:
+            with file:
+                file.write(content)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         return True
 
     def _written_beside(self, key: str, content: bytes | memoryview) -> Path:
@@ -164,11 +176,43 @@ class Folder(Objects):
         path = self._root / key
         try:
             path.unlink(missing_ok=True)
-            while path != self._root and not any(path.parent.iterdir()):
-                path = path.parent
-                path.rmdir()
-        except (FileNotFoundError, NotADirectoryError):
+        except NotADirectoryError:
             return
+        self._remove_empty(path.parent)
+
+    def _remove_empty(self, folder: Path) -> None:
+        """Remove a folder and those above it, up to the location, as far as they are empty."""
+        while folder.is_relative_to(self._root):
+            try:
+                folder.rmdir()
+            except OSError as error:  # there is something in it, it is gone, or it is a link
+                if error.errno in NOT_REMOVED:
+                    return
+                raise
+            folder = folder.parent
+
+    def delete_if(self, key: str, content: bytes) -> bool:
+        """Remove an object that has this content; False, and nothing removed, where there is another or none.
+
+        It is taken out of the way first, which one of several succeeds in, and put back where it has become another meanwhile.
+        """
+        if self.read(key) != content:
+            return False
+        path = self._root / key
+        taken = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
+        try:
+            path.rename(taken)
+        except FileNotFoundError:
+            return False
+        ours = taken.read_bytes() == content
+        if not ours:
+            try:
+                _linked(taken, path)
+            except OSError:  # no hard links here
+                taken.rename(path)
+        taken.unlink(missing_ok=True)
+        self._remove_empty(path.parent)
+        return ours
 
     def each_name(self, folder: str) -> Iterator[str]:
         """Names of the objects directly below a folder, one after the other; none where there is no such folder."""
@@ -198,10 +242,15 @@ class Folder(Objects):
         return ((key, self.read(key)) for key in keys)
 
     def exists(self) -> bool:
-        """Whether anything lies at the location; an empty folder is nothing, nor is what a killed writer left half written."""
+        """Whether anything lies at the location; folders are nothing, nor are locks and what a killed writer left half written."""
         if not self._root.is_dir():
             return self._root.exists()
-        return any(not name.endswith(PARTIAL) for name in os.listdir(self._root))  # noqa: PTH208
+
+        def fail(error: OSError) -> None:
+            raise error
+
+        files = (name for _, _, names in os.walk(self._root, onerror=fail) for name in names)
+        return any(not name.endswith(PASSING) for name in files)
 
     def check_writable(self) -> None:
         """Check that the folder a new store is made in is there and can be written.
@@ -222,10 +271,9 @@ class Folder(Objects):
         if path.exists() and not path.is_dir():
             raise StoreError(f"{self.location} is a file")
 
-    def clear(self) -> None:
-        """Remove every object, `ROOT` last; the folder itself stays: it may be a link to another disk."""
-        for entry in sorted(self._root.resolve().iterdir(), key=lambda entry: entry.name == ROOT):
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    def clear(self, keep: Collection[str] = ()) -> None:
+        """Remove every object but those of these keys; the folder itself stays: it may be a link to another disk."""
+        _clear(self._root.resolve(), {tuple(key.split("/")) for key in keep})
 
     def sweep(self) -> None:
         """Remove what writers that were killed left half written; only while nobody writes."""
@@ -233,6 +281,28 @@ class Folder(Objects):
             for name in files:
                 if name.endswith(PARTIAL):
                     (Path(folder) / name).unlink(missing_ok=True)
+
+
+def _clear(folder: Path, keep: Collection[tuple[str, ...]]) -> None:
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == ROOT):
+        below = {key[1:] for key in keep if key[0] == entry.name}
+        if () in below:
+            continue
+        if not entry.is_dir() or entry.is_symlink():
+            entry.unlink()
+        elif below:
+            _clear(entry, below)
+        else:
+            shutil.rmtree(entry)
+
+
+def _linked(path: Path, name: Path) -> bool:
+    """Give a file one more name, unless another has it; NFS may say that one has it where a request that it lost was this very one."""
+    try:
+        os.link(path, name)
+    except FileExistsError:
+        return name.exists() and name.samefile(path)
+    return True
 
 
 def _stamp(path: Path) -> str | None:

@@ -1,12 +1,14 @@
 """Who writes into a store now: a second run is refused while the first one lives, and takes over when it has died.
 
-A run holds an object beside the records, which names its host and process and carries a count that grows every few seconds. A run that
-holds the whole store excludes every other; runs of different parts of one division hold the store together. Whether a holder lives is
-seen without any clock: on the same machine its process is looked for; elsewhere its count is watched, and one that stands still for
-`WATCH_S` has died. So a job that was killed holds a store for a minute, and not at all where it is started again on its host.
+A run holds an object beside the records, its lock, which names its host and process, and beside that one of its own, its beat, with a
+count that grows every few seconds. A run that holds the whole store excludes every other; runs of different parts of one division hold the
+store together. Whether a holder lives is seen without any clock: on the same machine its process is looked for; elsewhere its beat is
+watched, and one that stands still for `WATCH_S` has died. So a job that was killed holds a store for a minute, and not at all where it is
+started again on its host.
 
-The lock saves work, it does not carry the truth: two runs that hold one store after all (one was stopped for long and woke up) write the
-same bits into the same shards, each whole, and the one that lost the lock ends as soon as it sees that.
+A lock is written once and never again: a run that was stopped for long, at whatever place, and wakes up writes into nothing but its own
+beat, and finds that the lock is another's. The lock saves work, it does not carry the truth: what such a run still had in its hands are
+the same bits for the same shards, each whole, or refused, where the store is another by then.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from nbdist.errors import NbdistError, StoreError
-from nbdist.store.objects import Objects
+from nbdist.store.objects import BEAT, LOCK, Objects
 from nbdist.store.parts import RUNS, Part
 
 logger = logging.getLogger(__name__)
@@ -30,7 +32,9 @@ HEARTBEAT_S = 15.0
 WATCH_S = 60.0
 """A count that stands still for so long is a dead run's; longer than a network file system hides a change."""
 POLL_S = 0.5
-ENDING, WHOLE = ".lock", "run"
+WHOLE = "run"
+_held_here: set[Any] = set()
+"""What this process holds by the names of the holds: another lock with its number was left when a hold was broken off."""
 
 
 class Occupation:
@@ -45,7 +49,7 @@ class Occupation:
             "pid": os.getpid(),
             "process": _process_name(os.getpid()),
         }
-        self._beat = 0
+        self._lock = json.dumps(self._owner, sort_keys=True).encode()
         self._lost = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="nbdist-occupation", daemon=True)
@@ -54,6 +58,11 @@ class Occupation:
     def key(self) -> str:
         """Key of the object that is held."""
         return _key(self._name)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Keys of all that says that this run holds the store."""
+        return frozenset({self.key, _beat_key(self._owner)})
 
     def require(self) -> None:
         """Raise where the store is not held any more.
@@ -71,34 +80,42 @@ class Occupation:
 
     def release(self) -> None:
         """Let the store go."""
+        _held_here.discard(self._owner["id"])
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5.0)
         try:
-            if _owner(self._objects.read(self.key)).get("id") == self._owner["id"]:
-                self._objects.delete(self.key)
+            self._objects.delete_if(self.key, self._lock)
+            self._objects.delete(_beat_key(self._owner))
         except (OSError, NbdistError) as error:
             logger.info("the lock %s is left behind: %s", self.key, type(error).__name__)
 
     def _take(self) -> bool:
-        if not self._objects.create(self.key, self._content()):
-            return False
-        self._thread.start()
-        return True
-
-    def _content(self) -> bytes:
-        return json.dumps({**self._owner, "beat": self._beat}, sort_keys=True).encode()
+        _held_here.add(self._owner["id"])
+        taken = False
+        try:
+            taken = self._objects.create(self.key, self._lock)
+        finally:
+            if not taken:
+                _held_here.discard(self._owner["id"])
+        if taken:
+            self._thread.start()
+        return taken
 
     def _keep(self) -> None:
+        beat, missed = 0, 0
         while not self._ended.wait(HEARTBEAT_S):
             try:
-                if _owner(self._objects.read(self.key)).get("id") != self._owner["id"]:
+                found = self._objects.read(self.key)
+                # one that is not there may be in the hands of a run that looks at it
+                missed = missed + 1 if found is None else 0
+                if missed > 1 or (found is not None and found != self._lock):
                     self._lost = True
                     return
-                self._beat += 1
-                self._objects.write(self.key, self._content())
+                beat += 1
+                self._objects.write(_beat_key(self._owner), str(beat).encode())
                 if self._ended.is_set():  # the store was let go while this was on its way
-                    self._objects.delete(self.key)
+                    self._objects.delete(_beat_key(self._owner))
             except (OSError, NbdistError) as error:
                 logger.info("the lock %s could not be renewed: %s", self.key, type(error).__name__)
 
@@ -119,7 +136,16 @@ def occupy(objects: Objects, part: Part | None = None) -> Occupation:
     if late:  # it came between the look and the lock
         occupation.release()
         raise StoreError(_refusal(objects, late[0]))
+    if part is None:
+        _remove_stray_beats(objects, occupation)
     return occupation
+
+
+def _remove_stray_beats(objects: Objects, occupation: Occupation) -> None:
+    """Remove what runs left that were stopped when they lost the store, and woke up for one more beat."""
+    for name in objects.names(RUNS):
+        if name.endswith(BEAT) and f"{RUNS}/{name}" not in occupation.keys:
+            objects.delete(f"{RUNS}/{name}")
 
 
 def require_free(objects: Objects, part: Part | None = None) -> None:
@@ -144,6 +170,7 @@ def require_free(objects: Objects, part: Part | None = None) -> None:
     if not watched:
         return
     logger.warning("%s: waiting up to %g s for a sign of life of another run", objects.location, WATCH_S)
+    beats = {name: objects.read(_beat_key(_owner(content))) for name, content in watched.items()}
     end = time.monotonic() + WATCH_S
     while time.monotonic() < end and watched:
         time.sleep(POLL_S)
@@ -151,7 +178,7 @@ def require_free(objects: Objects, part: Part | None = None) -> None:
             now = objects.read(_key(name))
             if now is None:
                 del watched[name]
-            elif now != content:
+            elif now != content or objects.read(_beat_key(_owner(content))) != beats[name]:
                 raise StoreError(_refusal(objects, name))
     for name, content in watched.items():
         _remove_dead(objects, name, content)
@@ -159,17 +186,15 @@ def require_free(objects: Objects, part: Part | None = None) -> None:
 
 def _remove_dead(objects: Objects, name: str, content: bytes) -> None:
     """Remove the lock of a run that died, unless another run has removed it and taken its place meanwhile."""
-    now = objects.read(_key(name))
-    if now is None:
-        return
-    if now != content:
+    if objects.delete_if(_key(name), content):
+        objects.delete(_beat_key(_owner(content)))
+    elif objects.read(_key(name)) is not None:
         raise StoreError(_refusal(objects, name))
-    objects.delete(_key(name))
 
 
 def _held(objects: Objects, part: Part | None) -> list[str]:
     """Names of the locks that stand against holding a store or a part of it."""
-    names = [name.removesuffix(ENDING) for name in objects.names(RUNS) if name.endswith(ENDING)]
+    names = [name.removesuffix(LOCK) for name in objects.names(RUNS) if name.endswith(LOCK)]
     return [name for name in names if part is None or _against(name, part)]
 
 
@@ -187,7 +212,12 @@ def _refusal(objects: Objects, name: str) -> str:
 
 
 def _key(name: str) -> str:
-    return f"{RUNS}/{name}{ENDING}"
+    return f"{RUNS}/{name}{LOCK}"
+
+
+def _beat_key(owner: dict[str, Any]) -> str:
+    name = str(owner.get("id", ""))
+    return f"{RUNS}/{name if name.isalnum() else 'unknown'}{BEAT}"
 
 
 def _owner(content: bytes | None) -> dict[str, Any]:
@@ -205,6 +235,8 @@ def _lives_here(owner: dict[str, Any]) -> bool | None:
     if not isinstance(process, list) or mine is None or process[:2] != mine[:2]:
         return None
     pid = owner.get("pid")
+    if pid == os.getpid():
+        return owner.get("id") in _held_here
     return isinstance(pid, int) and _process_name(pid) == process
 
 

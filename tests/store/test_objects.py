@@ -114,3 +114,61 @@ def test_the_object_that_makes_it_a_store_is_removed_last(folder, monkeypatch):
     folder.clear()
     assert left[-1] == ["zarr.json"]
     assert not folder.exists()
+
+
+def test_an_object_that_nfs_says_is_there_because_a_request_was_repeated_is_ours(folder, monkeypatch):
+    import os
+
+    original = os.link
+
+    def repeated(source, target):
+        original(source, target)
+        raise FileExistsError(17, "File exists")
+
+    monkeypatch.setattr(os, "link", repeated)
+    assert folder.create("a", b"1")
+    monkeypatch.undo()
+    assert not folder.create("a", b"1")
+    assert folder.read("a") == b"1"
+
+
+def test_where_there_are_no_hard_links_an_object_that_cannot_be_filled_is_not_there(folder, monkeypatch):
+    import os
+    import pathlib
+
+    def none(source, target):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    assert folder.create("a", b"1")
+    assert not folder.create("a", b"2")
+    original = pathlib.Path.open
+
+    def full(path, mode="r", *rest, **options):
+        file = original(path, mode, *rest, **options)
+        if mode == "xb":
+            file.close()
+        return file
+
+    monkeypatch.setattr(pathlib.Path, "open", full)
+    with pytest.raises(ValueError, match="closed file"):
+        folder.create("b", b"1")
+    assert folder.read("b") is None
+
+
+def test_locks_and_half_written_files_are_nothing(folder):
+    for name in ("records/runs/run.lock", "records/runs/1.beat", "zarr.json.1.partial"):
+        folder.write(name, b"")
+        assert not folder.exists()
+    folder.write("zarr.json", b"{}")
+    assert folder.exists()
+
+
+def test_a_folder_is_cleared_but_for_what_is_kept(folder):
+    for name in ("zarr.json", "a/zarr.json", "a/c/0", "records/zarr.json", "records/runs/run.lock", "records/runs/b"):
+        folder.write(name, b"1")
+    folder.clear({"zarr.json", "records/runs/run.lock"})
+    root = folder._root
+    left = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    assert left == {"zarr.json", "records/runs/run.lock"}
+    assert not (root / "a").exists()

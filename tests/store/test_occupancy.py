@@ -18,7 +18,7 @@ from nbdist.store.objects import Folder
 from nbdist.store.occupancy import occupy, require_free
 from nbdist.store.parts import Part
 
-ELSEWHERE = {"id": "1", "host": "node17", "pid": 4711, "process": ["another boot", "pid:[1]", "4711", "5"], "beat": 3}
+ELSEWHERE = {"id": "1", "host": "node17", "pid": 4711, "process": ["another boot", "pid:[1]", "4711", "5"]}
 
 
 @pytest.fixture
@@ -27,6 +27,13 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(occupancy, "WATCH_S", 1.0)
     monkeypatch.setattr(occupancy, "POLL_S", 0.05)
     return Folder(tmp_path / "a.zarr")
+
+
+def _until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_store_is_held_until_it_is_released(place):
@@ -80,7 +87,7 @@ def test_a_run_elsewhere_that_shows_no_life_is_given_up(place):
 
 def test_a_run_elsewhere_that_shows_life_is_respected(place):
     place.write("records/runs/run.lock", json.dumps(ELSEWHERE).encode())
-    beat = threading.Timer(0.3, place.write, ("records/runs/run.lock", json.dumps({**ELSEWHERE, "beat": 4}).encode()))
+    beat = threading.Timer(0.3, place.write, ("records/runs/1.beat", b"4"))
     beat.start()
     with pytest.raises(StoreError, match=r"process 4711 on node17\); wait for its end"):
         occupy(place)
@@ -94,13 +101,56 @@ def test_a_garbled_lock_is_watched_and_given_up(place):
 
 def test_the_count_grows_while_a_store_is_held(place):
     held = occupy(place)
-    before = json.loads(place.read("records/runs/run.lock"))["beat"]
-    end = time.monotonic() + 10
-    while json.loads(place.read("records/runs/run.lock"))["beat"] < before + 2:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    (beat,) = held.keys - {held.key}
+    _until(lambda: int(place.read(beat) or 0) >= 2)
     held.require()
     held.release()
+    assert place.names("records/runs") == []
+
+
+def test_a_run_that_was_stopped_between_look_and_beat_leaves_its_successor_alone(place, monkeypatch):
+    held = occupy(place)
+    successor = json.dumps({**ELSEWHERE, "id": "2"}).encode()
+    original, stopped = Folder.read, threading.Event()
+
+    def read(folder, key):
+        found = original(folder, key)
+        if threading.current_thread() is held._thread and not stopped.is_set():
+            original_write(folder, held.key, successor)  # it takes over while this one stands still
+            stopped.set()
+        return found
+
+    original_write = Folder.write
+    monkeypatch.setattr(Folder, "read", read)
+    _until(lambda: held._lost)
+    assert place.read(held.key) == successor
+    held.release()
+    assert place.read(held.key) == successor
+
+
+def test_a_beat_left_by_a_run_that_woke_up_too_late_is_removed_by_the_next(place):
+    place.write("records/runs/0123abc.beat", b"7")
+    occupy(place).release()
+    assert place.names("records/runs") == []
+
+
+def test_of_two_that_remove_a_dead_lock_one_alone_removes_it_and_a_new_one_stays(place, monkeypatch):
+    dead, new = b"dead", b"new"
+    place.write("a.lock", dead)
+    assert [place.delete_if("a.lock", dead) for _ in range(2)] == [True, False]
+    place.write("a.lock", dead)
+    original = Folder.read
+
+    def read(folder, key):
+        found = original(folder, key)
+        place.write("a.lock", new)  # another is quicker
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "read", read)
+        assert not place.delete_if("a.lock", dead)
+    assert place.read("a.lock") == new
+    assert place.names("") == ["a.lock"]
 
 
 @pytest.mark.parametrize("harm", ["taken over", "removed"])
@@ -110,10 +160,7 @@ def test_a_run_that_lost_its_store_notices(harm, place):
         place.delete("records/runs/run.lock")
     else:
         place.write("records/runs/run.lock", json.dumps(ELSEWHERE).encode())
-    end = time.monotonic() + 10
-    while not held._lost:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    _until(lambda: held._lost)
     with pytest.raises(StoreError, match="is not held by this run any more"):
         held.require()
     held.release()
