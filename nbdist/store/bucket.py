@@ -295,13 +295,7 @@ class Bucket(Objects):
 
     def exists(self) -> bool:
         """Whether anything lies below the URL but locks."""
-        import obstore
-
-        def found() -> bool:
-            batches = obstore.list(self._client, chunk_size=10)
-            return any(not item["path"].endswith(PASSING) for batch in batches for item in batch)
-
-        return self._asked(found, False)
+        return any(not item["path"].endswith(PASSING) for item in self._listing())
 
     def check_writable(self) -> None:
         """Nothing is known before something is written."""
