@@ -83,21 +83,23 @@ def line(progress: Any) -> str:
 
 
 def _workers(progress: Any) -> str:
-    if not progress.workers:
+    if not progress.workers and not progress.kinds:
         return "waiting for workers"
     kinds = " + ".join(f"{number} {kind}" for kind, number in sorted(progress.kinds.items()))
     return f"{kinds} worker(s)" if kinds else f"{progress.workers} worker(s)"
 
 
 def summary(progress: Any) -> None:
-    """Print what a run came to: units, workers lost, seconds by device, counts that did not fit."""
+    """Print what a run came to: units, workers lost and left out, seconds by device, counts that did not fit."""
     spent = ", ".join(f"{duration(seconds)} {device}" for device, seconds in progress.seconds_by_device.items())
+    left_out = f", {len(progress.left_out)} left out" if progress.left_out else ""
     facts(
         [
             ("units", f"{progress.units_done} done, {progress.retried} tried again, {len(progress.failed)} failed"),
-            ("workers", f"{_workers(progress)}, {progress.workers_lost} lost on the way"),
+            ("workers", f"{_workers(progress)}, {progress.workers_lost} lost on the way{left_out}"),
             ("rendered in", spent or "nothing"),
             ("written", size(progress.bytes_written)),
+            *(("left out", f"{worker}: {reason}") for worker, reason in progress.left_out.items()),
         ]
     )
     if progress.saturated_pixels:

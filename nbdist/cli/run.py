@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -149,8 +150,11 @@ def render(experiment: Any, output: str, where: Workers, options: dict[str, Any]
                 raise typer.Exit(EXIT_UNFINISHED) from None
             raise
     if progress.failed:
+        debug = "--debug" in sys.argv
         for unit, error in sorted(progress.failed.items()):
             error_console.print(f"unit {unit} failed: {error}")
+            if debug and (traceback := getattr(error, "traceback", "")):
+                error_console.print(traceback)
         summary(progress)
         error_console.print(f"{len(progress.failed)} unit(s) are left. Try them again with: {again}")
         raise typer.Exit(EXIT_UNFINISHED)

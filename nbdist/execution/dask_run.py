@@ -263,6 +263,9 @@ class _Run:
         for number, error in answer.errors.items():
             self.supply.failed(units.pop(number), error)
         self.supply.give_back(list(units.values()))
+        if not answer.held:
+            self.workforce.hand_again(answer.address)
+            return
         if answer.trouble is not None:
             self._require_store(answer.trouble)
             self.workforce.blame(answer.address, answer.trouble)

@@ -98,12 +98,15 @@ class Roster:
     hosts: dict[str, str] = field(default_factory=dict)
     paces: dict[str, Pace] = field(default_factory=dict)
     news: threading.Event = field(default_factory=threading.Event)
+    _told: set[tuple[float, str]] = field(default_factory=set)
     _heard: SimpleQueue[dict[str, Any]] = field(default_factory=SimpleQueue)
 
     def hear(self, event: tuple[float, Any]) -> None:
         """Note a worker's message; called in the thread of the Dask client."""
-        message = event[1]
-        if message["run"] == self.run:
+        stamp, message = event
+        told = stamp, message["worker"]
+        if message["run"] == self.run and told not in self._told:  # events are fetched again where some may be lost
+            self._told.add(told)
             self._heard.put(message)
             self.news.set()
 
@@ -117,6 +120,8 @@ class Roster:
             except Empty:
                 break
             address = message["worker"]
+            if address not in there:
+                continue
             if "host" in message:
                 self.hosts[address] = message["host"]
             if "error" in message:

@@ -78,24 +78,29 @@ def _sent_whole() -> tuple[Callable[..., Any], ...]:
         try:
             about |= await asyncio.to_thread(taken)
         except Exception as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{last.filename.rpartition('/site-packages/')[2]}:{last.lineno}"
-            about["error"] = f"{type(error).__name__}: {' '.join(str(error).split())} ({place})"
+            about["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
             about["traceback"] = traceback.format_exc()
+            try:
+                from nbdist.execution.failures import ErrorLine
+
+                line = ErrorLine.of(error)
+                about |= {"error": str(line), "traceback": line.traceback}
+            except Exception:  # of an nbdist that cannot be imported: the line says it
+                pass
         dask_worker.log_event(topic, about)
         return about
 
-    def give_up(runs: list[str]) -> None:
+    def give_up(runs: list[str], dask_worker: Any = None) -> None:
         import sys
 
         if (worker_run := sys.modules.get("nbdist.execution.worker_run")) is not None:
-            worker_run.give_up(runs)
+            worker_run.give_up(runs, dask_worker.address)
 
-    def held_runs() -> list[tuple[str, str]]:
+    def held_runs(dask_worker: Any = None) -> list[tuple[str, str]]:
         import sys
 
         worker_run = sys.modules.get("nbdist.execution.worker_run")
-        return worker_run.held() if worker_run is not None else []
+        return worker_run.held_runs(dask_worker.address) if worker_run is not None else []
 
     def workers_there(dask_scheduler: Any) -> tuple[str, dict[str, tuple[int, str, bool, int, int]]]:
         return dask_scheduler.id, {

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import pickle
 import threading
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nbdist.execution.context import RunContext
@@ -20,16 +21,18 @@ from nbdist.store import UnitWriter
 
 GPU_RESOURCE = "GPU"
 """A worker that declares this Dask resource is of the kind "gpu", as one that has a GPU and may use it."""
-TAKING_IN_S = 30.0
-"""How long a task waits for its run to be taken in before it is given back."""
+TAKING_IN_S, ELSEWHERE_S = 30.0, 1.0
+"""How long a task waits for its run to be taken in, and then before it is given back: this worker may get it again."""
 
 
 @dataclass
 class WorkerRun:
-    """A run in a worker's process.
+    """A run on a worker; several workers of one process share the context and the writer.
 
     Attributes
     ----------
+    kind
+        "cpu" or "gpu".
     client
         Name of the client that began it.
     wanted
@@ -37,39 +40,47 @@ class WorkerRun:
     """
 
     context: RunContext
+    writer: UnitWriter | None
     client: str
     wanted: str
-    writer: UnitWriter | None
+    kind: str
 
 
-_runs: dict[str, WorkerRun | None] = {}
-"""Runs by name; None for one that was given up here."""
+_runs: dict[tuple[str, str], WorkerRun | None] = {}
+"""By name of the run and address of the worker; None where it was given up."""
 _changed = threading.Condition()
 _taking_in = threading.Lock()
 
 
 def take_in(content: bytes, run: str, worker: Any) -> dict[str, Any]:
-    """Take in a run, once a process, and make ready for its tasks; what the client is told of it: kind of worker, and kernel.
+    """Take in a run; what the client is told of it: kind of worker, and kernel.
 
     Raises
     ------
     Exception
         Whatever is wrong here: torch, the device, the store.
     """
+    key = run, worker.address
     with _taking_in:
-        held = _runs.get(run)
-        if held is None:
-            keep_steady()
-            context, client = pickle.loads(content)
-            wanted, context.device = context.device, worker_device(context.device)
-            writer = None if context.location is None else UnitWriter(context.location, context.store_id)
-            held = WorkerRun(context, client, wanted, writer)
-            _ = context.renderer  # made, and its kernel compiled, before the first task
-            with _changed:
-                _runs[run] = held
-                _changed.notify_all()
-    engine = held.context.renderer.engine
-    return {"kind": kind_of(held, worker), "kernel": engine.mode, "why_eager": getattr(engine, "why_eager", "")}
+        with _changed:
+            if _runs.get(key) is None:
+                _runs.pop(key, None)  # tasks wait from now on
+            known = next((held for (name, _), held in _runs.items() if name == run and held is not None), None)
+        held = known or _made(content)
+        held = replace(held, kind=kind_of(held, worker))
+        engine = held.context.renderer.engine  # made, and its kernel compiled, before the first task
+        with _changed:
+            _runs.setdefault(key, held)  # not where it was given up meanwhile
+            _changed.notify_all()
+    return {"kind": held.kind, "kernel": engine.mode, "why_eager": getattr(engine, "why_eager", "")}
+
+
+def _made(content: bytes) -> WorkerRun:
+    keep_steady()
+    context, client = pickle.loads(content)
+    wanted, context.device = context.device, worker_device(context.device)
+    writer = None if context.location is None else UnitWriter(context.location, context.store_id)
+    return WorkerRun(context, writer, client, wanted, "")
 
 
 def kind_of(run: WorkerRun, worker: Any) -> str:
@@ -78,32 +89,34 @@ def kind_of(run: WorkerRun, worker: Any) -> str:
     return "gpu" if run.context.device.startswith("cuda") or (declared and run.wanted != "cpu") else "cpu"
 
 
-def run_here(name: str) -> WorkerRun | None:
+def run_here(name: str, address: str) -> WorkerRun | None:
     """The run of a task, once it is taken in; None where that takes too long, or the run was given up here.
 
     Torch's number of threads is each thread's own: one, for the processes and the threads of a worker share the cores.
     """
     with _changed:
-        _changed.wait_for(lambda: name in _runs, TAKING_IN_S)
-        held = _runs.get(name)
-    if held is not None:
-        import torch
+        _changed.wait_for(lambda: (name, address) in _runs, TAKING_IN_S)
+        held = _runs.get((name, address))
+    if held is None:
+        time.sleep(ELSEWHERE_S)
+        return None
+    import torch
 
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     return held
 
 
-def give_up(runs: list[str]) -> None:
-    """Free what is held of runs; tasks of theirs that come after are given back."""
+def give_up(runs: list[str], address: str) -> None:
+    """Free what a worker holds of runs; tasks of theirs that come after are given back."""
     with _changed:
-        _runs.update(dict.fromkeys(runs))
+        _runs.update({(name, address): None for name in runs})
         _changed.notify_all()
 
 
-def held() -> list[tuple[str, str]]:
-    """Names of the runs that are held, each with its client."""
+def held_runs(address: str) -> list[tuple[str, str]]:
+    """Names of the runs that a worker holds, each with its client."""
     with _changed:
-        return [(name, run.client) for name, run in _runs.items() if run is not None]
+        return [(name, run.client) for (name, holder), run in _runs.items() if holder == address and run is not None]
 
 
 @dataclass
@@ -122,6 +135,8 @@ class Answer:
         Of the units that failed, by number.
     seconds
         What the units that were begun took in all.
+    held
+        Whether the worker held the run; where not, it is handed it again.
     trouble
         What went wrong at the worker that its units have no part in: its store, its disk.
     """
@@ -131,6 +146,7 @@ class Answer:
     records: list[dict[str, Any]] = field(default_factory=list)
     errors: dict[int, ErrorLine] = field(default_factory=dict)
     seconds: float = 0.0
+    held: bool = True
     trouble: ErrorLine | None = None
 
 

@@ -24,13 +24,11 @@ from nbdist.execution.rendering import (
     rendered_by,
     write_unit,
 )
-from nbdist.execution.worker_run import Answer, PieceError, kind_of, run_here
+from nbdist.execution.worker_run import Answer, PieceError, run_here
 from nbdist.planning import PhiChunk, Tile, Unit
 
 TASK_LIMIT_S = 10.0
 """A task gives back the units it has not begun after so long: they were slower than thought, or another kind of worker got them."""
-ELSEWHERE_S = 1.0
-"""Seconds before a piece of a frame is sent to another worker, which may turn out to be this one again."""
 
 
 def render_units(run: str, spans: Sequence[tuple[int, int]]) -> Answer:
@@ -39,11 +37,12 @@ def render_units(run: str, spans: Sequence[tuple[int, int]]) -> Answer:
     They are not begun when those before took too long, after an error that they would meet too, or where this worker does not hold
     the run.
     """
-    answer, held, began = Answer(get_worker().address), run_here(run), time.perf_counter()
+    address = get_worker().address
+    held, began = run_here(run, address), time.perf_counter()
     if held is None:
-        return answer
+        return Answer(address, held=False)
     assert held.writer is not None
-    answer.kind = kind_of(held, get_worker())
+    answer = Answer(address, held.kind)
     plan = held.context.plan
     for unit in (plan.unit(number) for first, last in spans for number in range(first, last)):
         try:
@@ -77,24 +76,25 @@ def render_piece(run: str, frame: int, tile: tuple[int, int, int, int], chunk: t
     Reschedule
         If this worker does not hold the run: Dask hands the piece out again.
     """
-    held, began = run_here(run), time.perf_counter()
+    address = get_worker().address
+    held, began = run_here(run, address), time.perf_counter()
     if held is None:
-        time.sleep(ELSEWHERE_S)
         raise Reschedule
     try:
         values = render_partial(held.context, frame, Tile(*tile), PhiChunk(*chunk))
     except Exception as error:
-        raise PieceError(ErrorLine.of(error), get_worker().address) from None
+        raise PieceError(ErrorLine.of(error), address) from None
     return Partial(values, rendered_by(held.context), time.perf_counter() - began)
 
 
 def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frames: list[list[list[Partial]]]) -> Answer:
     """Add the partials of a unit's frames, given by frame, tile and chunk, and write it; the answer is that of `render_units`."""
-    answer, held, unit, began = Answer(get_worker().address), run_here(run), Unit(*numbers), time.perf_counter()
+    address = get_worker().address
+    held, unit, began = run_here(run, address), Unit(*numbers), time.perf_counter()
     if held is None:
-        return answer
+        return Answer(address, held=False)
     assert held.writer is not None
-    answer.kind = kind_of(held, get_worker())
+    answer = Answer(address, held.kind)
     parts = [part for tiles in frames for chunks in tiles for part in chunks]
     try:
         finished = [

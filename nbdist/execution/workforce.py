@@ -170,6 +170,11 @@ class Workforce:
         self._dismiss(address)
         self.restart({address})
 
+    def hand_again(self, address: str) -> None:
+        """Hand the run again to a worker that lost it, as when a run beside this one took its client for dead."""
+        if address in self.roster.fit and self.roster.taken_in.pop(address, None) is not None:
+            self._handed.discard(address)
+
     def restart(self, workers: set[str]) -> None:
         """Restart workers, or remove those that nobody restarts."""
         self._told_to_end |= workers
@@ -229,7 +234,7 @@ class Workforce:
             if isinstance(answer, OSError):
                 self._handed.discard(address)  # it was not reached; if it is still there, it is handed the run again
             elif isinstance(answer, Exception):
-                self.roster.hear((0.0, {"run": self._run, "worker": address, "error": ErrorLine.of(answer)}))
+                self.roster.hear((time.time(), {"run": self._run, "worker": address, "error": ErrorLine.of(answer)}))
 
     def _leave_out_eager(self) -> None:
         """Leave out workers that could not compile the kernel where others could: tens of times slower, and of other last bits."""
