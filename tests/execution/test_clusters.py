@@ -210,6 +210,6 @@ def test_a_client_is_closed_when_it_is_refused(client, monkeypatch):
 
     monkeypatch.setattr("distributed.Client", Watched)
     monkeypatch.setattr(running_cluster, "_version_here", lambda name: "0")
-    with pytest.raises(RunError, match="other versions"):
+    with pytest.raises(RunError, match=r"the scheduler at .* runs another version"):
         connect(client.scheduler.address, security=client.security)
     assert [one.status for one in opened] == ["closed"]

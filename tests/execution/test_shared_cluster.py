@@ -52,7 +52,7 @@ def test_two_runs_at_once_on_one_cluster_do_not_mix(
     undisturbed_series(30)
     other = small_experiment(crystal={"N_cells": [3, 3, 3]}, scan={"frames": 5})
     generate(other, tmp_path / "other_alone.zarr", serial=True, **CUT)
-    with Client(client.scheduler.address, set_as_default=False) as second:
+    with Client(client.scheduler.address, security=client.security, set_as_default=False) as second:
         beside = threading.Thread(target=generate, args=(other, tmp_path / "other.zarr", second), kwargs=CUT)
         beside.start()
         generate(light_experiment(30), tmp_path / "a.zarr", client, **CUT)
@@ -65,7 +65,7 @@ def test_what_a_killed_client_left_with_the_cluster_is_removed_by_the_next_run(l
     import cloudpickle
     from distributed import Client
 
-    with Client(client.scheduler.address, set_as_default=False) as killed:
+    with Client(client.scheduler.address, security=client.security, set_as_default=False) as killed:
         content = cloudpickle.dumps((make_context(light_experiment(1), kernel="eager"), killed.id))
         killed.run(take_in, content, "abandoned", RUNS, {})
     assert _runs(client)[0] == [["abandoned"], ["abandoned"]]
