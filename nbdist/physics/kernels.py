@@ -7,6 +7,7 @@ orientations of a fixed size, small enough for the cache where it runs eagerly.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from nbdist.physics.amplitudes import AmplitudeTensors
 from nbdist.physics.factors import FactorChoice, SensorNumbers, pixel_factors
 from nbdist.physics.orientation_sum import Variant
 from nbdist.physics.pixels import PanelVectors
+from nbdist.private_folder import lock_folder, private_folder
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +127,8 @@ def _compile(function: Callable[..., Tensor], arguments: tuple[Any, ...]) -> Cal
     fused = function is spec.orientation_sum and not arguments[-1].interpolate
     name = f"{function.__name__}{' fused' if fused else ''}"
     if name not in _compiled:
+        if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:  # torch's own, from which it loads code, is anybody's to make
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(private_folder(lock_folder() / "torch"))
         import torch._dynamo
 
         # one function serves every shape transform, precision and detector kind: each is a recompilation that is meant

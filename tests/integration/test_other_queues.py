@@ -57,6 +57,11 @@ def test_a_run_goes_on_when_a_job_of_the_queue_dies(
     held.release()
     assert run.wait(LIMIT_S) == 0, (tmp_path / "client.log").read_text()
     assert len(list(jobs.glob("*.pid"))) == 2, "one in the place of the one that died, and no more"
+    for script in jobs.glob("*.sh"):
+        text = script.read_text()
+        assert "--protocol tls" in text
+        assert "PRIVATE KEY" not in text
+    assert not list(tmp_path.rglob(".tls-*")), "the certificates of the run are gone with it"
     assert_undisturbed(store)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import stat
 
 import numpy as np
 import pytest
@@ -228,6 +230,16 @@ def test_where_torch_cannot_compile_the_functions_run_eagerly(
     [record] = caplog.records
     assert "no compiler was found" in record.getMessage()
     assert "\n" not in record.getMessage()
+
+
+def test_torch_keeps_its_compiled_code_in_a_private_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setattr(kernels, "_compiled", {})
+    monkeypatch.setattr(kernels, "lock_folder", lambda: tmp_path)
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    assert kernels._compile(kernels.pixel_factors, (None,)) is kernels.pixel_factors
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "torch")
+    assert stat.S_IMODE((tmp_path / "torch").stat().st_mode) == 0o700
 
 
 def test_a_mistake_in_the_physics_is_not_taken_for_a_failed_compilation(monkeypatch):
