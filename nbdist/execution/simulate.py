@@ -88,6 +88,8 @@ def simulate_series(
         fingerprint=fingerprint,
         device=device,
         kernel=kernel,
+        tile=tile,
+        image_shape=(slow, fast),
     )
     scan = experiment.scan
     coordinates = {
@@ -101,9 +103,18 @@ def simulate_series(
 
 
 def _render_block(
-    experiment: str, fingerprint: str, device: Device, kernel: str, block_info: Any = None
+    experiment: str,
+    fingerprint: str,
+    device: Device,
+    kernel: str,
+    tile: tuple[int, int],
+    image_shape: tuple[int, int],
+    block_id: tuple[int, int, int],
 ) -> NDArray[np.floating[Any]]:
-    (frame, _), (slow0, slow1), (fast0, fast1) = block_info[None]["array-location"]
+    """Render the tile of a block, which Dask tells by its number alone: what it knew of each would be kept for millions."""
+    frame, row, column = block_id
+    slow0, fast0 = row * tile[0], column * tile[1]
+    slow1, fast1 = min(slow0 + tile[0], image_shape[0]), min(fast0 + tile[1], image_shape[1])
     context = _context(fingerprint, lambda: validate(json.loads(experiment)), device, kernel)
     box = (slow0, slow1, fast0, fast1)
     return context.renderer.frame(frame, box).astype(context.resolved.experiment.sampling.precision)[None]

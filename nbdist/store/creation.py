@@ -16,12 +16,12 @@ import json
 import os
 import platform
 import uuid
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 from zarr.storage import MemoryStore
 
@@ -29,11 +29,13 @@ from nbdist.errors import StoreError
 from nbdist.experiment.amplitudes import Reflections
 from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.planning import Plan
-from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group, was_whole
-from nbdist.store.objects import ROOT, Objects, objects_at
+from nbdist.store.locations import ARRAYS, FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group, was_whole
+from nbdist.store.objects import ROOT, objects_at
 from nbdist.store.reflections import create_reflections
 
 FRAME_DIMENSIONS = ("frame", "slow", "fast")
+FRAMES_PER_CHUNK = 4096
+"""Frames whose coordinates lie in one object: a reader of some frames of a million reads little more than theirs."""
 
 
 def create_store(
@@ -74,12 +76,13 @@ def create_store(
     store_id = uuid.uuid4().hex
     content = _content(resolved, plan, reflections, store_id, provenance() | (made_by or {}))
     try:
-        root = content.pop(ROOT)
+        _, root = next(content)
         first = replace or objects.create(ROOT, root)
         if replace:
             objects.write(ROOT, root)
         if first:
-            _write_all(objects, content)
+            for key, stored in content:
+                objects.write(key, stored)
     except OSError as error:
         raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
     return store_id if first else None
@@ -99,24 +102,21 @@ def complete_store(
     objects = objects_at(location)
     if was_whole(objects):
         return
-    content = _content(resolved, plan, reflections, "", {})
-    del content[ROOT]
     try:
-        _write_all(objects, content)
+        for key, stored in _content(resolved, plan, reflections, "", {}):
+            if key != ROOT:
+                objects.write(key, stored)
     except OSError as error:
         raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
 
 
-def _write_all(objects: Objects, content: dict[str, bytes]) -> None:
-    """Write objects, the one that says the store is whole as the last."""
-    for key in sorted(content, key=lambda key: (key.startswith(f"{LAST_MADE}/"), key)):
-        objects.write(key, content[key])
-
-
 def _content(
     resolved: ResolvedExperiment, plan: Plan, reflections: Reflections, store_id: str, made_by: dict[str, Any]
-) -> dict[str, bytes]:
-    """All objects of an empty store."""
+) -> Iterator[tuple[str, bytes]]:
+    """All objects of an empty store, the one that makes it a store first and the one that says it is whole last.
+
+    Each is let go when it was handed out: the coordinates of a million frames are 100 MB.
+    """
     experiment = resolved.experiment
     attributes = {
         "format": FORMAT,
@@ -131,12 +131,24 @@ def _content(
         "normalisation": "photons = r_e^2 fluence / steps * sum of partial intensities (+ background, not divided by steps)",
     }
     memory: dict[str, Any] = {}
+    handed_out: set[str] = set()
+
+    def new() -> Iterator[tuple[str, bytes]]:
+        for key in sorted(memory.keys() - handed_out):
+            handed_out.add(key)
+            yield key, memory[key].to_bytes()
+            if not key.endswith(ROOT):  # zarr looks for the metadata of a group that it makes an array in
+                del memory[key]
+
     group = zarr.create_group(MemoryStore(memory), zarr_format=3, attributes=attributes)
+    yield from new()
     _create_frames(group, plan)
-    _create_coordinates(group, resolved, plan)
+    for _ in _create_coordinates(group, resolved, plan):
+        yield from new()
     create_reflections(group, reflections)
+    yield from new()
     group.create_group(LAST_MADE)
-    return {key: value.to_bytes() for key, value in memory.items()}
+    yield from new()
 
 
 def provenance() -> dict[str, Any]:
@@ -174,37 +186,50 @@ def _create_frames(group: zarr.Group, plan: Plan) -> None:
         )
 
 
-def _create_coordinates(group: zarr.Group, resolved: ResolvedExperiment, plan: Plan) -> None:
-    frames, scan = range(plan.frames), resolved.experiment.scan
-    slow, fast = plan.image_shape
-    starts = [scan.frame_start_deg(frame) for frame in frames]
-    ends = [scan.frame_start_deg(frame + 1) for frame in frames]
-    orientation = np.stack([resolved.frame_orientation_A(frame) for frame in frames])
+def _create_coordinates(group: zarr.Group, resolved: ResolvedExperiment, plan: Plan) -> Iterator[None]:
+    """Write the coordinates, and pause after each chunk."""
+    scan, mask = resolved.experiment.scan, (~resolved.usable).astype(np.uint8)
     degree = {"units": "degree"}
-    write = _write_small
-    write(group, "frame", np.arange(plan.frames), ("frame",), {"long_name": "frame of the series, from 0"})
-    write(group, "slow", np.arange(slow), ("slow",), {"units": "pixel"})
-    write(group, "fast", np.arange(fast), ("fast",), {"units": "pixel"})
-    write(group, "phi_start_deg", np.array(starts), ("frame",), degree)
-    write(group, "phi_end_deg", np.array(ends), ("frame",), degree)
-    description = {"units": "angstrom", "long_name": "rows a, b, c in the lab frame at the middle of the frame"}
-    write(group, "orientation", orientation, ("frame", "axis", "xyz"), description)
-    mask = (~resolved.usable).astype(np.uint8)
-    write(group, "mask", mask, ("slow", "fast"), {"long_name": "0 = usable"})
+    of_pixels = (
+        ("slow", np.arange(mask.shape[0]), ("slow",), {"units": "pixel"}),
+        ("fast", np.arange(mask.shape[1]), ("fast",), {"units": "pixel"}),
+        ("mask", mask, ("slow", "fast"), {"long_name": "0 = usable"}),
+    )
+    for name, values, dimensions, attributes in of_pixels:
+        _coordinate(group, name, values.shape, dimensions, attributes)[...] = values
+        yield
+    of_frames: tuple[tuple[str, Callable[[int], Any], tuple[str, ...], dict[str, str]], ...] = (
+        ("frame", lambda frame: frame, (), {"long_name": "frame of the series, from 0"}),
+        ("phi_start_deg", scan.frame_start_deg, (), degree),
+        ("phi_end_deg", lambda frame: scan.frame_start_deg(frame + 1), (), degree),
+        (
+            "orientation",
+            resolved.frame_orientation_A,
+            ("axis", "xyz"),
+            {"units": "angstrom", "long_name": "rows a, b, c in the lab frame at the middle of the frame"},
+        ),
+    )
+    for name, of_frame, axes, attributes in of_frames:
+        shape = (plan.frames, *(3 for _ in axes))
+        array = _coordinate(group, name, shape, ("frame", *axes), attributes)
+        for first in range(0, plan.frames, FRAMES_PER_CHUNK):
+            last = min(first + FRAMES_PER_CHUNK, plan.frames)
+            array[first:last] = np.array([of_frame(frame) for frame in range(first, last)])
+            yield
 
 
-def _write_small(
-    group: zarr.Group, name: str, values: NDArray[Any], dimensions: tuple[str, ...], attributes: dict[str, str]
-) -> None:
-    array = group.create_array(
+def _coordinate(
+    group: zarr.Group, name: str, shape: tuple[int, ...], dimensions: tuple[str, ...], attributes: dict[str, str]
+) -> Any:
+    along_frames = dimensions[0] == "frame"
+    return group.create_array(
         name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=values.shape,
+        shape=shape,
+        dtype=ARRAYS[name],
+        chunks=(min(shape[0], FRAMES_PER_CHUNK), *shape[1:]) if along_frames else shape,
         dimension_names=dimensions,
         attributes=attributes,
     )
-    array[...] = values
 
 
 def as_json(record: dict[str, Any]) -> bytes:

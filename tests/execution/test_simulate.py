@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import dask
 import numpy as np
 import pytest
@@ -111,6 +113,29 @@ def test_slicing_a_lazy_series_renders_the_tiles_asked_for_and_no_others(small_e
     assert rendered == [((32, 64, 0, 40), 1)]
     whole = simulate_frame(small_experiment(), 1, kernel="eager")
     np.testing.assert_allclose(piece, whole[40:50, :20], rtol=0, atol=1e-6 * whole.max())
+
+
+def test_a_lazy_series_of_many_blocks_is_made_and_sliced_without_going_through_them(small_experiment):
+    experiment = small_experiment(scan={"frames": 1_000})
+    simulate_series(experiment, kernel="eager")
+    tracemalloc.start()
+    try:
+        series = simulate_series(experiment, kernel="eager", tile=(8, 8))
+        (piece,) = dask.optimize(series[500, :8, :8].data)
+        height = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert series.data.npartitions == 120_000
+    assert height < 10 * series.data.npartitions, "what Dask says of a block takes more than 1,000 bytes"
+    assert len(piece.__dask_graph__()) < 5
+
+
+def test_a_frame_that_is_changed_in_place_changes_no_other(small_experiment):
+    experiment = small_experiment()
+    image = simulate_frame(experiment, 1, kernel="eager")
+    before = image.copy()
+    image[:] = -1
+    np.testing.assert_array_equal(simulate_frame(experiment, 1, kernel="eager"), before)
 
 
 def test_a_lazy_series_is_the_frames_one_by_one(small_experiment):

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 
 from nbdist import generate
 from nbdist.errors import StoreError
-from nbdist.learning import FrameDataset
+from nbdist.learning import FrameDataset, frames
+from nbdist.store import creation
 from nbdist.store.number_set import NumberSet
 
 FRAMES = 6
@@ -92,6 +93,23 @@ def test_frames_share_no_memory_with_the_coordinates_that_a_process_keeps(locati
     sample["phi"] -= sample["phi"].mean()
     copy = pickle.loads(pickle.dumps(dataset))
     torch.testing.assert_close(copy[3], dataset[3], rtol=0, atol=0)
+
+
+def test_coordinates_are_read_a_chunk_at_a_time(experiment, location, tmp_path, monkeypatch):
+    expected, read, original = FrameDataset(location), [], frames._Store._read_chunk
+
+    def noted(store, name, chunk):
+        read.append((name, chunk))
+        return original(store, name, chunk)
+
+    monkeypatch.setattr(creation, "FRAMES_PER_CHUNK", 4)
+    generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2)
+    monkeypatch.setattr(frames._Store, "_read_chunk", noted)
+    dataset = FrameDataset(tmp_path / "a.zarr")
+    samples = {index: dataset[index] for index in (5, 0, 3, 5)}
+    assert read == [(name, chunk) for chunk in (1, 0) for name in ("phi_start_deg", "phi_end_deg", "orientation")]
+    for index, sample in samples.items():
+        torch.testing.assert_close(sample, expected[index], rtol=0, atol=0)
 
 
 def test_a_dataset_of_a_finished_store_is_small_to_send(small_experiment, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import zarr
 
 from nbdist import generate
 from nbdist.experiment import resolve
-from nbdist.store import summarize
+from nbdist.experiment.amplitudes import load_reflections
+from nbdist.planning import make_plan
+from nbdist.store import creation, summarize
 
 FRAMES = 5
 IMAGE = (520, 300)
@@ -114,6 +117,33 @@ def test_orientation_is_that_of_the_middle_of_each_frame(group, experiment):
     turn = np.deg2rad(2.0)
     rotation = np.array([[1, 0, 0], [0, np.cos(turn), -np.sin(turn)], [0, np.sin(turn), np.cos(turn)]])
     np.testing.assert_allclose(group["orientation"][4], group["orientation"][0] @ rotation.T, atol=1e-12 * 50)
+
+
+def test_coordinates_of_many_frames_lie_in_chunks(experiment, location, tmp_path, monkeypatch):
+    monkeypatch.setattr(creation, "FRAMES_PER_CHUNK", 2)
+    generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2, frames=range(1))
+    chunked, whole = (zarr.open_group(str(place), mode="r") for place in (tmp_path / "a.zarr", location))
+    for name in ("frame", "phi_start_deg", "phi_end_deg", "orientation"):
+        assert chunked[name].chunks[0] == 2
+        np.testing.assert_array_equal(chunked[name][:], whole[name][:])
+
+
+def test_making_a_long_series_holds_the_coordinates_of_a_few_frames(small_experiment, tmp_path, monkeypatch):
+    monkeypatch.setattr(creation, "FRAMES_PER_CHUNK", 100)
+
+    def height(frames):
+        resolved = resolve(small_experiment(panel={"spixels": 4, "fpixels": 4}, scan={"frames": frames}))
+        amplitudes, plan = load_reflections(resolved), make_plan(resolved, frames_per_shard=100)
+        creation.create_store(tmp_path / f"{frames}.zarr", resolved, plan, amplitudes)
+        tracemalloc.start()
+        try:
+            creation.create_store(tmp_path / f"{frames}-again.zarr", resolved, plan, amplitudes)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    # the coordinates of a frame are 96 bytes: its number, where it starts and ends, and three axes
+    assert (height(5_000) - height(1_000)) / 4_000 < 48
 
 
 def test_mask_is_zero_where_a_pixel_is_usable(group):
