@@ -60,6 +60,7 @@ def open_group(
         if not (objects.read(ROOT) or objects.exists()):
             raise StoreError(f"{location}: there is no store")
         group = zarr.open_group(objects.zarr_store(read_only=mode == "r"), mode=mode, zarr_format=3)
+        whole = begun or was_whole(objects)
     except NbdistError:
         raise
     except Exception as error:
@@ -72,7 +73,7 @@ def open_group(
     if version != FORMAT_VERSION:
         raise StoreError(f"{location}: store format {version}, this nbdist reads format {FORMAT_VERSION}")
     if not begun:
-        if not was_whole(objects):
+        if not whole:
             raise StoreError(f"{location}: its making was cut short; --resume goes on with it, --overwrite replaces it")
         _check_arrays(group, location)
     return group

@@ -201,3 +201,20 @@ def test_a_field_that_would_name_an_output_is_unknown(name, small_experiment, tm
         with pytest.raises(NbdistError, match=f"{section}.{field}: unknown field"):
             load_experiment(tmp_path / "e.yaml")
         del content[section][field]
+
+
+@pytest.mark.parametrize("unreadable", ["zarr.json", "records/zarr.json"])
+def test_a_store_that_may_not_be_read_is_one_line(unreadable, small_experiment, tmp_path, monkeypatch):
+    from nbdist.store.objects import Folder
+
+    generate(small_experiment(), tmp_path / "a.zarr", serial=True, kernel="eager", frames=range(1))
+    original = Folder.read
+
+    def read(folder, key):
+        if key == unreadable:
+            raise PermissionError(13, "Permission denied", str(tmp_path / "a.zarr" / key))
+        return original(folder, key)
+
+    monkeypatch.setattr(Folder, "read", read)
+    with pytest.raises(StoreError, match=r"a\.zarr cannot be read: Permission denied"):
+        open_series(tmp_path / "a.zarr")
