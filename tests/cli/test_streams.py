@@ -56,7 +56,13 @@ def test_a_run_goes_on_when_its_terminal_is_gone(experiment_file, tmp_path):
         "--kernel",
         "eager",
     ]
-    process = subprocess.Popen(["nohup", *command], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    process = subprocess.Popen(
+        ["bash", "-c", "trap '' HUP; exec \"$@\"", "-", *command],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
     os.close(theirs)
     os.close(ours)
     assert process.wait(DEADLINE_S) == 0
