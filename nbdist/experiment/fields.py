@@ -16,6 +16,10 @@ OnFile = Callable[[str, Path], str]
 """What stands for a file in plain content, given the field that names it (`detector.panels.0.mask_file`) and its path."""
 
 
+def _path_itself(field: str, path: Path) -> str:
+    return str(path)
+
+
 class Section(BaseModel):
     """A part of an experiment: immutable, unknown fields refused, no infinities or NaN."""
 
@@ -35,7 +39,11 @@ class Section(BaseModel):
         kept = {name: getattr(copy, name) for name in copy.model_fields_set}
         return type(self).model_validate({**kept, **update})
 
-    def content(self, on_file: OnFile = lambda field, path: str(path), place: str = "") -> dict[str, Any]:
+    def copy(self, **options: Any) -> Self:
+        """As `model_copy`: pydantic's older name, whose own update is not checked."""
+        return self.model_copy(**options)
+
+    def content(self, on_file: OnFile = _path_itself, place: str = "") -> dict[str, Any]:
         """Return the fields that differ from their defaults, at every depth, as JSON has them.
 
         A field that can have one value only tells the members of a union apart, and is always there.
@@ -47,15 +55,21 @@ class Section(BaseModel):
         place
             Where the section lies in the experiment, in front of the names that `on_file` gets: "detector.".
         """
-        return {
-            name: _plain(getattr(self, name), on_file, f"{place}{name}")
-            for name, info in type(self).model_fields.items()
-            if _is_tag(info) or getattr(self, name) != info.get_default(call_default_factory=True)
-        }
+        found = {}
+        for name, info in type(self).model_fields.items():
+            value = _plain(getattr(self, name), on_file, f"{place}{name}")
+            # defaults are compared as they are written: a tuple's may be a list, a section's may have grown fields of its own
+            if _is_tag(info) or info.is_required() or value != _default(info):
+                found[name] = value
+        return found
 
 
 def _is_tag(info: FieldInfo) -> bool:
     return get_origin(info.annotation) is Literal and len(info.annotation.__args__) == 1  # type: ignore[union-attr]
+
+
+def _default(info: FieldInfo) -> Any:
+    return _plain(info.get_default(call_default_factory=True), _path_itself, "")
 
 
 def _plain(value: Any, on_file: OnFile, place: str) -> Any:

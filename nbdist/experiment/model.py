@@ -63,8 +63,10 @@ class Experiment(Section):
         self.content(lambda field, path: str(found.setdefault(field, path)))
         return found
 
-    def with_changes(self, **sections: dict[str, Any]) -> Experiment:
+    def with_changes(self, **sections: Any) -> Experiment:
         """Return a validated copy with fields of some sections replaced: `with_changes(sampling={"precision": "float64"})`.
+
+        What is no dictionary stands for all of its section, as the text of a title does.
 
         Raises
         ------
@@ -75,7 +77,8 @@ class Experiment(Section):
 
         content = self.model_dump()
         for section, fields in sections.items():
-            content[section] = {**content[section], **fields}
+            kept = content.get(section)
+            content[section] = {**kept, **fields} if isinstance(kept, dict) and isinstance(fields, dict) else fields
         return validate(content)
 
 

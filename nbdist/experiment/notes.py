@@ -86,15 +86,14 @@ def _amplitudes(resolved: ResolvedExperiment, reflections: Reflections) -> Itera
     listed = np.unique(_packed(reflections.indices[inside]))
     there = _lattice_points(reciprocal, edge)
     share = len(listed) / max(1, there)
-    if share >= WHOLE_LIST or there == 0:
+    chosen = listed[:: -(-len(listed) // MATES_LOOKED_UP) or 1]
+    missing = 1 - float(np.isin(_packed(-_unpacked(chosen)), listed).mean()) if len(chosen) else 0.0
+    if (share >= WHOLE_LIST and missing <= FEW_MATES_MISSING) or there == 0:
         return
     text = f"structure_factors.file: lists {_percent(share)} of the reflections to the detector's edge at {resolved.finest_A:.3g} A"
     last = lengths.max(initial=0.0)
     if 0 < last < 0.97 * edge:
         text += f", none beyond {1 / last:.3g} A"
-    chosen = listed[:: -(-len(listed) // MATES_LOOKED_UP) or 1]
-    mates = _packed(-_unpacked(chosen))
-    missing = 1 - float(np.isin(mates, listed).mean()) if len(chosen) else 0.0
     if missing > FEW_MATES_MISSING:
         text += f", and the Friedel mates of {_percent(missing)} of these are missing"
     yield f"{text}; what is not listed has F = 0: no symmetry is applied, a list holds the whole of P1"

@@ -41,10 +41,11 @@ def read_hkl(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 def _read_fast(text: str) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
     """Whole-file parse of a regular file; None sends the caller to the line-by-line reader, which can name a bad line."""
-    if "#" in text or not text.strip():
+    lines = text.splitlines()
+    if not any(line.split("#", 1)[0].strip() for line in lines):
         return None
     try:
-        table = np.loadtxt(text.splitlines(), dtype=np.float64, usecols=(0, 1, 2, 3), ndmin=2)
+        table = np.loadtxt(lines, dtype=np.float64, usecols=(0, 1, 2, 3), ndmin=2)
     except (ValueError, IndexError):
         return None
     indices = table[:, :3]

@@ -30,6 +30,12 @@ def test_changes_are_validated_and_leave_the_original_alone(small_experiment):
     assert experiment.scan.frames == 3
     with pytest.raises(ExperimentError, match=r"scan\.frames"):
         experiment.with_changes(scan={"frames": -1})
+    assert experiment.with_changes(title="another").title == "another"
+    assert experiment.with_changes(beam=Beam(wavelength_A=1.5)).beam == Beam(wavelength_A=1.5)
+    with pytest.raises(ExperimentError, match=r"^bean: unknown field \(found .*\)$"):
+        experiment.with_changes(bean={"wavelength_A": 1.5})
+    with pytest.raises(ExperimentError, match=r"^beam: should be .*, found 3$"):
+        experiment.with_changes(beam=3)
 
 
 @pytest.fixture
@@ -151,6 +157,28 @@ def test_a_schema_that_grows_fields_left_at_their_defaults_keeps_every_fingerpri
             grown.model_validate({**content, "goniometer": {"energy_eV": 12000}}).fingerprint
             != validate(content).fingerprint
         )
+
+
+def test_a_section_that_grew_stands_for_its_ancestor_wherever_it_is_put(small_experiment):
+    grown_panel = create_model("GrownPanel", __base__=Panel, gap_mm=(float, 0), offsets=(tuple[float, float], [0, 0]))
+    grown_detector = create_model("GrownDetector", __base__=Detector, gain=(float, 1.0))
+    experiment = small_experiment()
+    plain = experiment.detector
+    panels = [grown_panel(**panel.model_dump()) for panel in plain.panels]
+    detector = grown_detector(**{**plain.model_dump(exclude={"panels"}), "panels": panels})
+    assert experiment.model_copy(update={"detector": detector}).fingerprint == experiment.fingerprint
+    panels[0] = panels[0].model_copy(update={"offsets": (0, 1)})
+    changed = experiment.model_copy(update={"detector": plain.model_copy(update={"panels": panels})})
+    assert changed.fingerprint != experiment.fingerprint
+    assert Detector(panels=(grown_panel(),)).content() == {}
+
+
+@pytest.mark.filterwarnings("ignore:The `copy` method is deprecated")
+def test_pydantics_older_copy_is_checked_too(small_experiment):
+    experiment = small_experiment()
+    assert experiment.copy(update={"title": "other"}).title == "other"
+    with pytest.raises(ValidationError, match="wavelength_A"):
+        experiment.copy(update={"beam": {"wavelength_A": -1}})
 
 
 def test_kinds_of_amplitudes_with_the_same_fields_have_different_content(small_experiment, tmp_path):

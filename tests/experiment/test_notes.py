@@ -100,6 +100,13 @@ def test_a_hemisphere_lacks_its_mates(listed):
     assert "Friedel mates of 100 %" in line
 
 
+def test_mates_that_a_nearly_whole_list_lacks_are_said(listed):
+    line = only(listed(sphere(keep=lambda h, k, l: (h, k, l) > (0, 0, 0) or (h + 2 * k + 5 * l) % 8)))
+    assert "lists 94 %" in line
+    assert "Friedel mates of 7 %" in line
+    assert listed(sphere(keep=lambda h, k, l: (h, k, l) > (0, 0, 0) or (h + 2 * k + 5 * l) % 32)) == []
+
+
 def test_the_absences_of_a_centred_cell_are_no_missing_mates(listed):
     line = only(listed(sphere(keep=lambda h, k, l: (h + k) % 2 == 0)))
     share = len(sphere(keep=lambda h, k, l: (h + k) % 2 == 0)) / len(sphere())
