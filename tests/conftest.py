@@ -6,7 +6,7 @@ import datetime
 import ipaddress
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         slow, starts_processes = (item.get_closest_marker(name) is not None for name in ("slow", "integration"))
         weights[item.path] += 10_000 * slow + 100 * starts_processes + 1
     items.sort(key=lambda item: -weights[item.path])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    """See `_skipping_without_torch`."""
+    yield from _skipping_without_torch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """See `_skipping_without_torch`."""
+    yield from _skipping_without_torch()
+
+
+def _skipping_without_torch() -> Iterator[None]:
+    """Where PyTorch is not installed, a test that needs it is skipped, and the others run."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        if missing.name != "torch":
+            raise
+        pytest.skip("PyTorch is not installed")
 
 
 SMALL: dict[str, Any] = {
