@@ -81,7 +81,7 @@ def test_a_poisoned_unit_is_set_aside_with_its_error_and_resume_tries_it_again(
     command.start("--scheduler", cluster.address)
     status, said = command.end()
     assert status == 1
-    assert "unit 30 failed: a cosmic ray" in said
+    assert "unit 30 failed: ValueError: a cosmic ray" in said
     assert f"nbdist run {command.file} -o {command.store} --resume" in said
     assert "118 done, 4 tried again, 2 failed" in said
     assert summarize(command.store).complete == set(range(120)) - {30, 31}
