@@ -122,7 +122,7 @@ def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
     flags = read_words(words, TABLE)
     clock = int(time.time())
     flags.values.setdefault("misset_seed", flags.get("seed", clock))
-    outputs = Outputs.of(flags, folder, clock)
+    outputs = Outputs.of(flags, Path(), clock)
     outputs.require_other_than(own.save)
     simulation = simulation_from_flags(flags, folder)
     outputs.require_pixels(simulation.experiment.image_shape)

@@ -208,8 +208,10 @@ def simulation_from_flags(flags: Flags, folder: Path) -> Simulation:
     for name in NONE_BELOW_0:
         if flags.get(name, 0) < 0:
             flags.warnings.append(f"-{name} {flags.get(name):g}: a number below 0 counts as not given, as in nanoBragg")
-    if flags.get("distance", 0.0) < 0:
-        flags.warnings.append(f"-distance {flags.get('distance'):g} counts without its sign, as in nanoBragg")
+    for name in ("distance", "default_F"):
+        if flags.get(name, 0.0) < 0:
+            flags.warnings.append(f"-{name} {flags.get(name):g} counts without its sign, as in nanoBragg")
+            flags.values[name] = -flags.get(name)
     try:
         return _simulation(flags, folder)
     except NbdistError as error:
@@ -319,7 +321,7 @@ def _phi_sweep(flags: Flags) -> tuple[Sweep, float]:
             return Sweep(step, step, 2), step
         if steps < 0:
             return Sweep(0.0, 0.0, 1), 0.0
-        extent = ALONE_DEG
+        extent, step = ALONE_DEG, -1.0
     if steps >= 0:
         steps = max(steps, 1)
         step = step if step >= 0 else extent / steps
@@ -384,6 +386,10 @@ def _sources(flags: Flags, horizontal: Sweep, vertical: Sweep, spectrum: Sweep) 
         for h, v in product(horizontal.values(), vertical.values())
         if not (cut and 4 * (share(h, horizontal) + share(v, vertical)) > 1.1)
     ]
+    if not tilts:
+        raise FlagError(
+            "-hdivsteps -vdivsteps: the ellipse of -round_div leaves no source of this grid; -square_div keeps all"
+        )
     axes, vectors = CONVENTIONS[flags.convention], flags.values if flags.convention == "custom" else {}
     beam, polarization = (
         unit(vectors.get("beam_vector", axes.beam)),
@@ -532,7 +538,7 @@ def _detector(flags: Flags, folder: Path, place: _Place) -> dict[str, Any]:
     if get("close_distance") is not None:
         panel["close_distance_mm"] = get("close_distance")
     else:
-        panel["distance_mm"] = abs(get("distance", DEFAULT_DISTANCE_MM))
+        panel["distance_mm"] = get("distance", DEFAULT_DISTANCE_MM)
     detector: dict[str, Any] = {
         "convention": flags.convention,
         "mask_file": input_path("mask", flags, folder) if get("mask") else None,

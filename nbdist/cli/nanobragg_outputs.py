@@ -175,8 +175,8 @@ def rendered_files(
 ) -> Rendered:
     """The bytes of every file.
 
-    The SMV image holds value x scale + ADC offset, rounded and held between 0 and 65535; the noise image counts + offset. Outside the
-    region of interest both hold 0.
+    The SMV image holds value x scale + ADC offset, rounded and held between 0 and 65535; the noise image counts + offset, cut to a whole
+    number. Outside the region of interest both hold 0.
 
     Parameters
     ----------
@@ -194,7 +194,8 @@ def rendered_files(
     pgm_scale = outputs.pgm_scale or (
         PGM_GREY_AT / (PGM_DEVIATIONS * statistics.deviation) if statistics.deviation > 0 else scale
     )
-    scaled, _ = _sixteen_bits(image.astype(np.float64) * scale + outputs.adc, outside)
+    # nanoBragg rounds in single precision
+    scaled = _sixteen_bits(np.floor((image.astype(np.float64) * scale + outputs.adc + 0.5).astype(np.float32)), outside)
     files = {
         outputs.float_file: image.astype("<f4").tobytes(),
         outputs.int_file: smv_bytes(header, scaled, DERIVED),
@@ -203,16 +204,16 @@ def rendered_files(
         files[outputs.pgm_file] = pgm_bytes(greys(image, pgm_scale), f"pixels scaled by {pgm_scale:g}")
     photons, overloads = 0, 0
     if outputs.noise_file is not None and counts is not None:
-        read, overloads = _sixteen_bits(counts.astype(np.float64) + outputs.adc, outside)
+        read = counts.astype(np.float64) + outputs.adc
+        overloads = int((read[~outside] > LARGEST).sum())
+        files[outputs.noise_file] = smv_bytes(header, _sixteen_bits(read, outside), DERIVED)
         photons = int(counts.sum(dtype=np.int64))
-        files[outputs.noise_file] = smv_bytes(header, read, DERIVED)
     return Rendered(files, scale, pgm_scale, photons, overloads)
 
 
-def _sixteen_bits(values: NDArray[np.float64], outside: NDArray[np.bool_]) -> tuple[NDArray[np.uint16], int]:
-    """Values rounded to uint16, 0 where nothing was rendered, and how many were above its range."""
-    rounded = np.where(outside, 0.0, np.floor(values + 0.5))
-    return np.clip(rounded, 0, LARGEST).astype(np.uint16), int((rounded > LARGEST).sum())
+def _sixteen_bits(values: NDArray[np.floating], outside: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """Values held between 0 and 65535 and cut to whole ones, 0 where nothing was rendered."""
+    return np.clip(np.where(outside, 0.0, values), 0, LARGEST).astype(np.uint16)
 
 
 def smv_header(simulation: Simulation, resolved: ResolvedExperiment) -> dict[str, Value]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.cli.nanobragg_flags import DEGREES_A_RADIAN, Simulation, spectrum_sweep
-from nbdist.cli.nanobragg_inputs import clipped_sizes
+from nbdist.cli.nanobragg_inputs import ROUNDING, clipped_sizes
 from nbdist.experiment.lattice import cell_from_real, dual_vectors
 from nbdist.experiment.resolved import ResolvedExperiment, recommended_oversample
 
@@ -214,6 +214,10 @@ def departures(
         yield "-curved_det: offsets turn the beam along fast and slow; nanoBragg.c turns it by lab y and z"
     if panel.pivot == "beam" and experiment.detector.panels[0].two_theta_deg:
         yield "-twotheta about the beam's spot: distance is the one given; nanoBragg.c's oversampling and header take its cosine"
+    lengths_mm = 1e-7 * np.linalg.norm(resolved.real_vectors_A, axis=1)
+    for name, size, count, length in zip("xyz", clipped_sizes(flags)[0], resolved.N_cells, lengths_mm, strict=True):
+        if size and abs(size / length - count) <= ROUNDING * count:
+            yield f"sample_{name} of {size:g} mm is {count} cells; nanoBragg.c's rounding may make it {count + 1}"
     axis = flags.get("twotheta_axis") if flags.convention == "custom" else None
     if axis and flags.get("twotheta") and abs(math.hypot(*axis) - 1) > 1e-9:
         yield "-twotheta_axis is brought to length 1; nanoBragg.c turns by it as it is"

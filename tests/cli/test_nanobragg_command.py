@@ -149,6 +149,14 @@ def test_names_of_files_are_taken_and_files_that_are_not_wanted_are_not_written(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.bin", "i.img", "n.img"]
 
 
+def test_the_offset_of_a_noise_image_is_cut_to_a_whole_number_and_that_of_the_scaled_one_rounded(nbdist):
+    ended = nbdist(f"nanobragg {CRYSTAL} -fluence 1 -adc 10.7 -seed 3")
+    assert ended.status == 0
+    assert set(np.unique(read_smv(Path("noiseimage.img"))[1])) == {10}
+    assert read_smv(Path("intimage.img"))[1].min() == 11
+    assert "writing noiseimage.img as 2-byte integers" in ended.out.splitlines()
+
+
 def test_overloads_are_held_and_counted(nbdist):
     ended = nbdist(f"nanobragg {CRYSTAL} -fluence 1e28")
     noisy = read_smv(Path("noiseimage.img"))[1]

@@ -46,6 +46,8 @@ def test_flags_not_given_have_nanobraggs_defaults():
         ("-phistep 0.3", 0.6, 2),
         ("-phistep 0.3 -phisteps 5", 0.6, 2),
         ("-phisteps 5", 1, 5),
+        ("-phisteps 5 -phistep 0", 1, 5),
+        ("-osc 1 -phisteps 5 -phistep 0", 0, 5),
         ("-phisteps -1", 0, 1),
         ("-osc 0 -phistep 0", 0, 2),
         ("-osc 1 -phisteps 0", 1, 1),
@@ -130,6 +132,7 @@ def test_later_flags_win():
         ("-cell 0 -N 1", "-cell: a, b, c (A), alpha, beta, gamma (deg) are expected"),
         ("-roi 2000 3000 0 5", "-roi: 2000 3000 0 5 holds no pixel"),
         ("-osc 1 -phistep 1e-9", "-osc -phistep: the step is too small"),
+        ("-divsteps 1", "-hdivsteps -vdivsteps: the ellipse of -round_div leaves no source"),
         ("-hdivsteps 4000 -vdivsteps 4000", "-hdivsteps 4000 -vdivsteps 4000: more than"),
     ],
 )
@@ -147,6 +150,11 @@ def test_a_wrong_flag_is_named_in_one_line(flags, said):
 def test_a_crystal_and_amplitudes_are_needed(flags, said):
     with pytest.raises(FlagError, match=said):
         parse(flags, base="")
+
+
+def test_an_amplitude_and_a_distance_below_0_count_without_their_sign():
+    assert parse("-default_F -7").structure_factors == parse("-default_F 7").structure_factors
+    assert parse("-distance -70").detector == parse("-distance 70").detector
 
 
 def test_values_no_experiment_can_have_are_refused_by_flag():
