@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from distributed import Security
+from waiting import LIMIT_S
 
 from nbdist.errors import RunError
 from nbdist.execution.cluster_file import ClusterFile, lifetime_and_stagger, load_cluster_file, read_duration
@@ -252,7 +253,7 @@ def test_the_batch_file_of_pbs_gives_the_other_nodes_its_environment_on_no_comma
         **{k: str(v) for k, v in (queue | ours).items()},
     }
     ran = subprocess.run(
-        ["bash", CLUSTER / "pbs_job.pbs"], env=environment, capture_output=True, text=True, timeout=120, check=False
+        ["bash", CLUSTER / "pbs_job.pbs"], env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     assert ran.returncode == 0, ran.stderr
     assert log["dask"].read_text().splitlines() == [f"{secret} {tmp_path}"] * 2

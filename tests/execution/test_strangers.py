@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from distributed import Client
+from waiting import LIMIT_S
 
 from nbdist import generate
 from nbdist.errors import RunError
@@ -58,10 +59,10 @@ def _asks_for_a_certificate(port):
     """Whether a socket talks TLS, and ends the conversation with a client that has no certificate."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as plain:
+    with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as plain:
         try:
             with context.wrap_socket(plain) as talking:
-                talking.settimeout(30)
+                talking.settimeout(LIMIT_S)
                 return talking.recv(1) == b""
         except (ssl.SSLError, ConnectionError):
             return True
@@ -93,7 +94,7 @@ def test_another_user_of_the_machine_cannot_talk_to_a_local_cluster():
     if os.getuid() != 0:
         pytest.skip("becoming another user needs root")
     with local_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=60)
+        client.wait_for_workers(1, timeout=LIMIT_S)
         worker = next(iter(client.nthreads()))
         addresses = [cluster.scheduler_address, worker]
         addresses += [address.replace("tls://", "tcp://") for address in addresses]
@@ -113,7 +114,7 @@ def test_another_user_of_the_machine_cannot_talk_to_a_local_cluster():
 @pytest.mark.integration
 def test_the_folder_that_workers_load_code_from_is_their_users_alone():
     with local_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=60)
+        client.wait_for_workers(1, timeout=LIMIT_S)
         for folder in client.run(lambda dask_worker: dask_worker.local_directory).values():
             assert trusted_folder(folder).is_relative_to(lock_folder())
     assert stat.S_IMODE(lock_folder().stat().st_mode) == 0o700

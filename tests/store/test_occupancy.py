@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from waiting import until
 
 from nbdist import generate
 from nbdist.errors import StoreError
@@ -27,13 +28,6 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(occupancy, "WATCH_S", 1.0)
     monkeypatch.setattr(occupancy, "POLL_S", 0.05)
     return Folder(tmp_path / "a.zarr")
-
-
-def _until(condition):
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_a_store_is_held_until_it_is_released(place):
@@ -85,13 +79,18 @@ def test_a_run_elsewhere_that_shows_no_life_is_given_up(place):
     assert time.monotonic() - started > 0.9, "it was watched"
 
 
-def test_a_run_elsewhere_that_shows_life_is_respected(place):
+def test_a_run_elsewhere_that_shows_life_is_respected(place, monkeypatch):
     place.write("records/runs/run.lock", json.dumps(ELSEWHERE).encode())
-    beat = threading.Timer(0.3, place.write, ("records/runs/1.beat", b"4"))
-    beat.start()
+
+    def read(folder, key, original=Folder.read):
+        found = original(folder, key)
+        if key == "records/runs/1.beat":
+            folder.write(key, b"4")  # it beats after the first look
+        return found
+
+    monkeypatch.setattr(Folder, "read", read)
     with pytest.raises(StoreError, match=r"process 4711 on node17\); wait for its end"):
         occupy(place)
-    beat.join()
 
 
 def test_a_garbled_lock_is_watched_and_given_up(place):
@@ -102,7 +101,7 @@ def test_a_garbled_lock_is_watched_and_given_up(place):
 def test_the_count_grows_while_a_store_is_held(place):
     held = occupy(place)
     (beat,) = held.keys - {held.key}
-    _until(lambda: int(place.read(beat) or 0) >= 2)
+    until(lambda: int(place.read(beat) or 0) >= 2, "two beats")
     held.require()
     held.release()
     assert place.names("records/runs") == []
@@ -122,7 +121,7 @@ def test_a_run_that_was_stopped_between_look_and_beat_leaves_its_successor_alone
 
     original_write = Folder.write
     monkeypatch.setattr(Folder, "read", read)
-    _until(lambda: held._lost)
+    until(lambda: held._lost, "the loss to be noticed")
     assert place.read(held.key) == successor
     held.release()
     assert place.read(held.key) == successor
@@ -160,7 +159,7 @@ def test_a_run_that_lost_its_store_notices(harm, place):
         place.delete("records/runs/run.lock")
     else:
         place.write("records/runs/run.lock", json.dumps(ELSEWHERE).encode())
-    _until(lambda: held._lost)
+    until(lambda: held._lost, "the loss to be noticed")
     with pytest.raises(StoreError, match="is not held by this run any more"):
         held.require()
     held.release()
@@ -174,7 +173,9 @@ def test_a_run_that_another_took_over_ends(small_experiment, tmp_path, monkeypat
     def steal(progress):
         if progress.frames_done == 1:
             Folder(location).write("records/runs/run.lock", json.dumps(ELSEWHERE).encode())
-            time.sleep(0.5)
+            until(
+                lambda: "nbdist-occupation" not in [one.name for one in threading.enumerate()], "the loss to be noticed"
+            )
 
     with pytest.raises(StoreError, match="another run took over"):
         generate(small_experiment(), location, serial=True, kernel="eager", frames_per_shard=1, report=steal)
