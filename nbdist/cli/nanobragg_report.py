@@ -214,6 +214,8 @@ def departures(
         yield "-curved_det: offsets turn the beam along fast and slow; nanoBragg.c turns it by lab y and z"
     if panel.pivot == "beam" and experiment.detector.panels[0].two_theta_deg:
         yield "-twotheta about the beam's spot: distance is the one given; nanoBragg.c's oversampling and header take its cosine"
+    if sampling.oversample == "auto" and panel.distance_m < 0 and resolved.oversample > 1:
+        yield "-oversample: a detector towards the source has as many subpixels as one behind the crystal; nanoBragg.c's has 1"
     lengths_mm = 1e-7 * np.linalg.norm(resolved.real_vectors_A, axis=1)
     for name, size, count, length in zip("xyz", clipped_sizes(flags)[0], resolved.N_cells, lengths_mm, strict=True):
         if size and abs(size / length - count) <= ROUNDING * count:

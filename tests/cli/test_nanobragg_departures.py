@@ -37,6 +37,7 @@ TABLED = "-hkl cube.hkl -cell 20 -N 3 -interpolate"
     [
         ("-phi 0 -osc 1 -phisteps 3", "-phi 0.1 -osc 1 -phisteps 3", "the step at phi 0"),
         ("-phi -1 -osc 2 -phisteps 2", "-phi 0 -osc 0 -phisteps 2", "the step at phi 0"),
+        ("-oversample 0 -beam_vector -1 0 0", "-oversample 0 -beam_vector 1 0 0", "a detector towards the source"),
         ("-cell 27.1 -xtalsize 0.00271", "-cell 27.1 -xtalsize 0.0027", "sample_y of 0.00271 mm is 1000 cells"),
         ("-phi 1 -osc -0.5", "-phi 1 -osc 0.5", "turns backwards"),
         ("-detector_thick 450 -thicksteps 3", "-detector_thick 450", "layers are thickness/layers apart"),
