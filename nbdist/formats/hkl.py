@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from nbdist.formats.text import data_lines, read_text
 
 WHAT = "structure-factor file"
 LARGEST_INDEX = 1_000_000
+BLOCK_CHARACTERS = 2**22
 
 
 def read_hkl(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -41,18 +43,30 @@ def read_hkl(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 def _read_fast(text: str) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
     """Whole-file parse of a regular file; None sends the caller to the line-by-line reader, which can name a bad line."""
-    lines = text.splitlines()
-    if not any(line.split("#", 1)[0].strip() for line in lines):
-        return None
-    try:
-        table = np.loadtxt(lines, dtype=np.float64, usecols=(0, 1, 2, 3), ndmin=2)
-    except (ValueError, IndexError):
-        return None
-    indices = table[:, :3]
-    regular = (
-        np.isfinite(table).all() and (indices == np.rint(indices)).all() and (np.abs(indices) < LARGEST_INDEX).all()
-    )
-    return (indices.astype(np.int64), table[:, 3].copy()) if regular and len(table) else None
+    indices: list[NDArray[np.int64]] = []
+    amplitudes: list[NDArray[np.float64]] = []
+    for lines in _blocks(text):
+        if not any(line.split("#", 1)[0].strip() for line in lines):
+            continue
+        try:
+            table = np.loadtxt(lines, dtype=np.float64, usecols=(0, 1, 2, 3), ndmin=2)
+        except (ValueError, IndexError):
+            return None
+        whole = table[:, :3]
+        if not (np.isfinite(table).all() and (whole == np.rint(whole)).all() and (np.abs(whole) < LARGEST_INDEX).all()):
+            return None
+        indices.append(whole.astype(np.int64))
+        amplitudes.append(table[:, 3].copy())
+    return (np.concatenate(indices), np.concatenate(amplitudes)) if indices else None
+
+
+def _blocks(text: str) -> Iterator[list[str]]:
+    """The lines of a text, so many at a time that they take little memory beside it."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + BLOCK_CHARACTERS) + 1 or len(text)
+        yield text[start:end].splitlines()
+        start = end
 
 
 def _read_lines(text: str, path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +50,19 @@ class Orientations(NamedTuple):
 
     real: Tensor
     reference: Tensor
+
+
+class Beams(Sequence[tuple[Tensor, Tensor]]):
+    """Sources on the device: of each its unit vector (3,) and its wavelength in Angstrom (), as views made when they are asked for."""
+
+    def __init__(self, directions: Tensor, wavelengths_A: Tensor) -> None:
+        self._directions, self._wavelengths_A = directions, wavelengths_A
+
+    def __len__(self) -> int:
+        return len(self._wavelengths_A)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return self._directions[number], self._wavelengths_A[number]
 
 
 class Scene:
@@ -115,10 +128,7 @@ class Scene:
             )
             for layer in range(self.layers)
         ]
-        self.sources = [
-            (self.tensor(direction), self.tensor(wavelength))
-            for direction, wavelength in zip(resolved.sources.directions, resolved.sources.wavelengths_A, strict=True)
-        ]
+        self.sources = Beams(self.tensor(resolved.sources.directions), self.tensor(resolved.sources.wavelengths_A))
 
     def tensor(self, value: object) -> Tensor:
         """Numbers as float64 on the device."""

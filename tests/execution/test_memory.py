@@ -70,8 +70,17 @@ def _many_reflections(folder):
     )
 
 
+def _many_sources(folder):
+    return _experiment(
+        beam={"wavelength_A": 1.0, "dispersion": {"percent": 1, "steps": 300_000}},
+        crystal={"cell": [79.1, 79.1, 37.9, 90, 90, 90], "N_cells": [20, 20, 40]},
+        scan={"frames": 1},
+        detector={"convention": "xds", "panels": [{**PILATUS_6M, "spixels": 8, "fpixels": 8}]},
+    )
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [_large_frame, _many_domains, _many_reflections])
+@pytest.mark.parametrize("case", [_large_frame, _many_domains, _many_reflections, _many_sources])
 def test_a_run_stays_under_its_planned_memory_and_comes_near_it(tmp_path, case):
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(case(tmp_path)), str(tmp_path / "a.zarr")],

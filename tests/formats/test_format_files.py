@@ -115,6 +115,17 @@ def test_the_fast_and_the_careful_reader_agree(reflections, gap):
     assert careful[1].tolist() == [row[3] for row in reflections]
 
 
+def test_a_list_is_read_in_blocks_of_whole_lines(written, monkeypatch):
+    lines = [f"{n} {-n} 3 {n}.5" + "  # odd" * (n % 2) for n in range(50)] + ["# end"] * 9
+    monkeypatch.setattr(hkl, "BLOCK_CHARACTERS", 20)
+    for end in ("\n", "\r\n", "\r"):
+        text = end.join(lines)
+        indices, amplitudes = hkl._read_fast(text)
+        assert indices.tolist() == [[n, -n, 3] for n in range(50)]
+        assert amplitudes.tolist() == [n + 0.5 for n in range(50)]
+    assert "line 60" in complaint(read_hkl, written("\n".join([*lines, "1 2 3"])))
+
+
 def test_a_matrix_is_the_first_nine_numbers_in_rows(written):
     text = "# A matrix\n1 2 3\n4 5 6\n7 8 9\n 0.000 0.000 0.000\n27.1 31.7 TEXT\n"
     assert read_mosflm_matrix(written(text)).tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
