@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from nbdist.cli.bench import bench
+from nbdist.cli.certificate import certificate
 from nbdist.cli.check import check
 from nbdist.cli.demo import demo
 from nbdist.cli.finish import finish
@@ -106,7 +107,7 @@ def _options(
         sys.warnoptions.append("ignore:resource_tracker:UserWarning")
 
 
-for _command in (demo, init, check, plan, info, preview, verify, finish, schema, trace, bench):
+for _command in (demo, init, check, plan, info, preview, verify, finish, schema, trace, bench, certificate):
     app.command()(_command)
 app.command(name="run")(run_command)
 app.add_typer(kernels, name="kernels")

@@ -63,19 +63,22 @@ def temporary_security() -> Security:
     return _security(cert, cert, key)
 
 
-@contextlib.contextmanager
-def security_in_folder(parents: Sequence[Path]) -> Iterator[Security]:
-    """A certificate and key of this run alone, in files that other machines read and other users cannot; removed at the end.
+def certificate_in_folder(parents: Sequence[Path]) -> tuple[Path, Path]:
+    """Write a certificate that is its own authority and its key into files that other machines read and other users cannot.
 
     Parameters
     ----------
     parents
         Folders to keep them in, in which a folder of mode 0700 is made; the first that is safe serves.
 
+    Returns
+    -------
+    The paths of the certificate and of the key, alone in a folder of their own.
+
     Raises
     ------
     RunError
-        If none is: somebody else could put another certificate there.
+        If no folder is safe: somebody else could put another certificate there.
     """
     refused = []
     for parent in parents:
@@ -86,15 +89,27 @@ def security_in_folder(parents: Sequence[Path]) -> Iterator[Security]:
             refused.append(str(error))
     else:
         raise RunError(f"no folder for the certificates of jobs: {'; '.join(refused)}. Or give them with --security")
+    paths = folder / "cert.pem", folder / "key.pem"
+    for path, content in zip(paths, _certificate_and_key(), strict=True):
+        path.touch(mode=0o600)
+        path.write_text(content, encoding="ascii")
+    return paths
+
+
+@contextlib.contextmanager
+def security_in_folder(parents: Sequence[Path]) -> Iterator[Security]:
+    """A certificate and key of this run alone in files, see `certificate_in_folder`; they are removed at the end.
+
+    Raises
+    ------
+    RunError
+        If no folder is safe.
+    """
+    cert, key = certificate_in_folder(parents)
     try:
-        paths = folder / "cert.pem", folder / "key.pem"
-        for path, content in zip(paths, _certificate_and_key(), strict=True):
-            path.touch(mode=0o600)
-            path.write_text(content, encoding="ascii")
-        cert, key = map(str, paths)
-        yield _security(cert, cert, key)
+        yield _security(str(cert), str(cert), str(key))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(cert.parent, ignore_errors=True)
 
 
 def _security(ca: str, cert: str, key: str) -> Security:

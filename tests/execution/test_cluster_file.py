@@ -224,6 +224,7 @@ def test_the_batch_files_are_shell_and_start_workers_as_a_local_run_does(name):
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
     (exported,) = re.findall(r"^export (OMP_NUM_THREADS.*)$", text, re.MULTILINE)
     assert dict(part.split("=") for part in exported.split()) == WORKER_ENVIRONMENT
+    assert text.count('"${tls[@]}"') == 2, "the scheduler and the workers ask for a certificate"
 
 
 @pytest.mark.parametrize("secret", ["s3cr3t", 'it\'s "quoted" $HOME'])
@@ -233,7 +234,8 @@ def test_the_batch_file_of_pbs_gives_the_other_nodes_its_environment_on_no_comma
     log = {name: tmp_path / f"{name}.log" for name in ("pbs_tmrsh", "dask")}
     stand_ins = {
         "python": "echo 127.0.0.1",
-        "nbdist": f"until [ $(wc -l <'{log['dask']}') = 2 ]; do sleep 0.01; done",
+        "nbdist": f"""[ $1 != certificate ] || {{ mkdir -m 700 "$2/.tls-a"; echo c,c,"$2/.tls-a/key.pem"; exit; }}
+            until [ $(wc -l <'{log["dask"]}') = 2 ]; do sleep 0.01; done""",
         # as the program does: the environment of the other node is a bare one
         "pbs_tmrsh": f"""echo "$@" >>'{log["pbs_tmrsh"]}'; stat -c %a "$3" "$(dirname "$3")" >>'{tmp_path}/modes'
             shift; exec env -i PATH="$PATH" "$@\"""",
@@ -261,7 +263,7 @@ def test_the_batch_file_of_pbs_gives_the_other_nodes_its_environment_on_no_comma
     assert "SECRET" not in said
     assert secret not in said
     assert (tmp_path / "modes").read_text().split() == ["600", "700"] * 2
-    assert not list(tmp_path.glob(".nbdist-*"))
+    assert not list(tmp_path.glob(".tls-*"))
 
 
 def test_without_dask_jobqueue_the_extra_is_named(monkeypatch):

@@ -14,12 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 from distributed import Client
+from typer.testing import CliRunner
 from waiting import LIMIT_S
 
 from nbdist import generate
+from nbdist.cli.main import app
 from nbdist.errors import RunError
 from nbdist.execution.clusters import local_cluster
-from nbdist.execution.tls import security_in_folder, temporary_security
+from nbdist.execution.tls import read_security, security_in_folder, temporary_security
 from nbdist.private_folder import lock_folder, trusted_folder
 
 NOBODY = 65534
@@ -138,6 +140,13 @@ def test_certificates_are_not_put_where_others_can_replace_them(tmp_path):
         assert Path(security.tls_worker_key).parent.parent == own
     with pytest.raises(RunError, match=r"no folder for the certificates of jobs: .*open is writable by others"):
         security_in_folder([open_folder]).__enter__()
+
+
+def test_a_certificate_for_a_scheduler_of_ones_own_is_made_by_a_command(tmp_path):
+    made = CliRunner().invoke(app, ["certificate", str(tmp_path)])
+    assert made.exit_code == 0, made.output
+    security = read_security(made.output.strip())
+    assert stat.S_IMODE(Path(security.tls_worker_key).stat().st_mode) == 0o600
 
 
 def test_two_runs_do_not_trust_each_other():

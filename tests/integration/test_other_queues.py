@@ -88,4 +88,4 @@ def test_a_whole_run_inside_one_job(name, series_file, tmp_path, assert_undistur
     )
     assert ran.returncode == 0, ran.stderr
     assert_undisturbed(store)
-    assert not list(tmp_path.glob(".nbdist-*")), "nothing is left of the scheduler's file"
+    assert not list(tmp_path.glob(".tls-*")), "nothing is left of the certificate and the scheduler's file"

@@ -132,9 +132,8 @@ def test_a_whole_run_inside_one_job_that_is_requeued(
     )
     log = tmp_path / f"nbdist-{job}.log"
     until(lambda: records(store) >= 3, "the first units")
-    assert json.loads((tmp_path / f".nbdist-{job}" / "scheduler.json").read_text())["address"].startswith(
-        "tls://127.0.0.1:"
-    )
+    (scheduler,) = tmp_path.glob(".tls-*/scheduler.json")
+    assert json.loads(scheduler.read_text())["address"].startswith("tls://127.0.0.1:")
     for process in workers_started_with(str(tmp_path)):
         process.kill()  # their nannies start others
     before = records(store)
@@ -147,7 +146,7 @@ def test_a_whole_run_inside_one_job_that_is_requeued(
     until(lambda: slurm.state(job) == "GONE", "the job runs again, to the end")
     assert slurm.ended(job) == "COMPLETED", log.read_text()
     assert_undisturbed(store)
-    assert not list(tmp_path.glob(".nbdist-*")), "nothing is left of the scheduler's file"
+    assert not list(tmp_path.glob(".tls-*")), "nothing is left of the scheduler's file"
 
 
 def test_workers_that_reach_their_lifetime_end_in_order_and_are_replaced(slurm, cluster_file):
