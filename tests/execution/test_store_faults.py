@@ -116,7 +116,7 @@ def test_shards_harmed_behind_the_back_of_a_run(start, held, undisturbed, tmp_pa
     assert summarize(store).frames_complete == FRAMES, "what was cut short or gone was rendered again by the run itself"
     finish = subprocess.run([shutil.which("nbdist"), "finish", store], capture_output=True, text=True, check=False)
     assert finish.returncode == 1
-    assert f"unit {units[1]} intensity/c/{units[1]}/0/0 does not decode" in finish.stdout
+    assert f"unit {units[1]}: intensity/c/{units[1]}/0/0 does not decode" in finish.stdout
     assert resumed(start, store) == 1, "noise of the right size is found by decoding"
     assert_same_bits(store, undisturbed)
 
@@ -185,7 +185,7 @@ def small_disk(tmp_path):
         subprocess.run(["mount", "-t", "tmpfs", *arguments, "tmpfs", folder], check=True, capture_output=True)
 
     try:
-        mount("-o", "size=300k")
+        mount("-o", "size=800k")  # the empty store takes 300, its units 1000
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"a small file system cannot be mounted here: {error}")
     yield SimpleNamespace(path=folder, grow=lambda: mount("-o", "remount,size=50m"))
