@@ -41,7 +41,8 @@ def threaded():
             number: {"cls": Worker, "options": {"nthreads": count, "dashboard": False}}
             for number, count in enumerate(threads)
         }
-        scheduler = {"cls": Scheduler, "options": {"dashboard": False, "protocol": "inproc"}}
+        options = {"dashboard": False, "dashboard_address": "127.0.0.1:0", "protocol": "inproc"}
+        scheduler = {"cls": Scheduler, "options": options}
         cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=50)
         made.append(cluster)
         made.append(Client(cluster, set_as_default=False))
