@@ -54,7 +54,10 @@ def test_every_event_is_a_json_line(logged_run):
         ("run-ended", None),
     ]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["time"]) for event in events)
-    assert events[7]["error"] == "no frame 2"
+    assert events[7]["error"].startswith("ValueError: no frame 2 (nbdist/execution/rendering.py:")
+    assert events[7]["traceback"].endswith(
+        'in failing\n    raise ValueError(f"no frame {frame}")\nValueError: no frame 2'
+    )
     assert events[1]["frames"] == [0, 1]
     assert (events[1]["device"], events[1]["precision"]) == ("cpu", "float32")
     assert events[1]["bytes"] > 0
@@ -67,7 +70,7 @@ def test_every_event_is_a_json_line(logged_run):
 def test_a_text_line_has_the_time_the_event_and_its_facts(logged_run):
     _, lines = logged_run("text")
     assert len(lines) == 10
-    assert re.fullmatch(r"\S+Z unit-failed unit=2 error=\"no frame 2\"", lines[7])
+    assert re.match(r'\S+Z unit-failed unit=2 error="ValueError: no frame 2 \([^"]*\)" traceback="Traceback', lines[7])
 
 
 def test_the_log_of_a_run_that_goes_on_is_appended_to(tmp_path):
