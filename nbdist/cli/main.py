@@ -36,7 +36,7 @@ from nbdist.cli.trace import trace
 from nbdist.cli.verify import verify
 from nbdist.errors import NbdistError, one_line
 
-WORK = frozenset({"run", "demo", "init", "preview", "verify", "finish", "nanobragg"})
+WORK = frozenset({"run", "demo", "init", "preview", "verify", "finish", "nanobragg", "trace"})
 """Commands that write files, or whose status is their verdict: what they print may be lost. The others do nothing but print."""
 
 

@@ -1,6 +1,7 @@
-"""One image: rendered here tile by tile, or cut into tiles and phi chunks for local workers.
+"""One image, rendered here tile by tile, or by local workers.
 
-The cut depends on the experiment alone, so an image has the same bits on any number of workers.
+It is cut into tiles, which change no bit, and not into phi chunks, which change roundings: so it has the same bits on any number of
+workers, and as a frame of a series.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from nbdist.experiment import Experiment
 
 TILE = 256
 """Side of a tile: a whole number of the blocks that the renderer works in on a CPU."""
+SMALLEST_TILE = 32
+"""One block of the renderer."""
 PIECES = 32
 """Pieces that keep the workers of one machine busy; an image is cut the same for any number of them."""
 Report = Callable[[int, int], None]
@@ -33,12 +36,15 @@ def single_context(experiment: Experiment, device: Device, kernel: str) -> RunCo
         If the experiment, one of its files or the device is wrong.
     """
     device = "cuda" if pick_device(device) == "cuda" else "cpu"
-    context = make_context(experiment, device=device, kernel=kernel, tile=(TILE, TILE))
-    if len(context.plan.tiles) < PIECES:
-        chunks = -(-PIECES // len(context.plan.tiles))
-        phi_chunk = max(1, context.resolved.phi_steps // chunks)
-        context = make_context(experiment, device=device, kernel=kernel, tile=(TILE, TILE), phi_chunk=phi_chunk)
-    return context
+    side = TILE
+    while device == "cpu" and side > SMALLEST_TILE and _tiles(experiment.image_shape, side) < PIECES:
+        side //= 2
+    return make_context(experiment, device=device, kernel=kernel, tile=(side, side))
+
+
+def _tiles(image_shape: tuple[int, int], side: int) -> int:
+    slow, fast = (-(-pixels // side) for pixels in image_shape)
+    return slow * fast
 
 
 def render_image(

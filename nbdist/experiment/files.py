@@ -101,9 +101,10 @@ def read_document(path: Path, name: str) -> Any:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        raise ExperimentError(f"{name} cannot be read: {reason}") from None
+    except UnicodeDecodeError:
+        raise ExperimentError(f"{name} cannot be read: it is not text in UTF-8") from None
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        raise ExperimentError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if path.suffix.lower() == ".json":
         try:
             return json.loads(text)
