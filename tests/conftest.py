@@ -21,6 +21,9 @@ ROOT = Path(__file__).parent.parent
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache" / "inductor"))
 os.environ.setdefault("NBDIST_KERNELS", str(ROOT / ".cache" / "kernels"))
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+os.environ.setdefault(
+    "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0"
+)  # of few kernels: they are compiled faster without
 # images this small gain nothing from threads, and beside other work on the machine their barriers cost tenfold
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
