@@ -126,7 +126,8 @@ def test_a_lazy_series_of_many_blocks_is_made_and_sliced_without_going_through_t
     finally:
         tracemalloc.stop()
     assert series.data.npartitions == 120_000
-    assert height < 10 * series.data.npartitions, "what Dask says of a block takes more than 1,000 bytes"
+    # 10 bytes with the newest Dask, 215 with the oldest; with what a block is told in the graph it was 1,400
+    assert height < 300 * series.data.npartitions
     assert len(piece.__dask_graph__()) < 5
 
 
