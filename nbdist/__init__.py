@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nbdist.errors import NbdistError
-    from nbdist.execution.generate import generate
-    from nbdist.execution.simulate import simulate_frame, simulate_series
-    from nbdist.execution.verify import verify
     from nbdist.experiment import Experiment, load_experiment
+    from nbdist.run.generate import generate
+    from nbdist.run.simulate import simulate_frame, simulate_series
+    from nbdist.run.verify import verify
     from nbdist.store import open_series
 
 _HOMES = {
     "Experiment": "nbdist.experiment",
     "NbdistError": "nbdist.errors",
-    "generate": "nbdist.execution.generate",
+    "generate": "nbdist.run.generate",
     "load_experiment": "nbdist.experiment",
     "open_series": "nbdist.store",
-    "simulate_frame": "nbdist.execution.simulate",
-    "simulate_series": "nbdist.execution.simulate",
-    "verify": "nbdist.execution.verify",
+    "simulate_frame": "nbdist.run.simulate",
+    "simulate_series": "nbdist.run.simulate",
+    "verify": "nbdist.run.verify",
 }
 
 __all__ = [

@@ -126,9 +126,9 @@ def make_renderer() -> Callable[..., Any]:
     """`make_renderer(experiment, mode="eager")`: the experiment's Renderer on the CPU with its amplitudes loaded."""
 
     def make(experiment: Experiment, mode: str = "eager") -> Any:
-        from nbdist.experiment import resolve
-        from nbdist.experiment.amplitudes import load_reflections
-        from nbdist.physics.renderer import Renderer
+        from nbdist.frames.renderer import Renderer
+        from nbdist.scene import resolve
+        from nbdist.scene.amplitudes import load_reflections
 
         resolved = resolve(experiment)
         return Renderer(resolved, load_reflections(resolved), "cpu", mode)

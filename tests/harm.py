@@ -19,7 +19,7 @@ from importlib.util import find_spec
 
 class Harm(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name != "nbdist.execution.rendering":
+        if name != "nbdist.run.rendering":
             return None
         sys.meta_path.remove(self)
         spec = find_spec(name)

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbdist.cli.nanobragg_flags import experiment_from_flags
-from nbdist.experiment import Experiment, resolve
+from nbdist.experiment import Experiment
+from nbdist.nanobragg.flags import experiment_from_flags
+from nbdist.scene import resolve
 
 GOLDEN = Path(os.environ.get("NBDIST_GOLDEN_DATA") or Path(__file__).parent / "golden").absolute()
 CASES = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbdist.cli.nanobragg_flags import experiment_from_flags
+from nbdist.nanobragg.flags import experiment_from_flags
 
 HERE = Path(__file__).parent
 GOLDEN = Path(os.environ.get("NBDIST_GOLDEN_FLAGS") or HERE / "golden_flags").absolute()

@@ -30,7 +30,7 @@ import nbdist
 for module in pkgutil.walk_packages(nbdist.__path__, "nbdist."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
-from nbdist.execution.local_workers import default_workers
+from nbdist.clusters.local_workers import default_workers
 assert default_workers("cpu") == os.cpu_count()
 experiment = nbdist.load_experiment(sys.argv[1])
 for kernel, resume in (("eager", False), ("eager", True)):

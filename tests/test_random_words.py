@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment.amplitudes import wilson_amplitudes
 from nbdist.experiment.lattice import reciprocal_from_cell
 from nbdist.experiment.structure_factors import Wilson
 from nbdist.random_words import RandomWords, uniforms
+from nbdist.scene.amplitudes import wilson_amplitudes
 
 MULTIPLIERS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
 WEYL = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B

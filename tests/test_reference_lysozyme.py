@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from nbdist.cli.nanobragg_flags import experiment_from_flags
 from nbdist.errors import ExperimentError
-from nbdist.experiment import load_experiment, resolve
-from nbdist.experiment.amplitudes import load_reflections
-from nbdist.physics import pixels
+from nbdist.experiment import load_experiment
+from nbdist.kernels.reference import pixels
+from nbdist.nanobragg.flags import experiment_from_flags
+from nbdist.scene import resolve
+from nbdist.scene.amplitudes import load_reflections
 
 WORKFLOW = Path(__file__).parent.parent / "workflows" / "lysozyme_p1.yaml"
 MAX, MAX_AT, SUM = 466.48182448958516, (1039, 685), 6517.574685842101

@@ -17,7 +17,7 @@ from nbdist.cli.display import console, error_console
 from nbdist.errors import NbdistError
 
 if TYPE_CHECKING:
-    from nbdist.cli.benchmark.measure import Record
+    from nbdist.bench.measure import Record
 
 GROUPS = ("reference", "mosaic", "sources", "sharp", "shapes", "series", "start")
 
@@ -35,7 +35,7 @@ def bench(
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Runs of each case.")] = 5,
 ) -> None:
     """Measure the kernel and a whole series against the machine's own limit."""
-    from nbdist.cli.benchmark.cases import input_folder
+    from nbdist.bench.cases import input_folder
 
     wanted, cores = _groups(cases), _threads(threads)
     program = _program(against)
@@ -87,13 +87,13 @@ def _program(path: Path | None) -> Path | None:
 
 
 def _device(name: DeviceName) -> str:
-    from nbdist.execution.context import pick_device
+    from nbdist.kernels.devices import pick_device
 
     return pick_device(name.value)
 
 
 def _limit_check(device: str) -> str:
-    from nbdist.cli.benchmark.limit import SLOTS_PER_PIXEL_STEP, vector_fma_per_cycle
+    from nbdist.bench.limit import SLOTS_PER_PIXEL_STEP, vector_fma_per_cycle
 
     limit = f"limit: lane-FMA/s, measured between the runs, over {SLOTS_PER_PIXEL_STEP} a pixel-step"
     if device != "cpu":
@@ -109,8 +109,8 @@ def _limit_check(device: str) -> str:
 def _records(
     wanted: list[str], folder: Path, scratch: Path, device: str, cores: list[int], program: Path | None, repeats: int
 ) -> Iterator[Record]:
-    from nbdist.cli.benchmark.cases import cases
-    from nbdist.cli.benchmark.measure import in_own_process, measure, measure_on_cores, measure_series
+    from nbdist.bench.cases import cases
+    from nbdist.bench.measure import in_own_process, measure, measure_on_cores, measure_series
 
     for group in wanted:
         if group == "start":
@@ -164,7 +164,7 @@ def _print(records: list[Record]) -> None:
 
 def _print_start(folder: Path, scratch: Path, device: str) -> None:
     """Seconds to the first pixels: eagerly, with nothing compiled yet, and with everything compiled."""
-    from nbdist.cli.benchmark.measure import first_frame_seconds
+    from nbdist.bench.measure import first_frame_seconds
 
     cache = scratch / "cache"
     eager = first_frame_seconds(folder, "eager", device, cache)

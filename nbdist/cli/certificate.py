@@ -18,7 +18,7 @@ def certificate(
 
     It is its own authority: whoever holds the key gets in, and nobody else.
     """
-    from nbdist.execution.tls import certificate_in_folder
+    from nbdist.clusters.tls import certificate_in_folder
 
     cert, key = certificate_in_folder(folders)
     typer.echo(f"{cert},{cert},{key}")

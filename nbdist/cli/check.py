@@ -13,9 +13,9 @@ RESOLUTION_POINTS = 256
 
 def check(path: ExperimentFile) -> None:
     """Check an experiment file and show what follows from it."""
-    from nbdist.experiment import resolve
-    from nbdist.experiment.amplitudes import load_reflections
-    from nbdist.experiment.notes import notes
+    from nbdist.scene import resolve
+    from nbdist.scene.amplitudes import load_reflections
+    from nbdist.scene.notes import notes
 
     experiment = load(path)
     resolved = resolve(experiment)
@@ -87,7 +87,7 @@ def _scan(resolved: Any) -> list[tuple[str, str]]:
 
 
 def _detector(resolved: Any) -> list[tuple[str, str]]:
-    from nbdist.experiment.rocking import panel_resolutions_A
+    from nbdist.scene.rocking import panel_resolutions_A
 
     slow, fast = resolved.experiment.image_shape
     rows = [("image", f"{slow} x {fast} pixels (slow x fast), {(~resolved.usable).sum():,} not rendered or dead")]

@@ -17,7 +17,7 @@ SHOWN = 20
 
 def finish(location: StoreLocation) -> None:
     """Check that all parts of a store are there, and consolidate it."""
-    from nbdist.execution.finish import finish as finish_store
+    from nbdist.run.finish import finish as finish_store
 
     def report(done: int, total: int) -> None:
         if interactive():

@@ -20,10 +20,10 @@ from nbdist.cli.display import console, error_console, interactive
 from nbdist.errors import NbdistError
 
 if TYPE_CHECKING:
-    from nbdist.cli.nanobragg_flags import Simulation
-    from nbdist.cli.nanobragg_outputs import Outputs
-    from nbdist.execution.context import RunContext
     from nbdist.experiment import Experiment
+    from nbdist.nanobragg.flags import Simulation
+    from nbdist.nanobragg.outputs import Outputs
+    from nbdist.run.context import RunContext
 
 HELP = ("-h", "-help", "--help")
 OWN = {
@@ -68,7 +68,7 @@ def read_own(words: Sequence[str]) -> tuple[Own, list[str]]:
     NbdistError
         Naming the option that is unknown or wrong.
     """
-    from nbdist.cli.nanobragg_table import TABLE
+    from nbdist.nanobragg.table import TABLE
 
     rest, given = [], dict[str, str]()
     walk = iter(words)
@@ -112,12 +112,12 @@ def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
     NbdistError
         In one line, naming the flag; nothing is written then.
     """
-    from nbdist.cli.nanobragg_flags import named_by_flags, simulation_from_flags
-    from nbdist.cli.nanobragg_outputs import Outputs
-    from nbdist.cli.nanobragg_table import TABLE
-    from nbdist.cli.nanobragg_words import read_words
-    from nbdist.execution.context import pick_device
-    from nbdist.execution.single import single_context
+    from nbdist.kernels.devices import pick_device
+    from nbdist.nanobragg.flags import named_by_flags, simulation_from_flags
+    from nbdist.nanobragg.outputs import Outputs
+    from nbdist.nanobragg.table import TABLE
+    from nbdist.nanobragg.words import read_words
+    from nbdist.run.single import single_context
 
     flags = read_words(words, TABLE)
     clock = int(time.time())
@@ -146,7 +146,7 @@ def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
 
 
 def _say_what(context: RunContext, simulation: Simulation, folder: Path) -> None:
-    from nbdist.cli.nanobragg_report import departures, report, warnings
+    from nbdist.nanobragg.report import departures, report, warnings
 
     resolved, reflections = context.resolved, context.reflections
     assert reflections is not None  # until the renderer takes them
@@ -161,10 +161,10 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def _render_and_write(context: RunContext, simulation: Simulation, outputs: Outputs, own: Own) -> None:
-    from nbdist.cli.nanobragg_outputs import Statistics, printed_pixels, rendered_files, write_all
-    from nbdist.cli.nanobragg_report import detector_solid_angle
-    from nbdist.execution.rendering import finished_frame
-    from nbdist.execution.single import render_image
+    from nbdist.nanobragg.outputs import Statistics, printed_pixels, rendered_files, write_all
+    from nbdist.nanobragg.report import detector_solid_angle
+    from nbdist.run.rendering import finished_frame
+    from nbdist.run.single import render_image
 
     resolved, experiment = context.resolved, context.resolved.experiment
     with _progress(outputs.progress) as report:
@@ -224,7 +224,7 @@ def _progress(wanted: bool) -> Iterator[Any]:
 
 
 def _help() -> None:
-    from nbdist.cli.nanobragg_table import GROUPS
+    from nbdist.nanobragg.table import GROUPS
 
     _print(
         (

@@ -37,8 +37,9 @@ def plan(
     kernel: KernelOption = None,
 ) -> None:
     """Show how a run is cut, and its expected size and time."""
-    from nbdist.execution.context import make_context, pick_device
-    from nbdist.execution.local_workers import default_workers
+    from nbdist.clusters.local_workers import default_workers
+    from nbdist.kernels.devices import pick_device
+    from nbdist.run.context import make_context
 
     where = pick_device(device.value)
     number = workers or default_workers(where)

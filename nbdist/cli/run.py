@@ -124,7 +124,7 @@ def run(
     if log_file is None:
         render(experiment, output, where, options, again=shlex.join(words))
         return
-    from nbdist.execution.events import LogFile
+    from nbdist.run.events import LogFile
 
     with LogFile(log_file, log_format.value) as options["log"]:
         render(experiment, output, where, options, again=shlex.join(words))
@@ -132,7 +132,7 @@ def run(
 
 def render(experiment: Any, output: str, where: Workers, options: dict[str, Any], again: str) -> None:
     """Run with a progress display and say how it ended; raises typer.Exit(1) where units are left."""
-    from nbdist.execution.generate import generate
+    from nbdist.run.generate import generate
 
     with Display() as display:
         try:

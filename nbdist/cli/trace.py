@@ -44,7 +44,7 @@ def trace(
     precision: Annotated[Precision, typer.Option("--precision", help="Of the terms.")] = Precision.float64,
 ) -> None:
     """Take one pixel's intensity apart, factor by factor."""
-    from nbdist.execution.tracing import LOG, read_trace
+    from nbdist.run.tracing import LOG, read_trace
 
     output = user_path(output)
     if path is None and against is None:
@@ -71,9 +71,9 @@ def trace_to(
     options
         frame, source, mosaic and subpixels.
     """
-    from nbdist.execution.context import pick_device
-    from nbdist.execution.tracing import trace_experiment, write_trace
-    from nbdist.physics.trace import Choice
+    from nbdist.frames.trace import Choice
+    from nbdist.kernels.devices import pick_device
+    from nbdist.run.tracing import trace_experiment, write_trace
 
     choice = Choice(options["source"], options["mosaic"], options["subpixels"])
     device = pick_device(device)
@@ -90,7 +90,7 @@ def trace_to(
 def _show(chain: Any, title: str) -> None:
     from rich.table import Table
 
-    from nbdist.execution.tracing import shown
+    from nbdist.run.tracing import shown
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("factor", style="cyan", no_wrap=True)
@@ -109,7 +109,7 @@ def _show(chain: Any, title: str) -> None:
 
 def show_comparison(here: Path, there: Path, tolerance: float) -> None:
     """Print two logs side by side with the relative difference of each factor, and name the first that differs."""
-    from nbdist.execution.tracing import compare, first_difference, read_trace
+    from nbdist.run.tracing import compare, first_difference, read_trace
 
     compared = compare(read_trace(here), read_trace(there))
     console.print(_row("factor", str(here), str(there), "relative difference"), markup=False)

@@ -20,7 +20,7 @@ def verify(
     device: DeviceOption = DeviceName.auto,
 ) -> None:
     """Decode every shard and render a sample of frames again."""
-    from nbdist.execution.verify import verify as verify_store
+    from nbdist.run.verify import verify as verify_store
 
     def report(what: str, done: int, total: int) -> None:
         if interactive():

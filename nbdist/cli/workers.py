@@ -127,17 +127,17 @@ class Workers:
             return
         security = self._security()
         if self.cluster is not None:
-            from nbdist.execution.cluster_file import load_cluster_file
+            from nbdist.clusters.cluster_file import load_cluster_file
 
             file = load_cluster_file(self.cluster)
             lifetime_s = self._lifetime_s()
-            from nbdist.execution.job_queue import check_queue, queue_cluster
+            from nbdist.clusters.job_queue import check_queue, queue_cluster
 
             check_queue(file)
             opens = partial(queue_cluster, file, security, lifetime_s, self.dashboard, error_console.print)
             yield opens, {**options, "workers": file.most_workers}
         elif self.scheduler is not None or self.scheduler_file is not None:
-            from nbdist.execution.running_cluster import connect
+            from nbdist.clusters.running_cluster import connect
 
             with connect(self.scheduler, self.scheduler_file, security, report=error_console.print) as client:
                 yield client, options
@@ -148,14 +148,14 @@ class Workers:
     def _security(self) -> Any:
         if self.security is None:
             return None
-        from nbdist.execution.tls import read_security
+        from nbdist.clusters.tls import read_security
 
         return read_security(self.security)
 
     def _lifetime_s(self) -> int | None:
         if self.lifetime is None:
             return None
-        from nbdist.execution.cluster_file import read_duration
+        from nbdist.clusters.cluster_file import read_duration
 
         try:
             return read_duration(self.lifetime)

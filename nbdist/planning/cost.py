@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nbdist.experiment.resolved import ResolvedExperiment
+from nbdist.scene.resolve import ResolvedExperiment
 
 MIB = 2**20
 PIXEL_STEPS_PER_S = {

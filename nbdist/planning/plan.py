@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nbdist.errors import RunError
-from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.planning.cost import Cost, Memory, Pieces, frame_cost, worker_memory
 from nbdist.planning.cutting import PhiChunk, Tile, cut_phi, cut_tiles
 from nbdist.planning.layout import Layout
 from nbdist.planning.units import Unit, Units
+from nbdist.scene.resolve import ResolvedExperiment
 
 DEFAULT_TILE = 1024
 LARGEST_SHARD_BYTES = 128 * 2**20

@@ -26,9 +26,9 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from nbdist.errors import StoreError
-from nbdist.experiment.amplitudes import Reflections
-from nbdist.experiment.resolved import ResolvedExperiment
 from nbdist.planning import Plan
+from nbdist.scene.amplitudes import Reflections
+from nbdist.scene.resolve import ResolvedExperiment
 from nbdist.store.locations import ARRAYS, FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group, was_whole
 from nbdist.store.objects import ROOT, objects_at
 from nbdist.store.reflections import create_reflections

@@ -17,7 +17,7 @@ import zarr
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
 from nbdist.errors import NbdistError, StoreError
-from nbdist.experiment.amplitudes import Reflections
+from nbdist.scene.amplitudes import Reflections
 from nbdist.store.locations import open_group
 
 REFLECTIONS = "reflections"

@@ -53,15 +53,15 @@ def test_a_case_against_another_program_gives_a_complete_record(nbdist, tmp_path
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_measured_limit_is_a_rate_that_a_core_can_have(dtype):
-    from nbdist.cli.benchmark.limit import cpu_fma_per_s
+    from nbdist.bench.limit import cpu_fma_per_s
 
     # a vector of 16 numbers, twice a cycle of 10 GHz, is more than any core does; a thousandth of one a cycle is less
     assert 1e6 < cpu_fma_per_s(dtype, 1) < 3.2e11
 
 
 def test_what_was_not_measured_keeps_its_place_in_the_table(capsys):
+    from nbdist.bench.measure import Record
     from nbdist.cli.bench import _print
-    from nbdist.cli.benchmark.measure import Record
 
     alone = Record("reference", "cpu", "float32", 1, 4e8, 5e8, 0.8, 57.2, 2**28, 1e-7, 0.05)
     _print([alone, replace(alone, threads=2, ratio_to_reference=None), replace(alone, dtype="float64", max_error=None)])
@@ -93,8 +93,8 @@ def test_wrong_options_are_named_in_one_line(nbdist, options, named):
 
 
 def test_every_case_is_an_experiment(tmp_path):
-    from nbdist.cli.benchmark.cases import cases, input_folder
-    from nbdist.experiment import resolve
+    from nbdist.bench.cases import cases, input_folder
+    from nbdist.scene import resolve
 
     folder, inputs = input_folder(tmp_path)
     assert inputs

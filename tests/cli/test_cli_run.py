@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
-from nbdist.execution import rendering
+from nbdist.run import rendering
 from nbdist.store import summarize
 
 SERIAL = ("--serial", "--kernel", "eager")
@@ -126,8 +126,8 @@ def test_options_that_contradict_each_other_are_refused(options, nbdist, experim
 
 @pytest.mark.integration
 def test_a_running_cluster_is_used_by_its_address(nbdist, experiment_file, finished, certificates, tmp_path):
-    from nbdist.execution.clusters import local_cluster
-    from nbdist.execution.tls import read_security
+    from nbdist.clusters.local import local_cluster
+    from nbdist.clusters.tls import read_security
 
     store = tmp_path / "a.zarr"
     with local_cluster(1, security=read_security(certificates[0])) as cluster:

@@ -8,7 +8,7 @@ import pytest
 import zarr
 
 from nbdist.cli.progress_display import line
-from nbdist.execution.progress import Progress
+from nbdist.run.progress import Progress
 
 
 @pytest.fixture

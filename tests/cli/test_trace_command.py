@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from nbdist.cli.main import run
-from nbdist.execution.simulate import simulate_frame
 from nbdist.experiment.files import experiment_to_yaml, load_experiment
+from nbdist.run.simulate import simulate_frame
 
 
 class Ended(NamedTuple):

@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment import experiment_schema, experiment_to_yaml, load_experiment, resolve
+from nbdist.experiment import experiment_schema, experiment_to_yaml, load_experiment
 from nbdist.experiment.template import TEMPLATE
+from nbdist.scene import resolve
 
 MINIMAL = "crystal: {cell: [40, 50, 60, 90, 90, 90]}\nstructure_factors: {kind: uniform, F: 100}\n"
 CRYSTAL, AMPLITUDES = MINIMAL.splitlines()
@@ -122,7 +123,7 @@ def test_text_is_utf8_whatever_the_locale(tmp_path):
     structure_factors = "structure_factors: {kind: file, file: a.hkl}\n"
     file.write_bytes(f"\ufefftitle: {title}\n{CRYSTAL}\n{structure_factors}".encode())
     program = (
-        "import sys; from pathlib import Path; from nbdist.experiment import *; from nbdist.experiment.amplitudes import *\n"
+        "import sys; from pathlib import Path; from nbdist.experiment import *; from nbdist.scene import resolve; from nbdist.scene.amplitudes import *\n"
         "experiment = load_experiment(sys.argv[1]); assert len(load_reflections(resolve(experiment)).indices) == 1\n"
         "Path(sys.argv[2]).write_text(experiment_to_yaml(experiment), encoding='utf-8')"
     )

@@ -10,12 +10,13 @@ import pytest
 from pydantic import ValidationError, create_model
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment import Experiment, resolve, validate
-from nbdist.experiment.amplitudes import load_reflections, wilson_amplitudes
+from nbdist.experiment import Experiment, validate
 from nbdist.experiment.beam import Beam
 from nbdist.experiment.detector import Detector, Panel
 from nbdist.experiment.lattice import reciprocal_from_cell
 from nbdist.experiment.structure_factors import Uniform, Wilson
+from nbdist.scene import resolve
+from nbdist.scene.amplitudes import load_reflections, wilson_amplitudes
 
 
 @pytest.mark.parametrize(("section", "field"), [("beam", "wavelength_A"), ("crystal", "cell"), ("detector", "curved")])

@@ -8,7 +8,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment import resolve
 from nbdist.experiment.lattice import (
     axis_rotation,
     cell_from_real,
@@ -17,7 +16,8 @@ from nbdist.experiment.lattice import (
     reciprocal_from_cell,
     xyz_rotation,
 )
-from nbdist.experiment.mosaic import mosaic_rotations, uniform_deviates
+from nbdist.scene import resolve
+from nbdist.scene.mosaic import mosaic_rotations, uniform_deviates
 
 length = st.floats(5, 500)
 cell_angle = st.floats(30, 150)

@@ -83,8 +83,8 @@ def test_jobs_that_cannot_start_their_workers_end_the_wait(slurm, series_file, c
 
 
 def test_workers_of_a_job_have_one_gpu_each_and_listen_on_the_loopback_interface(slurm, cluster_file):
-    from nbdist.execution.cluster_file import load_cluster_file
-    from nbdist.execution.job_queue import queue_cluster
+    from nbdist.clusters.cluster_file import load_cluster_file
+    from nbdist.clusters.job_queue import queue_cluster
 
     file = load_cluster_file(cluster_file(cores=2, gpus=2, jobs={"maximum": 1}))
     with queue_cluster(file, report=lambda line: None) as client:
@@ -150,8 +150,8 @@ def test_a_whole_run_inside_one_job_that_is_requeued(
 
 
 def test_workers_that_reach_their_lifetime_end_in_order_and_are_replaced(slurm, cluster_file):
-    from nbdist.execution.cluster_file import load_cluster_file
-    from nbdist.execution.job_queue import queue_cluster
+    from nbdist.clusters.cluster_file import load_cluster_file
+    from nbdist.clusters.job_queue import queue_cluster
 
     file = load_cluster_file(cluster_file(jobs={"maximum": 1}))
     with queue_cluster(file, lifetime_s=6, report=lambda line: None) as client:

@@ -17,9 +17,9 @@ from waiting import LIMIT_S, until
 
 from nbdist import generate, load_experiment, open_series, verify
 from nbdist.errors import StoreError
-from nbdist.execution.finish import finish
 from nbdist.experiment import experiment_to_yaml
 from nbdist.learning import FrameDataset
+from nbdist.run.finish import finish
 from nbdist.store import bucket, consolidate, open_group, remove, summarize, units
 from nbdist.store.objects import objects_at
 from nbdist.store.parts import Part

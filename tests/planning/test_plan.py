@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbdist.errors import RunError
-from nbdist.experiment import resolve
 from nbdist.planning import Layout, Settings, Tile, make_plan
 from nbdist.planning.cutting import cut_phi, cut_tiles
 from nbdist.planning.plan import UNITS_PER_WORKER
+from nbdist.scene import resolve
 
 FAST = 50
 

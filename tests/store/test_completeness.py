@@ -15,12 +15,12 @@ import pytest
 
 from nbdist import generate, open_series
 from nbdist.errors import StoreError
-from nbdist.execution import rendering
-from nbdist.execution.finish import finish
-from nbdist.experiment import resolve
-from nbdist.experiment.amplitudes import load_reflections
 from nbdist.learning import FrameDataset
 from nbdist.planning import make_plan
+from nbdist.run import rendering
+from nbdist.run.finish import finish
+from nbdist.scene import resolve
+from nbdist.scene.amplitudes import load_reflections
 from nbdist.store import create_store, mark_finished, open_group, read_completeness, summarize, survey, units
 from nbdist.store.objects import Folder
 from nbdist.store.occupancy import occupy

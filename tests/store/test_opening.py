@@ -14,9 +14,9 @@ import zarr
 
 from nbdist import NbdistError, generate, open_series
 from nbdist.errors import StoreError
-from nbdist.experiment import resolve
-from nbdist.experiment.amplitudes import load_reflections
 from nbdist.planning import make_plan
+from nbdist.scene import resolve
+from nbdist.scene.amplitudes import load_reflections
 from nbdist.store import consolidate, create_store, summarize
 from nbdist.store.objects import Folder
 

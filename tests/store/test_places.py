@@ -8,8 +8,8 @@ import pytest
 
 from nbdist import generate, open_series, verify
 from nbdist.errors import StoreError
-from nbdist.execution.finish import finish
 from nbdist.learning import FrameDataset
+from nbdist.run.finish import finish
 from nbdist.store import summarize
 from nbdist.store.objects import normalised
 

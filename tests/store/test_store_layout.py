@@ -13,9 +13,9 @@ import pytest
 import zarr
 
 from nbdist import generate
-from nbdist.experiment import resolve
-from nbdist.experiment.amplitudes import load_reflections
 from nbdist.planning import make_plan
+from nbdist.scene import resolve
+from nbdist.scene.amplitudes import load_reflections
 from nbdist.store import creation, summarize
 
 FRAMES = 5

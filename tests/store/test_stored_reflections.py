@@ -12,11 +12,11 @@ import zarr
 
 from nbdist import generate, simulate_frame, verify
 from nbdist.errors import StoreError
-from nbdist.execution import context as contexts
-from nbdist.execution.context import make_context
-from nbdist.experiment import resolve
-from nbdist.experiment.amplitudes import load_reflections
-from nbdist.physics.amplitude_table import amplitude_bytes
+from nbdist.run import context as contexts
+from nbdist.run.context import make_context
+from nbdist.scene import resolve
+from nbdist.scene.amplitude_table import amplitude_bytes
+from nbdist.scene.amplitudes import load_reflections
 from nbdist.store import open_group, read_reflections, summarize
 
 LISTED = "1 2 3 104.25\n-2 0 1 50.1\n1 2 3 7.3\n0 0 5 1e-3\n"

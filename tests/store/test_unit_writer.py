@@ -15,9 +15,9 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbdist.experiment import resolve
-from nbdist.experiment.amplitudes import load_reflections
 from nbdist.planning import layout, make_plan
+from nbdist.scene import resolve
+from nbdist.scene.amplitudes import load_reflections
 from nbdist.store import UnitWriter, complete_units, create_store, damage, open_group, sound_units
 from nbdist.store import units as store_units
 from nbdist.store.objects import Folder

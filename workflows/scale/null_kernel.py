@@ -26,10 +26,10 @@ import psutil
 import torch
 from distributed import Client
 
-from nbdist.execution import opening, roster
-from nbdist.execution.context import RunContext
-from nbdist.execution.generate import generate
 from nbdist.experiment import validate
+from nbdist.run import opening, roster
+from nbdist.run.context import RunContext
+from nbdist.run.generate import generate
 from nbdist.store import open_group
 from nbdist.store.units import recorded_units
 

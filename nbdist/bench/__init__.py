@@ -1,0 +1,1 @@
+"""The benchmark: what is timed, against what limit, and how."""

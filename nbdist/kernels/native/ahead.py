@@ -1,0 +1,84 @@
+"""Compiling kernels ahead of the runs that need them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import torch
+
+from nbdist.experiment import Experiment
+from nbdist.kernels.native.backend import is_sharp
+from nbdist.kernels.native.build import SHAPES, Source, built, find_compiler, variant_source
+from nbdist.kernels.reference.orientation_sum import Variant
+from nbdist.private_folder import trusted_folder
+from nbdist.scene import resolve
+
+TABLES = ((False, False), (True, False), (False, True))
+"""(interpolate, uniform) of the variants: where all amplitudes are the same there is nothing to interpolate."""
+PRECISIONS = (("float32", False), ("float32", True), ("float64", False))
+"""(precision, sharp): float64 needs no remainders."""
+
+
+def sources_of(experiment: Experiment | None = None) -> list[Source]:
+    """What all kernels are compiled from, or those that an experiment may need, whatever its amplitudes.
+
+    Raises
+    ------
+    ExperimentError
+        If the experiment's geometry, or one of its files, is wrong.
+    """
+    shapes: Sequence[str] = SHAPES
+    precisions: Sequence[tuple[str, bool]] = PRECISIONS
+    if experiment is not None:
+        precision = experiment.sampling.precision
+        shapes = (experiment.crystal.shape,)
+        precisions = ((precision, precision == "float32" and is_sharp(resolve(experiment).N_cells)),)
+    return [
+        variant_source(Variant(shape, interpolate, uniform, False, getattr(torch, precision)), sharp)
+        for precision, sharp in precisions
+        for shape in shapes
+        for interpolate, uniform in TABLES
+    ]
+
+
+def build_ahead(folder: Path, sources: Sequence[Source], report: Callable[[int, int], None] | None = None) -> str:
+    """Compile those that a folder does not hold yet, on all cores.
+
+    Parameters
+    ----------
+    folder
+        Where to keep them; made, readable for everybody, where it is missing.
+    report
+        Called with (kernels that are there, all of them).
+
+    Returns
+    -------
+    The compiler, as records name it.
+
+    Raises
+    ------
+    BuildError
+        If there is no C++ compiler, it fails, or it does not come to an end.
+    UnsafeFolderError
+        If others can write into the folder or replace it.
+    OSError
+        If the folder cannot be written.
+    """
+    folder = Path(folder).expanduser()
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    place = trusted_folder(folder)
+    compiler = find_compiler()
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        waiting = [pool.submit(built, source, place) for source in sources]
+        try:
+            for done, one in enumerate(as_completed(waiting), start=1):
+                one.result()
+                if report is not None:
+                    report(done, len(sources))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return compiler.identity

@@ -1,0 +1,1 @@
+"""WHAT THE DETECTOR READS of the photons that arrive."""

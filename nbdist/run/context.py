@@ -1,0 +1,117 @@
+"""What a process needs to render: the experiment's numbers and plan, and the renderer made of them once.
+
+Amplitudes do not travel: a process reads them when it first renders, from the run's store where there is one, and holds them once, as
+the table of its renderer.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nbdist.errors import RunError
+from nbdist.experiment import Experiment
+from nbdist.kernels.devices import pick_device
+from nbdist.planning import Plan, Settings, make_plan
+from nbdist.scene import ResolvedExperiment, resolve
+from nbdist.scene.amplitude_table import amplitude_bytes
+from nbdist.scene.amplitudes import Reflections, load_reflections
+from nbdist.scene.notes import notes
+from nbdist.store.reflections import read_reflections
+
+if TYPE_CHECKING:
+    from nbdist.frames.renderer import Renderer
+    from nbdist.kernels.torch_compile import KernelMode
+
+
+@dataclass
+class RunContext:
+    """All of a run that travels to a worker, once; `renderer` is made where it is first asked for and not pickled.
+
+    `notes` are what the experiment probably does not mean (see `experiment.notes`). `largest_tile` is how many pixels the device's
+    memory holds at once, where less than a tile was found to fit. `reflections` are those that were read to make the plan, until the
+    store or the renderer has taken them; they are not pickled.
+    """
+
+    resolved: ResolvedExperiment
+    plan: Plan
+    device: str
+    location: str | None = None
+    store_id: str | None = None
+    largest_tile: int | None = None
+    notes: tuple[str, ...] = ()
+    reflections: Reflections | None = field(default=None, repr=False, compare=False)
+    _renderer: Renderer | None = field(default=None, repr=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _gpu: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "reflections": None, "_renderer": None, "_lock": None, "_gpu": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._lock, self._gpu = threading.Lock(), threading.Lock()
+
+    @property
+    def turn(self) -> AbstractContextManager[object]:
+        """Held while a thread computes: one at a time on a GPU, whose worker writes in its other thread; all at once on a CPU."""
+        return nullcontext() if self.renderer.device.type == "cpu" else self._gpu
+
+    @property
+    def renderer(self) -> Renderer:
+        """The renderer of this process."""
+        from nbdist.frames.renderer import Renderer
+
+        with self._lock:
+            if self._renderer is None:
+                mode: KernelMode = "eager" if self.plan.settings.kernel == "eager" else "compiled"
+                self._renderer = Renderer(self.resolved, self._amplitudes(), pick_device(self.device), mode)
+                self.reflections = None
+            return self._renderer
+
+    def _amplitudes(self) -> Reflections:
+        if self.reflections is not None:
+            return self.reflections
+        return load_reflections(self.resolved) if self.location is None else read_reflections(self.location)
+
+
+def make_context(
+    experiment: Experiment,
+    *,
+    workers: int = 1,
+    device: str = "cpu",
+    kernel: str = "compiled",
+    tile: tuple[int, int] | None = None,
+    phi_chunk: int | None = None,
+    frames_per_shard: int | None = None,
+    settings: Settings | None = None,
+    location: str | None = None,
+) -> RunContext:
+    """Resolve an experiment, load its amplitudes and plan it; see `planning.make_plan` for the sizes.
+
+    Raises
+    ------
+    NbdistError
+        If the experiment, one of its files, or a size is wrong.
+    """
+    if experiment.scan.phi_zero_carryover:
+        raise RunError(
+            "scan.phi_zero_carryover: reproduces a defect of nanoBragg.c for nbdist trace; an image cannot have it"
+        )
+    resolved = resolve(experiment)
+    reflections = load_reflections(resolved)
+    plan = make_plan(
+        resolved,
+        workers=workers,
+        device="cuda" if device == "cuda" else "cpu",
+        kernel=kernel,
+        tile=tile,
+        phi_chunk=phi_chunk,
+        frames_per_shard=frames_per_shard,
+        settings=settings,
+        amplitude_bytes=amplitude_bytes(reflections, experiment.sampling.precision),
+    )
+    said = tuple(notes(resolved, reflections))
+    return RunContext(resolved, plan, device, location, reflections=reflections, notes=said)

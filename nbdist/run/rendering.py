@@ -1,0 +1,125 @@
+"""Rendering the pieces of a plan; the serial and the Dask run call these functions and differ in the loop only.
+
+Partials are added in the order of the plan's chunks, tile by tile, in float64, and divided once by the experiment's steps when all of
+a pixel are there. So a frame has the same bits whether one task rendered it or many.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nbdist.errors import RunError
+from nbdist.planning import PhiChunk, Tile, Unit
+from nbdist.readout.photon_noise import LARGEST_COUNT, photon_counts
+from nbdist.run.context import RunContext
+from nbdist.run.device_memory import partial_that_fits
+from nbdist.store import UnitWriter
+
+
+def render_partial(context: RunContext, frame: int, tile: Tile, chunk: PhiChunk) -> NDArray[np.float64]:
+    """Partial intensity of one tile over one phi chunk, float64 (slow, fast), un-normalised."""
+    with context.turn:
+        return np.asarray(partial_that_fits(context, tile, frame, chunk).cpu().numpy())
+
+
+def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.float64]]]) -> NDArray[np.floating[Any]]:
+    """Photons of a frame from its partials, given by tile and then by chunk in plan order."""
+    device = context.renderer.device
+    with context.turn:
+        return _image(context, ([torch.from_numpy(part).to(device) for part in parts] for parts in partials))
+
+
+def render_frame(context: RunContext, frame: int) -> NDArray[np.floating[Any]]:
+    """Expected photons of a whole frame, (slow, fast), in the experiment's precision; pixels outside the tiles are 0."""
+    tiles, chunks = context.plan.tiles, context.plan.chunks
+    return _image(context, ((partial_that_fits(context, tile, frame, chunk) for chunk in chunks) for tile in tiles))
+
+
+def _image(context: RunContext, partials: Iterable[Iterable[torch.Tensor]]) -> NDArray[np.floating[Any]]:
+    """Add each tile's partials in the plan's order, and make photons of them."""
+    image = np.zeros(context.plan.image_shape, dtype=context.resolved.experiment.sampling.precision)
+    for tile, parts in zip(context.plan.tiles, partials, strict=True):
+        photons = context.renderer.photons(_added(parts), tile).cpu().numpy()
+        with np.errstate(over="ignore"):  # `finished_frame` refuses what does not fit
+            image[tile.slices] = photons
+    return image
+
+
+def _added(partials: Iterable[torch.Tensor]) -> torch.Tensor:
+    return functools.reduce(torch.add, partials)
+
+
+def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating[Any]]) -> dict[str, NDArray[Any]]:
+    """What a store holds of a frame, by array name: intensity float32, and counts int32 where there is noise."""
+    noise = context.resolved.experiment.noise
+    with np.errstate(over="ignore"):
+        arrays: dict[str, NDArray[Any]] = {"intensity": photons.astype(np.float32, copy=False)}
+    usable = np.isfinite(arrays["intensity"]) & (arrays["intensity"] >= 0)
+    if not usable.all():
+        slow, fast = np.argwhere(~usable)[0]
+        raise RunError(
+            f"frame {frame}: pixel (slow {slow}, fast {fast}) has {photons[slow, fast]} photons; "
+            "the fluence, the crystal or the amplitudes are too large, or a pixel lies at the sample"
+        )
+    if noise.photon_noise:
+        arrays["counts"] = drawn_counts(context, frame, arrays["intensity"])
+    return arrays
+
+
+def drawn_counts(context: RunContext, frame: int, intensity: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Counts of a frame, int32 (slow, fast), drawn from its expected photons; 0 in dead pixels."""
+    counts = photon_counts(intensity, context.resolved.experiment.noise.seed, frame)
+    counts[~context.resolved.usable] = 0
+    return counts
+
+
+def render_unit(context: RunContext, writer: UnitWriter, unit: Unit) -> dict[str, Any]:
+    """Render a unit's frames, write its shards, and return its record."""
+    with context.turn:
+        started, began = time.time(), time.perf_counter()
+        frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in unit.frames]
+        seconds = time.perf_counter() - began
+    made = {**rendered_by(context), "started": started, "seconds": seconds}
+    return write_unit(context, writer, unit, frames, made)
+
+
+def rendered_by(context: RunContext) -> dict[str, str]:
+    """What decides the last bits of an image, for its record: `kernel` ("compiled" or "eager"), `device`, `compiler` and `processor`."""
+    engine = context.renderer.engine
+    device = context.renderer.device.type
+    return {"kernel": engine.mode, "device": device, "compiler": engine.compiler, "processor": engine.processor}
+
+
+def write_unit(
+    context: RunContext,
+    writer: UnitWriter,
+    unit: Unit,
+    frames: Sequence[dict[str, NDArray[Any]]],
+    made: dict[str, Any],
+) -> dict[str, Any]:
+    """Write finished frames of a unit and its record.
+
+    Parameters
+    ----------
+    made
+        What the record says of the rendering: what `rendered_by` says, each "mixed" where the workers of a split frame differed;
+        `started`, seconds since 1970; `seconds`, what the rendering took.
+    """
+    stacked = {name: np.stack([frame[name] for frame in frames]) for name in writer.names}
+    record = {
+        "frames": [unit.first_frame, unit.last_frame],
+        "precision": context.resolved.experiment.sampling.precision,
+        "host": platform.node(),
+        **made,
+    }
+    if "counts" in stacked:
+        record["saturated_pixels"] = int((stacked["counts"] == LARGEST_COUNT).sum())
+    return writer.write(unit, stacked, record)

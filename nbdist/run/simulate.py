@@ -1,0 +1,147 @@
+"""One frame as an array, or the whole series as a lazy one: no store, no cluster needed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.errors import RunError
+from nbdist.experiment import Experiment, validate
+from nbdist.kernels.devices import Device, pick_device
+from nbdist.run.context import RunContext, make_context
+from nbdist.run.rendering import render_frame
+
+if TYPE_CHECKING:
+    import xarray
+
+LAZY_TILE = (512, 512)
+KEPT_CONTEXTS = 2
+_contexts: dict[tuple[str, str, str], RunContext] = {}
+"""The contexts that were used last, by fingerprint, device and kernel: amplitudes and kernels are not loaded again for the next call."""
+_lock = threading.Lock()
+
+
+def simulate_frame(
+    experiment: Experiment, frame: int = 0, *, device: Device = "auto", kernel: str = "compiled"
+) -> NDArray[np.floating[Any]]:
+    """Render one frame.
+
+    Parameters
+    ----------
+    experiment
+        What to simulate.
+    frame
+        Number of the frame, from 0.
+    device, kernel
+        Where, and "compiled" or "eager".
+
+    Returns
+    -------
+    Expected photons a pixel, (slow, fast), in the experiment's precision.
+
+    Raises
+    ------
+    NbdistError
+        If the experiment or one of its files is wrong, or the frame lies outside the series.
+    """
+    context = _context(experiment.fingerprint, lambda: experiment, device, kernel)
+    if not 0 <= frame < context.plan.frames:
+        raise RunError(f"frame {frame} lies outside the series of {context.plan.frames} frames")
+    return render_frame(context, frame)
+
+
+def simulate_series(
+    experiment: Experiment, *, device: Device = "auto", kernel: str = "compiled", tile: tuple[int, int] = LAZY_TILE
+) -> xarray.DataArray:
+    """The series as a lazy array: slicing renders only the tiles that are asked for.
+
+    Returns
+    -------
+    DataArray over Dask (frame, slow, fast), expected photons in the experiment's precision, with the coordinates
+    phi_start_deg and phi_end_deg (frame).
+
+    Raises
+    ------
+    NbdistError
+        If the experiment or one of its files is wrong.
+    """
+    import dask.array
+    import xarray
+
+    fingerprint = experiment.fingerprint
+    _context(fingerprint, lambda: experiment, device, kernel)  # what is wrong is said here, not at the first slice
+    frames = range(experiment.scan.frames)
+    slow, fast = experiment.image_shape
+    chunks = ((1,) * len(frames), _pieces(slow, tile[0]), _pieces(fast, tile[1]))
+    dtype = np.dtype(experiment.sampling.precision)
+    values = dask.array.map_blocks(
+        _render_block,
+        chunks=chunks,
+        dtype=dtype,
+        meta=np.empty((0, 0, 0), dtype=dtype),
+        name=f"nbdist-{fingerprint[:16]}-{tile[0]}-{tile[1]}-{kernel}-{device}",
+        experiment=experiment.model_dump_json(),
+        fingerprint=fingerprint,
+        device=device,
+        kernel=kernel,
+        tile=tile,
+        image_shape=(slow, fast),
+    )
+    scan = experiment.scan
+    coordinates = {
+        "frame": list(frames),
+        "phi_start_deg": ("frame", [scan.frame_start_deg(frame) for frame in frames]),
+        "phi_end_deg": ("frame", [scan.frame_start_deg(frame + 1) for frame in frames]),
+    }
+    return xarray.DataArray(
+        values, dims=("frame", "slow", "fast"), coords=coordinates, name="intensity", attrs={"units": "photon"}
+    )
+
+
+def _render_block(
+    experiment: str,
+    fingerprint: str,
+    device: Device,
+    kernel: str,
+    tile: tuple[int, int],
+    image_shape: tuple[int, int],
+    block_id: tuple[int, int, int],
+) -> NDArray[np.floating[Any]]:
+    """Render the tile of a block, which Dask tells by its number alone: what it knew of each would be kept for millions."""
+    frame, row, column = block_id
+    slow0, fast0 = row * tile[0], column * tile[1]
+    slow1, fast1 = min(slow0 + tile[0], image_shape[0]), min(fast0 + tile[1], image_shape[1])
+    context = _context(fingerprint, lambda: validate(json.loads(experiment)), device, kernel)
+    box = (slow0, slow1, fast0, fast1)
+    return context.renderer.frame(frame, box).astype(context.resolved.experiment.sampling.precision)[None]
+
+
+def _pieces(size: int, piece: int) -> tuple[int, ...]:
+    return tuple(min(piece, size - start) for start in range(0, size, piece))
+
+
+def _context(fingerprint: str, experiment: Callable[[], Experiment], device: Device, kernel: str) -> RunContext:
+    """The context of the experiment with this fingerprint, kept for the next call.
+
+    Raises
+    ------
+    RunError
+        If the experiment's files are not those of the fingerprint any more.
+    """
+    with _lock:
+        key = (fingerprint, pick_device(device), kernel)
+        context = _contexts.pop(key, None)
+        if context is None:
+            made = experiment()
+            context = make_context(made, device=key[1], kernel=kernel)
+            if made.fingerprint != fingerprint:
+                raise RunError("a file that the experiment names has changed since; simulate it anew")
+            while len(_contexts) >= KEPT_CONTEXTS:
+                del _contexts[next(iter(_contexts))]
+        _contexts[key] = context
+        return context

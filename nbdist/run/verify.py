@@ -1,0 +1,154 @@
+"""Checking a store: every shard decodes, and a sample of frames is what rendering them again gives.
+
+Where the compiler and the processor are those that a unit's record names, its frames must come out the same to the bit. Another compiler
+adds in another order, and another processor has other instructions; there frames agree as closely as the physics is held to: each is
+within `TOLERANCE` of the exact image, and in practice a hundred times closer. Counts are drawn from the intensity that is stored, by an
+algorithm that is the same everywhere, so they must always be the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.errors import StoreError
+from nbdist.experiment import Experiment
+from nbdist.kernels.devices import Device, pick_device
+from nbdist.run.context import RunContext, make_context
+from nbdist.run.rendering import drawn_counts, finished_frame, render_frame, rendered_by
+from nbdist.store import complete_records, damages, open_group, summarize
+from nbdist.store.number_set import NumberSet
+from nbdist.store.units import frame_arrays, read_record, recorded_units
+
+MIXED = "mixed"
+MADE_BY = ("compiler", "processor")
+"""Fields of a record that decide the last bits."""
+TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
+"""What an image may differ by from the exact one, over its maximum, by precision: what the kernels are tested to."""
+STORED = 2.0**-23
+"""A float64 image is stored in float32: neighbours of one value may be rounded to values that are this far apart, over the value."""
+
+
+@dataclass
+class Verification:
+    """What was found.
+
+    Attributes
+    ----------
+    frames_decoded
+        Frames of units that are whole.
+    damaged
+        What is wrong, by unit.
+    missing
+        Numbers of the units that were never finished.
+    compared
+        Frames rendered again, with the largest difference over the frame's maximum (0.0: the same bits).
+    foreign
+        Those of them that another compiler or processor made, with its name.
+    wrong
+        What is wrong with those that are not what they must be.
+    """
+
+    frames_decoded: int = 0
+    damaged: dict[int, str] = field(default_factory=dict)
+    missing: NumberSet = field(default_factory=NumberSet)
+    compared: dict[int, float] = field(default_factory=dict)
+    foreign: dict[int, str] = field(default_factory=dict)
+    wrong: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        """Whether all is there, and what was rendered again is what it must be."""
+        return not (self.damaged or self.missing or self.wrong)
+
+    def compare(self, context: RunContext, frame: int, record: dict[str, Any], stored: dict[str, NDArray[Any]]) -> None:
+        """Render a frame again and note how it compares with what is stored of it; `record` is its unit's."""
+        here = rendered_by(context)
+        exact = all(record.get(name) == here[name] for name in MADE_BY)
+        again = finished_frame(context, frame, render_frame(context, frame))
+        intensity = stored["intensity"]
+        apart = np.abs(again["intensity"].astype(np.float64) - intensity)
+        scale = float(max(again["intensity"].max(), np.finfo(np.float32).tiny))
+        self.compared[frame] = float(apart.max()) / scale
+        allowed = 0.0 if exact else TOLERANCE[context.resolved.experiment.sampling.precision]
+        if not exact:
+            self.foreign[frame] = ", ".join(str(record.get(name, "unknown")) for name in MADE_BY)
+        if not (apart <= allowed * scale + (STORED * intensity if allowed else 0.0)).all():
+            expected = f"{allowed:g} at most" if allowed else "the same bits"
+            self.wrong[frame] = (
+                f"its intensity differs by {self.compared[frame]:.2g} of its maximum; expected {expected}"
+            )
+        elif "counts" in stored and not np.array_equal(drawn_counts(context, frame, intensity), stored["counts"]):
+            self.wrong[frame] = "its counts are not those drawn from its intensity"
+
+
+def verify(
+    location: str | os.PathLike[str],
+    *,
+    sample: int = 5,
+    experiment: Experiment | None = None,
+    device: Device = "auto",
+    report: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Verification:
+    """Decode every shard of a store and render a sample of its frames again.
+
+    Parameters
+    ----------
+    sample
+        Frames to render again, spread evenly over those that are complete; frames whose parts were made by workers with and without
+        a compiler have no bits to compare, and are left out.
+    experiment
+        The experiment, where the files that the store names have moved.
+    device
+        Where to render.
+    report
+        Called with ("decoded" or "compared", done, total).
+
+    Raises
+    ------
+    StoreError
+        If there is no store of nbdist, or the experiment is not the store's.
+    """
+    summary, result = summarize(location), Verification()
+    group = open_group(location)
+    units = summary.units
+    complete, good = np.zeros(len(units), dtype=bool), np.zeros(len(units), dtype=bool)
+    for unit, record in complete_records(group, units):
+        complete[unit.number], good[unit.number] = True, record.get("kernel") != MIXED
+    begun = NumberSet.where(complete) | NumberSet(number for number in recorded_units(group) if number < len(units))
+    result.missing = NumberSet.where(~begun.flags(len(units)))
+    for done, (unit, wrong) in enumerate(damages(group, (units[number] for number in begun)), start=1):
+        if wrong is not None:
+            result.damaged[unit.number], good[unit.number] = wrong, False
+        elif not complete[unit.number]:
+            result.damaged[unit.number] = "a shard has another size than its record says"
+        else:
+            result.frames_decoded += len(unit.frames)
+        report("decoded", done, len(begun))
+    frames = NumberSet.where(good.repeat(units.size)[: units.frames])
+    chosen = [frames[round(place)] for place in np.linspace(0, len(frames) - 1, min(sample, len(frames)))]
+    if not chosen:
+        return result
+    experiment = experiment or summary.experiment
+    if experiment.fingerprint != summary.fingerprint:
+        raise StoreError(
+            f"{location} was made from other files or another experiment than the one given; --experiment names it"
+        )
+    records = {frame: read_record(group, frame // units.size) or {} for frame in chosen}
+    kernels = {frame: str(record.get("kernel")) for frame, record in records.items()}
+    contexts = {
+        kernel: make_context(experiment, device=pick_device(device), settings=replace(summary.settings, kernel=kernel))
+        for kernel in set(kernels.values())
+    }
+    for context in contexts.values():  # with the amplitudes that the store says it was made with
+        context.location, context.reflections = summary.location, None
+    for done, frame in enumerate(chosen, start=1):
+        stored = {name: np.asarray(group[name][frame]) for name in frame_arrays(group)}
+        result.compare(contexts[kernels[frame]], frame, records[frame], stored)
+        report("compared", done, len(chosen))
+    return result

@@ -1,0 +1,158 @@
+"""What a worker holds of a run, and what it answers. The client makes the context, and loads no torch for that.
+
+The client hands a run to each worker, which makes all that it needs before its first task: torch, the device, the store, the renderer
+with its kernel. What is wrong with a worker shows then, and is told to the client. Tasks that come earlier wait. The threads of a
+worker share what it holds.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nbdist.clusters.gpus import worker_device
+from nbdist.run.context import RunContext
+from nbdist.run.failures import ErrorLine
+from nbdist.run.steady_clock import keep_steady
+from nbdist.store import UnitWriter
+
+GPU_RESOURCE = "GPU"
+"""A worker that declares this Dask resource is of the kind "gpu", as one that has a GPU and may use it."""
+TAKING_IN_S, ELSEWHERE_S = 30.0, 1.0
+"""How long a task waits for its run to be taken in, and then before it is given back: this worker may get it again."""
+
+
+@dataclass
+class WorkerRun:
+    """A run on a worker; several workers of one process share the context and the writer.
+
+    Attributes
+    ----------
+    kind
+        "cpu" or "gpu".
+    client
+        Name of the client that began it.
+    wanted
+        The device that it asks for.
+    """
+
+    context: RunContext
+    writer: UnitWriter | None
+    client: str
+    wanted: str
+    kind: str
+
+
+_runs: dict[tuple[str, str], WorkerRun | None] = {}
+"""By name of the run and address of the worker; None where it was given up."""
+_changed = threading.Condition()
+_taking_in = threading.Lock()
+
+
+def take_in(content: bytes, run: str, worker: Any) -> dict[str, Any]:
+    """Take in a run; what the client is told of it: kind of worker, and kernel.
+
+    Raises
+    ------
+    Exception
+        Whatever is wrong here: torch, the device, the store.
+    """
+    key = run, worker.address
+    with _taking_in:
+        with _changed:
+            if _runs.get(key) is None:
+                _runs.pop(key, None)  # tasks wait from now on
+            known = next((held for (name, _), held in _runs.items() if name == run and held is not None), None)
+        held = known or _made(content)
+        held = replace(held, kind=kind_of(held, worker))
+        engine = held.context.renderer.engine  # made, and its kernel compiled, before the first task
+        with _changed:
+            _runs.setdefault(key, held)  # not where it was given up meanwhile
+            _changed.notify_all()
+    return {"kind": held.kind, "kernel": engine.mode, "why_eager": getattr(engine, "why_eager", "")}
+
+
+def _made(content: bytes) -> WorkerRun:
+    keep_steady()
+    context, client = pickle.loads(content)
+    wanted, context.device = context.device, worker_device(context.device)
+    writer = None if context.location is None else UnitWriter(context.location, context.store_id)
+    return WorkerRun(context, writer, client, wanted, "")
+
+
+def kind_of(run: WorkerRun, worker: Any) -> str:
+    """Kind of a worker: "gpu" where it took a GPU, or declares the resource and is not told to leave it alone; else "cpu"."""
+    declared = worker.state.total_resources.get(GPU_RESOURCE, 0) >= 1
+    return "gpu" if run.context.device.startswith("cuda") or (declared and run.wanted != "cpu") else "cpu"
+
+
+def run_here(name: str, address: str) -> WorkerRun | None:
+    """The run of a task, once it is taken in; None where that takes too long, or the run was given up here.
+
+    Torch's number of threads is each thread's own: one, for the processes and the threads of a worker share the cores.
+    """
+    with _changed:
+        _changed.wait_for(lambda: (name, address) in _runs, TAKING_IN_S)
+        held = _runs.get((name, address))
+    if held is None:
+        time.sleep(ELSEWHERE_S)
+        return None
+    import torch
+
+    torch.set_num_threads(1)
+    return held
+
+
+def give_up(runs: list[str], address: str) -> None:
+    """Free what a worker holds of runs; tasks of theirs that come after are given back."""
+    with _changed:
+        _runs.update({(name, address): None for name in runs})
+        _changed.notify_all()
+
+
+def held_runs(address: str) -> list[tuple[str, str]]:
+    """Names of the runs that a worker holds, each with its client."""
+    with _changed:
+        return [(name, run.client) for (name, holder), run in _runs.items() if holder == address and run is not None]
+
+
+@dataclass
+class Answer:
+    """What became of the units of a task.
+
+    Attributes
+    ----------
+    address
+        Of the worker.
+    kind
+        Kind of the worker.
+    records
+        Of the units that are done.
+    errors
+        Of the units that failed, by number.
+    seconds
+        What the units that were begun took in all.
+    held
+        Whether the worker held the run; where not, it is handed it again.
+    trouble
+        What went wrong at the worker that its units have no part in: its store, its disk.
+    """
+
+    address: str
+    kind: str = "cpu"
+    records: list[dict[str, Any]] = field(default_factory=list)
+    errors: dict[int, ErrorLine] = field(default_factory=dict)
+    seconds: float = 0.0
+    held: bool = True
+    trouble: ErrorLine | None = None
+
+
+class PieceError(Exception):
+    """A piece of a frame failed at a worker."""
+
+    def __init__(self, line: ErrorLine, address: str) -> None:
+        super().__init__(line, address)
+        self.line, self.address = line, address

@@ -1,0 +1,164 @@
+"""What an experiment probably does not mean: one line each, for whoever is about to render it.
+
+An experiment with a note is valid and is rendered as it is. `check`, `plan` and `run` say the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.experiment.lattice import cell_from_real, dual_vectors
+from nbdist.experiment.structure_factors import FromFile
+from nbdist.scene.amplitudes import Reflections
+from nbdist.scene.resolve import ResolvedExperiment, largest_size_A, recommended_oversample
+from nbdist.scene.rocking import recommended_phi_steps
+
+LONGEST_WAVELENGTH_A, SHORTEST_WAVELENGTH_A, SHORTEST_AXIS_A = 10.0, 0.01, 1.0
+CELL_TOLERANCE, ANGLE_TOLERANCE_DEG = 0.005, 0.5
+"""How far a cell may be from another that is meant to be the same: share of an axis, and degrees."""
+COARSEST_STEP = 1.13
+"""Phi step over a rocking width (1 / 0.886): sin^2(pi N x) has no period below 1/N, so a sum over steps up to it loses nothing."""
+WHOLE_LIST = 0.9
+"""Share of the reflections to the detector's edge with which a list counts as whole."""
+FEW_MATES_MISSING = 0.05
+MATES_LOOKED_UP = 200_000
+MOST_ROWS_COUNTED = 4_000_000
+"""Rows of the reciprocal lattice beyond which its points are estimated by volume."""
+INDEX_BITS = 21
+"""Of a Miller index in a packed one: reflections lie within a million of the origin."""
+
+
+def notes(resolved: ResolvedExperiment, reflections: Reflections) -> list[str]:
+    """Return what is probably not meant, one line each, without units of work or wording of any one command."""
+    return [
+        note for part in (_units, _lattice, _amplitudes, _sampling, _series) for note in part(resolved, reflections)
+    ]
+
+
+def _units(resolved: ResolvedExperiment, _: Reflections) -> Iterator[str]:
+    shortest, longest = resolved.sources.wavelengths_A.min(), resolved.sources.wavelengths_A.max()
+    if longest > LONGEST_WAVELENGTH_A or shortest < SHORTEST_WAVELENGTH_A:
+        odd = longest if longest > LONGEST_WAVELENGTH_A else shortest
+        yield (
+            f"beam: a wavelength of {odd:.4g} A is none of X-ray diffraction; wavelength_A is in Angstrom, energy_eV in eV, "
+            "wavelengths of a source_file in metres"
+        )
+    cell = cell_from_real(resolved.real_vectors_A)
+    if min(cell[:3]) < SHORTEST_AXIS_A:
+        yield f"crystal: a cell axis of {min(cell[:3]):.4g} A is shorter than an atom; axes are in Angstrom"
+
+
+def _lattice(resolved: ResolvedExperiment, _: Reflections) -> Iterator[str]:
+    crystal = resolved.experiment.crystal
+    if np.linalg.det(resolved.real_vectors_A) < 0:
+        field = "matrix_file" if crystal.matrix_file is not None else "reciprocal_vectors_per_A"
+        yield f"crystal.{field}: its vectors are left-handed, so indices mean the mirror image of the crystal"
+    stated = resolved.stated_cell
+    if stated is None:
+        return
+    found = cell_from_real(resolved.real_vectors_A)
+    scale = np.array(stated[:3]) / np.array(found[:3])
+    angles = np.abs(np.array(stated[3:]) - np.array(found[3:])).max()
+    if np.abs(scale - 1).max() <= CELL_TOLERANCE and angles <= ANGLE_TOLERANCE_DEG:
+        return
+    wavelength = resolved.experiment.beam.mean_wavelength_A
+    advice = ""
+    if np.ptp(scale) <= CELL_TOLERANCE * scale.mean() and angles <= ANGLE_TOLERANCE_DEG:
+        advice = f"; it fits a wavelength of {wavelength * scale.mean():.5g} A"
+    yield (
+        f"crystal.matrix_file: {crystal.matrix_file} says a cell of {_numbers(stated)}, but its matrix at {wavelength:.5g} A is one of "
+        f"{_numbers(found)}{advice}"
+    )
+
+
+def _amplitudes(resolved: ResolvedExperiment, reflections: Reflections) -> Iterator[str]:
+    """Say how much of the sphere a list holds, unless all others have an amplitude of their own."""
+    source = resolved.experiment.structure_factors
+    if not isinstance(source, FromFile) or source.default_F > 0:
+        return
+    reciprocal = dual_vectors(resolved.real_vectors_A)
+    edge = 1 / resolved.finest_A
+    lengths = np.linalg.norm(reflections.indices @ reciprocal, axis=1)
+    inside = (lengths > 0) & (lengths <= edge * (1 + 1e-9))
+    listed = np.unique(_packed(reflections.indices[inside]))
+    there = _lattice_points(reciprocal, edge)
+    share = len(listed) / max(1, there)
+    chosen = listed[:: -(-len(listed) // MATES_LOOKED_UP) or 1]
+    missing = 1 - float(np.isin(_packed(-_unpacked(chosen)), listed).mean()) if len(chosen) else 0.0
+    if (share >= WHOLE_LIST and missing <= FEW_MATES_MISSING) or there == 0:
+        return
+    text = f"structure_factors.file: lists {_percent(share)} of the reflections to the detector's edge at {resolved.finest_A:.3g} A"
+    last = lengths.max(initial=0.0)
+    if 0 < last < 0.97 * edge:
+        text += f", none beyond {1 / last:.3g} A"
+    if missing > FEW_MATES_MISSING:
+        text += f", and the Friedel mates of {_percent(missing)} of these are missing"
+    yield f"{text}; what is not listed has F = 0: no symmetry is applied, a list holds the whole of P1"
+
+
+def _sampling(resolved: ResolvedExperiment, _: Reflections) -> Iterator[str]:
+    experiment = resolved.experiment
+    scan, crystal = experiment.scan, experiment.crystal
+    largest = largest_size_A(resolved.real_vectors_A, resolved.N_cells)
+    wanted = max(recommended_oversample(largest, experiment.beam.mean_wavelength_A, panel) for panel in resolved.panels)
+    if wanted > resolved.oversample:
+        yield f"spots are narrower than the sampling; sampling.oversample: {wanted} (or auto) takes three samples a spot"
+    step, width = abs(scan.osc_range_deg) / resolved.phi_steps, resolved.rocking_width_deg
+    if step > COARSEST_STEP * width:
+        yield (
+            f"phi steps of {step:.3g} deg are wider than reflections rock, {width:.2g} deg at {resolved.finest_A:.3g} A: those between "
+            f"two steps are lost; scan.phi_steps: {recommended_phi_steps(scan.osc_range_deg, width)} (or auto) takes three a width"
+        )
+    if crystal.mosaic_spread_deg > 0 and crystal.mosaic_domains is None:
+        yield f"a mosaic spread without mosaic_domains: {len(resolved.mosaic)} are used"
+
+
+def _series(resolved: ResolvedExperiment, _: Reflections) -> Iterator[str]:
+    scan = resolved.experiment.scan
+    if scan.osc_range_deg != 0:
+        return
+    if resolved.phi_steps > 1:
+        yield "osc_range_deg is 0: all phi steps are the same orientation"
+    if scan.frames > 1:
+        alike = "differ in nothing but their noise" if resolved.experiment.noise.photon_noise else "are all alike"
+        yield f"scan.osc_range_deg is 0: the {scan.frames} frames {alike}"
+
+
+def _lattice_points(reciprocal_per_A: NDArray[np.float64], radius_per_A: float) -> int:
+    """Points of a reciprocal lattice (rows a*, b*, c*) within a radius of the origin, without it.
+
+    They are counted row by row along c*; where there are too many rows, the sphere's volume over a cell's is as good.
+    """
+    h_limit, k_limit, _ = np.floor(np.linalg.norm(dual_vectors(reciprocal_per_A), axis=1) * radius_per_A).tolist()
+    if (2 * h_limit + 1) * (2 * k_limit + 1) > MOST_ROWS_COUNTED:
+        return int(4 / 3 * np.pi * radius_per_A**3 / abs(np.linalg.det(reciprocal_per_A)))
+    h, k = np.arange(-h_limit, h_limit + 1), np.arange(-k_limit, k_limit + 1)
+    rows = h[:, None, None] * reciprocal_per_A[0] + k[:, None] * reciprocal_per_A[1]
+    c_squared = reciprocal_per_A[2] @ reciprocal_per_A[2]
+    middle = -(rows @ reciprocal_per_A[2]) / c_squared
+    half_squared = middle**2 - ((rows**2).sum(axis=-1) - radius_per_A**2) / c_squared
+    meets = half_squared >= 0
+    middle, half = middle[meets], np.sqrt(half_squared[meets])
+    return int((np.floor(middle + half) - np.ceil(middle - half) + 1).sum()) - 1
+
+
+def _packed(indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    h, k, l = (indices + 2 ** (INDEX_BITS - 1)).T
+    return np.asarray((h << 2 * INDEX_BITS) | (k << INDEX_BITS) | l)
+
+
+def _unpacked(packed: NDArray[np.int64]) -> NDArray[np.int64]:
+    mask = 2**INDEX_BITS - 1
+    columns = (packed >> 2 * INDEX_BITS, (packed >> INDEX_BITS) & mask, packed & mask)
+    return np.stack(columns, axis=1) - 2 ** (INDEX_BITS - 1)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.{0 if share >= 0.01 else 2}f} %"
+
+
+def _numbers(cell: tuple[float, ...]) -> str:
+    return " ".join(f"{number:.5g}" for number in cell)

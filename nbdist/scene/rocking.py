@@ -1,0 +1,75 @@
+"""How finely a detector resolves, and how wide a reflection rocks there: what phi steps have to sample."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.experiment.crystal import Crystal
+from nbdist.scene.panels import PanelGeometry
+from nbdist.scene.sources import Sources
+
+SHAPE_WIDTHS = {"square": 0.886, "round": 1.155, "gauss": 0.934, "tophat": 1.26}
+"""Full width at half maximum of F_latt^2 in units of 1/size, at a fudge of 1."""
+FWHM_OF_DEVIATION = 2 * math.sqrt(2 * math.log(2))
+ORIENTATIONS_PER_WIDTH = 10
+"""Mosaic domains and sources that fill a width of the crystal's own, so that a spread of them counts as one peak."""
+STEPS_PER_WIDTH = 3
+
+
+def panel_resolutions_A(panel: PanelGeometry, wavelength_A: float, points: int = 32) -> tuple[float, float]:
+    """d (Angstrom) where the panel's edge is nearest to the beam, and the finest on the panel (at its farthest corner as a rule).
+
+    Parameters
+    ----------
+    points
+        Intervals along a side at whose ends it is worked out, at most.
+    """
+    rows, columns = (np.linspace(0, size, min(size, points) + 1) for size in (panel.spixels, panel.fpixels))
+    position = panel.positions_m(rows[:, None], columns)
+    towards = position / np.maximum(np.linalg.norm(position, axis=-1, keepdims=True), 1e-150)
+    spacing = wavelength_A / np.maximum(np.linalg.norm(towards - panel.beam, axis=-1), 1e-12)
+    edges = np.concatenate([spacing[0], spacing[-1], spacing[:, 0], spacing[:, -1]])
+    return float(edges.max()), float(spacing.min())
+
+
+def rocking_width_deg(
+    crystal: Crystal, largest_A: float, mosaic: NDArray[np.float64], sources: Sources, d_A: float
+) -> float:
+    """Rotation in degrees, full width at half maximum, over which a reflection at a resolution crosses the Ewald sphere at the least.
+
+    The width of a lattice point seen from the origin, d / size, and the spreads of mosaic domains, of beam directions and of wavelengths
+    (times tan theta) add in quadrature. Domains and sources are counted, not continuous: they widen the peak of the crystal's own width
+    only so far as there are ten of them in each such width.
+
+    Parameters
+    ----------
+    largest_A
+        Size of the crystal along its longest axis, Angstrom.
+    mosaic
+        Rotations of the domains (n, 3, 3).
+    d_A
+        Resolution, Angstrom.
+    """
+    own = SHAPE_WIDTHS[crystal.shape] * d_A / largest_A
+    if crystal.shape != "square":
+        own /= math.sqrt(crystal.fudge)
+    turns = (mosaic[:, [2, 0, 1], [1, 2, 0]] - mosaic[:, [1, 2, 0], [2, 0, 1]]) / 2  # rotation vectors of small angles
+    weights = sources.weights / sources.weights.sum()
+    wavelength = float(weights @ sources.wavelengths_A)
+    sine = min(wavelength / (2 * d_A), 1 - 1e-9)
+    variances = [
+        turns.var(axis=0).mean(),
+        weights @ ((sources.directions - weights @ sources.directions) ** 2).sum(axis=1) / 2,
+        weights @ (sources.wavelengths_A / wavelength - 1) ** 2 * sine**2 / (1 - sine**2),
+    ]
+    widened = math.hypot(own, FWHM_OF_DEVIATION * math.sqrt(float(sum(variances))))
+    filled = own * max(1.0, len(mosaic) * len(sources) / ORIENTATIONS_PER_WIDTH)
+    return math.degrees(min(widened, filled))
+
+
+def recommended_phi_steps(osc_range_deg: float, width_deg: float) -> int:
+    """Phi steps of a frame that sample a rocking width three times; 1 for a still."""
+    return max(1, math.ceil(min(STEPS_PER_WIDTH * abs(osc_range_deg) / max(width_deg, 1e-100), 1e15)))

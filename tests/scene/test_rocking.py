@@ -1,0 +1,94 @@
+"""How wide reflections rock, against curves worked out from the shape transforms and spreads themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nbdist.errors import ExperimentError
+from nbdist.experiment.crystal import Crystal
+from nbdist.scene import resolve
+from nbdist.scene.mosaic import mosaic_rotations
+from nbdist.scene.rocking import recommended_phi_steps, rocking_width_deg
+from nbdist.scene.sources import Sources
+
+ONE = np.eye(3)[None]
+BEAM = Sources(np.array([[0.0, 0, 1]]), np.array([1.0]), np.array([1.0]))
+
+
+def crystal(**fields):
+    return Crystal(cell=(40, 40, 40, 90, 90, 90), N_cells=(10, 10, 10), **fields)
+
+
+CURVES = {  # F_latt^2 / N^2 at x = (h - h0) N, as physics says
+    "square": lambda x: np.sinc(x) ** 2,
+    "round": lambda x: (3 * (np.sin(np.pi * x) / (np.pi * x) - np.cos(np.pi * x)) / (np.pi * x) ** 2) ** 2,
+    "gauss": lambda x: np.exp(-(x**2) / 0.63) ** 2,
+    "tophat": lambda x: np.where(x**2 < 0.3969, 1.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("shape", CURVES)
+def test_the_width_of_a_small_crystal_is_that_of_its_shape_transform(shape):
+    x = np.linspace(1e-4, 2, 200_001)
+    half = x[np.argmax(CURVES[shape](x) < 0.5)]
+    width = rocking_width_deg(crystal(shape=shape), 400.0, ONE, BEAM, 2.0)
+    assert width == pytest.approx(np.rad2deg(2 * half * 2.0 / 400), rel=2e-3)
+    if shape != "square":
+        assert rocking_width_deg(crystal(shape=shape, fudge=4), 400.0, ONE, BEAM, 2.0) == pytest.approx(width / 2)
+
+
+def test_a_normal_spread_of_wavelengths_or_directions_widens_by_its_own_width():
+    rng, n, deviation = np.random.default_rng(1), 200_000, 1e-3
+    own = rocking_width_deg(crystal(), 1e7, ONE, BEAM, 2.0)
+    colours = Sources(np.tile(BEAM.directions, (n, 1)), 1 + deviation * rng.normal(size=n), np.ones(n))
+    # d theta = (d lambda / lambda) tan theta, sin theta = 1 A / (2 * 2 A)
+    expected = np.rad2deg(2.3548 * deviation * np.tan(np.arcsin(0.25)))
+    assert rocking_width_deg(crystal(), 1e7, ONE, colours, 2.0) == pytest.approx(expected, rel=0.01)
+    tilts = np.stack([deviation * rng.normal(size=n), deviation * rng.normal(size=n), np.ones(n)], axis=1)
+    spread = Sources(tilts / np.linalg.norm(tilts, axis=1)[:, None], np.ones(n), np.ones(n))
+    assert rocking_width_deg(crystal(), 1e7, ONE, spread, 2.0) == pytest.approx(
+        np.rad2deg(2.3548 * deviation), rel=0.01
+    )
+    assert own < 0.01 * expected
+
+
+def test_mosaic_domains_widen_as_far_as_they_fill():
+    own = rocking_width_deg(crystal(), 20_000.0, ONE, BEAM, 2.0)
+    widths = [
+        rocking_width_deg(crystal(), 20_000.0, mosaic_rotations(0.5, n, 1), BEAM, 2.0) for n in (1, 10, 100, 3000)
+    ]
+    assert widths[:2] == [own, own]
+    assert widths[2] == pytest.approx(10 * own)
+    # of the cap's rotation vectors: variance 0.5^2 <(1-u^2)^(2/3)> / 3 about each axis, u uniform in [-1, 1]
+    u = np.linspace(-1, 1, 100_001)
+    deviation = 0.5 * np.sqrt(np.mean((1 - u**2) ** (2 / 3)) / 3)
+    assert widths[3] == pytest.approx(2.3548 * deviation, rel=0.05)
+
+
+def test_auto_takes_three_steps_a_width_and_one_for_a_still(small_experiment):
+    resolved = resolve(small_experiment(scan={"osc_range_deg": 2.0, "phi_steps": "auto"}))
+    # 320 A along a, c* and the corner at 2.18 A (see check): 0.886 * 2.176 / 320 rad = 0.3452 degrees
+    assert resolved.rocking_width_deg == pytest.approx(np.rad2deg(0.886 * resolved.finest_A / 320), rel=1e-6)
+    assert resolved.phi_steps == np.ceil(3 * 2.0 / resolved.rocking_width_deg) == 18
+    assert resolved.steps == 18
+    assert len(resolved.phi_rotations(0)) == 18
+    for scan, steps in (({"osc_range_deg": -2.0}, 18), ({"osc_range_deg": 0.0}, 1), ({"osc_range_deg": 0.01}, 1)):
+        assert resolve(small_experiment(scan={**scan, "phi_steps": "auto"})).phi_steps == steps
+
+
+def test_auto_looks_no_farther_than_the_resolution_limit(small_experiment):
+    scan = {"osc_range_deg": 2.0, "phi_steps": "auto"}
+    assert resolve(small_experiment(scan=scan, sampling={"d_min_A": 8.0})).phi_steps == 5
+
+
+def test_an_absurd_number_of_automatic_steps_is_refused_by_name(small_experiment):
+    with pytest.raises(ExperimentError, match=r"^scan\.phi_steps: auto asks for"):
+        resolve(small_experiment(scan={"phi_steps": "auto"}, crystal={"N_cells": [10**8] * 3}))
+    assert recommended_phi_steps(1.0, 0.0) > 10**9
+
+
+def test_an_automatic_number_of_steps_has_the_pixels_of_the_same_number_given(small_experiment, make_renderer):
+    automatic, given = (small_experiment(scan={"osc_range_deg": 2.0, "phi_steps": n}) for n in ("auto", 18))
+    np.testing.assert_array_equal(make_renderer(automatic).frame(1), make_renderer(given).frame(1))
+    assert automatic.fingerprint != given.fingerprint
