@@ -123,7 +123,8 @@ def test_text_is_utf8_whatever_the_locale(tmp_path):
     structure_factors = "structure_factors: {kind: file, file: a.hkl}\n"
     file.write_bytes(f"\ufefftitle: {title}\n{CRYSTAL}\n{structure_factors}".encode())
     program = (
-        "import sys; from pathlib import Path; from nbdist.experiment import *; from nbdist.scene import resolve; from nbdist.scene.amplitudes import *\n"
+        "import sys; from pathlib import Path; from nbdist.experiment import *\n"
+        "from nbdist.scene import resolve; from nbdist.scene.amplitudes import *\n"
         "experiment = load_experiment(sys.argv[1]); assert len(load_reflections(resolve(experiment)).indices) == 1\n"
         "Path(sys.argv[2]).write_text(experiment_to_yaml(experiment), encoding='utf-8')"
     )
