@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import errno
 import re
+from importlib.util import find_spec
+from typing import Literal
 
 FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """Errors of the file system that no other unit of a run would escape."""
+Extra = Literal["cluster", "dashboard", "pictures", "s3", "torch"]
+EXTRAS: dict[Extra, str] = {
+    "cluster": "dask-jobqueue",
+    "dashboard": "bokeh",
+    "pictures": "matplotlib",
+    "s3": "obstore",
+    "torch": "torch",
+}
+"""Packages that a plain installation leaves out, by the extra of nbdist that brings each."""
 
 
 class NbdistError(Exception):
@@ -37,8 +48,27 @@ class UnfinishedError(RunError):
     """A run ended before its end, and `--resume` goes on; the command line exits with status 1."""
 
 
+class MissingExtraError(NbdistError):
+    """Something was asked for that a package does which is not installed."""
+
+
+def require_extra(extra: Extra, what: str) -> None:
+    """Check that the package of an extra is installed, before it is imported.
+
+    Raises
+    ------
+    MissingExtraError
+        Saying that `what` needs it, and how to get it.
+    """
+    package = EXTRAS[extra]
+    if find_spec(package.replace("-", "_")) is None:
+        raise MissingExtraError(f"{what} needs {package}: pip install 'nbdist[{extra}]'")
+
+
 def is_fatal(error: BaseException) -> bool:
     """Whether an error would meet every other unit of a run too, so that the run had better stop."""
+    if isinstance(error, MissingExtraError):
+        return True
     if isinstance(error, StoreError):  # removed, replaced, refused; what may pass is worth another attempt
         return not isinstance(error, UnreachableError)
     return isinstance(error, OSError) and error.errno in FATAL_ERRNOS

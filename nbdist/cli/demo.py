@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nbdist.cli.display import console
-from nbdist.errors import NbdistError, one_line
+from nbdist.errors import MissingExtraError, NbdistError, one_line, require_extra
 from nbdist.formats.text import user_path
 
 DEMO: dict[str, Any] = {
@@ -32,13 +32,9 @@ def demo(
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Local processes; one a core.")] = None,
 ) -> None:
     """Render a short lysozyme series, with noise, and draw it; needs no input."""
-    import numpy as np
-
-    from nbdist.cli.pictures import contact_sheet
     from nbdist.cli.run import render
     from nbdist.cli.workers import Workers
     from nbdist.experiment import experiment_to_yaml, validate
-    from nbdist.store import open_group
 
     experiment, folder = validate(DEMO), user_path(folder)
     file, store, sheet = folder / "demo.yaml", folder / "demo.zarr", folder / "demo.png"
@@ -50,14 +46,12 @@ def demo(
     console.print(f"wrote {file}")
     options = {"overwrite": True}
     render(experiment, str(store), Workers(workers), options, again=f"nbdist run {file} -o {store} --resume")
-    group: Any = open_group(str(store))
-    counts = group["counts"][:]
-    starts, ends = group["phi_start_deg"][:], group["phi_end_deg"][:]
-    titles = [f"frame {n}: {start:g} to {end:g} deg" for n, (start, end) in enumerate(zip(starts, ends, strict=True))]
-    title = f"{experiment.title}: {counts.shape[0]} frames, brightest pixel {np.max(counts)} photons"
-    contact_sheet(list(counts), titles, title, "photons per pixel", sheet)
+    try:
+        _draw(store, experiment.title, sheet)
+        console.print(f"wrote {sheet}")
+    except MissingExtraError as missing:
+        console.print(f"note: {missing}")
     console.print(
-        f"wrote {sheet}\n"
         "next:\n"
         f"  nbdist info {store}\n"
         f"  nbdist preview {store} --max-over 0:8 -o maximum.png\n"
@@ -65,3 +59,17 @@ def demo(
         "  nbdist init -o lysozyme.yaml      # an experiment of your own\n"
         "  nbdist check lysozyme.yaml; nbdist plan lysozyme.yaml; nbdist run lysozyme.yaml -o lysozyme.zarr"
     )
+
+
+def _draw(store: Path, title: str, sheet: Path) -> None:
+    """Draw all frames of a store side by side."""
+    require_extra("pictures", "the contact sheet")
+    from nbdist.formats.pictures import contact_sheet
+    from nbdist.store import open_group
+
+    group: Any = open_group(str(store))
+    counts = group["counts"][:]
+    starts, ends = group["phi_start_deg"][:], group["phi_end_deg"][:]
+    titles = [f"frame {n}: {start:g} to {end:g} deg" for n, (start, end) in enumerate(zip(starts, ends, strict=True))]
+    title = f"{title}: {len(counts)} frames, brightest pixel {counts.max()} photons"
+    contact_sheet(list(counts), titles, title, "photons per pixel", sheet)

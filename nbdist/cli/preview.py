@@ -9,7 +9,7 @@ import typer
 
 from nbdist.cli.arguments import StoreLocation, read_span
 from nbdist.cli.display import console
-from nbdist.errors import NbdistError
+from nbdist.errors import NbdistError, require_extra
 
 
 def preview(
@@ -25,7 +25,8 @@ def preview(
     ] = None,
 ) -> None:
     """Write a picture of one frame, or of the maximum over several."""
-    from nbdist.cli.pictures import frame_picture
+    require_extra("pictures", "nbdist preview")
+    from nbdist.formats.pictures import frame_picture
     from nbdist.store import open_group
     from nbdist.store.units import frame_arrays
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbdist.clusters.cluster_file import ClusterFile, lifetime_and_stagger, read_duration
 from nbdist.clusters.local import GPU_THREADS, WORKER_ENVIRONMENT, PrivateWorker
-from nbdist.errors import RunError
+from nbdist.errors import RunError, require_extra
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -31,13 +31,12 @@ def job_class(kind: str) -> Any:
 
     Raises
     ------
-    RunError
+    MissingExtraError
         If dask-jobqueue is not installed.
     """
-    try:
-        import dask_jobqueue
-    except ImportError:
-        raise RunError("--cluster needs dask-jobqueue: pip install 'nbdist[cluster]'") from None
+    require_extra("cluster", "--cluster")
+    import dask_jobqueue
+
     return getattr(dask_jobqueue, f"{kind.upper()}Cluster").job_cls
 
 

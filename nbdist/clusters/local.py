@@ -19,7 +19,7 @@ from distributed import Nanny, Scheduler, Security, SpecCluster, Worker, WorkerP
 
 from nbdist.clusters.gpus import cpu_affinity, worker_environment
 from nbdist.clusters.tls import temporary_security
-from nbdist.errors import RunError, one_line
+from nbdist.errors import RunError, one_line, require_extra
 from nbdist.private_folder import lock_folder, private_folder
 
 LOOPBACK = "127.0.0.1"
@@ -75,10 +75,16 @@ def scheduler_of(security: Security, dashboard: str | None = None, **listen: Any
         HOST:PORT of Dask's web pages, which whoever reaches them can read; None for none.
     listen
         Where it listens: `host` or `interface`, and `port`.
+
+    Raises
+    ------
+    MissingExtraError
+        If there are to be web pages, and bokeh is not installed.
     """
     options = {"port": 0, **listen, "protocol": "tls://", "security": security}
     if dashboard is None:
         return {"cls": PrivateScheduler, "options": {**options, "dashboard": False}}
+    require_extra("dashboard", "--dashboard")
     return {"cls": Scheduler, "options": {**options, "dashboard": True, "dashboard_address": dashboard}}
 
 

@@ -1,5 +1,9 @@
 """Training on stores: PyTorch datasets."""
 
-from nbdist.learning.frames import FrameDataset
+from nbdist.errors import require_extra
+
+require_extra("torch", "nbdist.learning")
+
+from nbdist.learning.frames import FrameDataset  # noqa: E402
 
 __all__ = ["FrameDataset"]

@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from nbdist.errors import NbdistError, StoreError, UnreachableError
+from nbdist.errors import NbdistError, StoreError, UnreachableError, require_extra
 from nbdist.store.bucket_settings import BucketSettings, bucket_settings, provider
 from nbdist.store.objects import PASSING, ROOT, Objects
 
@@ -111,12 +111,9 @@ class Bucket(Objects):
         self._client = self._connected(RETRY_S)
 
     def _connected(self, retry_s: float) -> Any:
-        try:
-            from obstore.store import S3Store
-        except ImportError:
-            raise StoreError(
-                f"{self.location}: object stores need one more package: pip install 'nbdist[s3]'"
-            ) from None
+        require_extra("s3", self.location)
+        from obstore.store import S3Store
+
         endpoint = self.settings.url
         config = {"region": self.settings.region, "endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
         backoff = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2}

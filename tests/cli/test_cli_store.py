@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
-from nbdist.cli import pictures
+from nbdist.formats import pictures
 
 
 @pytest.fixture

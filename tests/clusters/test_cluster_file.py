@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import os
 import re
 import subprocess
@@ -14,7 +13,7 @@ from distributed import Security
 from waiting import LIMIT_S
 
 from nbdist.clusters.cluster_file import ClusterFile, lifetime_and_stagger, load_cluster_file, read_duration
-from nbdist.clusters.job_scripts import job_class, make_job, memory_bytes
+from nbdist.clusters.job_scripts import make_job, memory_bytes
 from nbdist.clusters.queue_states import read_states
 from nbdist.errors import RunError
 
@@ -264,20 +263,6 @@ def test_the_batch_file_of_pbs_gives_the_other_nodes_its_environment_on_no_comma
     assert secret not in said
     assert (tmp_path / "modes").read_text().split() == ["600", "700"] * 2
     assert not list(tmp_path.glob(".tls-*"))
-
-
-def test_without_dask_jobqueue_the_extra_is_named(monkeypatch):
-    importing = builtins.__import__
-
-    def missing(name, *arguments, **options):
-        if name == "dask_jobqueue":
-            raise ModuleNotFoundError(name)
-        return importing(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(RunError) as refused:
-        job_class("slurm")
-    assert str(refused.value) == "--cluster needs dask-jobqueue: pip install 'nbdist[cluster]'"
 
 
 def test_a_file_counts_its_workers():

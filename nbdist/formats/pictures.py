@@ -1,10 +1,10 @@
-"""Pictures of frames: one frame or a projection of several, and a contact sheet of a series. Matplotlib is imported when used."""
+"""Pictures of frames as PNG: one frame or a projection of several, and a contact sheet of a series. Matplotlib is imported when used."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 from nbdist.errors import NbdistError, one_line
 from nbdist.formats.text import user_path
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
 LARGEST_SIDE_PIXELS = 900
 DECADES = 4.0
 """Orders of magnitude below the brightest spot that are drawn."""
 
 
-def _figure(size_inches: tuple[float, float]) -> Any:
+def _figure(size_inches: tuple[float, float]) -> Figure:
     """An empty figure with a canvas of its own: neither the screen nor the backend that a notebook names has a part in it."""
     named = os.environ.pop("MPLBACKEND", None)  # read, and refused where it is unknown, when matplotlib is imported
     try:
@@ -56,8 +61,8 @@ def _limits(image: NDArray[Any]) -> tuple[float, float]:
 
 
 def _draw(
-    axes: Any, image: NDArray[Any], limits: tuple[float, float], extent: tuple[float, float, float, float]
-) -> Any:
+    axes: Axes, image: NDArray[Any], limits: tuple[float, float], extent: tuple[float, float, float, float]
+) -> AxesImage:
     from matplotlib.colors import LogNorm
 
     low, top = limits
@@ -91,7 +96,7 @@ def frame_picture(image: NDArray[Any], origin: tuple[int, int], title: str, unit
     axes.set(xlabel="fast (pixels)", ylabel="slow (pixels)")
     axes.set_title(title, fontsize=10)
     figure.colorbar(shown, ax=axes, label=units, shrink=0.7)
-    save(figure, output)
+    _save(figure, output)
 
 
 def contact_sheet(images: list[NDArray[Any]], titles: list[str], title: str, units: str, output: Path) -> None:
@@ -111,10 +116,10 @@ def contact_sheet(images: list[NDArray[Any]], titles: list[str], title: str, uni
         axes.axis("off")
     figure.suptitle(title, fontsize=11)
     figure.colorbar(shown, ax=grid, label=units, shrink=0.6)
-    save(figure, output)
+    _save(figure, output)
 
 
-def save(figure: Any, output: Path) -> None:
+def _save(figure: Figure, output: Path) -> None:
     """Write a figure.
 
     Raises

@@ -1,0 +1,76 @@
+"""What a plain installation leaves out is asked for in one line, by name, where it is missed."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from importlib import reload
+from pathlib import Path
+
+import pytest
+
+from nbdist.errors import EXTRAS, MissingExtraError, is_fatal
+
+
+def _job_of_a_queue():
+    from nbdist.clusters.job_scripts import job_class
+
+    job_class("slurm")
+
+
+def _web_pages():
+    from nbdist.clusters.local import scheduler_of
+    from nbdist.clusters.tls import temporary_security
+
+    scheduler_of(temporary_security(), "127.0.0.1:0")
+
+
+def _bucket():
+    from nbdist.store.bucket import Bucket
+    from nbdist.store.bucket_settings import bucket_settings
+
+    Bucket("s3://bucket/series.zarr", bucket_settings())
+
+
+def _preview():
+    from nbdist.cli.preview import preview
+
+    preview("series.zarr")
+
+
+def _contact_sheet():
+    from nbdist.cli.demo import _draw
+
+    _draw(Path("demo.zarr"), "demo", Path("demo.png"))
+
+
+def _learning():
+    import nbdist.learning
+
+    reload(nbdist.learning)
+
+
+@pytest.mark.parametrize(
+    ("extra", "use", "said"),
+    [
+        ("cluster", _job_of_a_queue, "--cluster needs dask-jobqueue: pip install 'nbdist[cluster]'"),
+        ("dashboard", _web_pages, "--dashboard needs bokeh: pip install 'nbdist[dashboard]'"),
+        ("pictures", _preview, "nbdist preview needs matplotlib: pip install 'nbdist[pictures]'"),
+        ("pictures", _contact_sheet, "the contact sheet needs matplotlib: pip install 'nbdist[pictures]'"),
+        ("s3", _bucket, "s3://bucket/series.zarr needs obstore: pip install 'nbdist[s3]'"),
+        ("torch", _learning, "nbdist.learning needs torch: pip install 'nbdist[torch]'"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch, extra, use, said):
+    monkeypatch.setitem(sys.modules, EXTRAS[extra].replace("-", "_"), None)
+    with pytest.raises(MissingExtraError) as missing:
+        use()
+    assert str(missing.value) == said
+    assert is_fatal(missing.value), "no other unit of a run would fare better"
+
+
+def test_every_extra_brings_the_package_that_is_said():
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    for extra, package in EXTRAS.items():
+        assert any(line.startswith(package) for line in project["optional-dependencies"][extra])
+        assert not any(line.startswith(package) for line in project["dependencies"])
