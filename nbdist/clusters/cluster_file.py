@@ -16,7 +16,8 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from dask.utils import parse_bytes
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from nbdist.errors import ExperimentError, RunError
 from nbdist.experiment.fields import Count, Section
@@ -24,12 +25,16 @@ from nbdist.experiment.files import complaints, read_document
 
 Kind = Literal["slurm", "pbs", "lsf", "sge"]
 SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+LEAST_MEMORY = 2**20
+"""Bytes of a job: fewer are a number whose unit was forgotten."""
 LATEST_END_S = 600.0
 """Workers end at most about this long before their walltime, and earlier by as much again: not all at once."""
 
 
 def read_duration(text: str) -> int:
     """Seconds of "04:00:00", "1-12:00:00" (days-hours), "90min" or "4h".
+
+    Read by hand: dask.utils.parse_timedelta knows neither the clock nor "min", and takes a bare number, minutes to Slurm, for seconds.
 
     Raises
     ------
@@ -59,10 +64,14 @@ def _is_address(text: str) -> bool:
     return re.fullmatch(r"\d+(\.\d+){3}", text) is not None
 
 
-def _memory(text: str) -> str:
-    if re.fullmatch(r"\d+(\.\d+)?\s*([kMGT]i?)?B", text) is None or not float(re.split(r"[ kMGTB]", text)[0]):
-        raise ValueError(f"should be like 32GB or 500MiB, found {text}")
-    return text
+def _bytes(given: object) -> int:
+    try:
+        memory = parse_bytes(str(given))
+    except (ValueError, OverflowError):
+        memory = 0
+    if memory < LEAST_MEMORY:
+        raise ValueError(f"should be like 32GB or 500MiB, found {given}")
+    return memory
 
 
 def _one_line(text: str) -> str:
@@ -96,7 +105,7 @@ class ClusterFile(Section):
     queue, account
         Partition or queue; what the job is charged to (a project with LSF and SGE). The site's defaults where left out.
     cores, memory, walltime
-        Of a job. A job without GPUs has a worker for each core.
+        Of a job; memory in bytes. A job without GPUs has a worker for each core.
     jobs
         How many.
     gpus
@@ -124,7 +133,7 @@ class ClusterFile(Section):
     queue: Line | None = None
     account: Line | None = None
     cores: Count
-    memory: Annotated[str, AfterValidator(_memory)]
+    memory: Annotated[int, BeforeValidator(_bytes)]
     walltime: Duration
     jobs: Jobs = Jobs()
     gpus: Annotated[int, Field(ge=0)] = 0

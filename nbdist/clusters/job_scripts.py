@@ -5,7 +5,6 @@ The scripts, the commands that submit and cancel them and the numbers these prin
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,20 +118,12 @@ def _directives(file: ClusterFile) -> list[str]:
 
 def _resources(file: ClusterFile) -> dict[str, Any]:
     """Cores and memory as each queue is asked for them, and what it calls an account."""
-    memory = memory_bytes(file.memory)
     if file.kind == "slurm":
-        return {"account": file.account, "job_cpu": file.cores, "job_mem": f"{-(-memory // 2**20)}M"}
+        return {"account": file.account, "job_cpu": file.cores, "job_mem": f"{-(-file.memory // 2**20)}M"}
     if file.kind == "pbs":
         gpus = f":ngpus={file.gpus}" if file.gpus and not file.gpu_directive else ""
-        chunk = f"select=1:ncpus={file.cores}:mem={-(-memory // 2**20)}mb{gpus}"
+        chunk = f"select=1:ncpus={file.cores}:mem={-(-file.memory // 2**20)}mb{gpus}"
         return {"account": file.account, "resource_spec": chunk}
     if file.kind == "lsf":
-        return {"project": file.account, "ncpus": file.cores, "mem": memory}
+        return {"project": file.account, "ncpus": file.cores, "mem": file.memory}
     return {"project": file.account}
-
-
-def memory_bytes(text: str) -> int:
-    """Bytes of 32GB or 500MiB."""
-    number, prefix, binary = re.fullmatch(r"([\d.]+)\s*([kMGT]?)(i?)B", text).groups()  # type: ignore[union-attr]
-    power = " kMGT".index(prefix) if prefix else 0
-    return int(float(number) * (1024 if binary else 1000) ** power)

@@ -13,7 +13,7 @@ from distributed import Security
 from waiting import LIMIT_S
 
 from nbdist.clusters.cluster_file import ClusterFile, lifetime_and_stagger, load_cluster_file, read_duration
-from nbdist.clusters.job_scripts import make_job, memory_bytes
+from nbdist.clusters.job_scripts import make_job
 from nbdist.clusters.queue_states import read_states
 from nbdist.errors import RunError
 
@@ -108,13 +108,8 @@ def test_workers_end_before_the_walltime_and_not_all_at_once(walltime):
 
 
 def test_bytes_of_memory():
-    assert [memory_bytes(text) for text in ("32GB", "1.5 GiB", "500MiB", "8kB", "9B")] == [
-        32 * 10**9,
-        3 * 2**29,
-        500 * 2**20,
-        8000,
-        9,
-    ]
+    for text, number in (("32GB", 32 * 10**9), ("1.5 GiB", 3 * 2**29), ("500MiB", 500 * 2**20), ("8000kB", 8 * 10**6)):
+        assert ClusterFile.model_validate({**GOOD, "memory": text}).memory == number
 
 
 def test_a_slurm_job(tmp_path):
