@@ -1,1 +1,8 @@
-"""The benchmark: what is timed, against what limit, and how."""
+"""The benchmark: what is timed, against what limit, and how.
+
+`cases` are what is rendered, `limit` is what the machine's arithmetic would allow, `measure` times one case in a process of its own, and
+`benchmark` goes over all that were asked for.
+"""
+
+GROUPS = ("reference", "mosaic", "sources", "sharp", "shapes", "series", "start")
+"""Groups of cases; `start` is no case, but the time to a new process's first pixels."""

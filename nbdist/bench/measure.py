@@ -9,16 +9,17 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from nbdist.bench.cases import FRAMES, Box, Case
 from nbdist.bench.limit import SLOTS_PER_PIXEL_STEP, cpu_fma_per_s, cuda_fma_per_s
 from nbdist.errors import NbdistError
 
+P = ParamSpec("P")
 ERROR_PIXELS = 256
 """Side of the square, around the brightest pixel rendered, in which the error is measured."""
 
@@ -40,11 +41,11 @@ class Record:
     spread: float
 
 
-def in_own_process(function: Any, *arguments: Any) -> Any:
+def in_own_process(function: Callable[P, Record], *arguments: P.args, **options: P.kwargs) -> Record:
     """Call a function in a fresh process, so that its peak memory is its own."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(function, *arguments).result()
+        return pool.submit(function, *arguments, **options).result()
 
 
 def measure_on_cores(case: Case, folder: Path, dtype: str, cores: int, repeats: int) -> Record:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nbdist.bench import GROUPS
 from nbdist.cli.arguments import DeviceName
 from nbdist.cli.display import console, error_console
 from nbdist.errors import NbdistError
 
 if TYPE_CHECKING:
-    from nbdist.bench.measure import Record
+    from rich.table import Table
 
-GROUPS = ("reference", "mosaic", "sources", "sharp", "shapes", "series", "start")
+    from nbdist.bench.measure import Record
 
 
 def bench(
@@ -35,23 +35,28 @@ def bench(
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Runs of each case.")] = 5,
 ) -> None:
     """Measure the kernel and a whole series against the machine's own limit."""
+    from nbdist.bench.benchmark import Benchmark, limit_line
     from nbdist.bench.cases import input_folder
+    from nbdist.kernels.devices import pick_device
 
     wanted, cores = _groups(cases), _threads(threads)
-    program = _program(against)
-    target = _device(device)
+    program, target = _program(against), pick_device(device.value)
     records = []
     with tempfile.TemporaryDirectory(prefix="nbdist-bench-") as scratch:
         folder, inputs = input_folder(Path(scratch))
-        console.print(f"inputs: {inputs}")
-        console.print(_limit_check(target))
-        for record in _records(wanted, folder, Path(scratch), target, cores, program, repeats):
-            records.append(record)
-            error_console.print(f"measured {record.case}, {record.dtype}, {record.threads} thread(s)")
+        benchmark = Benchmark(folder, Path(scratch), target, cores, program, repeats)
+        console.print(f"inputs: {inputs}\n{limit_line(target)}")
+        for group in wanted:
+            for record in benchmark.records(group) if group != "start" else ():
+                records.append(record)
+                error_console.print(f"measured {record.case}, {record.dtype}, {record.threads} thread(s)")
         if records:
-            _print(records)
+            console.print(_table(records))
         if "start" in wanted:
-            _print_start(folder, Path(scratch), target)
+            eager, empty, filled = benchmark.start_seconds()
+            console.print(
+                f"first pixels of a new process: eager {eager:.1f} s, compile cache empty {empty:.1f} s, filled {filled:.1f} s"
+            )
     if json_file is not None:
         try:
             json_file.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n", encoding="utf-8")
@@ -86,54 +91,11 @@ def _program(path: Path | None) -> Path | None:
     return Path(found).resolve()
 
 
-def _device(name: DeviceName) -> str:
-    from nbdist.kernels.devices import pick_device
-
-    return pick_device(name.value)
-
-
-def _limit_check(device: str) -> str:
-    from nbdist.bench.limit import SLOTS_PER_PIXEL_STEP, vector_fma_per_cycle
-
-    limit = f"limit: lane-FMA/s, measured between the runs, over {SLOTS_PER_PIXEL_STEP} a pixel-step"
-    if device != "cpu":
-        return limit
-    import torch
-
-    gpu = "" if torch.cuda.is_available() else "; no CUDA device here: not measured"
-    cycles = vector_fma_per_cycle()
-    check = "clock cycles cannot be counted here" if cycles is None else f"{cycles:.2f} vector FMA a clock cycle"
-    return f"{limit}; {check}{gpu}"
-
-
-def _records(
-    wanted: list[str], folder: Path, scratch: Path, device: str, cores: list[int], program: Path | None, repeats: int
-) -> Iterator[Record]:
-    from nbdist.bench.cases import cases
-    from nbdist.bench.measure import in_own_process, measure, measure_on_cores, measure_series
-
-    for group in wanted:
-        if group == "start":
-            continue
-        if group == "series":
-            [case] = cases("reference", folder)
-            options = (device, max(cores), program, min(repeats, 3), scratch)
-            yield in_own_process(measure_series, case, folder, *options)
-            continue
-        for case in cases(group, folder):
-            for dtype in ("float32", "float64") if group in ("reference", "mosaic", "sources") else ("float32",):
-                for number in cores if group == "reference" and device == "cpu" else [1]:
-                    if number == 1:
-                        yield in_own_process(measure, case, folder, device, dtype, program, repeats)
-                    else:
-                        yield measure_on_cores(case, folder, dtype, number, repeats)
-
-
 def _shown(value: float | None, digits: str) -> str:
     return "-" if value is None else f"{value:{digits}}"
 
 
-def _print(records: list[Record]) -> None:
+def _table(records: list[Record]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -159,17 +121,4 @@ def _print(records: list[Record]) -> None:
             _shown(record.max_error, ".0e"),
             f"{100 * record.spread:.0f} %",
         )
-    console.print(table)
-
-
-def _print_start(folder: Path, scratch: Path, device: str) -> None:
-    """Seconds to the first pixels: eagerly, with nothing compiled yet, and with everything compiled."""
-    from nbdist.bench.measure import first_frame_seconds
-
-    cache = scratch / "cache"
-    eager = first_frame_seconds(folder, "eager", device, cache)
-    cold = first_frame_seconds(folder, "compiled", device, cache)
-    warm = first_frame_seconds(folder, "compiled", device, cache)
-    console.print(
-        f"first pixels of a new process: eager {eager:.1f} s, compile cache empty {cold:.1f} s, filled {warm:.1f} s"
-    )
+    return table

@@ -61,11 +61,13 @@ def test_the_measured_limit_is_a_rate_that_a_core_can_have(dtype):
 
 def test_what_was_not_measured_keeps_its_place_in_the_table(capsys):
     from nbdist.bench.measure import Record
-    from nbdist.cli.bench import _print
+    from nbdist.cli.bench import _table
+    from nbdist.cli.display import console
 
     alone = Record("reference", "cpu", "float32", 1, 4e8, 5e8, 0.8, 57.2, 2**28, 1e-7, 0.05)
-    _print([alone, replace(alone, threads=2, ratio_to_reference=None), replace(alone, dtype="float64", max_error=None)])
-    _print([replace(alone, ratio_to_reference=None)])
+    others = [replace(alone, threads=2, ratio_to_reference=None), replace(alone, dtype="float64", max_error=None)]
+    console.print(_table([alone, *others]))
+    console.print(_table([replace(alone, ratio_to_reference=None)]))
     rows = [line.split()[3:] for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["reference"]]
     both = ["400", "0.80", "57.2", "256", "1e-07", "5", "%"]
     assert rows == [

@@ -1,0 +1,79 @@
+"""All cases of a benchmark one after the other, each with the machine's limit and another nanoBragg in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbdist.bench.cases import cases
+from nbdist.bench.limit import SLOTS_PER_PIXEL_STEP, vector_fma_per_cycle
+from nbdist.bench.measure import Record, first_frame_seconds, in_own_process, measure, measure_on_cores, measure_series
+from nbdist.kernels.devices import cuda_is_available
+
+BOTH_PRECISIONS = ("reference", "mosaic", "sources")
+"""Groups that are measured in float64, too."""
+SERIES_REPEATS = 3
+"""A series is a whole command, and takes no more repeats than these."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What to measure on.
+
+    Attributes
+    ----------
+    inputs, scratch
+        The folder of the cases' input files (see `cases.input_folder`), and one to write in.
+    device
+        "cpu" or "cuda".
+    cores
+        How many cores to use, one run of the reference case each.
+    against
+        Another nanoBragg, measured in turn.
+    repeats
+        Runs of each case.
+    """
+
+    inputs: Path
+    scratch: Path
+    device: str
+    cores: Sequence[int]
+    against: Path | None
+    repeats: int
+
+    def records(self, group: str) -> Iterator[Record]:
+        """Measure the cases of a group."""
+        if group == "series":
+            [case] = cases("reference", self.inputs)
+            repeats = min(self.repeats, SERIES_REPEATS)
+            yield in_own_process(
+                measure_series, case, self.inputs, self.device, max(self.cores), self.against, repeats, self.scratch
+            )
+            return
+        dtypes = ("float32", "float64") if group in BOTH_PRECISIONS else ("float32",)
+        for case in cases(group, self.inputs):
+            for dtype in dtypes:
+                for number in self.cores if group == "reference" and self.device == "cpu" else [1]:
+                    if number == 1:
+                        yield in_own_process(measure, case, self.inputs, self.device, dtype, self.against, self.repeats)
+                    else:
+                        yield measure_on_cores(case, self.inputs, dtype, number, self.repeats)
+
+    def start_seconds(self) -> tuple[float, float, float]:
+        """Seconds to a new process's first pixels: eagerly, with nothing compiled yet, and with everything compiled."""
+        cache = self.scratch / "cache"
+        eager, empty, filled = (
+            first_frame_seconds(self.inputs, mode, self.device, cache) for mode in ("eager", "compiled", "compiled")
+        )
+        return eager, empty, filled
+
+
+def limit_line(device: str) -> str:
+    """What rates are compared with, and a check of it where clock cycles can be counted."""
+    limit = f"limit: lane-FMA/s, measured between the runs, over {SLOTS_PER_PIXEL_STEP} a pixel-step"
+    if device != "cpu":
+        return limit
+    cycles = vector_fma_per_cycle()
+    check = "clock cycles cannot be counted here" if cycles is None else f"{cycles:.2f} vector FMA a clock cycle"
+    return f"{limit}; {check}{'' if cuda_is_available() else '; no CUDA device here: not measured'}"
