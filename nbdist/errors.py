@@ -9,12 +9,13 @@ from typing import Literal
 
 FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """Errors of the file system that no other unit of a run would escape."""
-Extra = Literal["cluster", "dashboard", "pictures", "s3", "torch"]
+Extra = Literal["cluster", "dashboard", "pictures", "s3", "tables", "torch"]
 EXTRAS: dict[Extra, str] = {
     "cluster": "dask-jobqueue",
     "dashboard": "bokeh",
     "pictures": "matplotlib",
     "s3": "obstore",
+    "tables": "pyarrow",
     "torch": "torch",
 }
 """Packages that a plain installation leaves out, by the extra of nbdist that brings each."""

@@ -44,6 +44,12 @@ def _contact_sheet():
     _draw(Path("demo.zarr"), "demo", Path("demo.png"))
 
 
+def _table():
+    from nbdist.store.tables import parquet
+
+    parquet("spots")
+
+
 def _learning():
     import nbdist.learning
 
@@ -58,6 +64,7 @@ def _learning():
         ("pictures", _preview, "nbdist preview needs matplotlib: pip install 'nbdist[pictures]'"),
         ("pictures", _contact_sheet, "the contact sheet needs matplotlib: pip install 'nbdist[pictures]'"),
         ("s3", _bucket, "s3://bucket/series.zarr needs obstore: pip install 'nbdist[s3]'"),
+        ("tables", _table, "the table spots needs pyarrow: pip install 'nbdist[tables]'"),
         ("torch", _learning, "nbdist.learning needs torch: pip install 'nbdist[torch]'"),
     ],
 )

@@ -65,10 +65,11 @@ def _draw(store: Path, title: str, sheet: Path) -> None:
     """Draw all frames of a store side by side."""
     require_extra("pictures", "the contact sheet")
     from nbdist.formats.pictures import contact_sheet
+    from nbdist.frames.products import COUNTS
     from nbdist.store import open_group
 
     group: Any = open_group(str(store))
-    counts = group["counts"][:]
+    counts = group[COUNTS.name][:]
     starts, ends = group["phi_start_deg"][:], group["phi_end_deg"][:]
     titles = [f"frame {n}: {start:g} to {end:g} deg" for n, (start, end) in enumerate(zip(starts, ends, strict=True))]
     title = f"{title}: {len(counts)} frames, brightest pixel {counts.max()} photons"

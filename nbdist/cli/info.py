@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from nbdist.cli.arguments import StoreLocation
@@ -9,6 +12,9 @@ from nbdist.cli.display import console, duration, facts, size
 
 if TYPE_CHECKING:
     from nbdist.store import StoreSummary
+
+FAILED_SHOWN = 10
+"""Units that failed, at most."""
 
 
 def info(location: StoreLocation) -> None:
@@ -37,19 +43,31 @@ def say_how_to_go_on(summary: StoreSummary) -> None:
 
 
 def _holds(summary: StoreSummary) -> list[tuple[str, str]]:
-    slow, fast = summary.image_shape
-    scan = summary.experiment.scan
-    return [
+    schema, scan = summary.schema, summary.experiment.scan
+    arrays = [f"{array.name} {array.product.dtype}" for array in schema.arrays]
+    failed = list(islice(summary.failed, FAILED_SHOWN + 1))
+    rows = [
         (
             "frames",
             f"{summary.frames_complete} of {summary.frames} complete, {len(summary.complete)} of {len(summary.units)} units",
         ),
-        ("image", f"{slow} x {fast} pixels (slow x fast)"),
-        ("arrays", ", ".join(f"{name} {dtype}" for name, dtype in summary.arrays.items())),
+        panels_row(schema.panels),
+        ("arrays", ", ".join(arrays)),
+        *((("tables", ", ".join(table.name for table in schema.tables)),) if schema.tables else ()),
         ("amplitudes", f"{summary.reflections:,} reflections" if summary.reflections else "one for all reflections"),
         ("phi", f"{scan.phi_start_deg:g} to {scan.frame_start_deg(scan.frames):g} deg, {scan.osc_range_deg:g} a frame"),
         ("size", size(summary.found.shard_bytes)),
     ]
+    rows += [("failed", f"unit {unit}: {error}") for unit, error in failed[:FAILED_SHOWN]]
+    return rows + [("", "and more")] * (len(failed) > FAILED_SHOWN)
+
+
+def panels_row(panels: Sequence[tuple[int, int]]) -> tuple[str, str]:
+    """Shape of the image, or how many panels there are of which shape."""
+    if len(panels) == 1:
+        return "image", "{} x {} pixels (slow x fast)".format(*panels[0])
+    shapes = (f"{count} of {slow} x {fast} pixels" for (slow, fast), count in Counter(panels).items())
+    return "panels", f"{', '.join(shapes)} (slow x fast)"
 
 
 def _made(summary: StoreSummary) -> list[tuple[str, str]]:

@@ -161,6 +161,7 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def _render_and_write(context: RunContext, simulation: Simulation, outputs: Outputs, own: Own) -> None:
+    from nbdist.frames.products import COUNTS, INTENSITY
     from nbdist.nanobragg.outputs import Statistics, printed_pixels, rendered_files, write_all
     from nbdist.nanobragg.report import detector_solid_angle
     from nbdist.run.rendering import finished_frame
@@ -168,11 +169,13 @@ def _render_and_write(context: RunContext, simulation: Simulation, outputs: Outp
 
     resolved, experiment = context.resolved, context.resolved.experiment
     with _progress(outputs.progress) as report:
-        arrays = finished_frame(context, 0, render_image(context, own.workers, report))
-    image, region = arrays["intensity"], experiment.detector.region_of_interest
+        products = finished_frame(context, 0, render_image(context, own.workers, report))
+    (image,) = INTENSITY.of(products)
+    (counts,) = COUNTS.of(products) if COUNTS.name in products else (None,)
+    region = experiment.detector.region_of_interest
     where = (slice(*region.slow), slice(*region.fast)) if region else (slice(None), slice(None))
     statistics = Statistics.of(image, resolved.usable, where)
-    rendered = rendered_files(simulation, resolved, outputs, image, arrays.get("counts"), statistics)
+    rendered = rendered_files(simulation, resolved, outputs, image, counts, statistics)
     files = dict(rendered.files)
     if own.save is not None:
         files[own.save] = _experiment_file(experiment, own.save)

@@ -58,8 +58,12 @@ def plan(
 
 
 def _rows(context: Any, workers: int, device: str) -> list[tuple[str, str]]:
+    from nbdist.store.schema import schema_for
+
     plan, cost, resolved = context.plan, context.plan.cost, context.resolved
-    settings, layout, memory = plan.settings, plan.layout, plan.worker_memory_bytes()
+    settings, memory = plan.settings, plan.worker_memory_bytes()
+    schema = schema_for(resolved, settings)
+    chunks = {array.of.suffix: array.layout(settings.frames_per_shard).chunk for array in schema.arrays}
     unit_s = cost.seconds * settings.frames_per_shard / (plan.tasks_per_frame if plan.split else 1)
     total_s = cost.seconds * plan.frames / max(1, min(workers, plan.unit_count * plan.tasks_per_frame))
     piece, shorter = ("task", "a smaller --tile or --phi-chunk") if plan.split else ("unit", "fewer --frames-per-shard")
@@ -75,7 +79,8 @@ def _rows(context: Any, workers: int, device: str) -> list[tuple[str, str]]:
         ),
         (
             "shards",
-            f"{plan.unit_count * (2 if plan.with_counts else 1)}, inner chunks {' x '.join(map(str, layout.chunk))}",
+            f"{plan.unit_count * schema.shards_per_unit}, inner chunks "
+            + ", ".join(" x ".join(map(str, chunk)) for chunk in dict.fromkeys(chunks.values())),
         ),
         ("size on disk", f"about {size(cost.disk_bytes * plan.frames)} ({size(cost.disk_bytes)} a frame)"),
         (

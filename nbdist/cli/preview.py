@@ -23,38 +23,47 @@ def preview(
     array: Annotated[
         str | None, typer.Option("--array", help="intensity or counts; counts where the store has them.")
     ] = None,
+    panel: Annotated[int, typer.Option("--panel", min=0, help="Panel to show.")] = 0,
 ) -> None:
     """Write a picture of one frame, or of the maximum over several."""
     require_extra("pictures", "nbdist preview")
+    import numpy as np
+
     from nbdist.formats.pictures import frame_picture
     from nbdist.store import open_group
-    from nbdist.store.units import frame_arrays
+    from nbdist.store.schema import schema_of
 
     group: Any = open_group(location)
-    names = frame_arrays(group)
-    name = array or names[-1]
-    if name not in names:
-        raise NbdistError(f"--array {name}: the store holds {' and '.join(names)}")
-    frames, slow, fast = group[name].shape
-    wanted = read_span(max_over, "--max-over", frames) if max_over is not None else range(frame, frame + 1)
-    if wanted.stop > frames:
-        raise NbdistError(f"--frame {frame}: lies outside 0:{frames}")
-    rows, columns = _zoom(zoom, slow, fast)
+    schema = schema_of(group)
+    arrays = [a for a in schema.arrays if panel in a.of.panels]
+    if not arrays:
+        raise NbdistError(f"--panel {panel}: lies outside 0:{len(schema.panels)}")
+    names = [a.product.name for a in arrays]
+    if array is not None and array not in names:
+        raise NbdistError(f"--array {array}: the store holds {' and '.join(names)}")
+    shown = arrays[names.index(array) if array else -1]
+    wanted = read_span(max_over, "--max-over", schema.frames) if max_over is not None else range(frame, frame + 1)
+    if wanted.stop > schema.frames:
+        raise NbdistError(f"--frame {frame}: lies outside 0:{schema.frames}")
+    rows, columns = _zoom(zoom, *schema.panels[panel])
     _require_complete(location, wanted)
-    image = group[name][wanted.start, rows.start : rows.stop, columns.start : columns.stop]
+    place = (*shown.index(panel), _slice(rows), _slice(columns))
+    image = group[shown.name][wanted.start, *place]
     for number in wanted[1:]:
-        image = _brighter(image, group[name], number, rows, columns)
+        image = np.maximum(image, group[shown.name][number, *place])
     phi = group["phi_start_deg"][wanted.start], group["phi_end_deg"][wanted.stop - 1]
     which = f"frame {wanted.start}" if len(wanted) == 1 else f"maximum over frames {wanted.start} to {wanted.stop - 1}"
-    title = f"{which}, phi {phi[0]:g} to {phi[1]:g} deg\n{name}: brightest {image.max():.6g}, sum {image.sum(dtype=float):.6g}"
-    frame_picture(image, (rows.start, columns.start), title, "photons per pixel", output)
+    which += f", panel {panel}" if len(schema.panels) > 1 else ""
+    title = (
+        f"{which}, phi {phi[0]:g} to {phi[1]:g} deg\n"
+        f"{shown.product.name}: brightest {image.max():.6g}, sum {image.sum(dtype=float):.6g}"
+    )
+    frame_picture(image, (rows.start, columns.start), title, f"{shown.product.units}s per pixel", output)
     console.print(f"wrote {output}")
 
 
-def _brighter(image: Any, array: Any, frame: int, rows: range, columns: range) -> Any:
-    import numpy as np
-
-    return np.maximum(image, array[frame, rows.start : rows.stop, columns.start : columns.stop])
+def _slice(span: range) -> slice:
+    return slice(span.start, span.stop)
 
 
 def _zoom(text: str | None, slow: int, fast: int) -> tuple[range, range]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,9 @@ def _save(figure: Figure, output: Path) -> None:
     NbdistError
         If the file cannot be written.
     """
+    picture = io.BytesIO()
     try:
-        figure.savefig(user_path(output), dpi=130)
+        figure.savefig(picture, dpi=130, format=output.suffix[1:] or "png")
+        user_path(output).write_bytes(picture.getbuffer())  # says what closing a file of matplotlib's keeps to itself
     except (OSError, ValueError) as error:
         raise NbdistError(f"{output} cannot be written: {one_line(error)}") from None

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from nbdist.errors import StoreError
 from nbdist.store.locations import open_group
 from nbdist.store.objects import normalised
 from nbdist.store.reading import summarize
+from nbdist.store.schema import schema_of
+from nbdist.store.units import StoredUnits
 
 COORDINATE_CHUNKS = 24
 """Chunks of coordinates that a process keeps: three for each of the places that it reads from in turn."""
@@ -25,7 +28,8 @@ class FrameDataset(Dataset[dict[str, Tensor]]):
 
     Keys: `intensity` float32 (slow, fast), expected photons; `counts` int32 (slow, fast), where the store has them; `mask` bool
     (slow, fast), True where a pixel is usable; `phi` float32 (2,), start and end in degrees; `orientation` float32 (3, 3), rows
-    a, b, c in Angstrom at the middle of the frame; `frame` int64 (). A sample owns its tensors: what is done to them in place is
+    a, b, c in Angstrom at the middle of the frame; `frame` int64 (). Of several panels, images are (panel, slow, fast) where all have
+    the same shape; else each has keys of its own, `intensity_0`, `mask_0`. A sample owns its tensors: what is done to them in place is
     seen in no other.
 
     Nothing is open when the object is pickled or forked: each process opens the store at its first frame, so it works with
@@ -42,7 +46,7 @@ class FrameDataset(Dataset[dict[str, Tensor]]):
     Raises
     ------
     StoreError
-        If there is no store of nbdist.
+        If there is no store of nbdist; at a frame, if it is gone since.
     """
 
     def __init__(self, location: str | os.PathLike[str], frames: range | None = None) -> None:
@@ -50,7 +54,6 @@ class FrameDataset(Dataset[dict[str, Tensor]]):
         summary = summarize(location)
         complete = summary.found.frames
         self.frames = complete if frames is None else complete & frames
-        self.arrays = tuple(summary.arrays)
         self._opened: tuple[int, _Store] | None = None
 
     def __len__(self) -> int:
@@ -59,8 +62,8 @@ class FrameDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         frame = self.frames[index]
         store = self._store()
-        sample = {name: torch.from_numpy(np.asarray(array[frame])) for name, array in store.arrays.items()}
-        sample["mask"] = store.usable.clone()
+        sample = {name: torch.from_numpy(store.image(name, frame)) for name in store.arrays}
+        sample |= {name: usable.clone() for name, usable in store.usable.items()}
         sample["phi"] = torch.tensor(
             [store.coordinate("phi_start_deg", frame), store.coordinate("phi_end_deg", frame)], dtype=torch.float32
         )
@@ -70,7 +73,7 @@ class FrameDataset(Dataset[dict[str, Tensor]]):
 
     def _store(self) -> _Store:
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), _Store(self.location, self.arrays))
+            self._opened = (os.getpid(), _Store(self.location))
         return self._opened[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -80,12 +83,29 @@ class FrameDataset(Dataset[dict[str, Tensor]]):
 class _Store:
     """What a process has open of a store: its arrays, the pixels that are usable, and the coordinates of a few chunks of frames."""
 
-    def __init__(self, location: str, names: tuple[str, ...]) -> None:
+    def __init__(self, location: str) -> None:
         group: Any = open_group(location)
-        self.arrays = {name: group[name] for name in names}
-        self.usable = torch.from_numpy(group["mask"][:] == 0)
+        schema = schema_of(group)
+        self.arrays = {array.name: group[array.name] for array in schema.arrays}
+        masks = [name for name in schema.dtypes if name.startswith("mask")]
+        self.usable = {name: torch.from_numpy(group[name][:] == 0) for name in masks}
+        self._location, self._stored = location, StoredUnits(group)
         self._coordinates = {name: group[name] for name in ("phi_start_deg", "phi_end_deg", "orientation")}
         self._chunk = functools.lru_cache(COORDINATE_CHUNKS)(self._read_chunk)
+
+    def image(self, name: str, frame: int) -> NDArray[Any]:
+        """What an array holds of a frame.
+
+        Raises
+        ------
+        StoreError
+            If its shard is gone.
+        """
+        image = np.asarray(self.arrays[name][frame])
+        # an object that is not there reads as zeros, which an image seldom is
+        if not image.any() and not self._stored.has_shard(name, frame):
+            raise StoreError(f"{self._location}: frame {frame} of {name} is gone since the dataset was made")
+        return image
 
     def coordinate(self, name: str, frame: int) -> NDArray[np.float64]:
         """A coordinate of a frame."""

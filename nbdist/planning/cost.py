@@ -6,8 +6,9 @@ the time that `nbdist plan` prints, never a result.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from nbdist.scene.resolve import ResolvedExperiment
 
@@ -26,13 +27,12 @@ SETUP_PIXEL_STEPS = 4
 """A pixel's geometry costs about as much as this many orientations, for each subpixel, layer and source."""
 SHAPE_COST = {"square": 1.0, "round": 2.0, "gauss": 1.0, "tophat": 1.0}
 INTERPOLATION_COST = 4.0
-COMPRESSED_BYTES_PER_PIXEL = {"intensity": 3.6, "counts": 0.4}
 KEPT_FACTORS_BYTES = 256 * MIB
 """What a renderer keeps of the detector from frame to frame, at most."""
 WORKER_BASE_BYTES = 400 * MIB
 """A worker process with torch, Dask and a compiled kernel, before it renders."""
-IMAGE_BYTES, PRODUCT_BYTES = 8, 4
-"""Of a pixel while it is computed, and in each array of the store."""
+IMAGE_BYTES = 8
+"""Of a pixel while it is computed."""
 CHECK_BYTES = 3
 """Of a pixel while a finished frame is looked through."""
 TILES_AT_ONCE = 4
@@ -45,9 +45,22 @@ EAGER_BYTES, EAGER_ORIENTATION_BYTES = 64 * MIB, 400
 """What torch's own operations hold of a block of pixels, and of every orientation of a chunk."""
 
 
+class Product(Protocol):
+    """What is known beforehand of the size of something that a store holds of each frame."""
+
+    def frame_bytes(self, pixels: int) -> int:
+        """Bytes of a frame of so many pixels in memory."""
+
+    def disk_bytes(self, pixels: int) -> float:
+        """Expected bytes in the store of a frame of which so many pixels are rendered."""
+
+
 @dataclass(frozen=True)
 class Cost:
-    """What one frame needs."""
+    """What one frame needs.
+
+    `product_bytes` are those of all its products in memory.
+    """
 
     pixels: int
     samples: int
@@ -55,9 +68,12 @@ class Cost:
     pixel_steps: float
     seconds: float
     disk_bytes: float
+    product_bytes: int
 
 
-def frame_cost(resolved: ResolvedExperiment, rendered_pixels: int, device: str, mode: str) -> Cost:
+def frame_cost(
+    resolved: ResolvedExperiment, rendered_pixels: int, device: str, mode: str, products: Sequence[Product]
+) -> Cost:
     """Cost of one frame on one worker.
 
     Parameters
@@ -66,6 +82,8 @@ def frame_cost(resolved: ResolvedExperiment, rendered_pixels: int, device: str, 
         Pixels that tiles cover.
     device, mode
         "cpu" or "cuda", "compiled" or "eager".
+    products
+        What the store holds of the frame.
     """
     experiment = resolved.experiment
     samples = resolved.oversample**2 * resolved.sensor_layers * len(resolved.sources)
@@ -74,11 +92,9 @@ def frame_cost(resolved: ResolvedExperiment, rendered_pixels: int, device: str, 
     weight = SHAPE_COST[experiment.crystal.shape] * (INTERPOLATION_COST if resolved.interpolate else 1.0)
     pixel_steps = float(rendered_pixels) * samples * orientations
     work = float(rendered_pixels) * samples * (orientations * weight + SETUP_PIXEL_STEPS)
-    image_pixels = experiment.detector.spixels * experiment.detector.fpixels
-    disk = image_pixels * COMPRESSED_BYTES_PER_PIXEL["intensity"] * rendered_pixels / image_pixels
-    if experiment.noise.photon_noise:
-        disk += image_pixels * COMPRESSED_BYTES_PER_PIXEL["counts"]
-    return Cost(rendered_pixels, samples, orientations, pixel_steps, work / rate, disk)
+    disk_bytes = sum(product.disk_bytes(rendered_pixels) for product in products)
+    product_bytes = sum(product.frame_bytes(resolved.usable.size) for product in products)
+    return Cost(rendered_pixels, samples, orientations, pixel_steps, work / rate, disk_bytes, product_bytes)
 
 
 class Memory(NamedTuple):
@@ -98,7 +114,9 @@ class Pieces(NamedTuple):
     split: bool
 
 
-def worker_memory(resolved: ResolvedExperiment, pieces: Pieces, amplitude_bytes: int, kernel: str) -> Memory:
+def worker_memory(
+    resolved: ResolvedExperiment, pieces: Pieces, amplitude_bytes: int, kernel: str, products: Sequence[Product]
+) -> Memory:
     """Memory of a worker process.
 
     Parameters
@@ -107,6 +125,8 @@ def worker_memory(resolved: ResolvedExperiment, pieces: Pieces, amplitude_bytes:
         The table of amplitudes, and the reflections that it is made of.
     kernel
         "compiled" or "eager".
+    products
+        What the store holds of each frame.
     """
     experiment, pixels = resolved.experiment, resolved.usable.size
     sensor = experiment.detector.sensor
@@ -124,8 +144,8 @@ def worker_memory(resolved: ResolvedExperiment, pieces: Pieces, amplitude_bytes:
     partials = TILES_AT_ONCE * IMAGE_BYTES * pieces.tile_pixels + layer_scales
     if pieces.split:  # the partials of a frame that meet here, and as many that wait here for their frame's others
         partials += 2 * IMAGE_BYTES * pixels * pieces.chunks
-    products = 2 if experiment.noise.photon_noise else 1
     double = IMAGE_BYTES if experiment.sampling.precision == "float64" else 0
     # frames as they are made and as they are stacked, one array of them being packed: its bytes by chunk, and joined
-    shard = PRODUCT_BYTES * pixels * pieces.frames_per_shard * (2 * products + 2)
+    sizes = [product.frame_bytes(pixels) for product in products]
+    shard = pieces.frames_per_shard * 2 * (sum(sizes) + max(sizes, default=0))
     return Memory(shared, turned + partials + shard + (double + CHECK_BYTES) * pixels)

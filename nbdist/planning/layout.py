@@ -1,4 +1,4 @@
-"""The shape of the store: inner chunks that serve reading, shards that serve the file system.
+"""The shape of the store: arrays that panels share, inner chunks that serve reading, shards that serve the file system.
 
 A shard holds whole frames and is written by one task at once. Its shape is a whole number of inner chunks, so it may reach past the
 edge of the image; the arrays keep the true shape.
@@ -6,10 +6,45 @@ edge of the image; the arrays keep the true shape.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 READING_CHUNK = 512
 """Pixels along a side of an inner chunk, about."""
+
+
+@dataclass(frozen=True)
+class PanelArray:
+    """Panels of a detector whose images lie in one array of a product.
+
+    Attributes
+    ----------
+    suffix
+        What the names of the array and of its pixel dimensions end with.
+    panels
+        Numbers of the panels.
+    shape
+        Of a frame: (slow, fast), or (panel, slow, fast).
+    """
+
+    suffix: str
+    panels: range
+    shape: tuple[int, ...]
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the dimensions of a frame."""
+        pixels = f"slow{self.suffix}", f"fast{self.suffix}"
+        return pixels if len(self.shape) == 2 else ("panel", *pixels)
+
+
+def panel_arrays(shapes: Sequence[tuple[int, int]]) -> tuple[PanelArray, ...]:
+    """The arrays that the images of panels of these shapes (slow, fast) need: one where the shapes are equal, else one a panel."""
+    if len(shapes) == 1:
+        return (PanelArray("", range(1), shapes[0]),)
+    if len(set(shapes)) == 1:
+        return (PanelArray("", range(len(shapes)), (len(shapes), *shapes[0])),)
+    return tuple(PanelArray(f"_{number}", range(number, number + 1), shape) for number, shape in enumerate(shapes))
 
 
 def even_chunk(size: int, wanted: int) -> int:
@@ -20,14 +55,15 @@ def even_chunk(size: int, wanted: int) -> int:
 
 @dataclass(frozen=True)
 class Layout:
-    """Chunk and shard shapes of the frame arrays, (frame, slow, fast)."""
+    """Chunk and shard shapes of a frame array, (frame, slow, fast) or (frame, panel, slow, fast)."""
 
-    chunk: tuple[int, int, int]
-    shard: tuple[int, int, int]
+    chunk: tuple[int, ...]
+    shard: tuple[int, ...]
 
     @classmethod
-    def of(cls, image_shape: tuple[int, int], frames_per_shard: int) -> Layout:
-        """Layout of images (slow, fast) with `frames_per_shard` frames in an object."""
-        slow, fast = (even_chunk(size, READING_CHUNK) for size in image_shape)
-        rows, columns = -(-image_shape[0] // slow), -(-image_shape[1] // fast)
-        return cls((1, slow, fast), (frames_per_shard, rows * slow, columns * fast))
+    def of(cls, shape: tuple[int, ...], frames_per_shard: int, reading_chunk: int = READING_CHUNK) -> Layout:
+        """Layout of frames of this shape, (slow, fast) or (panel, slow, fast), with `frames_per_shard` of them in an object."""
+        *panels, slow, fast = shape
+        rows, columns = even_chunk(slow, reading_chunk), even_chunk(fast, reading_chunk)
+        padded = -(-slow // rows) * rows, -(-fast // columns) * columns
+        return cls((1, *(1 for _ in panels), rows, columns), (frames_per_shard, *panels, *padded))

@@ -7,13 +7,13 @@ partials of a pixel are added in the order of the plan's chunks, so the bits dep
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from nbdist.errors import RunError
-from nbdist.planning.cost import Cost, Memory, Pieces, frame_cost, worker_memory
+from nbdist.planning.cost import Cost, Memory, Pieces, Product, frame_cost, worker_memory
 from nbdist.planning.cutting import PhiChunk, Tile, cut_phi, cut_tiles
-from nbdist.planning.layout import Layout
 from nbdist.planning.units import Unit, Units
 from nbdist.scene.resolve import ResolvedExperiment
 
@@ -88,12 +88,6 @@ class Plan:
     split: bool
     cost: Cost
     memory: Memory
-    with_counts: bool
-
-    @property
-    def layout(self) -> Layout:
-        """Chunks and shards of the store."""
-        return Layout.of(self.image_shape, self.settings.frames_per_shard)
 
     @property
     def unit_count(self) -> int:
@@ -131,6 +125,7 @@ class Plan:
 def make_plan(
     resolved: ResolvedExperiment,
     *,
+    products: Sequence[Product] = (),
     workers: int = 1,
     device: str = "cpu",
     kernel: str = "compiled",
@@ -146,6 +141,8 @@ def make_plan(
     ----------
     resolved
         The experiment's numbers.
+    products
+        What a store is to hold of each frame, for the size and the memory expected.
     workers
         Processes that will render.
     device, kernel
@@ -176,7 +173,7 @@ def make_plan(
     region = experiment.detector.region_of_interest
     slow, fast = experiment.image_shape
     rendered = Tile(*region.slow, *region.fast) if region is not None else Tile(0, slow, 0, fast)
-    cost = frame_cost(resolved, rendered.pixels, device, kernel)
+    cost = frame_cost(resolved, rendered.pixels, device, kernel, products)
     frames, phi_steps = experiment.scan.frames, resolved.phi_steps
     split = (
         cost.seconds > 2 * SPLIT_TASK_S
@@ -201,8 +198,7 @@ def make_plan(
         settings=Settings(tile, phi_chunk, frames_per_shard, kernel),
         split=split,
         cost=cost,
-        memory=worker_memory(resolved, pieces, amplitude_bytes, kernel),
-        with_counts=experiment.noise.photon_noise,
+        memory=worker_memory(resolved, pieces, amplitude_bytes, kernel, products),
     )
 
 

@@ -20,17 +20,19 @@ LARGEST_COUNT = 2**31 - 1
 PIXELS_AT_A_TIME = 2**18
 
 
-def photon_counts(photons: NDArray[np.float32], seed: int, frame: int) -> NDArray[np.int32]:
-    """Draw the counts of a whole frame.
+def photon_counts(photons: NDArray[np.float32], seed: int, frame: int, first_pixel: int = 0) -> NDArray[np.int32]:
+    """Draw the counts of an image of a frame.
 
     Parameters
     ----------
     photons
-        Expected photons (slow, fast), as stored; the flat index of a pixel is its counter.
+        Expected photons (slow, fast), as stored.
     seed
         0 to 2^64 - 1.
     frame
         Number of the frame in its series.
+    first_pixel
+        Counter of the first pixel, from which all others are counted on: the pixels of the panels before, where there are several.
 
     Returns
     -------
@@ -40,7 +42,7 @@ def photon_counts(photons: NDArray[np.float32], seed: int, frame: int) -> NDArra
     counts = np.empty(flat.shape, dtype=np.int32)
     for start in range(0, flat.size, PIXELS_AT_A_TIME):
         piece = slice(start, min(start + PIXELS_AT_A_TIME, flat.size))
-        counts[piece] = _draw(flat[piece].astype(np.float64), words, start)
+        counts[piece] = _draw(flat[piece].astype(np.float64), words, first_pixel + start)
     return counts.reshape(photons.shape)
 
 

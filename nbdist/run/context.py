@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from nbdist.errors import RunError
 from nbdist.experiment import Experiment
+from nbdist.frames.products import products_of
 from nbdist.kernels.devices import pick_device
 from nbdist.planning import Plan, Settings, make_plan
 from nbdist.scene import ResolvedExperiment, resolve
@@ -104,6 +105,7 @@ def make_context(
     reflections = load_reflections(resolved)
     plan = make_plan(
         resolved,
+        products=products_of(experiment),
         workers=workers,
         device="cuda" if device == "cuda" else "cpu",
         kernel=kernel,

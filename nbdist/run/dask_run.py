@@ -283,7 +283,7 @@ class _Run:
         """
         plan, location = self.context.plan, self.context.location
         assert location is not None
-        shard = 4 * plan.image_shape[0] * plan.image_shape[1] * self.frames_per_unit * (2 if plan.with_counts else 1)
+        shard = plan.cost.product_bytes * self.frames_per_unit
         size = min(LARGEST_SHARD_BYTES, shard * max(1, self.progress.workers)) if trouble.disk_full else 1
         try:
             UnitWriter(location, self.context.store_id).require_usable(size)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nbdist.errors import StoreError
-from nbdist.store import damages, mark_finished, open_group, summarize, survey
+from nbdist.store import StoredUnits, mark_finished, open_group, read_completeness, summarize
 from nbdist.store.number_set import NumberSet
 from nbdist.store.objects import objects_of
 from nbdist.store.occupancy import occupy
@@ -58,10 +58,10 @@ def finish(
         If there is no store of nbdist, or a run writes into it.
     """
     group = open_group(location)
-    found = survey(group)
+    found = read_completeness(group, believe=False)
     result = Finishing(units=len(found.units), frames=found.units.frames)
     whole = (found.units[number] for number in found.complete)
-    for done, (unit, wrong) in enumerate(damages(group, whole), start=1):
+    for done, (unit, wrong) in enumerate(StoredUnits(group).damages(whole), start=1):
         if wrong is not None:
             result.damaged[unit.number] = wrong
         report(done, len(found.complete))

@@ -15,9 +15,10 @@ from nbdist.run.context import RunContext, make_context
 from nbdist.run.progress import Progress, Report
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import Reflections
-from nbdist.store import complete_units, create_store, exists, open_group, remove, sound_units
+from nbdist.store import StoredUnits, create_store, exists, open_group, remove
 from nbdist.store.creation import complete_store
 from nbdist.store.locations import LAST_MADE, check_writable, one_line
+from nbdist.store.number_set import NumberSet
 from nbdist.store.objects import ROOT, objects_at
 from nbdist.store.occupancy import Occupation, occupy
 from nbdist.store.parts import Part, note_part
@@ -94,7 +95,9 @@ def incomplete(context: RunContext, units: list[Unit], doubt: bool = False) -> l
     group = open_group(context.location)
     if store_id_of(group) != context.store_id:
         raise StoreError(f"{context.location} is another store than the one this run began; another run replaced it")
-    complete = sound_units(group, units) if doubt else complete_units(group, units)
+    stored = StoredUnits(group)
+    whole = stored.sound(units) if doubt else (unit for unit, _ in stored.complete(units))
+    complete = NumberSet(unit.number for unit in whole)
     return [unit for unit in units if unit.number not in complete]
 
 

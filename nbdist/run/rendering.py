@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nbdist.errors import RunError
+from nbdist.frames.products import Products, held_pixels, made_of, rendered_frame
 from nbdist.planning import PhiChunk, Tile, Unit
-from nbdist.readout.photon_noise import LARGEST_COUNT, photon_counts
 from nbdist.run.context import RunContext
 from nbdist.run.device_memory import partial_that_fits
 from nbdist.store import UnitWriter
+from nbdist.store.schema import usable_pixels
 
 
 def render_partial(context: RunContext, frame: int, tile: Tile, chunk: PhiChunk) -> NDArray[np.float64]:
@@ -48,7 +48,7 @@ def _image(context: RunContext, partials: Iterable[Iterable[torch.Tensor]]) -> N
     image = np.zeros(context.plan.image_shape, dtype=context.resolved.experiment.sampling.precision)
     for tile, parts in zip(context.plan.tiles, partials, strict=True):
         photons = context.renderer.photons(_added(parts), tile).cpu().numpy()
-        with np.errstate(over="ignore"):  # `finished_frame` refuses what does not fit
+        with np.errstate(over="ignore"):  # `rendered_frame` refuses what does not fit
             image[tile.slices] = photons
     return image
 
@@ -57,28 +57,9 @@ def _added(partials: Iterable[torch.Tensor]) -> torch.Tensor:
     return functools.reduce(torch.add, partials)
 
 
-def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating[Any]]) -> dict[str, NDArray[Any]]:
-    """What a store holds of a frame, by array name: intensity float32, and counts int32 where there is noise."""
-    noise = context.resolved.experiment.noise
-    with np.errstate(over="ignore"):
-        arrays: dict[str, NDArray[Any]] = {"intensity": photons.astype(np.float32, copy=False)}
-    usable = np.isfinite(arrays["intensity"]) & (arrays["intensity"] >= 0)
-    if not usable.all():
-        slow, fast = np.argwhere(~usable)[0]
-        raise RunError(
-            f"frame {frame}: pixel (slow {slow}, fast {fast}) has {photons[slow, fast]} photons; "
-            "the fluence, the crystal or the amplitudes are too large, or a pixel lies at the sample"
-        )
-    if noise.photon_noise:
-        arrays["counts"] = drawn_counts(context, frame, arrays["intensity"])
-    return arrays
-
-
-def drawn_counts(context: RunContext, frame: int, intensity: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Counts of a frame, int32 (slow, fast), drawn from its expected photons; 0 in dead pixels."""
-    counts = photon_counts(intensity, context.resolved.experiment.noise.seed, frame)
-    counts[~context.resolved.usable] = 0
-    return counts
+def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating[Any]]) -> Products:
+    """What a store holds of a frame, by product."""
+    return made_of(rendered_frame(context.resolved.experiment, frame, [photons], usable_pixels(context.resolved)))
 
 
 def render_unit(context: RunContext, writer: UnitWriter, unit: Unit) -> dict[str, Any]:
@@ -102,7 +83,7 @@ def write_unit(
     context: RunContext,
     writer: UnitWriter,
     unit: Unit,
-    frames: Sequence[dict[str, NDArray[Any]]],
+    frames: Sequence[Products],
     made: dict[str, Any],
 ) -> dict[str, Any]:
     """Write finished frames of a unit and its record.
@@ -113,13 +94,13 @@ def write_unit(
         What the record says of the rendering: what `rendered_by` says, each "mixed" where the workers of a split frame differed;
         `started`, seconds since 1970; `seconds`, what the rendering took.
     """
-    stacked = {name: np.stack([frame[name] for frame in frames]) for name in writer.names}
     record = {
         "frames": [unit.first_frame, unit.last_frame],
         "precision": context.resolved.experiment.sampling.precision,
         "host": platform.node(),
         **made,
     }
-    if "counts" in stacked:
-        record["saturated_pixels"] = int((stacked["counts"] == LARGEST_COUNT).sum())
-    return writer.write(unit, stacked, record)
+    held = held_pixels(context.resolved.experiment, frames)
+    if held is not None:
+        record["saturated_pixels"] = held
+    return writer.write(unit, frames, record)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import RunError
 from nbdist.experiment import Experiment, validate
+from nbdist.frames.products import INTENSITY
 from nbdist.kernels.devices import Device, pick_device
 from nbdist.run.context import RunContext, make_context
 from nbdist.run.rendering import render_frame
@@ -99,7 +100,11 @@ def simulate_series(
         "phi_end_deg": ("frame", [scan.frame_start_deg(frame + 1) for frame in frames]),
     }
     return xarray.DataArray(
-        values, dims=("frame", "slow", "fast"), coords=coordinates, name="intensity", attrs={"units": "photon"}
+        values,
+        dims=("frame", "slow", "fast"),
+        coords=coordinates,
+        name=INTENSITY.name,
+        attrs={"units": INTENSITY.units},
     )
 
 

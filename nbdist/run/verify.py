@@ -2,8 +2,8 @@
 
 Where the compiler and the processor are those that a unit's record names, its frames must come out the same to the bit. Another compiler
 adds in another order, and another processor has other instructions; there frames agree as closely as the physics is held to: each is
-within `TOLERANCE` of the exact image, and in practice a hundred times closer. Counts are drawn from the intensity that is stored, by an
-algorithm that is the same everywhere, so they must always be the same.
+within `TOLERANCE` of the exact image, and in practice a hundred times closer. All other products are made of the intensity that is
+stored, counts by an algorithm that is the same everywhere, so they must always be the same.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nbdist.errors import StoreError
 from nbdist.experiment import Experiment
+from nbdist.frames.products import INTENSITY, Products, made_of, rendered_frame, same
 from nbdist.kernels.devices import Device, pick_device
 from nbdist.run.context import RunContext, make_context
-from nbdist.run.rendering import drawn_counts, finished_frame, render_frame, rendered_by
-from nbdist.store import complete_records, damages, open_group, summarize
+from nbdist.run.rendering import render_frame, rendered_by
+from nbdist.store import StoredUnits, open_group, read_frame, summarize
 from nbdist.store.number_set import NumberSet
-from nbdist.store.units import frame_arrays, read_record, recorded_units
+from nbdist.store.schema import usable_pixels
+from nbdist.store.units import Record
 
 MIXED = "mixed"
 MADE_BY = ("compiler", "processor")
@@ -66,25 +66,28 @@ class Verification:
         """Whether all is there, and what was rendered again is what it must be."""
         return not (self.damaged or self.missing or self.wrong)
 
-    def compare(self, context: RunContext, frame: int, record: dict[str, Any], stored: dict[str, NDArray[Any]]) -> None:
+    def compare(self, context: RunContext, frame: int, record: Record, stored: Products) -> None:
         """Render a frame again and note how it compares with what is stored of it; `record` is its unit's."""
-        here = rendered_by(context)
+        experiment, here = context.resolved.experiment, rendered_by(context)
         exact = all(record.get(name) == here[name] for name in MADE_BY)
-        again = finished_frame(context, frame, render_frame(context, frame))
-        intensity = stored["intensity"]
-        apart = np.abs(again["intensity"].astype(np.float64) - intensity)
-        scale = float(max(again["intensity"].max(), np.finfo(np.float32).tiny))
-        self.compared[frame] = float(apart.max()) / scale
-        allowed = 0.0 if exact else TOLERANCE[context.resolved.experiment.sampling.precision]
+        again = rendered_frame(experiment, frame, [render_frame(context, frame)], usable_pixels(context.resolved))
+        photons = INTENSITY.of(stored)
+        apart = [np.abs(a.astype(np.float64) - b) for a, b in zip(again.photons, photons, strict=True)]
+        scale = float(max(*(image.max() for image in again.photons), np.finfo(np.float32).tiny))
+        self.compared[frame] = float(max(image.max() for image in apart)) / scale
+        allowed = 0.0 if exact else TOLERANCE[experiment.sampling.precision]
         if not exact:
             self.foreign[frame] = ", ".join(str(record.get(name, "unknown")) for name in MADE_BY)
-        if not (apart <= allowed * scale + (STORED * intensity if allowed else 0.0)).all():
+        rounding = STORED if allowed else 0.0
+        if not all((a <= allowed * scale + rounding * b).all() for a, b in zip(apart, photons, strict=True)):
             expected = f"{allowed:g} at most" if allowed else "the same bits"
             self.wrong[frame] = (
                 f"its intensity differs by {self.compared[frame]:.2g} of its maximum; expected {expected}"
             )
-        elif "counts" in stored and not np.array_equal(drawn_counts(context, frame, intensity), stored["counts"]):
-            self.wrong[frame] = "its counts are not those drawn from its intensity"
+            return
+        for name, product in made_of(replace(again, photons=photons)).items():
+            if not same(product, stored[name]):
+                self.wrong[frame] = f"its {name} are not those that its intensity gives"
 
 
 def verify(
@@ -116,13 +119,13 @@ def verify(
     """
     summary, result = summarize(location), Verification()
     group = open_group(location)
-    units = summary.units
+    found, units = StoredUnits(group), summary.units
     complete, good = np.zeros(len(units), dtype=bool), np.zeros(len(units), dtype=bool)
-    for unit, record in complete_records(group, units):
+    for unit, record in found.complete():
         complete[unit.number], good[unit.number] = True, record.get("kernel") != MIXED
-    begun = NumberSet.where(complete) | NumberSet(number for number in recorded_units(group) if number < len(units))
+    begun = found.recorded()
     result.missing = NumberSet.where(~begun.flags(len(units)))
-    for done, (unit, wrong) in enumerate(damages(group, (units[number] for number in begun)), start=1):
+    for done, (unit, wrong) in enumerate(found.damages(units[number] for number in begun), start=1):
         if wrong is not None:
             result.damaged[unit.number], good[unit.number] = wrong, False
         elif not complete[unit.number]:
@@ -139,7 +142,7 @@ def verify(
         raise StoreError(
             f"{location} was made from other files or another experiment than the one given; --experiment names it"
         )
-    records = {frame: read_record(group, frame // units.size) or {} for frame in chosen}
+    records = {frame: found.record(frame // units.size) or {} for frame in chosen}
     kernels = {frame: str(record.get("kernel")) for frame, record in records.items()}
     contexts = {
         kernel: make_context(experiment, device=pick_device(device), settings=replace(summary.settings, kernel=kernel))
@@ -148,7 +151,6 @@ def verify(
     for context in contexts.values():  # with the amplitudes that the store says it was made with
         context.location, context.reflections = summary.location, None
     for done, frame in enumerate(chosen, start=1):
-        stored = {name: np.asarray(group[name][frame]) for name in frame_arrays(group)}
-        result.compare(contexts[kernels[frame]], frame, records[frame], stored)
+        result.compare(contexts[kernels[frame]], frame, records[frame], read_frame(group, frame))
         report("compared", done, len(chosen))
     return result

@@ -1,31 +1,31 @@
-"""WHERE frames live: the Zarr layout, shard-owned writes, opening for reading."""
+"""WHERE frames live: the Zarr layout, shard-owned writes, opening for reading, and how far a store is.
 
-from nbdist.store.completeness import consolidate, mark_finished, read_completeness, survey
+It stands on `frames.products`, the table of what a store holds; runs write through `UnitWriter`, and readers open what they find.
+"""
+
+from nbdist.store.completeness import consolidate, mark_finished, read_completeness
 from nbdist.store.creation import create_store
 from nbdist.store.locations import exists, open_group, remove
 from nbdist.store.objects import is_url
-from nbdist.store.reading import StoreSummary, open_series, summarize
+from nbdist.store.reading import StoreSummary, open_series, read_frame, read_table, summarize
 from nbdist.store.reflections import read_reflections
-from nbdist.store.units import UnitWriter, complete_records, complete_units, damage, damages, sound_units
+from nbdist.store.units import StoredUnits, UnitWriter
 
 __all__ = [
     "StoreSummary",
+    "StoredUnits",
     "UnitWriter",
-    "complete_records",
-    "complete_units",
     "consolidate",
     "create_store",
-    "damage",
-    "damages",
     "exists",
     "is_url",
     "mark_finished",
     "open_group",
     "open_series",
     "read_completeness",
+    "read_frame",
     "read_reflections",
+    "read_table",
     "remove",
-    "sound_units",
     "summarize",
-    "survey",
 ]

@@ -20,12 +20,11 @@ import zarr
 
 from nbdist.errors import StoreError
 from nbdist.planning import Units
-from nbdist.store.creation import ROOT, as_json
-from nbdist.store.locations import ARRAYS, LAST_MADE, one_line, open_group
+from nbdist.store.locations import LAST_MADE, one_line, open_group
 from nbdist.store.number_set import NumberSet
-from nbdist.store.objects import objects_of
-from nbdist.store.reflections import REFLECTIONS
-from nbdist.store.units import FINISHED, complete_records, frame_arrays, shard_key, store_id_of
+from nbdist.store.objects import ROOT, as_json, objects_of
+from nbdist.store.schema import REFLECTIONS, schema_of
+from nbdist.store.units import FINISHED, StoredUnits, store_id_of
 
 PROBED = 64
 """Shards of an array whose size is looked at before a finished store is believed: few enough for a bucket to be asked for each."""
@@ -70,47 +69,49 @@ class Completeness:
         return NumberSet.where(self.complete.flags(len(self.units)).repeat(self.units.size)[: self.units.frames])
 
 
-def read_completeness(group: zarr.Group) -> Completeness:
-    """How far a store is, by the object that says that it is finished, or by its records where there is none.
+def read_completeness(group: zarr.Group, believe: bool = True) -> Completeness:
+    """How far a store is.
+
+    Parameters
+    ----------
+    believe
+        Take its word where it says that it is finished; else go by its records alone.
 
     Raises
     ------
     StoreError
         If its attributes are not those of a series.
     """
-    units = units_of(group)
-    try:
-        said = json.loads(objects_of(group).read(FINISHED) or b"null")
-        if (
-            said["store_id"] == store_id_of(group)
-            and said["units"] == len(units)
-            and said["probed_bytes"] == _probed_bytes(group, units)
-        ):
-            seconds = {str(where): float(spent) for where, spent in said["seconds"].items()}
-            return Completeness(units, NumberSet(range(len(units))), int(said["shard_bytes"]), seconds)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        pass  # another program's, or cut short: the records tell
-    return survey(group)
-
-
-def survey(group: zarr.Group) -> Completeness:
-    """How far a store is by its records, whatever it says of itself.
-
-    Raises
-    ------
-    StoreError
-        If its attributes are not those of a series.
-    """
-    units, size = units_of(group), 0
-    seconds: defaultdict[str, float] = defaultdict(float)
-    complete = np.zeros(len(units), dtype=bool)
-    for unit, record in complete_records(group, units):
+    stored = StoredUnits(group)
+    said = _said(group, stored) if believe else None
+    if said is not None:
+        return said
+    size, seconds = 0, defaultdict[str, float](float)
+    complete = np.zeros(len(stored.units), dtype=bool)
+    for unit, record in stored.complete():
         complete[unit.number] = True
         size += sum(record["shard_bytes"].values())
         spent = record.get("seconds")
         if isinstance(spent, int | float) and math.isfinite(spent):
             seconds[" ".join(str(record.get(name, "?")) for name in ("device", "precision", "kernel"))] += spent
-    return Completeness(units, NumberSet.where(complete), size, dict(seconds))
+    return Completeness(stored.units, NumberSet.where(complete), size, dict(seconds))
+
+
+def _said(group: zarr.Group, stored: StoredUnits) -> Completeness | None:
+    """What a store says of being finished, where that is to be believed."""
+    units = stored.units
+    try:
+        said = json.loads(objects_of(group).read(FINISHED) or b"null")
+        if (
+            said["store_id"] == store_id_of(group)
+            and said["units"] == len(units)
+            and said["probed_bytes"] == _probed_bytes(group, stored)
+        ):
+            seconds = {str(where): float(spent) for where, spent in said["seconds"].items()}
+            return Completeness(units, NumberSet(range(len(units))), int(said["shard_bytes"]), seconds)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        pass  # another program's, or cut short: the records tell
+    return None
 
 
 def mark_finished(location: str | os.PathLike[str]) -> bool:
@@ -128,7 +129,7 @@ def mark_finished(location: str | os.PathLike[str]) -> bool:
         If the store is not there or cannot be written.
     """
     group = open_group(location, mode="r+")
-    found = survey(group)
+    found = read_completeness(group, believe=False)
     if not found.finished:
         return False
     consolidate(location)
@@ -136,7 +137,7 @@ def mark_finished(location: str | os.PathLike[str]) -> bool:
         "store_id": store_id_of(group),
         "units": len(found.units),
         "shard_bytes": found.shard_bytes,
-        "probed_bytes": _probed_bytes(group, found.units),
+        "probed_bytes": _probed_bytes(group, StoredUnits(group)),
         "seconds": found.seconds,
     }
     objects = objects_of(group)
@@ -147,28 +148,12 @@ def mark_finished(location: str | os.PathLike[str]) -> bool:
     return True
 
 
-def units_of(group: zarr.Group) -> Units:
-    """The units of a store.
-
-    Raises
-    ------
-    StoreError
-        If its attributes do not tell.
-    """
-    frames: Any = group["intensity"]
-    try:
-        plan: Any = group.attrs["plan"]
-        return Units(int(frames.shape[0]), int(plan["frames_per_shard"]))
-    except (KeyError, TypeError, ValueError) as error:
-        location = objects_of(group).location
-        raise StoreError(f"{location}: its attributes are not those of a series ({one_line(error)})") from None
-
-
-def _probed_bytes(group: zarr.Group, units: Units) -> dict[str, int]:
-    """Size of some shards of each array together: every n-th from the first on, `PROBED` at most."""
-    objects, some = objects_of(group), units[:: max(1, -(-len(units) // PROBED))]
+def _probed_bytes(group: zarr.Group, stored: StoredUnits) -> dict[str, int]:
+    """Size of some shards of each array and table together: every n-th from the first on, `PROBED` at most."""
+    objects, some = objects_of(group), stored.units[:: max(1, -(-len(stored.units) // PROBED))]
     return {
-        name: sum(objects.sizes(shard_key(name, unit.number) for unit in some).values()) for name in frame_arrays(group)
+        name: sum(objects.sizes(packer.key(unit.number) for unit in some).values())
+        for name, packer in stored.packers.items()
     }
 
 
@@ -180,13 +165,11 @@ def consolidate(location: str | os.PathLike[str]) -> None:
     StoreError
         If the store is not there or cannot be written.
     """
-    objects = objects_of(open_group(location, mode="r+"))
-    metadata = {}
-    for name in sorted((*ARRAYS, REFLECTIONS, LAST_MADE)):
-        stored = objects.read(f"{name}/{ROOT}")
-        if stored is not None:
-            metadata[name] = json.loads(stored)
-    for name in (REFLECTIONS, LAST_MADE):
+    group = open_group(location, mode="r+")
+    objects, schema = objects_of(group), schema_of(group)
+    groups = [REFLECTIONS, LAST_MADE, *(table.name for table in schema.tables)]
+    metadata = {name: json.loads(objects.read(f"{name}/{ROOT}") or b"{}") for name in sorted([*schema.dtypes, *groups])}
+    for name in groups:
         metadata[name]["consolidated_metadata"] = _consolidated({})
     root = json.loads(objects.read(ROOT) or b"{}")
     root["consolidated_metadata"] = _consolidated(metadata)

@@ -1,18 +1,18 @@
 """Making a store: every group, array, coordinate and attribute is written by the client before the first frame is rendered.
 
 series.zarr/
-  intensity   (frame, slow, fast) float32   expected photons
-  counts      (frame, slow, fast) int32     Poisson counts, where the experiment asks for photon noise
+  intensity   (frame, slow, fast) float32   expected photons; one array for each product of pixels (see `frames.products`, `schema`)
   mask        (slow, fast) uint8            0 = usable
-  phi_start_deg, phi_end_deg (frame), orientation (frame, axis, xyz), frame, slow, fast
+  phi_start_deg, phi_end_deg (frame), orientation (frame, axis, xyz), frame, slow, fast, and panel where panels share an array
+  NAME/       the rows of a table (see `tables`)
   reflections/  the amplitudes that the frames are rendered with (see `reflections`)
   records/    one small JSON object a finished unit, and who writes into the store now
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
-import json
 import os
 import platform
 import uuid
@@ -29,11 +29,14 @@ from nbdist.errors import StoreError
 from nbdist.planning import Plan
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.resolve import ResolvedExperiment
-from nbdist.store.locations import ARRAYS, FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group, was_whole
+from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group, was_whole
 from nbdist.store.objects import ROOT, objects_at
 from nbdist.store.reflections import create_reflections
+from nbdist.store.schema import Schema, schema_for, usable_pixels
+from nbdist.store.tables import parquet
 
-FRAME_DIMENSIONS = ("frame", "slow", "fast")
+VERSIONS = ("nbdist", "torch", "numpy", "zarr", "distributed", "pyarrow")
+"""Packages whose versions a store names."""
 FRAMES_PER_CHUNK = 4096
 """Frames whose coordinates lie in one object: a reader of some frames of a million reads little more than theirs."""
 
@@ -117,7 +120,7 @@ def _content(
 
     Each is let go when it was handed out: the coordinates of a million frames are 100 MB.
     """
-    experiment = resolved.experiment
+    experiment, schema = resolved.experiment, schema_for(resolved, plan.settings)
     attributes = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -127,6 +130,7 @@ def _content(
         "experiment": experiment.model_dump(mode="json"),
         "steps": resolved.steps,
         "plan": plan.settings.as_attributes(),
+        **schema.as_attributes(),
         "provenance": made_by,
         "normalisation": "photons = r_e^2 fluence / steps * sum of partial intensities (+ background, not divided by steps)",
     }
@@ -142,8 +146,8 @@ def _content(
 
     group = zarr.create_group(MemoryStore(memory), zarr_format=3, attributes=attributes)
     yield from new()
-    _create_frames(group, plan)
-    for _ in _create_coordinates(group, resolved, plan):
+    _create_frames(group, schema)
+    for _ in _create_coordinates(group, resolved, schema):
         yield from new()
     create_reflections(group, reflections)
     yield from new()
@@ -153,7 +157,10 @@ def _content(
 
 def provenance() -> dict[str, Any]:
     """Versions and platform that made a store."""
-    versions = {name: importlib.metadata.version(name) for name in ("nbdist", "torch", "numpy", "zarr", "distributed")}
+    versions = {}
+    for name in VERSIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions,
@@ -162,42 +169,45 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def _create_frames(group: zarr.Group, plan: Plan) -> None:
-    # of a float only sign and exponent can be packed: zstd takes four times as long as lz4 and gains half a percent
-    quick = BloscCodec(cname="lz4", clevel=1, shuffle=BloscShuffle.bitshuffle)
-    small = BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle)
-    arrays: dict[str, tuple[Any, BloscCodec, str]] = {
-        "intensity": (np.float32, quick, "expected photons, without noise")
-    }
-    if plan.with_counts:
-        arrays["counts"] = (np.int32, small, "photons drawn from a Poisson distribution of intensity")
-    for name, (dtype, codec, long_name) in arrays.items():
+def _create_frames(group: zarr.Group, schema: Schema) -> None:
+    for array in schema.arrays:
+        product, layout = array.product, array.layout(schema.frames_per_shard)
+        codec = BloscCodec(cname=product.compressor, clevel=1, shuffle=BloscShuffle.bitshuffle)
         group.create_array(
-            name,
-            shape=(plan.frames, *plan.image_shape),
-            dtype=dtype,
-            chunks=plan.layout.chunk,
-            shards=plan.layout.shard,
+            array.name,
+            shape=(schema.frames, *array.of.shape),
+            dtype=product.dtype,
+            chunks=layout.chunk,
+            shards=layout.shard,
             compressors=[codec, Crc32cCodec()],
-            fill_value=0,
-            dimension_names=FRAME_DIMENSIONS,
-            attributes={"units": "photon", "long_name": long_name},
+            fill_value=product.fill,
+            dimension_names=array.dimensions,
+            attributes={"units": product.units, "long_name": product.long_name},
             config={"write_empty_chunks": True},
         )
+    for table in schema.tables:
+        parquet(table.name)  # missed before anything is rendered
+        columns = {column.name: {"units": column.units, "long_name": column.long_name} for column in table.columns}
+        group.create_group(table.name, attributes={"long_name": table.long_name, "columns": columns})
 
 
-def _create_coordinates(group: zarr.Group, resolved: ResolvedExperiment, plan: Plan) -> Iterator[None]:
+def _create_coordinates(group: zarr.Group, resolved: ResolvedExperiment, schema: Schema) -> Iterator[None]:
     """Write the coordinates, and pause after each chunk."""
-    scan, mask = resolved.experiment.scan, (~resolved.usable).astype(np.uint8)
-    degree = {"units": "degree"}
-    of_pixels = (
-        ("slow", np.arange(mask.shape[0]), ("slow",), {"units": "pixel"}),
-        ("fast", np.arange(mask.shape[1]), ("fast",), {"units": "pixel"}),
-        ("mask", mask, ("slow", "fast"), {"long_name": "0 = usable"}),
-    )
-    for name, values, dimensions, attributes in of_pixels:
-        _coordinate(group, name, values.shape, dimensions, attributes)[...] = values
-        yield
+    scan, degree = resolved.experiment.scan, {"units": "degree"}
+    masks = [(~usable).astype(np.uint8) for usable in usable_pixels(resolved)]
+    for of in schema.panel_arrays:
+        *panels, slow, fast = of.shape
+        mask = np.stack([masks[panel] for panel in of.panels]).reshape(of.shape)
+        of_pixels: list[tuple[str, Any, tuple[str, ...], dict[str, str]]] = [
+            (f"slow{of.suffix}", np.arange(slow), of.dimensions[-2:-1], {"units": "pixel"}),
+            (f"fast{of.suffix}", np.arange(fast), of.dimensions[-1:], {"units": "pixel"}),
+            (f"mask{of.suffix}", mask, of.dimensions, {"long_name": "0 = usable"}),
+        ]
+        if panels:
+            of_pixels.append(("panel", np.arange(*panels), ("panel",), {"long_name": "panel of the detector, from 0"}))
+        for name, values, dimensions, attributes in of_pixels:
+            _coordinate(group, name, schema, values.shape, dimensions, attributes)[...] = values
+            yield
     of_frames: tuple[tuple[str, Callable[[int], Any], tuple[str, ...], dict[str, str]], ...] = (
         ("frame", lambda frame: frame, (), {"long_name": "frame of the series, from 0"}),
         ("phi_start_deg", scan.frame_start_deg, (), degree),
@@ -210,28 +220,28 @@ def _create_coordinates(group: zarr.Group, resolved: ResolvedExperiment, plan: P
         ),
     )
     for name, of_frame, axes, attributes in of_frames:
-        shape = (plan.frames, *(3 for _ in axes))
-        array = _coordinate(group, name, shape, ("frame", *axes), attributes)
-        for first in range(0, plan.frames, FRAMES_PER_CHUNK):
-            last = min(first + FRAMES_PER_CHUNK, plan.frames)
+        shape = (schema.frames, *(3 for _ in axes))
+        array = _coordinate(group, name, schema, shape, ("frame", *axes), attributes)
+        for first in range(0, schema.frames, FRAMES_PER_CHUNK):
+            last = min(first + FRAMES_PER_CHUNK, schema.frames)
             array[first:last] = np.array([of_frame(frame) for frame in range(first, last)])
             yield
 
 
 def _coordinate(
-    group: zarr.Group, name: str, shape: tuple[int, ...], dimensions: tuple[str, ...], attributes: dict[str, str]
+    group: zarr.Group,
+    name: str,
+    schema: Schema,
+    shape: tuple[int, ...],
+    dimensions: tuple[str, ...],
+    attributes: dict[str, str],
 ) -> Any:
     along_frames = dimensions[0] == "frame"
     return group.create_array(
         name,
         shape=shape,
-        dtype=ARRAYS[name],
+        dtype=schema.dtypes[name],
         chunks=(min(shape[0], FRAMES_PER_CHUNK), *shape[1:]) if along_frames else shape,
         dimension_names=dimensions,
         attributes=attributes,
     )
-
-
-def as_json(record: dict[str, Any]) -> bytes:
-    """Canonical JSON bytes of a record."""
-    return json.dumps(record, sort_keys=True).encode()

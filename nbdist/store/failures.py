@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Iterator
 
 from nbdist.errors import NbdistError
-from nbdist.store.creation import as_json
 from nbdist.store.locations import one_line
-from nbdist.store.objects import Objects
+from nbdist.store.objects import Objects, as_json
 
 logger = logging.getLogger(__name__)
 FAILED = "records/failed"
@@ -32,6 +33,15 @@ class FailureRecords:
             self._kept.add(unit)
         except (OSError, NbdistError) as error:
             self._note(error)
+
+    def read(self) -> Iterator[tuple[int, str]]:
+        """The units that have a record, in order, each with why it failed."""
+        for unit in sorted(self._kept):
+            try:
+                record = json.loads(self._objects.read(_key(unit)) or b"null")
+                yield unit, str(record["error"])
+            except (KeyError, TypeError, ValueError):
+                continue  # rendered meanwhile, or another program's
 
     def remove(self, unit: int) -> None:
         """Remove the record of a unit that is rendered now, if there is one."""

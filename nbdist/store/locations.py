@@ -11,26 +11,13 @@ import zarr
 
 from nbdist.errors import NbdistError, StoreError, one_line
 from nbdist.store.objects import ROOT, Objects, objects_at
+from nbdist.store.schema import schema_of
 
 FORMAT = "nbdist series"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 LAST_MADE = "records"
 """What `create_store` makes last: a store without it was never whole."""
 
-ARRAYS = {
-    "intensity": "float32",
-    "counts": "int32",
-    "mask": "uint8",
-    "orientation": "float64",
-    "phi_start_deg": "float64",
-    "phi_end_deg": "float64",
-    "frame": "int64",
-    "slow": "int64",
-    "fast": "int64",
-    "reflections/hkl": "int32",
-    "reflections/F": "float64",
-}
-"""The arrays of a store and their types; none is of Python objects."""
 CODECS = frozenset({"BytesCodec", "ShardingCodec", "BloscCodec", "Crc32cCodec", "ZstdCodec", "GzipCodec"})
 """What may decode them: compression and checksums, nothing that runs what it reads."""
 NOT_THERE = frozenset({None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
@@ -86,15 +73,13 @@ def was_whole(objects: Objects) -> bool:
 
 def _check_arrays(group: zarr.Group, location: str) -> None:
     """Refuse arrays that nbdist never wrote: of Python objects, or behind a codec that could run what it reads."""
-    for name, dtype in ARRAYS.items():
+    for name, dtype in schema_of(group).dtypes.items():
         try:
             array: Any = group[name]
             found, codecs = str(array.dtype), {type(codec).__name__ for codec in _codecs(array.metadata.codecs)}
         except NbdistError:
             raise
         except KeyError:
-            if name == "counts":
-                continue
             raise StoreError(f"{location}: {name} is missing") from None
         except Exception as error:
             raise StoreError(f"{location}: {name} is not an array of nbdist ({type(error).__name__})") from None

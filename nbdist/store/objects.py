@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import errno
+import json
 import os
 import shutil
 import uuid
@@ -337,6 +338,11 @@ def normalised(location: str | os.PathLike[str]) -> str:
     from nbdist.store.bucket import checked_url
 
     return checked_url(text)
+
+
+def as_json(record: dict[str, Any]) -> bytes:
+    """Canonical JSON bytes of a record."""
+    return json.dumps(record, sort_keys=True).encode()
 
 
 def is_url(location: str | os.PathLike[str]) -> bool:

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
 from nbdist.errors import ExperimentError, StoreError
 from nbdist.experiment import Experiment, validate
-from nbdist.planning import Settings, Units
+from nbdist.frames.products import Columns, Images, TableProduct
+from nbdist.planning import Settings, Unit, Units
 from nbdist.store.completeness import Completeness, read_completeness
+from nbdist.store.failures import FailureRecords
 from nbdist.store.locations import one_line, open_group
 from nbdist.store.number_set import NumberSet
-from nbdist.store.objects import is_url, normalised, objects_at
-from nbdist.store.reflections import REFLECTIONS
-from nbdist.store.units import complete_records, frame_arrays
+from nbdist.store.objects import is_url, normalised, objects_at, objects_of
+from nbdist.store.schema import REFLECTIONS, Schema, schema_of
+from nbdist.store.tables import FRAME, TablePacker
+from nbdist.store.units import StoredUnits
 
 if TYPE_CHECKING:
+    import pyarrow
     import xarray
 
-COORDINATES = ("phi_start_deg", "phi_end_deg", "orientation", "mask")
 OF_A_STORE = ("format", "format_version", "store_id")
 """Attributes that make a place a store of nbdist; a copy that another program writes is none."""
 
@@ -41,7 +48,8 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
     -------
     Dataset with `intensity` (frame, slow, fast), `counts` where there is noise, and the coordinates frame, slow, fast,
     phi_start_deg, phi_end_deg, orientation (rows a, b, c in Angstrom), mask (0 = usable) and complete (frame), bool: whether the frame
-    was in the store, its shards of the size they were written with, when it was opened.
+    was in the store, its shards of the size they were written with, when it was opened. Several panels are a dimension `panel` after
+    `frame` where they have the same shape; else each has variables of its own, `intensity_0`, `mask_0`. Tables are read by `read_table`.
 
     Raises
     ------
@@ -52,26 +60,26 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
 
     location = normalised(location)
     group = open_group(location)
-    found = read_completeness(group)
+    found, schema = read_completeness(group), schema_of(group)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         store: Any = objects_at(location).zarr_store(read_only=True) if is_url(location) else location
         data = xarray.open_zarr(
             store, chunks=None, consolidated=group.metadata.consolidated_metadata is not None, zarr_format=3
         )
-    data = data.set_coords(list(COORDINATES))
+    data = data.set_coords(list(schema.coordinates))
     for name in OF_A_STORE:
         data.attrs.pop(name, None)
-    unit = {"frame": found.units.size, "slow": data.sizes["slow"], "fast": data.sizes["fast"]}
-    for name in frame_arrays(group):
-        if chunks is not None:
-            data[name] = data[name].chunk({**unit, **chunks} if isinstance(chunks, Mapping) else unit)
     # a slice need not begin where a chunk or a shard does, nor have its dimensions: images are copied with one object a frame
-    for name, variable in data.variables.items():
+    for variable in data.variables.values():
         for kept in ("shards", "chunks", "preferred_chunks"):
             variable.encoding.pop(kept, None)
-        if name in frame_arrays(group):
-            variable.encoding.update(chunks=(1, unit["slow"], unit["fast"]), preferred_chunks=unit)
+    for array in schema.arrays:
+        unit = dict(zip(array.dimensions, (found.units.size, *array.of.shape), strict=True))
+        if chunks is not None:
+            given = chunks if isinstance(chunks, Mapping) else {}
+            data[array.name] = data[array.name].chunk({name: given.get(name, size) for name, size in unit.items()})
+        data[array.name].encoding.update(chunks=(1, *array.of.shape), preferred_chunks=unit)
     complete = found.frames.flags(found.units.frames)
     return data.assign_coords(complete=("frame", complete, {"long_name": "whether the frame is in the store"}))
 
@@ -82,10 +90,8 @@ class StoreSummary:
 
     Attributes
     ----------
-    frames, image_shape
-        Frames and (slow, fast).
-    arrays
-        Names and dtypes of the frame arrays.
+    schema
+        Its frames, panels, arrays and tables.
     reflections
         Amplitudes listed in it, which `read_reflections` reads; 0 where every reflection has the same.
     found
@@ -98,11 +104,14 @@ class StoreSummary:
     settings: Settings
     steps: int
     provenance: dict[str, Any]
-    frames: int
-    image_shape: tuple[int, int]
-    arrays: dict[str, str]
+    schema: Schema
     reflections: int
     found: Completeness
+
+    @property
+    def frames(self) -> int:
+        """Frames of the series."""
+        return self.schema.frames
 
     @property
     def units(self) -> Units:
@@ -122,7 +131,13 @@ class StoreSummary:
     @property
     def records(self) -> Iterator[dict[str, Any]]:
         """The records of the units that are complete, in order, read now and not kept."""
-        return (record for _, record in complete_records(open_group(self.location), self.units))
+        return (record for _, record in StoredUnits(open_group(self.location)).complete())
+
+    @property
+    def failed(self) -> Iterator[tuple[int, str]]:
+        """Numbers of the units that failed and are not complete since, in order, each with its error, read now and not kept."""
+        records = FailureRecords(objects_at(self.location)).read()
+        return ((unit, error) for unit, error in records if unit not in self.complete)
 
 
 def summarize(location: str | os.PathLike[str]) -> StoreSummary:
@@ -133,9 +148,7 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
     StoreError
         If there is no series of nbdist.
     """
-    group = open_group(location)
-    intensity: Any = group["intensity"]
-    frames, *image_shape = intensity.shape
+    group: Any = open_group(location)
     try:
         settings = Settings.from_attributes(dict(group.attrs["plan"]))
         said: dict[str, Any] = dict(
@@ -149,10 +162,77 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
     return StoreSummary(
         location=normalised(location),
         settings=settings,
-        frames=frames,
-        image_shape=(image_shape[0], image_shape[1]),
-        arrays={name: str(group[name].dtype) for name in frame_arrays(group)},
+        schema=schema_of(group),
         reflections=group[f"{REFLECTIONS}/F"].shape[0],
         found=read_completeness(group),
         **said,
     )
+
+
+def read_frame(group: zarr.Group, frame: int) -> dict[str, Images | Columns]:
+    """What a store holds of a frame, by product, as it was made: an image a panel, or the columns of a table."""
+    stored: Any = group
+    schema, products = schema_of(group), dict[str, Any]()
+    for array in schema.arrays:
+        products.setdefault(array.product.name, []).extend(array.images(np.asarray(stored[array.name][frame])))
+    for table in schema.tables:
+        rows = _rows(group, table, [schema.units[frame // schema.units.size]], np.array([frame]))
+        products[table.name] = {column.name: rows[column.name].to_numpy() for column in table.columns}
+    return products
+
+
+def read_table(location: str | os.PathLike[str], name: str, frames: range | None = None) -> pyarrow.Table:
+    """Read rows of a table of a store.
+
+    Parameters
+    ----------
+    location
+        Path or URL of the store; it may be unfinished.
+    name
+        Of the table.
+    frames
+        Frames whose rows are read, and no object besides theirs; all when left out.
+
+    Returns
+    -------
+    The rows of those frames that are complete, in the order of frames; their number is the column `frame`.
+
+    Raises
+    ------
+    StoreError
+        If there is no series of nbdist or no such table in it.
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    group = open_group(location)
+    stored = StoredUnits(group)
+    tables = {table.name: table for table in stored.schema.tables}
+    if name not in tables:
+        raise StoreError(f"{location}: there is no table {name}; tables: {', '.join(tables) or 'none'}")
+    every = range(stored.schema.frames)
+    frames = every if frames is None else frames
+    if frames and not (frames[0] in every and frames[-1] in every):
+        raise StoreError(
+            f"{location}: frames {frames.start}:{frames.stop} lie outside the series of {len(every)} frames"
+        )
+    numbers, size = np.array(frames, dtype=int), stored.units.size
+    wanted = (stored.units[int(number)] for number in np.unique(numbers // size))
+    return _rows(group, tables[name], (unit for unit, _ in stored.complete(wanted)), numbers)
+
+
+def _rows(group: zarr.Group, table: TableProduct, units: Iterable[Unit], frames: NDArray[np.int64]) -> pyarrow.Table:
+    """The rows of some frames, which lie in these units."""
+    objects, packer = objects_of(group), TablePacker(table)
+    found = [packer.schema.empty_table()]
+    for unit in units:
+        key = packer.key(unit.number)
+        content = objects.read(key)
+        try:
+            rows = packer.unpack(content or b"")
+            found.append(rows.filter(np.isin(rows[FRAME], frames)).cast(packer.schema))
+        except Exception as error:
+            what = "is missing" if content is None else f"does not decode ({type(error).__name__})"
+            raise StoreError(f"{objects.location}: {key} {what}") from None
+    import pyarrow
+
+    return pyarrow.concat_tables(found)

@@ -19,8 +19,8 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 from nbdist.errors import NbdistError, StoreError
 from nbdist.scene.amplitudes import Reflections
 from nbdist.store.locations import open_group
+from nbdist.store.schema import OF_REFLECTIONS, REFLECTIONS
 
-REFLECTIONS = "reflections"
 REFLECTIONS_PER_CHUNK = 2**18
 
 
@@ -39,7 +39,7 @@ def create_reflections(group: zarr.Group, reflections: Reflections) -> None:
         array = place.create_array(
             name,
             shape=values.shape,
-            dtype=np.int32 if name == "hkl" else np.float64,
+            dtype=OF_REFLECTIONS[f"{REFLECTIONS}/{name}"],
             chunks=(max(1, min(count, REFLECTIONS_PER_CHUNK)), *values.shape[1:]),
             compressors=[BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.shuffle), Crc32cCodec()],
             dimension_names=("reflection", *axes),

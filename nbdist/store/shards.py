@@ -1,4 +1,4 @@
-"""A shard as bytes: packed and unpacked in memory, so that it is written and read as one object.
+"""The frames of a unit as bytes, and back: packed in memory, so that a shard is written and read as one object.
 
 The bytes are those that zarr would write for the same frames of the array: its codecs pack them, as an array of its own of which the
 unit's frames are all.
@@ -6,56 +6,76 @@ unit's frames are all.
 
 from __future__ import annotations
 
-import copy
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.core.buffer import default_buffer_prototype
+from zarr.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
-KEY = "c/0/0/0"
+from nbdist.frames.products import Products
+from nbdist.planning import Unit
+from nbdist.store.schema import FrameArray
 
 
 class ShardPacker:
-    """Packs and unpacks the shards of one frame array; each thread has its own."""
+    """Packs and unpacks the shards of an array of frames; each thread has its own memory for it."""
 
-    def __init__(self, array: Any) -> None:
-        self._metadata = array.metadata
+    def __init__(self, array: Any, of: FrameArray) -> None:
+        self._array, self._of = array, of
+        self._key = "/".join(["c", *"0" * array.ndim])
         self._mine = threading.local()
 
-    def pack(self, frames: NDArray[Any]) -> memoryview:
-        """The shard of these frames, (frame, slow, fast)."""
-        memory, array = self._scratch(len(frames))
-        memory.pop(KEY, None)
-        array[...] = frames
-        return memoryview(memory.pop(KEY).as_numpy_array()).cast("B")
+    def key(self, unit: int) -> str:
+        """Key of a unit's shard."""
+        return "/".join([self._of.name, "c", str(unit), *"0" * (self._array.ndim - 1)])
 
-    def unpack(self, shard: bytes, frames: int) -> NDArray[Any]:
-        """The frames of a shard, (frame, slow, fast).
+    def pack(self, unit: Unit, frames: Sequence[Products]) -> memoryview:
+        """The shard of a unit's frames."""
+        memory, array = self._scratch(len(frames))
+        memory.pop(self._key, None)
+        array[...] = self._of.stacked(frames)
+        return memoryview(memory.pop(self._key).as_numpy_array()).cast("B")
+
+    def wrong(self, unit: Unit, shard: bytes) -> str | None:
+        """What is wrong with the values of a unit's shard, or None.
 
         Raises
         ------
         Exception
             Of zarr's many, if the bytes are not a shard.
         """
+        values = self.unpack(shard, len(unit.frames))
+        good = np.isfinite(values).all() and (values >= self._of.product.least).all()
+        return None if good else "holds values that no image has"
+
+    def unpack(self, shard: bytes, frames: int) -> NDArray[Any]:
+        """The frames of a shard."""
         memory, array = self._scratch(frames)
-        memory[KEY] = default_buffer_prototype().buffer.from_bytes(shard)
+        memory[self._key] = default_buffer_prototype().buffer.from_bytes(shard)
         try:
             return np.asarray(array[...])
         finally:
-            del memory[KEY]
+            del memory[self._key]
 
     def _scratch(self, frames: int) -> tuple[dict[str, Any], Any]:
-        """An array of so many frames in memory, with the metadata of the real one."""
+        """An array of so many frames in memory, packed as the real one."""
         made: dict[int, tuple[dict[str, Any], Any]] = self._mine.__dict__.setdefault("made", {})
         if frames not in made:
             memory: dict[str, Any] = {}
-            document = copy.deepcopy(self._metadata.to_dict())
-            document["shape"] = [frames, *document["shape"][1:]]
-            place = zarr.storage.StorePath(MemoryStore(memory))
-            array = zarr.AsyncArray(document, place, config={"write_empty_chunks": True})
-            made[frames] = memory, zarr.Array(array)
+            array = zarr.create_array(
+                MemoryStore(memory),
+                shape=(frames, *self._array.shape[1:]),
+                dtype=self._array.dtype,
+                chunks=self._array.chunks,
+                shards=self._array.shards,
+                serializer=self._array.serializer,
+                compressors=self._array.compressors,
+                fill_value=self._array.fill_value,
+                config={"write_empty_chunks": True},
+            )
+            made[frames] = memory, array
         return made[frames]

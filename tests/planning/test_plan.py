@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbdist.errors import RunError
+from nbdist.frames.products import products_of
 from nbdist.planning import Layout, Settings, Tile, make_plan
 from nbdist.planning.cutting import cut_phi, cut_tiles
 from nbdist.planning.plan import UNITS_PER_WORKER
@@ -20,7 +21,7 @@ FAST = 50
 
 
 def plan_of(experiment, **choices):
-    return make_plan(resolve(experiment), **choices)
+    return make_plan(resolve(experiment), products=products_of(experiment), **choices)
 
 
 def heavy(small_experiment, **scan):

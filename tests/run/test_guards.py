@@ -65,7 +65,7 @@ def test_a_run_whose_store_was_replaced_writes_nothing_into_the_new_one(small_ex
     generate(other, place, serial=True, kernel="eager", overwrite=True, frames_per_shard=1)
     unit = summarize(place).units[1]
     with pytest.raises(StoreError, match="another run replaced it"):
-        writer.write(unit, {"intensity": np.zeros((1, *mine.image_shape), np.float32)}, {"frames": [1, 2]})
+        writer.write(unit, [{"intensity": [np.zeros(mine.image_shape, np.float32)]}], {"frames": [1, 2]})
     assert verify(place, sample=3).good
 
 

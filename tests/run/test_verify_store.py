@@ -152,7 +152,7 @@ def test_a_count_that_its_intensity_does_not_give_is_found_whoever_made_it(copy,
         counts[tuple(np.argwhere(counts)[0])] += 1
 
     rewritten(copy, at_the_brightest(1), one_more, **said)
-    assert verify(copy, sample=6).wrong == {2: "its counts are not those drawn from its intensity"}
+    assert verify(copy, sample=6).wrong == {2: "its counts are not those that its intensity gives"}
 
 
 def test_float64_images_are_held_to_their_own_tolerance(small_experiment, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -14,6 +15,7 @@ import zarr
 
 from nbdist import NbdistError, generate, open_series
 from nbdist.errors import StoreError
+from nbdist.frames.products import COUNTS, INTENSITY, PRODUCTS
 from nbdist.planning import make_plan
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
@@ -78,7 +80,8 @@ def sharded(small_experiment, tmp_path_factory):
         panel={"spixels": 20, "fpixels": 9, "pixel_size_mm": 4.0}, scan={"frames": 5}, noise={"photon_noise": True}
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nbdist.planning.layout.READING_CHUNK", 7)
+        for product in (INTENSITY, COUNTS):
+            patch.setitem(PRODUCTS, product.name, dataclasses.replace(product, chunk=7))
         generate(experiment, location, serial=True, kernel="eager", frames_per_shard=2)
     return location
 
@@ -208,7 +211,7 @@ def test_what_is_not_a_series_is_answered_in_one_line_that_names_it(make, answer
 
 def test_a_store_of_a_newer_format_is_refused(location, tmp_path):
     zarr.create_group(str(tmp_path / "new.zarr"), attributes={"format": "nbdist series", "format_version": 99})
-    with pytest.raises(StoreError, match="store format 99, this nbdist reads format 2"):
+    with pytest.raises(StoreError, match="store format 99, this nbdist reads format 3"):
         open_series(tmp_path / "new.zarr")
 
 

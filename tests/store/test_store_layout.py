@@ -175,8 +175,8 @@ def test_attributes_say_what_the_series_is(group, experiment):
 def test_the_experiment_of_a_store_is_the_experiment(location, experiment):
     summary = summarize(location)
     assert summary.experiment == experiment
-    assert (summary.frames, summary.image_shape, summary.steps) == (FRAMES, IMAGE, 1)
-    assert summary.arrays == {"intensity": "float32", "counts": "int32"}
+    assert (summary.frames, summary.schema.panels, summary.steps) == (FRAMES, (IMAGE,), 1)
+    assert [array.name for array in summary.schema.arrays] == ["intensity", "counts"]
 
 
 def _in_a_new_process(code: str, location: Path) -> None:

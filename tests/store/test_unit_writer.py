@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -15,10 +16,11 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbdist.planning import layout, make_plan
+from nbdist.frames.products import COUNTS, INTENSITY, PRODUCTS
+from nbdist.planning import make_plan
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
-from nbdist.store import UnitWriter, complete_units, create_store, damage, open_group, sound_units
+from nbdist.store import StoredUnits, UnitWriter, create_store, open_group
 from nbdist.store import units as store_units
 from nbdist.store.objects import Folder
 
@@ -37,7 +39,27 @@ def _images(plan, seed=0):
 
 
 def _of(unit, images):
-    return {name: image[unit.first_frame : unit.last_frame] for name, image in images.items()}
+    """The products of a unit's frames, of one panel."""
+    return [{name: [image[frame]] for name, image in images.items()} for frame in unit.frames]
+
+
+def _complete(location, units=None, decode=False):
+    """Numbers of the units that are complete (and decode, where that is asked)."""
+    stored = StoredUnits(open_group(location))
+    complete = [unit for unit, _ in stored.complete(units)]
+    return (
+        {unit.number for unit, wrong in stored.damages(complete) if wrong is None}
+        if decode
+        else {unit.number for unit in complete}
+    )
+
+
+def _sound(location, units):
+    return {unit.number for unit in StoredUnits(open_group(location)).sound(units)}
+
+
+def _damage(location, unit):
+    return StoredUnits(open_group(location)).damage(unit)
 
 
 @settings(max_examples=20)
@@ -57,7 +79,8 @@ def test_any_image_written_in_any_order_of_units_is_read_back(
     )
     location = tmp_path_factory.mktemp("any") / "a.zarr"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "READING_CHUNK", reading_chunk)
+        for product in (INTENSITY, COUNTS):
+            patch.setitem(PRODUCTS, product.name, dataclasses.replace(product, chunk=reading_chunk))
         plan = _empty_store(experiment, location, frames_per_shard)
     images, units = _images(plan, seed), list(plan.units())
     writer = UnitWriter(location)
@@ -68,7 +91,7 @@ def test_any_image_written_in_any_order_of_units_is_read_back(
         np.testing.assert_array_equal(group[name][:], image)
         objects = [path for path in (location / name / "c").rglob("*") if path.is_file()]
         assert len(objects) == len(units), "one object a unit"
-    assert complete_units(group, units, decode=True) == set(range(len(units)))
+    assert _complete(location, units, decode=True) == set(range(len(units)))
 
 
 @pytest.fixture
@@ -80,7 +103,7 @@ def store(small_experiment, tmp_path):
 
 
 def test_a_new_store_has_no_complete_unit(store):
-    assert complete_units(open_group(store.location), store.units) == set()
+    assert _complete(store.location, store.units) == set()
 
 
 def test_the_record_is_written_after_every_shard(store, monkeypatch):
@@ -95,21 +118,19 @@ def test_the_record_is_written_after_every_shard(store, monkeypatch):
         patch.setattr(store_units, "as_json", fail)
         with pytest.raises(OSError, match="the power failed"):
             UnitWriter(store.location).write(unit, _of(unit, store.images), {})
-    group = open_group(store.location)
-    assert complete_units(group, store.units) == set()
-    assert damage(group, unit) == "records/00000000.json is missing"
+    assert _complete(store.location, store.units) == set()
+    assert _damage(store.location, unit) == "records/00000000.json is missing"
     UnitWriter(store.location).write(unit, _of(unit, store.images), {})
-    assert complete_units(group, store.units) == {0}
+    assert _complete(store.location, store.units) == {0}
 
 
 def test_a_unit_that_failed_between_two_shards_is_not_complete(store, monkeypatch):
     unit = store.units[1]
-    images = _of(unit, store.images)
-    del images["counts"]
+    images = _of(unit, {"intensity": store.images["intensity"]})
     with pytest.raises(KeyError):
         UnitWriter(store.location).write(unit, images, {})
     assert (store.location / "intensity/c/1/0/0").is_file()
-    assert complete_units(open_group(store.location), store.units) == set()
+    assert _complete(store.location, store.units) == set()
 
 
 def test_a_unit_written_again_replaces_what_was_there(store):
@@ -118,7 +139,7 @@ def test_a_unit_written_again_replaces_what_was_there(store):
     writer.write(unit, _of(unit, store.images), {})
     group = open_group(store.location)
     np.testing.assert_array_equal(group["intensity"][:2], store.images["intensity"][:2])
-    assert complete_units(group, store.units, decode=True) == {0}
+    assert _complete(store.location, store.units, decode=True) == {0}
 
 
 def test_a_record_keeps_what_it_is_given_and_adds_the_sizes(store):
@@ -129,19 +150,18 @@ def test_a_record_keeps_what_it_is_given_and_adds_the_sizes(store):
     stamps = Folder(store.location).stamps(f"{array}/c/1/0/0" for array in ("intensity", "counts"))
     made = {"shard_bytes": sizes, "shard_stamps": {key.partition("/")[0]: stamp for key, stamp in stamps.items()}}
     assert record == {"host": "here", "unit": 1, "store_id": name, **made}
-    assert store_units.read_record(open_group(store.location), 1) == record
+    assert StoredUnits(open_group(store.location)).record(1) == record
 
 
 def test_decoding_finds_a_value_that_no_image_has(store):
     unit = store.units[0]
     images = _of(unit, store.images)
-    images["intensity"] = images["intensity"].copy()
-    images["intensity"][0, 5, 5] = np.nan
+    images[0]["intensity"] = [images[0]["intensity"][0].copy()]
+    images[0]["intensity"][0][5, 5] = np.nan
     UnitWriter(store.location).write(unit, images, {})
-    group = open_group(store.location)
-    assert complete_units(group, store.units) == {0}, "sizes alone look right"
-    assert complete_units(group, store.units, decode=True) == set()
-    assert damage(group, unit) == "intensity/c/0/0/0 holds values that no image has"
+    assert _complete(store.location, store.units) == {0}, "sizes alone look right"
+    assert _complete(store.location, store.units, decode=True) == set()
+    assert _damage(store.location, unit) == "intensity/c/0/0/0 holds values that no image has"
 
 
 def test_a_changed_byte_anywhere_in_a_shards_index_is_found(store):
@@ -151,14 +171,14 @@ def test_a_changed_byte_anywhere_in_a_shards_index_is_found(store):
     content = bytearray(shard.read_bytes())
     content[-20] ^= 1  # the index is at the end: 16 bytes a chunk, then its checksum of 4
     shard.write_bytes(content)
-    assert "does not decode" in damage(open_group(store.location), unit)
+    assert "does not decode" in _damage(store.location, unit)
 
 
 @pytest.mark.parametrize("key", ["counts/c/0/0/0", "records/00000000.json"])
 def test_what_the_disk_does_not_give_back_is_damage(key, store, monkeypatch):
     unit, path = store.units[0], store.location / key
     UnitWriter(store.location).write(unit, _of(unit, store.images), {})
-    group, original = open_group(store.location), Path.read_bytes
+    original = Path.read_bytes
 
     def broken(asked):
         if asked == path:
@@ -166,20 +186,20 @@ def test_what_the_disk_does_not_give_back_is_damage(key, store, monkeypatch):
         return original(asked)
 
     monkeypatch.setattr(Path, "read_bytes", broken)
-    said = damage(group, unit)
+    said = _damage(store.location, unit)
     assert said == f"{key} cannot be read (Input/output error: {path})"
 
 
 @pytest.fixture
 def decoded(monkeypatch):
     """Numbers of the units that are decoded from now on."""
-    numbers, original = [], store_units.damage
+    numbers, original = [], StoredUnits.damage
 
-    def noted(group, unit, packers):
+    def noted(stored, unit):
         numbers.append(unit.number)
-        return original(group, unit, packers)
+        return original(stored, unit)
 
-    monkeypatch.setattr(store_units, "damage", noted)
+    monkeypatch.setattr(StoredUnits, "damage", noted)
     return numbers
 
 
@@ -210,23 +230,23 @@ def _without_stamp(path):
     ids=["touched", "counts touched", "a record of an older nbdist", "a stamp that is missing"],
 )
 def test_only_what_may_have_changed_is_decoded(key, change, store, decoded):
-    writer, group = UnitWriter(store.location), open_group(store.location)
+    writer = UnitWriter(store.location)
     for unit in store.units:
         writer.write(unit, _of(unit, store.images), {})
-    assert sound_units(group, store.units) == {0, 1}
+    assert _sound(store.location, store.units) == {0, 1}
     assert decoded == [], "what is as it was written is not read again"
     change(store.location / key)
-    assert sound_units(group, store.units) == {0, 1}
+    assert _sound(store.location, store.units) == {0, 1}
     assert decoded == [1]
 
 
 def test_a_shard_of_noise_is_not_sound(store, decoded):
-    writer, group = UnitWriter(store.location), open_group(store.location)
+    writer = UnitWriter(store.location)
     for unit in store.units:
         writer.write(unit, _of(unit, store.images), {})
     shard = store.location / "counts/c/0/0/0"
     time.sleep(0.02)  # longer than the clock of a file system ticks
     shard.write_bytes(np.random.default_rng(1).bytes(shard.stat().st_size))
-    assert complete_units(group, store.units) == {0, 1}, "its size is right"
-    assert sound_units(group, store.units) == {1}
+    assert _complete(store.location, store.units) == {0, 1}, "its size is right"
+    assert _sound(store.location, store.units) == {1}
     assert decoded == [0]

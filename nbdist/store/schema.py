@@ -1,0 +1,172 @@
+"""The arrays and tables of a store, and the objects that a unit owns in it: all follow from the products, the panels and the plan.
+
+An array of frames is (frame, slow, fast) for a detector of one panel and (frame, panel, slow, fast) for panels of equal shape. Where
+panels differ in shape, each has an array of its own, whose name and pixel dimensions end with its number: `intensity_0`, `slow_0`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from nbdist.errors import StoreError, one_line
+from nbdist.frames.products import PRODUCTS, PixelProduct, Product, Products, TableProduct, products_of
+from nbdist.planning import Settings, Units
+from nbdist.planning.layout import Layout, PanelArray, panel_arrays
+from nbdist.scene.resolve import ResolvedExperiment
+
+OF_FRAMES = {"frame": "int64", "phi_start_deg": "float64", "phi_end_deg": "float64", "orientation": "float64"}
+"""Coordinates of a frame and their types."""
+OF_PIXELS = {"slow": "int64", "fast": "int64", "mask": "uint8"}
+"""Coordinates of the pixels of an array, and their types; their names end with the array's suffix."""
+REFLECTIONS = "reflections"
+OF_REFLECTIONS = {f"{REFLECTIONS}/hkl": "int32", f"{REFLECTIONS}/F": "float64"}
+
+
+@dataclass(frozen=True)
+class FrameArray:
+    """An array of the store: a product of panels that share it."""
+
+    product: PixelProduct
+    of: PanelArray
+
+    @property
+    def name(self) -> str:
+        """Its name in the store."""
+        return self.product.name + self.of.suffix
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of its dimensions."""
+        return "frame", *self.of.dimensions
+
+    def layout(self, frames_per_shard: int) -> Layout:
+        """Its chunks and shards."""
+        return Layout.of(self.of.shape, frames_per_shard, self.product.chunk)
+
+    def stacked(self, frames: Sequence[Products]) -> NDArray[Any]:
+        """The images of its panels in some frames, as the array holds them."""
+        images = [[self.product.of(frame)[panel] for panel in self.of.panels] for frame in frames]
+        return np.stack([panels[0] if len(self.of.shape) == 2 else np.stack(panels) for panels in images])
+
+    def index(self, panel: int) -> tuple[int, ...]:
+        """Where a panel lies along the dimension `panel`; empty where the array has none."""
+        return (self.of.panels.index(panel),) if len(self.of.shape) == 3 else ()
+
+    def images(self, frame: NDArray[Any]) -> list[NDArray[Any]]:
+        """The images of its panels, of what the array holds of a frame."""
+        return list(frame) if frame.ndim == 3 else [frame]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a store holds.
+
+    Attributes
+    ----------
+    frames
+        Frames of the series.
+    frames_per_shard
+        Frames of a unit.
+    panels
+        (slow, fast) of each panel.
+    products
+        What it holds of each frame.
+    """
+
+    frames: int
+    frames_per_shard: int
+    panels: tuple[tuple[int, int], ...]
+    products: tuple[Product, ...]
+
+    @cached_property
+    def units(self) -> Units:
+        """The units of the whole series."""
+        return Units(self.frames, self.frames_per_shard)
+
+    @cached_property
+    def panel_arrays(self) -> tuple[PanelArray, ...]:
+        """The arrays that each product of pixels needs."""
+        return panel_arrays(self.panels)
+
+    @cached_property
+    def arrays(self) -> tuple[FrameArray, ...]:
+        """The arrays of frames, in the order of the products."""
+        pixels = [product for product in self.products if isinstance(product, PixelProduct)]
+        return tuple(FrameArray(product, of) for product in pixels for of in self.panel_arrays)
+
+    @cached_property
+    def tables(self) -> tuple[TableProduct, ...]:
+        """The tables."""
+        return tuple(product for product in self.products if isinstance(product, TableProduct))
+
+    @cached_property
+    def dtypes(self) -> dict[str, str]:
+        """All arrays of the store and their types; none is of Python objects."""
+        pixels = {f"{name}{of.suffix}": dtype for of in self.panel_arrays for name, dtype in OF_PIXELS.items()}
+        shared = {"panel": "int64"} if any(len(of.panels) > 1 for of in self.panel_arrays) else {}
+        return {array.name: array.product.dtype for array in self.arrays} | pixels | shared | OF_FRAMES | OF_REFLECTIONS
+
+    @cached_property
+    def coordinates(self) -> tuple[str, ...]:
+        """Coordinates that are no index of a dimension."""
+        masks = (f"mask{of.suffix}" for of in self.panel_arrays)
+        return *(name for name in OF_FRAMES if name != "frame"), *masks
+
+    @property
+    def shards_per_unit(self) -> int:
+        """Objects that a unit owns, besides its record."""
+        return len(self.arrays) + len(self.tables)
+
+    def as_attributes(self) -> dict[str, Any]:
+        """JSON form for the store's attributes, which hold the plan besides."""
+        return {
+            "frames": self.frames,
+            "panels": [list(shape) for shape in self.panels],
+            "products": [product.name for product in self.products],
+        }
+
+
+def schema_for(resolved: ResolvedExperiment, settings: Settings) -> Schema:
+    """What the store of an experiment is to hold."""
+    experiment = resolved.experiment
+    panels = tuple(usable.shape for usable in usable_pixels(resolved))
+    return Schema(experiment.scan.frames, settings.frames_per_shard, panels, products_of(experiment))
+
+
+def usable_pixels(resolved: ResolvedExperiment) -> list[NDArray[np.bool_]]:
+    """Whether a pixel counts, (slow, fast) for each panel."""
+    return [resolved.usable]
+
+
+def schema_of(group: zarr.Group) -> Schema:
+    """What a store holds, by its attributes.
+
+    Raises
+    ------
+    StoreError
+        If its attributes are not those of a series, or it holds a product that is not known.
+    """
+    attributes: Any = group.attrs
+    try:
+        names = list(attributes["products"])
+        schema = Schema(
+            frames=int(attributes["frames"]),
+            frames_per_shard=int(attributes["plan"]["frames_per_shard"]),
+            panels=tuple((int(slow), int(fast)) for slow, fast in attributes["panels"]),
+            products=tuple(PRODUCTS[name] for name in names if name in PRODUCTS),
+        )
+        if not schema.units or not schema.panels or not schema.arrays:
+            raise ValueError("no frames, panels or products")
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{group.store}: its attributes are not those of a series ({one_line(error)})") from None
+    unknown = set(names) - PRODUCTS.keys()
+    if unknown:
+        raise StoreError(f"{group.store}: it holds {', '.join(sorted(unknown))}, which this nbdist does not know")
+    return schema
