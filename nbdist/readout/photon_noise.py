@@ -10,7 +10,6 @@ Small means are drawn by inverting the distribution function with one 53-bit uni
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nbdist.random_words import RandomWords, uniforms
@@ -87,6 +86,8 @@ def _transformed_rejection(
     means: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """One attempt of PTRS for means of 10 or more: candidates and which of them are accepted."""
+    import torch  # when counts are drawn: whoever asks for the table of products needs none
+
     log_mean = np.log(means)
     b = 0.931 + 2.53 * np.sqrt(means)
     a = -0.059 + 0.02483 * b
