@@ -75,7 +75,7 @@ class TablePacker:
         tables = [self._rows(number, frame) for number, frame in zip(unit.frames, frames, strict=True)]
         sink = pyarrow.BufferOutputStream()
         pq.write_table(pyarrow.concat_tables(tables), sink, compression="zstd")
-        return memoryview(sink.getvalue())
+        return memoryview(sink.getvalue()).cast("B")
 
     def _rows(self, number: int, frame: Products) -> pyarrow.Table:
         import pyarrow

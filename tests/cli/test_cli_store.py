@@ -11,6 +11,8 @@ import pytest
 import zarr
 
 from nbdist.formats import pictures
+from nbdist.store.failures import FailureRecords
+from nbdist.store.objects import Folder
 
 
 @pytest.fixture
@@ -48,6 +50,22 @@ def test_info_tells_how_to_go_on_with_an_unfinished_store(nbdist, part):
     assert told.code == 0
     assert "frames 1 of 3 complete, 1 of 3 units" in told.out
     assert "unfinished; go on with: nbdist run" in told.out
+
+
+def test_info_tells_which_units_failed(nbdist, part, tmp_path):
+    copy = shutil.copytree(part, tmp_path / "copy.zarr")
+    failures = FailureRecords(Folder(copy))
+    for unit in (0, 2):
+        failures.keep(unit, {"error": f"the cat sat on unit {unit}"})
+    told = nbdist("info", copy)
+    assert "failed unit 2: the cat sat on unit 2" in told.out
+    assert "unit 0:" not in told.out, "it is complete since"
+
+
+def test_a_picture_that_cannot_be_written_is_said(nbdist, finished):
+    told = nbdist("preview", finished, "-o", "/dev/full")
+    assert (told.code, told.err) == (2, "nbdist: /dev/full cannot be written: the disk is full\n")
+    assert "wrote" not in told.out
 
 
 def test_preview_draws_a_frame(nbdist, finished, tmp_path, drawn):

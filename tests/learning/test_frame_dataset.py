@@ -139,6 +139,16 @@ def test_a_dataset_travels_without_open_files(location):
     torch.testing.assert_close(copy[2], dataset[2], rtol=0, atol=0)
 
 
+def test_a_frame_that_is_gone_since_is_an_error_and_not_an_empty_image(experiment, tmp_path):
+    dark = experiment.with_changes(beam={"fluence_photons_per_m2": 1e-30})
+    generate(dark, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2)
+    dataset = FrameDataset(tmp_path / "a.zarr")
+    assert not dataset[2]["counts"].any(), "an empty image that is there"
+    (tmp_path / "a.zarr/counts/c/1/0/0").unlink()
+    with pytest.raises(StoreError, match="frame 2 of counts is gone since the dataset was made"):
+        dataset[2]
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # fork is what is tested

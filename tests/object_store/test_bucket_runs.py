@@ -18,9 +18,10 @@ from waiting import LIMIT_S, until
 from nbdist import generate, load_experiment, open_series, verify
 from nbdist.errors import StoreError
 from nbdist.experiment import experiment_to_yaml
+from nbdist.frames.products import PRODUCTS, Column, TableProduct
 from nbdist.learning import FrameDataset
 from nbdist.run.finish import finish
-from nbdist.store import bucket, consolidate, open_group, remove, summarize, units
+from nbdist.store import StoredUnits, bucket, consolidate, open_group, read_table, remove, summarize
 from nbdist.store.objects import objects_at
 from nbdist.store.parts import Part
 
@@ -244,15 +245,36 @@ def test_a_run_on_two_workers_that_is_killed_goes_on_where_it_was(small_experime
     np.testing.assert_array_equal(open_series(location).intensity, open_series(tmp_path / "local.zarr").intensity)
 
 
+def _brightest(frame):
+    (image,) = frame.photons
+    return {"photons": np.sort(image, axis=None)[-1 - frame.number :]}
+
+
+def test_rows_of_a_table_lie_in_a_bucket_and_are_checked_there(experiment, location, monkeypatch):
+    columns = (Column("photons", "float32", "photon", "expected photons"),)
+    table = TableProduct("brightest", "more pixels in each frame than in the one before", columns, _brightest)
+    monkeypatch.setitem(PRODUCTS, table.name, table)
+    generate(experiment, location, serial=True, **CUT)
+    rows = read_table(location, "brightest")
+    assert rows["frame"].to_pylist() == [frame for frame in range(FRAMES) for _ in range(frame + 1)]
+    assert read_table(location, "brightest", range(2, 4)).equals(rows.slice(3, 7))
+    objects_at(location).delete("brightest/00000001.parquet")
+    assert finish(location).missing == [1]
+    assert generate(experiment, location, serial=True, resume=True).frames_done == 2
+    assert read_table(location, "brightest").equals(rows)
+    remove(location)
+    assert not objects_at(location).names("brightest")
+
+
 def test_resume_reads_only_the_shards_that_changed(experiment, local, location, monkeypatch):
     generate(experiment, location, serial=True, **CUT)
-    objects, decoded, original = objects_at(location), [], units.damage
+    objects, decoded, original = objects_at(location), [], StoredUnits.damage
 
-    def noted(group, unit, packers):
+    def noted(stored, unit):
         decoded.append(unit.number)
-        return original(group, unit, packers)
+        return original(stored, unit)
 
-    monkeypatch.setattr(units, "damage", noted)
+    monkeypatch.setattr(StoredUnits, "damage", noted)
     generate(experiment, location, serial=True, resume=True)
     assert decoded == []
     key = "intensity/c/1/0/0"
