@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nbdist.errors import NbdistError
+
+if TYPE_CHECKING:
+    from nbdist.experiment import Experiment
 
 
 class DeviceName(StrEnum):
@@ -90,7 +93,7 @@ def read_tile(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def load(path: Path, precision: Precision | None = None) -> Any:
+def load(path: Path, precision: Precision | None = None) -> Experiment:
     """Load an experiment, in another precision where one is given."""
     from nbdist.experiment import load_experiment
 

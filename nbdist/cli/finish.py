@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
 
 import typer
 
@@ -50,5 +49,5 @@ def tell(lines: Sequence[str], count: int | None = None) -> None:
 
 def spans(numbers: Sequence[int]) -> str:
     """Numbers as a person writes them: `0, 4, 8, ... 60`."""
-    shown: list[Any] = [*numbers] if len(numbers) <= 5 else [*numbers[:3], "...", numbers[-1]]
+    shown: list[int | str] = [*numbers] if len(numbers) <= 5 else [*numbers[:3], "...", numbers[-1]]
     return ", ".join(map(str, shown))

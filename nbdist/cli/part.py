@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nbdist.cli.arguments import Precision
 from nbdist.errors import NbdistError
 
 PartOption = Annotated[
@@ -40,7 +41,7 @@ def for_part(options: dict[str, Any], text: str | None, on_a_cluster: bool) -> s
     return f"--part {options['part']}"
 
 
-def made_by(path: Path, precision: Any) -> dict[str, Any]:
+def made_by(path: Path, precision: Precision | None) -> dict[str, object]:
     """What a store remembers of the command that made it, so that `nbdist info` can say how to go on."""
     return {
         "experiment_file": str(path.absolute()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from nbdist.cli.arguments import (
     read_tile,
 )
 from nbdist.cli.display import console, count, duration, facts, size
+
+if TYPE_CHECKING:
+    from nbdist.run.context import RunContext
 
 SHORT_UNIT_S, LONG_UNIT_S = 0.5, 600.0
 
@@ -57,7 +60,7 @@ def plan(
         console.print(f"note: {note}")
 
 
-def _rows(context: Any, workers: int, device: str) -> list[tuple[str, str]]:
+def _rows(context: RunContext, workers: int, device: str) -> list[tuple[str, str]]:
     from nbdist.store.schema import schema_for
 
     plan, cost, resolved = context.plan, context.plan.cost, context.resolved

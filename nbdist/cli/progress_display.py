@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nbdist.cli.display import duration, error_console, facts, interactive, size
 from nbdist.cli.stopping import require_untold
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+    from nbdist.run.progress import Progress
 
 LINE_EVERY_S = 10.0
 
@@ -16,12 +22,10 @@ class Display:
     """Shows progress while a run goes."""
 
     def __init__(self) -> None:
-        self._bar: Any = None
-        self._task: Any = None
+        self._bar: tuple[Bar, TaskID] | None = None
         self._last = 0.0
         self._dashboard_shown = False
         self._notes_shown = 0
-        self.progress: Any = None
 
     def __enter__(self) -> Display:
         return self
@@ -34,13 +38,12 @@ class Display:
     def close(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
-            self._bar.stop()
+            self._bar[0].stop()
             self._bar = None
 
-    def __call__(self, progress: Any) -> None:
+    def __call__(self, progress: Progress) -> None:
         """Show the progress as it is now; raises `Terminated` where that was dropped on its way."""
         require_untold()
-        self.progress = progress
         if progress.dashboard and not self._dashboard_shown:
             error_console.print(f"dashboard: {progress.dashboard} (whoever reaches it can read it)")
             self._dashboard_shown = True
@@ -53,25 +56,27 @@ class Display:
             self._last = time.monotonic()
             error_console.print(line(progress))
 
-    def _draw(self, progress: Any) -> None:
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+    def _draw(self, progress: Progress) -> None:
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn
+        from rich.progress import Progress as Bar
 
         if self._bar is None:
             columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=error_console, transient=True)
-            self._task = self._bar.add_task("", total=progress.frames_total)
-            self._bar.start()
-        self._bar.update(self._task, completed=progress.frames_done, description=line(progress))
+            bar = Bar(*columns, console=error_console, transient=True)
+            self._bar = bar, bar.add_task("", total=progress.frames_total)
+            bar.start()
+        bar, task = self._bar
+        bar.update(task, completed=progress.frames_done, description=line(progress))
 
 
-def line(progress: Any) -> str:
+def line(progress: Progress) -> str:
     """Progress in one line: frames, workers by kind, units in flight, what went wrong, rate, time left, size written."""
     parts = [f"{progress.frames_done}/{progress.frames_total} frames", _workers(progress)]
     if progress.in_flight:
         parts.append(f"{progress.in_flight} unit(s) in flight")
-    if progress.frames_done:
+    if (seconds_left := progress.seconds_left) is not None:
         parts.append(f"{progress.frames_per_s:.3g} frames/s")
-        parts.append(f"{duration(progress.seconds_left)} left")
+        parts.append(f"{duration(seconds_left)} left")
         parts.append(f"{size(progress.bytes_written)} written")
     else:
         parts.append("starting")
@@ -82,14 +87,14 @@ def line(progress: Any) -> str:
     return ", ".join(parts)
 
 
-def _workers(progress: Any) -> str:
+def _workers(progress: Progress) -> str:
     if not progress.workers and not progress.kinds:
         return "waiting for workers"
     kinds = " + ".join(f"{number} {kind}" for kind, number in sorted(progress.kinds.items()))
     return f"{kinds} worker(s)" if kinds else f"{progress.workers} worker(s)"
 
 
-def summary(progress: Any) -> None:
+def summary(progress: Progress) -> None:
     """Print what a run came to: units, workers lost and left out, seconds by device, counts that did not fit."""
     spent = ", ".join(f"{duration(seconds)} {device}" for device, seconds in progress.seconds_by_device.items())
     left_out = f", {len(progress.left_out)} left out" if progress.left_out else ""

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
 
 EXIT_UNFINISHED, EXIT_WRONG = 1, 2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -78,11 +77,11 @@ def listen() -> Callable[[], None]:
     """
     if _told.listening or threading.current_thread() is not threading.main_thread():
         return lambda: None
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     caught = [number for number in SIGNALS if before[number] in (signal.SIG_DFL, signal.default_int_handler)]
     hook = sys.unraisablehook
 
-    def dropped(unraisable: Any) -> None:
+    def dropped(unraisable: sys.UnraisableHookArgs) -> None:
         if _told.first is not None and unraisable.exc_value is _told.first:
             _told.raise_again()
         else:

@@ -13,7 +13,10 @@ import os
 import select
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer  # collections.abc.Buffer is Python 3.12's
 
 STANDARD = (0, 1, 2)
 
@@ -37,7 +40,7 @@ class _Descriptor(io.RawIOBase):
         """Whether a terminal is there, still."""
         return os.isatty(self._descriptor)
 
-    def write(self, content: Any) -> int:
+    def write(self, content: Buffer) -> int:
         """Write what can be written of some bytes; where nothing can, drop all and keep the reason."""
         while True:
             try:
@@ -46,7 +49,7 @@ class _Descriptor(io.RawIOBase):
                 select.select([], [self._descriptor], [])
             except OSError as error:
                 self.lost = self.lost or error
-                return len(content)
+                return memoryview(content).nbytes
 
 
 class Streams:

@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nbdist.cli.display import error_console
 from nbdist.errors import NbdistError
+
+if TYPE_CHECKING:
+    from distributed import Security
 
 WorkersOption = Annotated[
     int | None,
@@ -145,7 +148,7 @@ class Workers:
             local = {"workers": self.workers, "gpus": self.gpus, "security": security, "dashboard": self.dashboard}
             yield None, {**options, **local}
 
-    def _security(self) -> Any:
+    def _security(self) -> Security | None:
         if self.security is None:
             return None
         from nbdist.clusters.tls import read_security
