@@ -35,6 +35,8 @@ def demo(
     from nbdist.cli.run import render
     from nbdist.cli.workers import Workers
     from nbdist.experiment import experiment_to_yaml, validate
+    from nbdist.run.events import no_log
+    from nbdist.run.settings import RunSettings
 
     experiment, folder = validate(DEMO), user_path(folder)
     file, store, sheet = folder / "demo.yaml", folder / "demo.zarr", folder / "demo.png"
@@ -44,8 +46,8 @@ def demo(
     except OSError as error:
         raise NbdistError(f"{folder} cannot be written: {one_line(error)}") from None
     console.print(f"wrote {file}")
-    options = {"overwrite": True}
-    render(experiment, str(store), Workers(workers), options, again=f"nbdist run {file} -o {store} --resume")
+    again = f"nbdist run {file} -o {store} --resume"
+    render(experiment, str(store), Workers(workers), RunSettings(overwrite=True), no_log, again)
     try:
         _draw(store, experiment.title, sheet)
         console.print(f"wrote {sheet}")

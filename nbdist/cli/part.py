@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nbdist.cli.arguments import Precision
 from nbdist.errors import NbdistError
+
+if TYPE_CHECKING:
+    from nbdist.store.parts import Part
 
 PartOption = Annotated[
     str | None,
@@ -20,25 +24,23 @@ PartOption = Annotated[
 ]
 
 
-def for_part(options: dict[str, Any], text: str | None, on_a_cluster: bool) -> str:
-    """Put the part into the options of `generate`; return the option that goes on with a run that was stopped.
+def read_part(text: str | None, on_a_cluster: bool, others: Mapping[str, bool]) -> Part | None:
+    """The part that is asked for.
 
     Raises
     ------
     NbdistError
-        If it is no part, or another option contradicts it.
+        If it is no part, or one of the other options is given, which contradicts it.
     """
     if text is None:
-        return "--resume"
+        return None
     from nbdist.store.parts import Part
 
     if on_a_cluster:
         raise NbdistError("--part renders without a scheduler; it and a cluster exclude each other")
-    for name in ("frames", "overwrite"):
-        if options.get(name):
-            raise NbdistError(f"--part and --{name} exclude each other")
-    options["part"] = Part.parsed(text)
-    return f"--part {options['part']}"
+    for name in (name for name, given in others.items() if given):
+        raise NbdistError(f"--part and {name} exclude each other")
+    return Part.parsed(text)
 
 
 def made_by(path: Path, precision: Precision | None) -> dict[str, object]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,7 +25,7 @@ from nbdist.cli.arguments import (
     read_tile,
 )
 from nbdist.cli.display import console, duration, error_console, size
-from nbdist.cli.part import PartOption, for_part, made_by
+from nbdist.cli.part import PartOption, made_by, read_part
 from nbdist.cli.progress_display import Display, summary
 from nbdist.cli.stopping import EXIT_UNFINISHED, status_of
 from nbdist.cli.workers import (
@@ -41,6 +42,11 @@ from nbdist.cli.workers import (
 )
 from nbdist.errors import NbdistError, UnfinishedError
 from nbdist.formats.text import user_path
+
+if TYPE_CHECKING:
+    from nbdist.experiment import Experiment
+    from nbdist.run.events import EventLog
+    from nbdist.run.settings import RunSettings
 
 STUCK_AFTER_S = 1800.0
 
@@ -98,19 +104,21 @@ def run(
     experiment = load(path, precision)
     output = output if "://" in output else str(user_path(output))
     wanted = read_span(frames, "--frames", experiment.scan.frames) if frames is not None else None
-    options: dict[str, Any] = dict(
-        frames=wanted,
-        tile=read_tile(tile),
-        phi_chunk=phi_chunk,
-        frames_per_shard=frames_per_shard,
-        device=device.value,
+    share = read_part(part, where.elsewhere, {"--frames": frames is not None, "--overwrite": overwrite})
+    from nbdist.run.settings import Cut, Pacing, RunSettings
+
+    settings = RunSettings(
+        cut=Cut(read_tile(tile), phi_chunk, frames_per_shard),
         kernel=kernel.value if kernel else None,
+        device=device.value,
+        frames=wanted,
+        part=share,
         resume=resume,
         overwrite=overwrite,
-        stuck_after=stuck_after,
+        serial=serial,
+        pacing=Pacing(stuck_after_s=stuck_after),
+        made_by=made_by(path, precision),
     )
-    going_on = for_part(options, part, where.elsewhere)
-    options["made_by"] = made_by(path, precision)
     given = {
         "--frames": frames,
         "--precision": precision.value if precision else None,
@@ -120,24 +128,26 @@ def run(
         "--log-format": log_format.value if log_format != LogFormatName.text else None,
         "--stuck-after": f"{stuck_after:g}" if stuck_after != STUCK_AFTER_S else None,
     }
-    words = ["nbdist", "run", str(path), "-o", output, *going_on.split(), *where.words, *words_of(given)]
-    if log_file is None:
-        render(experiment, output, where, options, again=shlex.join(words))
-        return
-    from nbdist.run.events import LogFile
+    continuing = ["--resume"] if share is None else ["--part", str(share)]
+    words = ["nbdist", "run", str(path), "-o", output, *continuing, *where.words, *words_of(given)]
+    from nbdist.run.events import LogFile, no_log
 
-    with LogFile(log_file, log_format.value) as options["log"]:
-        render(experiment, output, where, options, again=shlex.join(words))
+    with LogFile(log_file, log_format.value) if log_file is not None else nullcontext(no_log) as log:
+        render(experiment, output, where, settings, log, again=shlex.join(words))
 
 
-def render(experiment: Any, output: str, where: Workers, options: dict[str, Any], again: str) -> None:
+def render(
+    experiment: Experiment, output: str, where: Workers, settings: RunSettings, log: EventLog, again: str
+) -> None:
     """Run with a progress display and say how it ended; raises typer.Exit(1) where units are left."""
-    from nbdist.run.generate import generate
+    from nbdist.run.executors.choice import chosen_workers
+    from nbdist.run.generate import run_series
 
     with Display() as display:
         try:
-            with where.opened(options) as (client, all_options):
-                progress = generate(experiment, output, client, report=display, **all_options)
+            with where.opened(settings) as (client, settings):
+                workers = chosen_workers(settings, client)
+                progress = run_series(experiment, output, settings, workers, report=display, log=log)
         except BaseException as stopped:
             display.close()
             interrupted = status_of(stopped)
@@ -158,13 +168,12 @@ def render(experiment: Any, output: str, where: Workers, options: dict[str, Any]
         summary(progress)
         error_console.print(f"{len(progress.failed)} unit(s) are left. Try them again with: {again}")
         raise typer.Exit(EXIT_UNFINISHED)
-    wanted = options.get("frames")
-    if wanted is not None and progress.frames_done > len(wanted):
-        console.print(f"note: {len(wanted)} frames were asked for; a shard is rendered whole")
+    if settings.frames is not None and progress.frames_done > len(settings.frames):
+        console.print(f"note: {len(settings.frames)} frames were asked for; a shard is rendered whole")
     if progress.frames_total == 0:
         console.print(f"{output}: nothing was missing")
         return
-    if progress.eager_units and options.get("kernel") != "eager":
+    if progress.eager_units and settings.kernel != "eager":
         error_console.print(
             f"note: {progress.eager_units} unit(s) were rendered without a compiled kernel, several times slower; "
             "compiling needs a C++ compiler (g++) where the workers run"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,10 @@ from nbdist.cli.display import error_console
 from nbdist.errors import NbdistError
 
 if TYPE_CHECKING:
-    from distributed import Security
+    from distributed import Client, Security
+
+    from nbdist.run.executors.choice import OpensClient
+    from nbdist.run.settings import RunSettings
 
 WorkersOption = Annotated[
     int | None,
@@ -114,19 +117,21 @@ class Workers:
             raise NbdistError("--lifetime goes with --cluster: other workers have no walltime")
 
     @contextlib.contextmanager
-    def opened(self, options: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """What `generate` takes as its client (None for local and serial runs, which start their own), and all of its `options`.
+    def opened(self, settings: RunSettings) -> Iterator[tuple[Client | OpensClient | None, RunSettings]]:
+        """The client of a run, None for local and serial runs, which start their own; and its settings, with those of its workers.
 
-        Jobs are submitted by `generate`, after everything else was found to be in order.
+        Jobs are submitted by the run, after everything else was found to be in order.
 
         Raises
         ------
         NbdistError
             If the cluster cannot be had.
         """
+        from nbdist.run.settings import LocalProcesses
+
         self.check()
         if self.serial:
-            yield None, {**options, "serial": True}
+            yield None, settings
             return
         security = self._security()
         if self.cluster is not None:
@@ -138,15 +143,14 @@ class Workers:
 
             check_queue(file)
             opens = partial(queue_cluster, file, security, lifetime_s, self.dashboard, error_console.print)
-            yield opens, {**options, "workers": file.most_workers}
+            yield opens, replace(settings, local=LocalProcesses(file.most_workers))
         elif self.scheduler is not None or self.scheduler_file is not None:
             from nbdist.clusters.running_cluster import connect
 
             with connect(self.scheduler, self.scheduler_file, security, report=error_console.print) as client:
-                yield client, options
+                yield client, settings
         else:
-            local = {"workers": self.workers, "gpus": self.gpus, "security": security, "dashboard": self.dashboard}
-            yield None, {**options, **local}
+            yield None, replace(settings, local=LocalProcesses(self.workers, self.gpus, security, self.dashboard))
 
     def _security(self) -> Security | None:
         if self.security is None:

@@ -3,6 +3,9 @@
 Queues kill jobs. A job counts as long as the queue has it, waiting or running; one that is gone, or that runs and has no worker
 any more, is replaced. The queue is asked, because a missing worker alone says little: its job may wait for a node, be requeued by
 the queue itself (which keeps its number, and its place here), or have ended in order before its walltime.
+
+That is done by hand because dask-jobqueue's own replacing (`adapt`) never asks the queue: it waits without end for a job that ended
+before its worker joined, and cancels one that was requeued.
 """
 
 from __future__ import annotations
@@ -36,9 +39,9 @@ ASK_EVERY_S, ASK_IDLY_S = 5.0, 30.0
 """The queue itself is asked only when workers are missing: soon where some were lost, seldom where jobs only wait for their turn."""
 SUBMITTED_S, LOST_S = 15.0, 4.0
 """A job that was just submitted may not be listed yet, and a worker that was lost may be coming back at once."""
-SILENT_S = 300.0
+WITHOUT_WORKER_S = 300.0
 """A job that runs this long without a worker has no worker to come: Python starts slowly from a busy file system, but not this slowly."""
-BARREN_JOBS = 3
+FAILED_STARTS = 3
 """Jobs in a row that ended before a worker joined: something is wrong with all of them."""
 LONGEST_PAUSE_S = 300.0
 INTERRUPTED_S = 5.0
@@ -59,7 +62,7 @@ class _Job:
     submitted: float
     troubles: int = 0
     seen: float | None = None
-    silent_since: float | None = None
+    without_worker_since: float | None = None
 
 
 @dataclass
@@ -68,7 +71,7 @@ class QueuedJobs:
 
     Attributes
     ----------
-    barren, refused
+    failed_starts, refused
         Jobs that ended before a worker joined, and submissions that failed, since a job that was submitted after the last of them
         got a worker.
     """
@@ -78,12 +81,12 @@ class QueuedJobs:
     security: Security
     lifetime_s: int | None = None
     lost: int = 0
-    barren: int = 0
+    failed_starts: int = 0
     refused: int = 0
     last_trouble: str = ""
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _number: int = 0
-    _troubles: int = 0
+    _trouble_count: int = 0
     _asked: float = -ASK_IDLY_S
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -125,9 +128,9 @@ class QueuedJobs:
         """
         told = time.monotonic()
         while (started := sum(held.seen is not None for held in list(self._jobs.values()))) < self.file.jobs.minimum:
-            if self.barren >= BARREN_JOBS:
-                raise RunError(f"{self.barren} jobs ended before a worker joined: {self.last_trouble}")
-            if self.refused >= BARREN_JOBS:
+            if self.failed_starts >= FAILED_STARTS:
+                raise RunError(f"{self.failed_starts} jobs ended before a worker joined: {self.last_trouble}")
+            if self.refused >= FAILED_STARTS:
                 raise RunError(f"{self.refused} jobs could not be submitted: {self.last_trouble}")
             if time.monotonic() - told >= every_s:
                 told = time.monotonic()
@@ -143,12 +146,12 @@ class QueuedJobs:
                 self._submit_missing()
             except Exception as error:
                 self.refused += 1
-                self._troubles += 1
+                self._trouble_count += 1
                 self.last_trouble = one_line(error)
                 logger.warning("jobs cannot be replaced now: %s", error)
 
     def _pause(self) -> float:
-        tries = max(self.refused, self.barren - BARREN_JOBS + 1, 0)
+        tries = max(self.refused, self.failed_starts - FAILED_STARTS + 1, 0)
         return min(LONGEST_PAUSE_S, LOOK_EVERY_S * 2 ** min(tries, 16))
 
     def _look(self) -> None:
@@ -158,9 +161,9 @@ class QueuedJobs:
         missing = []
         for name, held in self._jobs.items():
             if any(worker == name or worker.startswith(f"{name}-") for worker in alive):
-                held.seen, held.silent_since = now, None
-                if held.troubles == self._troubles:
-                    self.barren = self.refused = 0
+                held.seen, held.without_worker_since = now, None
+                if held.troubles == self._trouble_count:
+                    self.failed_starts = self.refused = 0
             elif now - (held.submitted if held.seen is None else held.seen) >= (
                 SUBMITTED_S if held.seen is None else LOST_S
             ):
@@ -176,24 +179,26 @@ class QueuedJobs:
         for name in missing:
             held = self._jobs[name]
             if not states.get(held.job.job_id, False):
-                held.silent_since = None  # it waits, or is gone
-            elif held.silent_since is None:
-                held.silent_since = now
-            if held.job.job_id not in states or (held.silent_since and now - held.silent_since >= SILENT_S):
+                held.without_worker_since = None  # it waits, or is gone
+            elif held.without_worker_since is None:
+                held.without_worker_since = now
+            if held.job.job_id not in states or (
+                held.without_worker_since and now - held.without_worker_since >= WITHOUT_WORKER_S
+            ):
                 self._forget(name)
 
     def _forget(self, name: str) -> None:
         held = self._jobs.pop(name)
         if held.seen is None:
-            self.barren += 1
-            self._troubles += 1
-            self.last_trouble = self._last_words(held.job.job_id)
-            if self.barren >= BARREN_JOBS:
-                logger.warning("%d jobs ended before a worker joined: %s", self.barren, self.last_trouble)
+            self.failed_starts += 1
+            self._trouble_count += 1
+            self.last_trouble = self._last_output(held.job.job_id)
+            if self.failed_starts >= FAILED_STARTS:
+                logger.warning("%d jobs ended before a worker joined: %s", self.failed_starts, self.last_trouble)
         else:
             self.lost += 1
         logger.info("job %s is over and will be replaced", held.job.job_id)
-        if held.silent_since is not None:
+        if held.without_worker_since is not None:
             self.cluster.sync(held.job.close)
 
     def _submit_missing(self) -> None:
@@ -204,10 +209,10 @@ class QueuedJobs:
             try:
                 self.cluster.sync(job.start)
             except RuntimeError as error:
-                raise RunError(f"{job.submit_command} refused the job: {_complaint(str(error))}") from None
+                raise RunError(f"{job.submit_command} refused the job: {_stderr_in(str(error))}") from None
             except ValueError as error:  # an answer without a job's number
-                raise RunError(f"{job.submit_command} gave no number of the job: {_complaint(str(error))}") from None
-            self._jobs[name] = _Job(job, time.monotonic(), self._troubles)
+                raise RunError(f"{job.submit_command} gave no number of the job: {_stderr_in(str(error))}") from None
+            self._jobs[name] = _Job(job, time.monotonic(), self._trouble_count)
             logger.info("submitted job %s", job.job_id)
 
     def _names_of_workers(self) -> list[str]:
@@ -224,7 +229,7 @@ class QueuedJobs:
                 self.cluster.sync(held.job.close)
         self._jobs.clear()
 
-    def _last_words(self, job: str) -> str:
+    def _last_output(self, job: str) -> str:
         """The last line that a job printed, and where."""
         folder = Path(self.file.log_folder).expanduser().absolute()
         with contextlib.suppress(OSError):
@@ -306,7 +311,7 @@ def queue_cluster(
         yield client
 
 
-def _complaint(text: str) -> str:
+def _stderr_in(text: str) -> str:
     """What a command printed to stderr, out of dask-jobqueue's account of it."""
     said = text.partition("stderr:\n")[2] or text
     return " ".join(said.split())[:300] or "it did not say why"

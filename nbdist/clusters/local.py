@@ -18,6 +18,7 @@ import dask
 from distributed import Nanny, Scheduler, Security, SpecCluster, Worker, WorkerPlugin
 
 from nbdist.clusters.gpus import cpu_affinity, worker_environment
+from nbdist.clusters.message_streams import PromptScheduler
 from nbdist.clusters.tls import temporary_security
 from nbdist.errors import RunError, one_line, require_extra
 from nbdist.private_folder import lock_folder, private_folder
@@ -81,7 +82,8 @@ def scheduler_of(security: Security, dashboard: str | None = None, **listen: Any
     MissingExtraError
         If there are to be web pages, and bokeh is not installed.
     """
-    options = {"port": 0, **listen, "protocol": "tls://", "security": security}
+    plugins = (PromptScheduler(),)
+    options = {"port": 0, **listen, "protocol": "tls://", "security": security, "plugins": plugins}
     if dashboard is None:
         return {"cls": PrivateScheduler, "options": {**options, "dashboard": False}}
     require_extra("dashboard", "--dashboard")

@@ -31,6 +31,8 @@ TOLD = ("dask", "numpy", "zarr", "torch", "python")
 """Differences past those numbers that are worth a line."""
 WAIT_S, FILE_WAIT_S = 60.0, 300.0
 """How long to wait for a first worker; longer where a job writes the scheduler file, whose programs all start at once."""
+ANSWER_S = 20.0
+"""How long a scheduler that does not answer is waited for, at the beginning and when it is gone later."""
 STILL_S, JOINING_S = 3.0, 30.0
 """The run is planned for the workers that are there when none joined or left for so long, or after `JOINING_S` at the latest."""
 
@@ -70,7 +72,7 @@ def connect(
     if security is not None and not address.startswith("tls://"):
         raise RunError(f"{option}: --security is for a scheduler at tls://, found {address}")
     try:
-        client = Client(address, timeout=min(10.0, wait_s), security=security, set_as_default=False)
+        client = Client(address, timeout=min(ANSWER_S, wait_s), security=security, set_as_default=False)
     except (OSError, ValueError) as error:
         raise RunError(f"{option}: no Dask scheduler answers there ({type(error).__name__})") from None
     try:

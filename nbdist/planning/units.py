@@ -29,7 +29,7 @@ class Units(Sequence[Unit]):
     size
         Frames of a unit; the last one may have fewer.
     numbers
-        Which units; all when left out.
+        Which units, in rising order; all when left out.
 
     Raises
     ------
@@ -37,11 +37,11 @@ class Units(Sequence[Unit]):
         If a unit has no frames.
     """
 
-    def __init__(self, frames: int, size: int, numbers: range | None = None) -> None:
+    def __init__(self, frames: int, size: int, numbers: Sequence[int] | None = None) -> None:
         if size < 1:
             raise ValueError(f"a unit of {size} frames; at least 1")
         self.frames, self.size = frames, size
-        self.numbers = range(-(-frames // size)) if numbers is None else numbers
+        self.numbers: Sequence[int] = range(-(-frames // size)) if numbers is None else numbers
 
     def __len__(self) -> int:
         return len(self.numbers)

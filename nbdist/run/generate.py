@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from nbdist.clusters.local_workers import LocalWorkers, local_workers
-from nbdist.errors import StoreError, is_fatal
+from nbdist.errors import StoreError, UnfinishedError, is_fatal, one_line
 from nbdist.experiment import Experiment
-from nbdist.kernels.devices import Device, pick_device
-from nbdist.planning import Unit
-from nbdist.run.context import RunContext
+from nbdist.kernels.devices import Device
 from nbdist.run.events import EventLog, no_log
-from nbdist.run.opening import incomplete, opened, watched
+from nbdist.run.executors.choice import Workers, chosen_workers
+from nbdist.run.jobs import FrameRenderer, SeriesJob
+from nbdist.run.ledger import ROUNDS, Ledger
+from nbdist.run.loop import run_units
+from nbdist.run.opening import OpenSeries, incomplete, opened
 from nbdist.run.progress import Progress, Report, silent
+from nbdist.run.settings import Cut, LocalProcesses, Pacing, RunSettings
 from nbdist.store import mark_finished
 from nbdist.store.failures import FailureRecords
-from nbdist.store.locations import one_line
 from nbdist.store.objects import normalised, objects_at
 from nbdist.store.parts import Part
 
 if TYPE_CHECKING:
     from distributed import Client, Security
 
-    OpensClient = Callable[[], AbstractContextManager[Client]]
+    from nbdist.run.executors.choice import OpensClient
 
-RETRIES = 2
-STUCK_AFTER_S = 1800.0
-"""A task in flight for longer than this, and far longer than any other, hangs; its worker is restarted."""
-ROUNDS = 2
-"""How often units are rendered that a run finds damaged or gone at its own end: what is harmed twice is harmed on purpose."""
+GO_ON = "what is complete is kept, go on with --resume"
 
 
 def generate(
@@ -53,7 +47,7 @@ def generate(
     kernel: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    stuck_after: float = STUCK_AFTER_S,
+    stuck_after: float = Pacing.stuck_after_s,
     part: Part | None = None,
     made_by: dict[str, Any] | None = None,
     report: Report = silent,
@@ -110,58 +104,66 @@ def generate(
     NbdistError
         If the experiment is wrong, the store exists (or is another experiment's), another run writes into it, or it cannot be written.
     """
-    rendering: str
-    local = None
-    if client is not None:
-        count, rendering = workers or (1 if callable(client) else sum(client.nthreads().values())), device
-    elif serial or (part is not None and workers is None and gpus is None):
-        count, rendering = 1, pick_device(device)
-    else:
-        local = local_workers(device, workers, gpus)
-        count, rendering = local.count, local.device
-    make = dict(
-        workers=max(1, count) * (part.of if part else 1),
-        device=rendering,
+    settings = RunSettings(
+        cut=Cut(tile, phi_chunk, frames_per_shard),
         kernel=kernel,
-        tile=tile,
-        phi_chunk=phi_chunk,
-        frames_per_shard=frames_per_shard,
+        device=device,
+        frames=frames,
+        part=part,
+        resume=resume,
+        overwrite=overwrite,
+        serial=serial,
+        local=LocalProcesses(workers, gpus, security, dashboard),
+        pacing=Pacing(stuck_after_s=stuck_after),
+        made_by=made_by,
     )
-    place = normalised(location)
-    how: dict[str, Any] = dict(resume=resume, overwrite=overwrite, frames=frames, part=part, made_by=made_by)
-    with opened(experiment, place, make=make, **how) as (context, units, occupation):
-        report = watched(report, occupation)
-        progress = Progress(frames_total=sum(len(unit.frames) for unit in units), log=log)
-        progress.failures = FailureRecords(objects_at(place))
-        progress.begun(store=str(location), units=len(units), resumed=resume)
-        ended, left = "stopped", units
+    return run_series(experiment, location, settings, chosen_workers(settings, client), report=report, log=log)
+
+
+def run_series(
+    experiment: Experiment,
+    location: str | os.PathLike[str],
+    settings: RunSettings,
+    workers: Workers | None = None,
+    *,
+    render_frame: FrameRenderer | None = None,
+    report: Report = silent,
+    log: EventLog = no_log,
+) -> Progress:
+    """Render a series, or what is missing of it, into a Zarr store, as settings say; see `generate`.
+
+    Parameters
+    ----------
+    workers
+        Who renders; by default, this process or local ones, as the settings say.
+    render_frame
+        What renders a frame; the renderer of the experiment's scene by default. It travels to the workers.
+
+    Raises
+    ------
+    NbdistError
+        As `generate`.
+    """
+    place, workers = normalised(location), workers or chosen_workers(settings)
+    planned_for = workers.count * (settings.part.of if settings.part else 1)
+    with opened(experiment, place, settings, planned_for, workers.device) as series:
+
+        def reported(progress: Progress) -> None:
+            series.occupation.require()  # the run ends where its store is not its own any more
+            report(progress)
+
+        progress = Progress(frames_total=_frames(series), workers=sum(workers.kinds.values()), log=log)
+        progress.kinds, progress.failures = dict(workers.kinds), FailureRecords(objects_at(place))
+        progress.begun(store=str(location), units=len(series.units), resumed=settings.resume)
+        ended = "stopped"
         try:
-            for note in context.notes if units else ():
-                progress.noted(note)
+            if series.units:
+                for note in series.context.notes:
+                    progress.noted(note)
             if progress.notes:
-                report(progress)
-            for _ in range(ROUNDS):
-                try:
-                    if left:
-                        _run(context, left, client, local, security, dashboard, progress, report, stuck_after)
-                except OSError as error:
-                    if not is_fatal(error):
-                        raise
-                    raise StoreError(
-                        f"{location}: writing stopped: {one_line(error)}; what is complete is kept, go on with --resume"
-                    ) from None
-                left = incomplete(context, units)
-                if not left or progress.failed:
-                    break
-                progress.frames_total += sum(len(unit.frames) for unit in left)
-            if left and not progress.failed:
-                raise StoreError(
-                    f"{location}: unit {left[0].number} was rendered but is not in the store that is seen from here"
-                )
-            for unit in left:
-                if unit.number not in progress.failed:
-                    progress.unit_failed(unit, "was rendered but is not in the store that is seen from here")
-            if part is None and not left:
+                reported(progress)
+            complete = _render_all(series, workers, render_frame, progress, reported)
+            if settings.part is None and complete:
                 mark_finished(place)
             ended = "units failed" if progress.failed else "complete"
         finally:
@@ -169,35 +171,36 @@ def generate(
     return progress
 
 
-def _run(
-    context: RunContext,
-    units: list[Unit],
-    client: Client | OpensClient | None,
-    local: LocalWorkers | None,
-    security: Security | None,
-    dashboard: bool,
-    progress: Progress,
-    report: Report,
-    stuck_after: float,
-) -> None:
-    if client is None and local is None:
-        from nbdist.run.serial import run_serial
+def _render_all(
+    series: OpenSeries, workers: Workers, render_frame: FrameRenderer | None, progress: Progress, report: Report
+) -> bool:
+    """Render the units of a series, and those again that are found damaged or gone at the end; whether all are complete."""
+    left, location = series.units, series.context.location
+    for _ in range(ROUNDS):
+        try:
+            if left:
+                job = SeriesJob(series.context, render_frame)
+                with workers.executor(job, progress, len(left)) as executor:
+                    run_units(Ledger(left, progress), executor, progress, report)
+        except UnfinishedError as error:
+            raise UnfinishedError(f"{error}; {GO_ON}") from None
+        except OSError as error:
+            if not is_fatal(error):
+                raise
+            raise StoreError(f"{location}: writing stopped: {one_line(error)}; {GO_ON}") from None
+        left = incomplete(series.context, series.units)
+        if not left or progress.failed:
+            break
+        progress.frames_total += sum(len(unit.frames) for unit in left)
+    if left and not progress.failed:
+        raise StoreError(
+            f"{location}: unit {left[0].number} was rendered but is not in the store that is seen from here"
+        )
+    for unit in left:
+        if unit.number not in progress.failed:
+            progress.unit_failed(unit, "was rendered but is not in the store that is seen from here")
+    return not left
 
-        run_serial(context, units, progress, report, RETRIES)
-        return
-    from distributed import Client
 
-    from nbdist.clusters.local import local_cluster
-    from nbdist.run.dask_run import run_dask
-    from nbdist.run.steady_clock import keep_steady
-
-    keep_steady()
-    with contextlib.ExitStack() as stack:
-        if local is not None:
-            local = local.at_most(len(units) * (context.plan.tasks_per_frame if context.plan.split else 1))
-            cluster = stack.enter_context(local_cluster(local.cpu, local.gpus, security, dashboard))
-            client = stack.enter_context(Client(cluster, set_as_default=False))
-        elif callable(client):
-            client = stack.enter_context(client())
-        assert isinstance(client, Client)
-        run_dask(context, units, client, progress, report, RETRIES, stuck_after)
+def _frames(series: OpenSeries) -> int:
+    return sum(len(unit.frames) for unit in series.units)

@@ -5,85 +5,94 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
-from nbdist.errors import RunError, StoreError
+from nbdist.errors import StoreError, one_line
 from nbdist.experiment import Experiment
-from nbdist.planning import Settings, Unit, make_plan
+from nbdist.kernels.devices import Device
+from nbdist.planning import Settings, Units, make_plan
 from nbdist.run.context import RunContext, make_context
-from nbdist.run.progress import Progress, Report
-from nbdist.scene import resolve
+from nbdist.run.settings import RunSettings
 from nbdist.scene.amplitudes import Reflections
 from nbdist.store import StoredUnits, create_store, exists, open_group, remove
 from nbdist.store.creation import complete_store
-from nbdist.store.locations import LAST_MADE, check_writable, one_line
+from nbdist.store.locations import LAST_MADE, check_writable
 from nbdist.store.number_set import NumberSet
 from nbdist.store.objects import ROOT, objects_at
 from nbdist.store.occupancy import Occupation, occupy
-from nbdist.store.parts import Part, note_part
+from nbdist.store.parts import note_part
 from nbdist.store.units import store_id_of
 
 RECORD = re.compile(r"\d+\.json")
 """Name of the record of a unit that was finished."""
-SIZES = ("tile", "phi_chunk", "frames_per_shard")
+
+
+@dataclass(frozen=True)
+class OpenSeries:
+    """A series whose store is held by this run.
+
+    Attributes
+    ----------
+    context
+        Its scene and plan.
+    units
+        What the run has to render: those of its units that are not complete.
+    occupation
+        The hold on the store.
+    """
+
+    context: RunContext
+    units: Units
+    occupation: Occupation
 
 
 @contextlib.contextmanager
 def opened(
-    experiment: Experiment,
-    location: str,
-    *,
-    resume: bool,
-    overwrite: bool,
-    frames: range | None,
-    part: Part | None,
-    make: dict[str, Any],
-    made_by: dict[str, Any] | None,
-) -> Iterator[tuple[RunContext, list[Unit], Occupation]]:
-    """The context of a run, its units that are not complete, and its hold on the store, which ends with the block.
+    experiment: Experiment, location: str, settings: RunSettings, workers: int, device: Device
+) -> Iterator[OpenSeries]:
+    """The series of a run, its store held until the end of the block.
 
     A part joins the store where there is one, whoever made it, and makes it where there is none. The store is held before anything is
     written or removed. One of which no unit was ever finished, as a start that failed leaves it, is no obstacle: where a run is not to
     go on with it, it is made anew.
+
+    Parameters
+    ----------
+    workers, device
+        What a new store's plan is made for.
 
     Raises
     ------
     NbdistError
         If the request is wrong, the store is another's or held by another run, or cannot be written.
     """
-    if overwrite and (resume or part):
-        other = "resume" if resume else "a part"
-        raise RunError(f"{other} and overwrite exclude each other")
-    if part and frames is not None:
-        raise RunError("a part and frames exclude each other: a part is one of the whole series")
-    wanted = _Wanted(experiment, location, resume or part is not None, overwrite, part, frames, make)
-    context, anew = wanted.checked()
-    objects = objects_at(location)
-    with _one_line(objects.location):
+    request = _Request(experiment, location, settings, workers, device)
+    context, anew = request.checked()
+    objects, part = objects_at(location), settings.part
+    with _failing_in_one_line(objects.location):
         occupation = occupy(objects, part)
     try:
         if anew:
-            context = wanted.made(context, occupation, made_by)
+            context = request.made(context, occupation)
         complete_store(location, context.resolved, context.plan, _reflections(context))
         context.reflections = None  # they are in the store, where whoever renders finds them
-        with _one_line(objects.location):
+        with _failing_in_one_line(objects.location):
             note_part(objects, part) if part else objects.sweep()
-        units = part.share(list(context.plan.units())) if part else list(context.plan.units(frames))
-        yield context, incomplete(context, units, doubt=True), occupation
+        units = part.share(context.plan.units()) if part else context.plan.units(settings.frames)
+        yield OpenSeries(context, incomplete(context, units, doubt=True), occupation)
     finally:
         occupation.release()
 
 
 @contextlib.contextmanager
-def _one_line(location: str) -> Iterator[None]:
+def _failing_in_one_line(location: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise StoreError(f"{location} cannot be written: {one_line(error)}") from None
 
 
-def incomplete(context: RunContext, units: list[Unit], doubt: bool = False) -> list[Unit]:
+def incomplete(context: RunContext, units: Units, doubt: bool = False) -> Units:
     """Those units that are not complete in the store (with `doubt`, or that have changed and do not decode).
 
     Raises
@@ -98,17 +107,7 @@ def incomplete(context: RunContext, units: list[Unit], doubt: bool = False) -> l
     stored = StoredUnits(group)
     whole = stored.sound(units) if doubt else (unit for unit, _ in stored.complete(units))
     complete = NumberSet(unit.number for unit in whole)
-    return [unit for unit in units if unit.number not in complete]
-
-
-def watched(report: Report, occupation: Occupation) -> Report:
-    """A report that ends the run where its store is not its own any more."""
-
-    def reported(progress: Progress) -> None:
-        occupation.require()
-        report(progress)
-
-    return reported
+    return Units(units.frames, units.size, NumberSet(units.numbers) - complete)
 
 
 def _reflections(context: RunContext) -> Reflections:
@@ -126,80 +125,81 @@ def _holds_nothing(location: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What a run asks for: which series, where, and what may become of a store that lies there.
-
-    Attributes
-    ----------
-    joins
-        Whether it goes on with a store that exists.
-    overwrite
-        Whether it replaces one.
-    """
+class _Request:
+    """A series that is asked for, where, and the workers that its plan is made for."""
 
     experiment: Experiment
     location: str
-    joins: bool
-    overwrite: bool
-    part: Part | None
-    frames: range | None
-    make: dict[str, Any]
+    settings: RunSettings
+    workers: int
+    device: Device
 
     def checked(self) -> tuple[RunContext, bool]:
         """The context of the run, and whether the store is to be made anew; nothing is written."""
-        if exists(self.location) and not self.overwrite:
+        if exists(self.location) and not self.settings.overwrite:
             try:
                 return self._joined(), False
             except StoreError:
-                if self.joins or not _holds_nothing(self.location):
+                if self.settings.joins or not _holds_nothing(self.location):
                     raise
-        elif self.overwrite and exists(self.location):
+        elif self.settings.overwrite and exists(self.location):
             open_group(self.location, begun=True)
         check_writable(self.location)
-        make = {**self.make, "kernel": self.make["kernel"] or "compiled"}
-        context = make_context(self.experiment, location=self.location, **make)
-        context.plan.units(self.frames)
+        context = make_context(
+            self.experiment,
+            location=self.location,
+            workers=self.workers,
+            device=self.device,
+            kernel=self.settings.kernel or "compiled",
+            **asdict(self.settings.cut),
+        )
+        context.plan.units(self.settings.frames)
         return context, True
 
-    def made(self, context: RunContext, occupation: Occupation, made_by: dict[str, Any] | None) -> RunContext:
+    def made(self, context: RunContext, occupation: Occupation) -> RunContext:
         """Make the store, while it is held by this run; the context of the run, in which it may go on with one that came first."""
-        replaced = exists(self.location) and (self.overwrite or (not self.joins and _holds_nothing(self.location)))
+        settings, location = self.settings, self.location
+        replaced = exists(location) and (settings.overwrite or (not settings.joins and _holds_nothing(location)))
         if replaced:
-            remove(self.location, keep={ROOT, *occupation.keys})
+            remove(location, keep={ROOT, *occupation.keys})
+        made_by = dict(settings.made_by) if settings.made_by is not None else None
         context.store_id = create_store(
-            self.location, context.resolved, context.plan, _reflections(context), made_by=made_by, replace=replaced
+            location, context.resolved, context.plan, _reflections(context), made_by=made_by, replace=replaced
         )
         return context if context.store_id is not None else self._joined()
 
     def _joined(self) -> RunContext:
-        if not self.joins:
-            open_group(self.location)
-            raise StoreError(f"{self.location} exists; --resume goes on with it, --overwrite replaces it")
-        return _reopened(self.experiment, self.location, self.frames, self.make)
+        """The context of a run that goes on with the store that is there.
 
-
-def _reopened(experiment: Experiment, location: str, frames: range | None, make: dict[str, Any]) -> RunContext:
-    attributes = dict(open_group(location, begun=True).attrs)
-    try:
-        fingerprint, kept = str(attributes["fingerprint"]), Settings.from_attributes(dict(attributes["plan"]))
-    except (KeyError, TypeError, ValueError):
-        raise StoreError(f"{location}: its attributes are not those of a series") from None
-    if fingerprint != experiment.fingerprint:
-        empty = (
-            "; no frame of it is rendered, and a run without --resume replaces it" if _holds_nothing(location) else ""
+        Raises
+        ------
+        StoreError
+            If it must not, or the store is of another experiment, cut in another way, or rendered with another kernel.
+        """
+        location, cut, kernel = self.location, self.settings.cut, self.settings.kernel
+        if not self.settings.joins:
+            open_group(location)
+            raise StoreError(f"{location} exists; --resume goes on with it, --overwrite replaces it")
+        attributes = dict(open_group(location, begun=True).attrs)
+        try:
+            fingerprint, kept = str(attributes["fingerprint"]), Settings.from_attributes(dict(attributes["plan"]))
+        except (KeyError, TypeError, ValueError):
+            raise StoreError(f"{location}: its attributes are not those of a series") from None
+        if fingerprint != self.experiment.fingerprint:
+            raise StoreError(
+                f"{location} holds another experiment (fingerprint {fingerprint[:12]}, this one "
+                f"{self.experiment.fingerprint[:12]}); going on with it needs the same one"
+                + ("; no frame of it is rendered, and a run without --resume replaces it" * _holds_nothing(location))
+            )
+        context = make_context(
+            self.experiment, location=location, workers=self.workers, device=self.device, settings=kept
         )
-        raise StoreError(
-            f"{location} holds another experiment (fingerprint {fingerprint[:12]}, this one {experiment.fingerprint[:12]}); "
-            f"going on with it needs the same one{empty}"
-        )
-    sizes = {name: make[name] for name in SIZES}
-    wanted = make_plan(resolve(experiment), **sizes).settings
-    for name, size in sizes.items():
-        if size is not None and getattr(wanted, name) != getattr(kept, name):
-            raise StoreError(f"{location} was begun with {name} {getattr(kept, name)}; it cannot go on with {size}")
-    if make["kernel"] not in (None, kept.kernel):
-        raise StoreError(f"{location} was begun with the {kept.kernel} kernel; it cannot go on with {make['kernel']}")
-    context = make_context(experiment, location=location, workers=make["workers"], device=make["device"], settings=kept)
-    context.plan.units(frames)
-    context.store_id = str(attributes.get("store_id", ""))
-    return context
+        wanted = make_plan(context.resolved, **asdict(cut)).settings
+        for name, size in asdict(cut).items():
+            if size is not None and getattr(wanted, name) != getattr(kept, name):
+                raise StoreError(f"{location} was begun with {name} {getattr(kept, name)}; it cannot go on with {size}")
+        if kernel not in (None, kept.kernel):
+            raise StoreError(f"{location} was begun with the {kept.kernel} kernel; it cannot go on with {kernel}")
+        context.plan.units(self.settings.frames)
+        context.store_id = str(attributes.get("store_id", ""))
+        return context

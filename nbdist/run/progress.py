@@ -6,15 +6,22 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from nbdist.errors import UnfinishedError
 from nbdist.planning import Unit
 from nbdist.run.events import EventLog, no_log
 from nbdist.store.failures import FailureRecords
 
-MOST_FAILED = 1000
-"""A run in which so many units failed has met something that the others would meet too; it ends."""
+Record = dict[str, Any]
+"""What is told of a unit that is done: its number as `unit`, and what the store's records say."""
+
+
+class Work(Protocol):
+    """What a unit of a run is, a `Unit` of a series or another: anything with a number."""
+
+    @property
+    def number(self) -> int:
+        """Its number, from 0."""
 
 
 @dataclass
@@ -92,7 +99,7 @@ class Progress:
         """Expected seconds to the end, None before the first frame."""
         return (self.frames_total - self.frames_done) / self.frames_per_s if self.frames_done else None
 
-    def unit_done(self, record: dict[str, Any]) -> None:
+    def unit_done(self, record: Record) -> None:
         """Count a finished unit by its record."""
         if self.failures is not None:
             self.failures.remove(record["unit"])
@@ -115,29 +122,18 @@ class Progress:
             bytes=size,
         )
 
-    def unit_retried(self, unit: Unit, reason: str) -> None:
+    def unit_retried(self, unit: Work, reason: str) -> None:
         """Note that a unit is handed out once more."""
         self.retried += 1
         self.log("unit-retried", unit=unit.number, reason=reason, **_traceback(reason))
 
-    def unit_failed(self, unit: Unit, error: str) -> None:
-        """Set a unit aside.
-
-        Raises
-        ------
-        UnfinishedError
-            If so many have failed that the run had better end.
-        """
+    def unit_failed(self, unit: Work, error: str) -> None:
+        """Note that a unit is set aside."""
         self.failed[unit.number] = error
         facts = {"error": error, **_traceback(error)}
         self.log("unit-failed", unit=unit.number, **facts)
-        if self.failures is not None:
+        if self.failures is not None and isinstance(unit, Unit):
             self.failures.keep(unit.number, {"frames": [unit.first_frame, unit.last_frame], **facts})
-        if len(self.failed) >= MOST_FAILED:
-            raise UnfinishedError(
-                f"{len(self.failed)} units failed, the last of them ({unit.number}) with: {error}; "
-                "what is complete is kept, go on with --resume"
-            )
 
     def worker_joined(self, worker: str, **facts: Any) -> None:
         """Note that a worker takes part from now on."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,11 +62,17 @@ def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating
     return made_of(rendered_frame(context.resolved.experiment, frame, [photons], usable_pixels(context.resolved)))
 
 
-def render_unit(context: RunContext, writer: UnitWriter, unit: Unit) -> dict[str, Any]:
-    """Render a unit's frames, write its shards, and return its record."""
+def render_unit(
+    context: RunContext,
+    writer: UnitWriter,
+    unit: Unit,
+    render: Callable[[RunContext, int], NDArray[np.floating[Any]]] | None = None,
+) -> dict[str, Any]:
+    """Render a unit's frames (with `render_frame`, where nothing else is given), write its shards, and return its record."""
+    render = render or render_frame
     with context.turn:
         started, began = time.time(), time.perf_counter()
-        frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in unit.frames]
+        frames = [finished_frame(context, frame, render(context, frame)) for frame in unit.frames]
         seconds = time.perf_counter() - began
     made = {**rendered_by(context), "started": started, "seconds": seconds}
     return write_unit(context, writer, unit, frames, made)

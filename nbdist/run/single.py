@@ -6,18 +6,23 @@ workers, and as a frame of a series.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.clusters.local_workers import LocalWorkers
 from nbdist.errors import RunError
 from nbdist.experiment import Experiment
 from nbdist.kernels.devices import Device, pick_device
 from nbdist.run.context import RunContext, make_context
-from nbdist.run.rendering import assemble_frame, render_partial
+from nbdist.run.executors.choice import local_processes, this_process
+from nbdist.run.jobs import ImageJob
+from nbdist.run.ledger import Ledger
+from nbdist.run.loop import run_units
+from nbdist.run.progress import Progress, Record, Work, silent
+from nbdist.run.rendering import assemble_frame
 
 TILE = 256
 """Side of a tile: a whole number of the blocks that the renderer works in on a CPU."""
@@ -63,48 +68,41 @@ def render_image(
     Raises
     ------
     RunError
-        If a worker was lost or failed.
+        If a piece fails, or no worker is left.
     """
-    plan = context.plan
-    pieces = [(tile, chunk) for tile in plan.tiles for chunk in plan.chunks]
-    if workers == 1 or len(pieces) == 1:
-        partials = []
-        for done, (tile, chunk) in enumerate(pieces, start=1):
-            partials.append(render_partial(context, 0, tile, chunk))
-            report(done, len(pieces))
-    else:
-        partials = _on_workers(context, pieces, min(workers, len(pieces)), report)
-    chunks = len(plan.chunks)
+    job = ImageJob(context)
+    pieces = job.pieces
+    progress, workers = _Pieces(report, len(pieces)), min(workers, len(pieces))
+    who = (
+        this_process("cpu" if context.device == "cpu" else "cuda")
+        if workers == 1
+        else local_processes(LocalWorkers(workers, (), "cpu"))
+    )
+    with who.executor(job, progress, len(pieces)) as executor:
+        run_units(Ledger(pieces, progress, retries=0), executor, progress, silent)
+    partials, chunks = [progress.partials[piece.number] for piece in pieces], len(context.plan.chunks)
     return assemble_frame(context, [partials[start : start + chunks] for start in range(0, len(partials), chunks)])
 
 
-def _on_workers(context: RunContext, pieces: list[Any], workers: int, report: Report) -> list[NDArray[np.float64]]:
-    import cloudpickle
-    from distributed import Client, KilledWorker, as_completed
+class _Pieces(Progress):
+    """Keeps the partial intensities of an image's pieces, by number."""
 
-    from nbdist.clusters.local import local_cluster
-    from nbdist.clusters.running_cluster import required_versions
-    from nbdist.run.failures import ErrorLine
-    from nbdist.run.tasks import RUNS, call_as_bytes, make_call, partial_task, take_in
-    from nbdist.run.worker_run import PieceError
+    def __init__(self, report: Report, total: int) -> None:
+        super().__init__(frames_total=1)
+        self.partials: dict[int, NDArray[np.float64]] = {}
+        self._report, self._total = report, total
 
-    run = uuid.uuid4().hex[:8]
-    with local_cluster(workers) as cluster, Client(cluster, set_as_default=False) as client:
-        content = cloudpickle.dumps((context, client.id))
-        answers = client.run(take_in, content, run, RUNS, required_versions(), on_error="return")
-        for address, answer in answers.items():
-            if isinstance(answer, Exception) or "error" in answer:
-                said = ErrorLine.of(answer) if isinstance(answer, Exception) else answer["error"]
-                raise RunError(f"worker {address} failed: {said}")
-        calls = [call_as_bytes(partial_task, run, 0, tuple(tile), tuple(chunk)) for tile, chunk in pieces]
-        futures = [client.submit(make_call, call, pure=False) for call in calls]
-        for done, future in enumerate(as_completed(futures, loop=client.loop), start=1):
-            if future.status != "finished":
-                error = future.exception() if future.status == "error" else RuntimeError(f"a task was {future.status}")
-                if isinstance(error, PieceError):
-                    raise RunError(f"worker {error.address} failed: {error.line}")
-                if isinstance(error, KilledWorker):
-                    raise RunError(f"worker {error.last_worker.address} died (killed, out of memory, or crashed)")
-                raise RunError(f"a worker failed: {ErrorLine.of(error)}")
-            report(done, len(pieces))
-        return [part.values for part in client.gather(futures)]
+    def unit_done(self, record: Record) -> None:
+        """Keep a piece."""
+        self.partials[record["unit"]] = record["values"]
+        self._report(len(self.partials), self._total)
+
+    def unit_failed(self, unit: Work, error: str) -> None:
+        """An image with a piece missing is none.
+
+        Raises
+        ------
+        RunError
+            Always.
+        """
+        raise RunError(f"a piece of the image cannot be rendered: {error}")

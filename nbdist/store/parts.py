@@ -6,14 +6,13 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nbdist.errors import RunError
-from nbdist.planning import Unit
+from nbdist.planning import Units
 from nbdist.store.number_set import NumberSet
 from nbdist.store.objects import Objects, objects_at
 
@@ -59,9 +58,9 @@ class Part:
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
 
-    def share(self, units: Sequence[Unit]) -> list[Unit]:
+    def share(self, units: Units) -> Units:
         """Those of all units of a series that this part renders."""
-        return [unit for unit in units if unit.number % self.of == self.number - 1]
+        return units[self.number - 1 :: self.of]
 
     def owner_of(self, unit: int) -> Part:
         """The part of the same division that renders a unit."""

@@ -10,11 +10,13 @@ import subprocess
 import time
 
 import pytest
+from injected import run
 
 from nbdist import generate
 from nbdist.errors import StoreError
-from nbdist.run import rendering, roster
-from nbdist.run.roster import TASKS_PER_WORKER
+from nbdist.run.executors.roster import TASKS_PER_WORKER
+from nbdist.run.rendering import render_frame
+from nbdist.run.settings import Pacing
 from nbdist.store import summarize
 
 
@@ -31,14 +33,14 @@ def undisturbed(experiment, tmp_path_factory):
 
 
 def _fail_at(frame_to_fail, failures):
-    """A `render_frame` that raises for one frame, as often as `failures` says."""
-    original, left = rendering.render_frame, [failures]
+    """A renderer that raises for one frame, as often as `failures` says."""
+    left = [failures]
 
     def failing(context, frame):
         if frame == frame_to_fail and left[0] > 0:
             left[0] -= 1
             raise ValueError("a cosmic ray\nhit frame 1")
-        return original(context, frame)
+        return render_frame(context, frame)
 
     return failing
 
@@ -55,12 +57,10 @@ def assert_explained(progress, location):
 
 
 def test_a_unit_that_always_fails_is_set_aside_and_the_others_finish(
-    experiment, undisturbed, tmp_path, monkeypatch, assert_same_bits
+    experiment, undisturbed, tmp_path, assert_same_bits
 ):
     location = tmp_path / "a.zarr"
-    with monkeypatch.context() as patch:
-        patch.setattr(rendering, "render_frame", _fail_at(1, failures=10**6))
-        progress = generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    progress = run(experiment, location, render_frame=_fail_at(1, failures=10**6))
     assert_explained(progress, location)
     assert progress.frames_done == 3
     assert summarize(location).complete == {0, 2, 3}
@@ -70,18 +70,8 @@ def test_a_unit_that_always_fails_is_set_aside_and_the_others_finish(
     assert_same_bits(location, undisturbed)
 
 
-def test_a_unit_that_fails_twice_succeeds_at_the_third_attempt(
-    experiment, undisturbed, tmp_path, monkeypatch, assert_same_bits
-):
-    monkeypatch.setattr(rendering, "render_frame", _fail_at(1, failures=2))
-    progress = generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=1)
-    assert (progress.frames_done, progress.failed) == (4, {})
-    assert_same_bits(tmp_path / "a.zarr", undisturbed)
-
-
-def test_a_unit_that_is_removed_while_another_fails_is_left_too(experiment, tmp_path, monkeypatch):
+def test_a_unit_that_is_removed_while_another_fails_is_left_too(experiment, tmp_path):
     location = tmp_path / "a.zarr"
-    monkeypatch.setattr(rendering, "render_frame", _fail_at(3, failures=10**6))
 
     def remove(progress):
         if progress.units_done == 3:
@@ -89,7 +79,7 @@ def test_a_unit_that_is_removed_while_another_fails_is_left_too(experiment, tmp_
                 if shard.is_file():
                     shard.unlink()
 
-    progress = generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1, report=remove)
+    progress = run(experiment, location, render_frame=_fail_at(3, failures=10**6), report=remove)
     assert progress.failed.keys() == {0, 3}
     assert "is not in the store" in progress.failed[0]
 
@@ -108,27 +98,8 @@ def test_a_clock_that_jumps_back_changes_nothing(experiment, undisturbed, tmp_pa
 def test_a_unit_that_always_fails_on_dask_is_set_aside_and_the_others_finish(
     experiment, undisturbed, client, tmp_path, assert_same_bits
 ):
-    def harm():
-        from nbdist.run import rendering
-
-        def failing(context, frame, original=rendering.render_frame):
-            if frame == 1:
-                raise ValueError("a cosmic ray\nhit frame 1")
-            return original(context, frame)
-
-        rendering.kept, rendering.render_frame = rendering.render_frame, failing
-
-    def mend():
-        from nbdist.run import rendering
-
-        rendering.render_frame = rendering.kept
-
     location = tmp_path / "a.zarr"
-    client.run(harm)
-    try:
-        progress = generate(experiment, location, client, kernel="eager", frames_per_shard=1)
-    finally:
-        client.run(mend)
+    progress = run(experiment, location, client, render_frame=_fail_at(1, failures=10**6))
     assert_explained(progress, location)
     assert progress.frames_done == 3
     assert summarize(location).complete == {0, 2, 3}
@@ -139,9 +110,7 @@ def test_a_unit_that_always_fails_on_dask_is_set_aside_and_the_others_finish(
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("shared", [False, True], ids=["a unit a task", "tasks of several units"])
-def test_only_a_bounded_window_of_tasks_is_in_flight(shared, small_experiment, client, tmp_path, monkeypatch):
-    monkeypatch.setattr(roster, "TASK_S", 10.0 if shared else 0.0)
+def test_only_a_bounded_window_of_tasks_of_several_units_is_in_flight(small_experiment, client, tmp_path):
     experiment = small_experiment(scan={"frames": 200, "phi_steps": 1}, panel={"spixels": 16, "fpixels": 16})
     in_flight, futures = [], []
 
@@ -149,31 +118,12 @@ def test_only_a_bounded_window_of_tasks_is_in_flight(shared, small_experiment, c
         in_flight.append(progress.in_flight)
         futures.append(len(client.futures))
 
-    progress = generate(experiment, tmp_path / "a.zarr", client, kernel="eager", frames_per_shard=1, report=report)
+    progress = run(experiment, tmp_path / "a.zarr", client, pacing=Pacing(task_s=10.0), report=report)
     assert progress.frames_done == 200
     window = 2 * TASKS_PER_WORKER
-    assert max(in_flight) > window if shared else max(in_flight) == window, "the window is used, and kept"
+    assert max(in_flight) > window, "a task has several units"
     assert max(futures) <= 2 * window, "some may have finished and not been looked at"
     assert in_flight[-1] == 0
-
-
-@pytest.mark.parametrize("on_dask", [False, pytest.param(True, marks=pytest.mark.integration)], ids=["serial", "dask"])
-def test_an_interrupted_run_leaves_a_store_that_resume_completes(
-    on_dask, experiment, undisturbed, tmp_path, request, assert_same_bits
-):
-    where = {"client": request.getfixturevalue("client")} if on_dask else {"serial": True}
-    location = tmp_path / "a.zarr"
-
-    def interrupt(progress):
-        if progress.frames_done >= 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        generate(experiment, location, kernel="eager", frames_per_shard=1, report=interrupt, **where)
-    assert 2 <= len(summarize(location).complete) <= 4
-    generate(experiment, location, resume=True, **where)
-    assert summarize(location).complete == {0, 1, 2, 3}
-    assert_same_bits(location, undisturbed)
 
 
 def _mount(*arguments):
@@ -238,17 +188,18 @@ def test_a_parent_that_is_a_file_is_named(experiment, tmp_path):
         generate(experiment, tmp_path / "file" / "a.zarr", serial=True, kernel="eager")
 
 
-def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_rendered(experiment, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_rendered(experiment, tmp_path):
     folder = tmp_path / "readonly"
     folder.mkdir()
     if os.geteuid() == 0:
         _mount("-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", folder)  # root writes past permissions, not past this
     else:
         folder.chmod(0o500)
-    monkeypatch.setattr(rendering, "render_frame", None)
+    rendered = []
     try:
         with pytest.raises(StoreError, match="cannot be written") as caught:
-            generate(experiment, folder / "a.zarr", serial=True, kernel="eager")
+            run(experiment, folder / "a.zarr", render_frame=lambda context, frame: rendered.append(frame))
+        assert rendered == []
         assert "\n" not in str(caught.value)
         assert list(folder.iterdir()) == []
     finally:

@@ -6,14 +6,16 @@ import os
 import signal
 
 import pytest
+from injected import run
 from waiting import LIMIT_S, until
 
-from nbdist import generate
-from nbdist.run import roster
+from nbdist.run.settings import Pacing
 from nbdist.store import summarize
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
-CUT = {"kernel": "eager", "frames_per_shard": 1}
+SHORT = Pacing(task_s=0.15)
+"""Tasks of few units, so that there is always one to be lost."""
+IMPATIENT = Pacing(task_s=0.15, stuck_after_s=3)
 
 
 @pytest.fixture
@@ -44,12 +46,6 @@ class Steps:
             self.steps.pop(0)[1]()
 
 
-@pytest.fixture(autouse=True)
-def short_tasks(monkeypatch):
-    """Tasks of few units, so that there is always one to be lost."""
-    monkeypatch.setattr(roster, "TASK_S", 0.15)
-
-
 def test_one_and_then_all_workers_are_killed_and_others_join(
     light_experiment, undisturbed_series, processes, connected, tmp_path, assert_same_bits
 ):
@@ -64,13 +60,13 @@ def test_one_and_then_all_workers_are_killed_and_others_join(
 
     steps = Steps(at_10=lambda: cluster.kill(cluster.workers[0]), at_40=kill_all)
     events = []
-    progress = generate(
+    progress = run(
         light_experiment(120),
         tmp_path / "a.zarr",
         client,
         report=steps,
         log=lambda name, **facts: events.append(name),
-        **CUT,
+        pacing=SHORT,
     )
     assert not steps.steps
     assert (progress.frames_done, progress.failed) == (120, {})
@@ -90,7 +86,7 @@ def test_a_worker_told_to_end_gives_back_its_units(
         told.append(cluster.workers[0])
         os.kill(told[0].pid, signal.SIGTERM)
 
-    progress = generate(light_experiment(120), tmp_path / "a.zarr", client, report=Steps(at_10=tell), **CUT)
+    progress = run(light_experiment(120), tmp_path / "a.zarr", client, report=Steps(at_10=tell), pacing=SHORT)
     assert told[0].wait(LIMIT_S) is not None
     assert (progress.frames_done, progress.failed, progress.workers_lost) == (120, {}, 1)
     assert_same_bits(tmp_path / "a.zarr", undisturbed_series(120))
@@ -102,7 +98,7 @@ def test_a_worker_that_stands_still_is_given_up(
     cluster = processes(workers=2)
     client = connected(cluster)
     stop = Steps(at_20=lambda: os.kill(cluster.workers[0].pid, signal.SIGSTOP))
-    progress = generate(light_experiment(120), tmp_path / "a.zarr", client, report=stop, stuck_after=3, **CUT)
+    progress = run(light_experiment(120), tmp_path / "a.zarr", client, report=stop, pacing=IMPATIENT)
     assert (progress.frames_done, progress.failed) == (120, {})
     assert progress.retried > 0
     assert_same_bits(tmp_path / "a.zarr", undisturbed_series(120))
@@ -121,7 +117,7 @@ def test_a_unit_that_hangs_is_rendered_elsewhere_and_its_worker_is_restarted(
     cluster = processes(workers=1, harm=HANGS, nanny=True)
     client = connected(cluster)
     before = client.run(os.getpid)
-    progress = generate(light_experiment(120), tmp_path / "a.zarr", client, stuck_after=3, **CUT)
+    progress = run(light_experiment(120), tmp_path / "a.zarr", client, pacing=IMPATIENT)
     assert (progress.frames_done, progress.failed) == (120, {})
     assert progress.retried > 0
     assert set(client.run(os.getpid).values()).isdisjoint(before.values()), "it is another process"
@@ -141,13 +137,13 @@ def test_a_unit_that_kills_its_workers_is_set_aside_and_no_other(
 ):
     cluster = processes(workers=2, harm=KILLS, nanny=True, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")
     client = connected(cluster)
-    progress = generate(light_experiment(60), tmp_path / "a.zarr", client, **CUT)
+    progress = run(light_experiment(60), tmp_path / "a.zarr", client, pacing=SHORT)
     assert list(progress.failed) == [30]
     assert "worker" in progress.failed[30]
     assert cluster.mended.with_name("kills").read_text() == "..", "once among others, once alone"
     assert summarize(tmp_path / "a.zarr").complete == set(range(60)) - {30}
     cluster.mended.touch()
     until(client.nthreads, "workers")
-    again = generate(light_experiment(60), tmp_path / "a.zarr", client, resume=True)
+    again = run(light_experiment(60), tmp_path / "a.zarr", client, resume=True)
     assert (again.frames_done, again.failed) == (1, {})
     assert_same_bits(tmp_path / "a.zarr", undisturbed_series(60))

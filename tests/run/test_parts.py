@@ -14,7 +14,7 @@ from waiting import LIMIT_S, until
 from nbdist import generate
 from nbdist.errors import RunError, StoreError
 from nbdist.experiment import experiment_to_yaml
-from nbdist.planning import Unit
+from nbdist.planning import Units
 from nbdist.run import rendering
 from nbdist.run.finish import finish
 from nbdist.store import open_group, summarize
@@ -54,9 +54,9 @@ def rendered(monkeypatch):
 
 @pytest.mark.parametrize("of", [1, 2, 3, 7, 10, 16])
 def test_parts_share_out_every_unit_once(of):
-    units = [Unit(number, number, number + 1) for number in range(10)]
+    units = Units(10, 1)
     shares = [Part(number, of).share(units) for number in range(1, of + 1)]
-    assert sorted(unit for share in shares for unit in share) == units
+    assert sorted(unit for share in shares for unit in share) == list(units)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     for number, share in enumerate(shares, start=1):
         assert {Part(1, of).owner_of(unit.number) for unit in share} <= {Part(number, of)}

@@ -10,7 +10,8 @@ from waiting import LIMIT_S, until
 
 from nbdist import generate
 from nbdist.run.context import make_context
-from nbdist.run.tasks import RUNS, held_runs, take_in
+from nbdist.run.executors.tasks import RUNS, held_runs, prepare
+from nbdist.run.jobs import ImageJob
 
 pytestmark = pytest.mark.integration
 CUT = {"kernel": "eager", "frames_per_shard": 1}
@@ -29,7 +30,7 @@ def _held_by_scheduler(dask_scheduler):
 def test_each_worker_holds_a_run_once_and_nothing_after_it_and_the_scheduler_nothing(
     light_experiment, client, tmp_path
 ):
-    seen = []
+    seen, (_, before) = [], _runs(client)
 
     def look(progress):
         if progress.frames_done in range(5, 15):
@@ -40,8 +41,8 @@ def test_each_worker_holds_a_run_once_and_nothing_after_it_and_the_scheduler_not
     for with_workers, with_scheduler in seen:
         ((name,), (other,)) = with_workers
         assert name == other
-        assert with_scheduler == []
-    assert _runs(client) == ([[], []], [])
+        assert with_scheduler == before
+    assert _runs(client) == ([[], []], before)
 
 
 def test_two_runs_at_once_on_one_cluster_do_not_mix(
@@ -66,8 +67,8 @@ def test_what_a_killed_client_left_with_the_cluster_is_removed_by_the_next_run(l
     from distributed import Client
 
     with Client(client.scheduler.address, security=client.security, set_as_default=False) as killed:
-        content = cloudpickle.dumps((make_context(light_experiment(1), kernel="eager"), killed.id))
-        killed.run(take_in, content, "abandoned", RUNS, {})
+        content = cloudpickle.dumps((ImageJob(make_context(light_experiment(1), kernel="eager")), killed.id))
+        killed.run(prepare, content, "abandoned", RUNS, {})
     assert _runs(client)[0] == [["abandoned"], ["abandoned"]]
     generate(light_experiment(3), tmp_path / "a.zarr", client, **CUT)
     until(lambda: _runs(client)[0] == [[], []], "the run to be removed")

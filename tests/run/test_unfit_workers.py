@@ -5,6 +5,7 @@ Most workers here are threads of this process, which nobody restarts.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pickle
@@ -15,16 +16,19 @@ from functools import partial
 import pytest
 from distributed import Future, get_worker
 from distributed.core import Status
+from injected import Here, in_process_client, run
 from waiting import LIMIT_S, until
 
 from nbdist import generate
 from nbdist.clusters import running_cluster
 from nbdist.errors import StoreError, UnfinishedError
-from nbdist.run import rendering, worker_run, workforce
+from nbdist.run import rendering
 from nbdist.run.context import RunContext, make_context
+from nbdist.run.executors import worker_run
+from nbdist.run.executors.roster import CANDIDATES, Roster, WorkerThere
 from nbdist.run.failures import ErrorLine
 from nbdist.run.progress import Progress
-from nbdist.run.roster import CANDIDATES, Roster, WorkerThere
+from nbdist.run.settings import Pacing
 from nbdist.store import UnitWriter, summarize
 
 CUT = {"kernel": "eager", "frames_per_shard": 1}
@@ -32,27 +36,14 @@ CUT = {"kernel": "eager", "frames_per_shard": 1}
 
 @pytest.fixture
 def threaded():
-    """`threaded(1, 2)`: a client of workers in this process with so many threads each, and their addresses in that order."""
-    from distributed import Client, Scheduler, SpecCluster, Worker
+    """`threaded(1, 2)`: a client of workers in this process with so many threads each, and the workers in that order."""
+    with contextlib.ExitStack() as stack:
 
-    made = []
+        def make(*threads):
+            client = stack.enter_context(in_process_client(*({"nthreads": count} for count in threads)))
+            return client, [client.cluster.workers[number] for number in range(len(threads))]
 
-    def make(*threads):
-        workers = {
-            number: {"cls": Worker, "options": {"nthreads": count, "dashboard": False}}
-            for number, count in enumerate(threads)
-        }
-        options = {"dashboard": False, "dashboard_address": "127.0.0.1:0", "protocol": "inproc"}
-        scheduler = {"cls": Scheduler, "options": options}
-        cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=50)
-        made.append(cluster)
-        made.append(Client(cluster, set_as_default=False))
-        made[-1].wait_for_workers(len(threads), timeout=LIMIT_S)
-        return made[-1], [cluster.workers[number] for number in range(len(threads))]
-
-    yield make
-    for opened in reversed(made):
-        opened.close()
+        yield make
 
 
 @pytest.fixture
@@ -87,12 +78,12 @@ def heavy(small_experiment, monkeypatch):
 def _cannot_take_in(monkeypatch, *bad, error):
     """Workers at these addresses cannot take in a run."""
 
-    def taking_in(content, run, worker, original=worker_run.take_in):
+    def taking_in(content, run, worker, original=worker_run.prepare):
         if worker.address in bad:
             raise error
         return original(content, run, worker)
 
-    monkeypatch.setattr(worker_run, "take_in", taking_in)
+    monkeypatch.setattr(worker_run, "prepare", taking_in)
 
 
 def _cannot_write(monkeypatch, *bad, error):
@@ -188,13 +179,13 @@ def test_a_worker_without_a_compiler_is_left_out_where_another_has_one(
 ):
     client, (bad, _) = threaded(1, 1)
 
-    def taking_in(content, run, worker, original=worker_run.take_in):
+    def taking_in(content, run, worker, original=worker_run.prepare):
         said = original(content, run, worker)
         if worker.address == bad.address:
             return said | {"kernel": "eager", "why_eager": "no C++ compiler (g++)"}
         return said | {"kernel": "compiled"}
 
-    monkeypatch.setattr(worker_run, "take_in", taking_in)
+    monkeypatch.setattr(worker_run, "prepare", taking_in)
     progress = generate(light_experiment(10), tmp_path / "a.zarr", client, kernel="compiled", frames_per_shard=1)
     assert (progress.frames_done, progress.failed) == (10, {})
     ((named, reason),) = progress.left_out.items()
@@ -206,7 +197,7 @@ def test_a_worker_without_a_compiler_is_left_out_where_another_has_one(
 def test_workers_none_of_which_has_a_compiler_render_without(light_experiment, threaded, monkeypatch, tmp_path):
     client, _ = threaded(1, 1)
     eager = {"kernel": "eager", "why_eager": "no C++ compiler (g++)"}
-    monkeypatch.setattr(worker_run, "take_in", lambda *a, f=worker_run.take_in: f(*a) | eager)
+    monkeypatch.setattr(worker_run, "prepare", lambda *a, f=worker_run.prepare: f(*a) | eager)
     progress = generate(light_experiment(4), tmp_path / "a.zarr", client, kernel="compiled", frames_per_shard=1)
     assert (progress.frames_done, progress.left_out) == (4, {})
 
@@ -216,10 +207,9 @@ def test_workers_none_of_which_has_a_compiler_render_without(light_experiment, t
 
 @pytest.mark.integration
 def test_a_paused_worker_is_named_and_its_units_are_rendered_by_the_others(
-    light_experiment, threaded, events, monkeypatch, tmp_path, caplog
+    light_experiment, threaded, events, tmp_path, caplog
 ):
     client, (bad, _) = threaded(1, 1)
-    monkeypatch.setattr(workforce, "PAUSED_S", 1.0)
 
     def pause(progress):
         if progress.frames_done >= 5 and bad.status == Status.running:
@@ -227,15 +217,17 @@ def test_a_paused_worker_is_named_and_its_units_are_rendered_by_the_others(
 
     # its memory is looked after by Dask, which would let it go on
     bad.memory_manager.memory_pause_fraction = False
-    slow = lambda *a, f=rendering.render_frame: threading.Event().wait(0.05) or f(*a)  # noqa: E731
-    monkeypatch.setattr(rendering, "render_frame", slow)
+    slow = Here(lambda *a, f=rendering.render_frame: threading.Event().wait(0.05) or f(*a))
     kinds = []
 
     def report(progress):
         pause(progress)
         kinds.append(dict(progress.kinds))
 
-    progress = generate(light_experiment(60), tmp_path / "a.zarr", client, report=report, log=events.log, **CUT)
+    told = {"report": report, "log": events.log}
+    progress = run(
+        light_experiment(60), tmp_path / "a.zarr", client, render_frame=slow, pacing=Pacing(paused_s=1.0), **told
+    )
     assert (progress.frames_done, progress.failed, progress.left_out) == (60, {}, {})
     assert {"cpu": 1, "paused": 1} in kinds
     (paused,) = events["worker-paused"]
@@ -245,15 +237,14 @@ def test_a_paused_worker_is_named_and_its_units_are_rendered_by_the_others(
 
 
 @pytest.mark.integration
-def test_a_run_whose_workers_are_all_paused_ends_and_says_so(light_experiment, threaded, monkeypatch, tmp_path):
+def test_a_run_whose_workers_are_all_paused_ends_and_says_so(light_experiment, threaded, tmp_path):
     client, (only,) = threaded(1)
     only.memory_manager.memory_pause_fraction = False
     client.run(lambda dask_worker: setattr(dask_worker, "status", Status.paused))
-    monkeypatch.setattr(workforce, "PAUSED_S", 1.0)
     with pytest.raises(
         UnfinishedError, match=r"paused every worker for its memory.* MiB of its memory limit of"
     ) as ended:
-        generate(light_experiment(3), tmp_path / "a.zarr", client, **CUT)
+        run(light_experiment(3), tmp_path / "a.zarr", client, pacing=Pacing(paused_s=1.0))
     assert only.address in str(ended.value)
 
 
@@ -359,28 +350,28 @@ def test_workers_that_are_killed_while_they_take_in_the_run_come_back_and_render
     light_experiment, client, events, tmp_path
 ):
     def harm():
-        from nbdist.run import worker_run
+        from nbdist.run.executors import worker_run
 
-        worker_run.take_in = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+        worker_run.prepare = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
 
     client.wait_for_workers(2, timeout=LIMIT_S)
     client.run(harm)
     progress = generate(light_experiment(10), tmp_path / "a.zarr", client, log=events.log, **CUT)
     assert (progress.frames_done, progress.failed, progress.left_out) == (10, {}, {})
     assert progress.workers_lost == 2
-    assert all("died while it took in the run" in facts["error"] for facts in events["worker-failed"])
+    assert all("died while it was prepared for the run" in facts["error"] for facts in events["worker-failed"])
     until(lambda: len(client.nthreads()) == 2, "the workers")
 
 
 @pytest.mark.integration
 def test_a_worker_that_is_wrong_until_it_is_restarted_is_restarted(light_experiment, client, events, tmp_path):
     def harm():
-        from nbdist.run import worker_run
+        from nbdist.run.executors import worker_run
 
         def failing(*arguments):
             raise ImportError("libtorch_cpu.so: cannot open shared object file")
 
-        worker_run.take_in = failing
+        worker_run.prepare = failing
 
     client.wait_for_workers(2, timeout=LIMIT_S)
     bad = min(client.nthreads())
@@ -411,7 +402,7 @@ def test_an_error_keeps_its_traceback_on_its_way():
         raise ValueError("no\namplitudes")
     except ValueError as error:
         line = ErrorLine.of(error)
-    again = pickle.loads(pickle.dumps(worker_run.PieceError(line, "tcp://a"))).line
+    again = pickle.loads(pickle.dumps(worker_run.PieceError(line, "tcp://a", "0 0"))).line
     assert again == line
     assert again.startswith("ValueError: no amplitudes (test_unfit_workers.py:")
     assert again.traceback == line.traceback
@@ -437,7 +428,7 @@ def test_what_a_worker_that_is_gone_has_said_does_not_count():
     roster = Roster("run", Progress())
     roster.hear((1.0, {"run": "run", "worker": "tcp://gone", "kind": "cpu", "kernel": "eager", "host": "h"}))
     roster.update({"tcp://here": WorkerThere(1, "", False, 0, 0)})
-    assert roster.taken_in == {}
+    assert roster.prepared == {}
     assert roster.starting == {"tcp://here"}
 
 

@@ -5,20 +5,22 @@ The workers here live in this process, and rendering is a sleep of the length th
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
 from distributed import get_worker
-from waiting import LIMIT_S
+from injected import Here, in_process_client, run
 
 from nbdist import generate
 from nbdist.planning import Tile
-from nbdist.run import rendering, roster, worker_tasks
 from nbdist.run.context import make_context
-from nbdist.run.roster import Pace
-from nbdist.run.submitting import Submitter
+from nbdist.run.executors import worker_tasks
+from nbdist.run.executors.submitting import Submitter
+from nbdist.run.rendering import render_frame
+from nbdist.run.settings import Pacing
 from nbdist.store import summarize
 
 pytestmark = pytest.mark.integration
@@ -28,25 +30,8 @@ CUT = {"kernel": "eager", "frames_per_shard": 1}
 @pytest.fixture
 def threaded():
     """`threaded({"GPU": 1}, {})`: a client of workers in this process, one for each dictionary of resources."""
-    from distributed import Client, Scheduler, SpecCluster, Worker
-
-    made = []
-
-    def make(*resources):
-        workers = {
-            number: {"cls": Worker, "options": {"nthreads": 1, "resources": declared, "dashboard": False}}
-            for number, declared in enumerate(resources)
-        }
-        options = {"dashboard": False, "dashboard_address": "127.0.0.1:0", "protocol": "inproc"}
-        scheduler = {"cls": Scheduler, "options": options}
-        made.append(SpecCluster(workers=workers, scheduler=scheduler, silence_logs=50))
-        made.append(Client(made[-1], set_as_default=False))
-        made[-1].wait_for_workers(len(resources), timeout=LIMIT_S)
-        return made[-1]
-
-    yield make
-    for opened in reversed(made):
-        opened.close()
+    with contextlib.ExitStack() as stack:
+        yield lambda *resources: stack.enter_context(in_process_client(*({"resources": each} for each in resources)))
 
 
 @pytest.fixture
@@ -67,25 +52,24 @@ def _is_gpu():
 
 
 def test_two_kinds_of_workers_draw_from_one_list_each_with_tasks_of_its_own_size(
-    light_experiment, undisturbed_series, threaded, submitted, monkeypatch, tmp_path, assert_same_bits
+    light_experiment, undisturbed_series, threaded, submitted, tmp_path, assert_same_bits
 ):
     # the "gpu" is a worker that declares the resource GPU, as GPU workers do; it renders on the CPU, and far faster
     undisturbed, by = undisturbed_series(120), Counter()
 
-    def slowed(context, frame, original=rendering.render_frame):
+    def slowed(context, frame):
         by["gpu" if _is_gpu() else "cpu"] += 1
         time.sleep(0.02 if _is_gpu() else 0.5)
-        return original(context, frame)
+        return render_frame(context, frame)
 
-    monkeypatch.setattr(rendering, "render_frame", slowed)
-    monkeypatch.setattr(roster, "TASK_S", 0.3)
     kinds = []
-    progress = generate(
+    progress = run(
         light_experiment(120),
         tmp_path / "a.zarr",
         threaded({"GPU": 1}, {}),
+        render_frame=Here(slowed),
+        pacing=Pacing(task_s=0.3),
         report=lambda progress: kinds.append(dict(progress.kinds)),
-        **CUT,
     )
     assert (progress.frames_done, progress.failed) == (120, {})
     assert {"gpu": 1, "cpu": 1} in kinds
@@ -109,31 +93,31 @@ def test_a_worker_that_is_told_to_render_on_the_cpu_is_of_that_kind(light_experi
     assert joined == ["cpu"]
 
 
-def test_quick_units_share_a_task_and_slow_ones_have_one_each(
-    light_experiment, threaded, submitted, monkeypatch, tmp_path
-):
-    monkeypatch.setattr(roster, "TASK_S", 5.0)
+def _slow(seconds):
+    def slowed(context, frame):
+        time.sleep(seconds)
+        return render_frame(context, frame)
+
+    return slowed
+
+
+def test_quick_units_share_a_task_and_slow_ones_have_one_each(light_experiment, threaded, submitted, tmp_path):
     client = threaded({}, {})
-    generate(light_experiment(100), tmp_path / "quick.zarr", client, **CUT)
+    run(light_experiment(100), tmp_path / "quick.zarr", client, pacing=Pacing(task_s=5.0))
     assert max(submitted[""]) > 3
     assert submitted[""][0] == 1, "how quick they are is not known yet"
     assert submitted[""][-1] <= 2, "a short task at the end, so that no worker waits for another"
     assert sum(submitted[""]) == 100
     submitted.clear()
-    monkeypatch.setattr(roster, "TASK_S", 0.5)
-    monkeypatch.setattr(rendering, "render_frame", lambda *a, f=rendering.render_frame: time.sleep(0.3) or f(*a))
-    generate(light_experiment(12), tmp_path / "slow.zarr", client, **CUT)
+    run(light_experiment(12), tmp_path / "slow.zarr", client, render_frame=_slow(0.3), pacing=Pacing(task_s=0.5))
     assert set(submitted[""]) == {1}
 
 
 def test_a_task_that_takes_too_long_gives_back_what_it_has_not_begun(
-    light_experiment, undisturbed_series, threaded, submitted, monkeypatch, tmp_path, assert_same_bits
+    light_experiment, undisturbed_series, threaded, submitted, tmp_path, assert_same_bits
 ):
-    undisturbed = undisturbed_series(120)
-    monkeypatch.setattr(worker_tasks, "TASK_LIMIT_S", 0.5)
-    monkeypatch.setattr(Pace, "units_per_task", lambda self: 20)
-    monkeypatch.setattr(rendering, "render_frame", lambda *a, f=rendering.render_frame: time.sleep(0.1) or f(*a))
-    progress = generate(light_experiment(120), tmp_path / "a.zarr", threaded({}, {}), **CUT)
+    undisturbed, pacing = undisturbed_series(120), Pacing(task_s=2.0, most_units=20, task_limit_s=0.5)
+    progress = run(light_experiment(120), tmp_path / "a.zarr", threaded({}, {}), render_frame=_slow(0.1), pacing=pacing)
     assert (progress.frames_done, progress.failed, progress.retried) == (120, {}, 0)
     assert sum(submitted[""]) > 120, "some were handed out twice"
     assert_same_bits(tmp_path / "a.zarr", undisturbed)

@@ -20,16 +20,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import psutil
-import torch
 from distributed import Client
 
 from nbdist.experiment import validate
-from nbdist.run import opening, roster
-from nbdist.run.context import RunContext
-from nbdist.run.generate import generate
+from nbdist.run.executors.choice import chosen_workers
+from nbdist.run.generate import run_series
+from nbdist.run.settings import Cut, Pacing, RunSettings
 from nbdist.store import open_group
 from nbdist.store.units import recorded_units
 
@@ -45,32 +44,9 @@ EXPERIMENT = {
 MIB = 2**20
 
 
-class NullRenderer:
-    """Stands for the renderer: a partial intensity costs nothing."""
-
-    engine = SimpleNamespace(mode="eager", compiler="none", processor="none")
-    device = torch.device("cpu")
-
-    def partial(self, tile, frame, first_step, last_step):
-        """All pixels hold the number of the frame, from 1."""
-        return torch.full((tile.slow_stop - tile.slow_start, tile.fast_stop - tile.fast_start), frame + 1.0)
-
-    def photons(self, partial, tile):
-        """The partial as it is."""
-        return partial
-
-
-class NullContext(RunContext):
-    """A run's context with that renderer."""
-
-    renderer = NullRenderer()
-
-
-def null_context(*arguments, make=opening.make_context, **options):
-    """What `make_context` makes, with the other renderer."""
-    context = make(*arguments, **options)
-    context.__class__ = NullContext
-    return context
+def null_frame(context, frame):
+    """All pixels hold the number of the frame, from 1; costs nothing."""
+    return np.full(context.plan.image_shape, frame + 1.0)
 
 
 @contextlib.contextmanager
@@ -99,20 +75,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--units", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--units-per-task", type=int, default=roster.MOST_UNITS, help="at most")
+    parser.add_argument("--units-per-task", type=int, default=Pacing.most_units, help="at most")
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *told: sys.exit(143))
-    roster.MOST_UNITS = chosen.units_per_task
-    opening.make_context = null_context
+    settings = RunSettings(cut=Cut(frames_per_shard=1), kernel="eager", pacing=Pacing(most_units=chosen.units_per_task))
     experiment = validate({**EXPERIMENT, "scan": {"frames": chosen.units, "osc_range_deg": 0.001, "phi_steps": 1}})
     with (
         tempfile.TemporaryDirectory(dir=chosen.folder) as folder,
         cluster(Path(folder), chosen.workers) as (file, they),
     ):
         named = {"client": [psutil.Process()], "scheduler": they[:1], "workers": they[1:]}
-        result = measured(experiment, Path(folder) / "null.zarr", file, named)
+        result = measured(experiment, Path(folder) / "null.zarr", settings, file, named)
     if chosen.json:
         print(json.dumps(result))
         return
@@ -120,7 +95,7 @@ def main() -> None:
         print(f"{name:28} {value:.3f}" if isinstance(value, float) else f"{name:28} {value}")
 
 
-def measured(experiment, store, scheduler_file, processes) -> dict[str, float]:
+def measured(experiment, store, settings, scheduler_file, processes) -> dict[str, float]:
     """Run, watching the memory and the processor time of processes, given in lists by name, from a tenth of the run to its end."""
     units, samples = experiment.scan.frames, []
 
@@ -133,7 +108,8 @@ def measured(experiment, store, scheduler_file, processes) -> dict[str, float]:
     with Client(scheduler_file=scheduler_file, timeout=60) as client:
         client.wait_for_workers(len(processes["workers"]), timeout=60)
         began = time.monotonic()
-        progress = generate(experiment, store, client, kernel="eager", frames_per_shard=1, report=report)
+        workers = chosen_workers(settings, client)
+        progress = run_series(experiment, store, settings, workers, render_frame=null_frame, report=report)
         seconds = time.monotonic() - began
     assert progress.frames_done == units, f"{progress.failed}"
     group = open_group(store)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 RUNS = "nbdist-runs"
-"""Topic of the events by which workers tell the clients of runs that they took one in, or why they cannot."""
+"""Topic of the events by which workers tell the clients of runs that they are prepared for one, or why they cannot be."""
 
 
 class Call:
@@ -33,28 +33,33 @@ def call_as_bytes(function: Callable[..., Any], *arguments: Any) -> bytes:
     return pickle.dumps(Call(function, *arguments))
 
 
-def unit_task(run: str, spans: list[tuple[int, int]]) -> Any:
+def unit_task(run: str, spans: list[tuple[int, int]], limit_s: float) -> Any:
     """Render units, given as half-open spans of their numbers; see `worker_tasks.render_units`."""
-    from nbdist.run import worker_tasks
+    from nbdist.run.executors import worker_tasks
 
-    return worker_tasks.render_units(run, spans)
+    return worker_tasks.render_units(run, spans, limit_s)
 
 
-def partial_task(run: str, frame: int, tile: tuple[int, int, int, int], chunk: tuple[int, int]) -> Any:
+def piece_task(run: str, frame: int, tile: tuple[int, ...], chunk: tuple[int, int]) -> Any:
     """Render one (tile, chunk) of a frame; see `worker_tasks.render_piece`."""
-    from nbdist.run import worker_tasks
+    from nbdist.run.executors import worker_tasks
 
     return worker_tasks.render_piece(run, frame, tile, chunk)
 
 
+def piece_name(frame: int, tile: tuple[int, ...], chunk: tuple[int, ...]) -> str:
+    """Name of one (tile, chunk) of a frame."""
+    return " ".join(map(str, (frame, *tile, *chunk)))
+
+
 def _sent_whole() -> tuple[Callable[..., Any], ...]:
     def assemble(run: str, unit: tuple[int, int, int], started: float, frames: list[list[list[Any]]]) -> Any:
-        from nbdist.run import worker_tasks
+        from nbdist.run.executors import worker_tasks
 
         return worker_tasks.assemble_unit(run, unit, started, frames)
 
-    async def take_in(
-        context: bytes, run: str, topic: str, versions: dict[str, tuple[str, int]], dask_worker: Any = None
+    async def prepare(
+        job: bytes, run: str, topic: str, versions: dict[str, tuple[str, int]], dask_worker: Any = None
     ) -> dict[str, Any]:
         import asyncio
         import importlib.metadata
@@ -63,20 +68,20 @@ def _sent_whole() -> tuple[Callable[..., Any], ...]:
         import threading
         import traceback
 
-        def taken() -> dict[str, Any]:
+        def prepared() -> dict[str, Any]:
             for name, (wanted, digits) in versions.items():
                 found = platform.python_version() if name == "python" else importlib.metadata.version(name)
                 if found.partition("+")[0].split(".")[:digits] != wanted.partition("+")[0].split(".")[:digits]:
                     raise RuntimeError(f"it has {name} {found}, the run {wanted}")
-            from nbdist.run import worker_run
+            from nbdist.run.executors import worker_run
 
-            return worker_run.take_in(context, run, dask_worker)
+            return worker_run.prepare(job, run, dask_worker)
 
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the client's to handle
         about: dict[str, Any] = {"run": run, "worker": dask_worker.address, "host": platform.node()}
         try:
-            about |= await asyncio.to_thread(taken)
+            about |= await asyncio.to_thread(prepared)
         except Exception as error:
             about["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
             about["traceback"] = traceback.format_exc()
@@ -90,16 +95,16 @@ def _sent_whole() -> tuple[Callable[..., Any], ...]:
         dask_worker.log_event(topic, about)
         return about
 
-    def give_up(runs: list[str], dask_worker: Any = None) -> None:
+    def drop_runs(runs: list[str], dask_worker: Any = None) -> None:
         import sys
 
-        if (worker_run := sys.modules.get("nbdist.run.worker_run")) is not None:
-            worker_run.give_up(runs, dask_worker.address)
+        if (worker_run := sys.modules.get("nbdist.run.executors.worker_run")) is not None:
+            worker_run.drop_runs(runs, dask_worker.address)
 
     def held_runs(dask_worker: Any = None) -> list[tuple[str, str]]:
         import sys
 
-        worker_run = sys.modules.get("nbdist.run.worker_run")
+        worker_run = sys.modules.get("nbdist.run.executors.worker_run")
         return worker_run.held_runs(dask_worker.address) if worker_run is not None else []
 
     def workers_there(dask_scheduler: Any) -> tuple[str, dict[str, tuple[int, str, bool, int, int]]]:
@@ -117,10 +122,19 @@ def _sent_whole() -> tuple[Callable[..., Any], ...]:
     def clients_there(dask_scheduler: Any) -> list[str]:
         return list(dask_scheduler.clients)
 
-    return assemble, take_in, give_up, held_runs, workers_there, clients_there
+    async def restart(workers: list[str], timeout_s: float, dask_scheduler: Any) -> None:
+        import time
+
+        stimulus = f"nbdist-{time.time()}"
+        await dask_scheduler.restart_workers(
+            workers, timeout=timeout_s, wait_for_workers=False, on_error="return", stimulus_id=stimulus
+        )
+
+    return assemble, prepare, drop_runs, held_runs, workers_there, clients_there, restart
 
 
-assemble_task, take_in, give_up, held_runs, workers_there, clients_there = _sent_whole()
-"""On a worker: make a unit of its partials (see `worker_tasks.assemble_unit`), take in a run, forget runs, and name those that are held
+assemble_task, prepare, drop_runs, held_runs, workers_there, clients_there, restart = _sent_whole()
+"""On a worker: make a unit of its pieces (see `worker_tasks.assemble_unit`), prepare for a run, forget runs, and name those that are held
 with their clients. On the scheduler: its name and its workers by address, with their threads, nanny, whether they are paused, and the
-bytes they use and may use; and the names of its clients."""
+bytes they use and may use; the names of its clients; and restart workers, or remove those that nobody restarts (`Client.restart_workers`
+refuses them)."""

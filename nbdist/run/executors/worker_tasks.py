@@ -16,44 +16,40 @@ from numpy.typing import NDArray
 
 from nbdist.errors import is_fatal
 from nbdist.planning import PhiChunk, Tile, Unit
+from nbdist.run.executors.tasks import piece_name
+from nbdist.run.executors.worker_run import Answer, PieceError, run_here
 from nbdist.run.failures import ErrorLine
+from nbdist.run.jobs import SeriesJob
 from nbdist.run.rendering import (
     assemble_frame,
     finished_frame,
     render_partial,
-    render_unit,
     rendered_by,
     write_unit,
 )
-from nbdist.run.worker_run import Answer, PieceError, run_here
-
-TASK_LIMIT_S = 10.0
-"""A task gives back the units it has not begun after so long: they were slower than thought, or another kind of worker got them."""
 
 
-def render_units(run: str, spans: Sequence[tuple[int, int]]) -> Answer:
+def render_units(run: str, spans: Sequence[tuple[int, int]], limit_s: float) -> Answer:
     """Render units one after the other; those that are not begun are left out of the answer.
 
-    They are not begun when those before took too long, after an error that they would meet too, or where this worker does not hold
-    the run.
+    They are not begun when those before took longer than `limit_s` (they were slower than thought, or another kind of worker got them),
+    after an error that they would meet too, or where this worker does not hold the run.
     """
     address = get_worker().address
     held, began = run_here(run, address), time.perf_counter()
     if held is None:
         return Answer(address, held=False)
-    assert held.writer is not None
     answer = Answer(address, held.kind)
-    plan = held.context.plan
-    for unit in (plan.unit(number) for first, last in spans for number in range(first, last)):
+    for unit in (held.job.unit(number) for first, last in spans for number in range(first, last)):
         try:
-            answer.records.append(render_unit(held.context, held.writer, unit))
+            answer.records.append(held.job.render(unit))
         except Exception as error:
             if is_fatal(error):
                 answer.trouble = ErrorLine.of(error)
                 break
             answer.errors[unit.number] = ErrorLine.of(error)
         answer.seconds = time.perf_counter() - began
-        if answer.seconds > TASK_LIMIT_S:
+        if answer.seconds > limit_s:
             break
     return answer
 
@@ -66,7 +62,7 @@ class Partial(NamedTuple):
     seconds: float
 
 
-def render_piece(run: str, frame: int, tile: tuple[int, int, int, int], chunk: tuple[int, int]) -> Partial:
+def render_piece(run: str, frame: int, tile: tuple[int, ...], chunk: tuple[int, int]) -> Partial:
     """Render one (tile, chunk) of a frame.
 
     Raises
@@ -81,10 +77,10 @@ def render_piece(run: str, frame: int, tile: tuple[int, int, int, int], chunk: t
     if held is None:
         raise Reschedule
     try:
-        values = render_partial(held.context, frame, Tile(*tile), PhiChunk(*chunk))
+        values = render_partial(held.job.context, frame, Tile(*tile), PhiChunk(*chunk))
     except Exception as error:
-        raise PieceError(ErrorLine.of(error), address) from None
-    return Partial(values, rendered_by(held.context), time.perf_counter() - began)
+        raise PieceError(ErrorLine.of(error), address, piece_name(frame, tile, chunk)) from None
+    return Partial(values, rendered_by(held.job.context), time.perf_counter() - began)
 
 
 def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frames: list[list[list[Partial]]]) -> Answer:
@@ -93,20 +89,21 @@ def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frame
     held, unit, began = run_here(run, address), Unit(*numbers), time.perf_counter()
     if held is None:
         return Answer(address, held=False)
-    assert held.writer is not None
+    job = held.job
+    assert isinstance(job, SeriesJob)
     answer = Answer(address, held.kind)
     parts = [part for tiles in frames for chunks in tiles for part in chunks]
     try:
         finished = [
             finished_frame(
-                held.context,
+                job.context,
                 frame,
-                assemble_frame(held.context, [[part.values for part in chunks] for chunks in tiles]),
+                assemble_frame(job.context, [[part.values for part in chunks] for chunks in tiles]),
             )
             for frame, tiles in zip(unit.frames, frames, strict=True)
         ]
         rendered = [part.by for part in parts]
-        here = rendered_by(held.context)  # it adds the background and makes photons of the sum
+        here = rendered_by(job.context)  # it adds the background and makes photons of the sum
         rendered.append({**rendered[0], "compiler": here["compiler"], "processor": here["processor"]})
         answer.seconds = sum(part.seconds for part in parts) + time.perf_counter() - began
         made = {
@@ -114,7 +111,7 @@ def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frame
             "started": started,
             "seconds": answer.seconds,
         }
-        answer.records.append(write_unit(held.context, held.writer, unit, finished, made))
+        answer.records.append(write_unit(job.context, job.writer, unit, finished, made))
     except Exception as error:
         if is_fatal(error):
             answer.trouble = ErrorLine.of(error)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter
-from collections.abc import Collection
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from nbdist.run.progress import Progress
+from nbdist.run.settings import Pacing
 
 TASKS_PER_WORKER = 3
 """Tasks in flight for each worker thread: one running, the next ones on their way."""
-TASK_S = 1.0
-"""What a task should take: quick units share one."""
-MOST_UNITS = 1000
-"""Units of a task, at most."""
 CANDIDATES = 8
 """Workers of a kind that a task may go to; the scheduler takes the least busy of them."""
 ANY = ""
@@ -39,11 +36,11 @@ class Pace:
             self.unit_s = latest if self.unit_s is None else 0.7 * self.unit_s + 0.3 * latest
         self.longest_s = max(0.99 * self.longest_s, in_flight_s)
 
-    def units_per_task(self) -> int:
-        """How many units make a task of about `TASK_S`; one before any is finished."""
+    def units_per_task(self, pacing: Pacing) -> int:
+        """How many units make a task of the wanted length; one before any is finished."""
         if self.unit_s is None:
             return 1
-        return max(1, min(MOST_UNITS, int(TASK_S / max(self.unit_s, 1e-6))))
+        return max(1, min(pacing.most_units, int(pacing.task_s / max(self.unit_s, 1e-6))))
 
 
 class WorkerThere(NamedTuple):
@@ -74,10 +71,10 @@ class Roster:
     ----------
     there
         All of them by address.
-    taken_in
-        What each said that took in the run: its `kind` ("cpu", "gpu"), its `kernel`, its `host`.
+    prepared
+        What each told that is prepared for the run: its `kind` ("cpu", "gpu"), its `kernel`, its `host`.
     since
-        When a worker was first seen, seconds of the monotonic clock.
+        When a worker was first seen, seconds of the clock.
     paused_since
         When a worker was first seen paused by Dask.
     unfit
@@ -91,28 +88,29 @@ class Roster:
     run: str
     progress: Progress
     there: dict[str, WorkerThere] = field(default_factory=dict)
-    taken_in: dict[str, dict[str, Any]] = field(default_factory=dict)
+    prepared: dict[str, dict[str, Any]] = field(default_factory=dict)
     since: dict[str, float] = field(default_factory=dict)
     paused_since: dict[str, float] = field(default_factory=dict)
     unfit: set[str] = field(default_factory=set)
     hosts: dict[str, str] = field(default_factory=dict)
-    paces: dict[str, Pace] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
+    paces: defaultdict[str, Pace] = field(default_factory=lambda: defaultdict(Pace))
     news: threading.Event = field(default_factory=threading.Event)
-    _told: set[tuple[float, str]] = field(default_factory=set)
+    _seen: set[tuple[float, str]] = field(default_factory=set)
     _heard: SimpleQueue[dict[str, Any]] = field(default_factory=SimpleQueue)
 
     def hear(self, event: tuple[float, Any]) -> None:
         """Note a worker's message; called in the thread of the Dask client."""
         stamp, message = event
-        told = stamp, message["worker"]
-        if message["run"] == self.run and told not in self._told:  # events are fetched again where some may be lost
-            self._told.add(told)
+        event_of = stamp, message["worker"]
+        if message["run"] == self.run and event_of not in self._seen:  # events are fetched again where some may be lost
+            self._seen.add(event_of)
             self._heard.put(message)
             self.news.set()
 
     def update(self, there: dict[str, WorkerThere]) -> tuple[set[str], list[dict[str, Any]]]:
-        """Compare with the workers that are there now; those that went away, and messages of workers that cannot take in the run."""
-        now = time.monotonic()
+        """Compare with the workers that are there now; those that went away, and messages of workers that cannot be prepared."""
+        now = self.clock()
         failed = []
         while True:
             try:
@@ -126,14 +124,14 @@ class Roster:
                 self.hosts[address] = message["host"]
             if "error" in message:
                 failed.append(message)
-            elif address not in self.taken_in:
-                self.taken_in[address] = message
+            elif address not in self.prepared:
+                self.prepared[address] = message
                 self.progress.worker_joined(address, kind=message["kind"])
         lost = self.there.keys() - there.keys()
         for address in lost:
             self.progress.worker_lost(address)
             self.unfit.discard(address)
-            for known in (self.taken_in, self.since, self.paused_since, self.hosts):
+            for known in (self.prepared, self.since, self.paused_since, self.hosts):
                 known.pop(address, None)
         self.there = dict(there)
         for address, worker in there.items():
@@ -155,8 +153,8 @@ class Roster:
         self.progress.workers = sum(counts.values()) - counts["paused"]
 
     def kind_of(self, address: str) -> str:
-        """Kind of a worker: "starting" until it took in the run."""
-        return str(self.taken_in[address]["kind"]) if address in self.taken_in else "starting"
+        """Kind of a worker: "starting" until it is prepared for the run."""
+        return str(self.prepared[address]["kind"]) if address in self.prepared else "starting"
 
     def named(self, address: str) -> str:
         """A worker as a person knows it, with its host."""
@@ -165,8 +163,8 @@ class Roster:
 
     @property
     def starting(self) -> set[str]:
-        """Workers of which it is not known yet whether they can take in the run."""
-        return self.fit - self.taken_in.keys()
+        """Workers of which it is not known yet whether they can be prepared."""
+        return self.fit - self.prepared.keys()
 
     @property
     def fit(self) -> set[str]:
@@ -208,7 +206,7 @@ class Roster:
     def pace(self, window: str) -> Pace:
         """The pace of a kind, or of the only kind that there is."""
         if window == ANY:
-            kinds = {said["kind"] for said in self.taken_in.values()}
+            kinds = {about["kind"] for about in self.prepared.values()}
             known = [self.paces[kind] for kind in kinds if kind in self.paces]
             return known[0] if known else Pace()
-        return self.paces.setdefault(window, Pace())
+        return self.paces[window]

@@ -1,0 +1,162 @@
+"""What is rendered: the units of a series into their shards, or the tiles of one image.
+
+A job travels to each process that renders, once; there it is prepared, and then renders one unit after the other. A unit is known by its
+number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.errors import StoreError, is_fatal, one_line
+from nbdist.planning import PhiChunk, Tile, Unit
+from nbdist.planning.plan import LARGEST_SHARD_BYTES
+from nbdist.run.context import RunContext
+from nbdist.run.failures import ErrorLine
+from nbdist.run.progress import Record
+from nbdist.store import UnitWriter
+
+FrameRenderer = Callable[[RunContext, int], NDArray[np.floating[Any]]]
+"""Renders the expected photons of a frame, given by its number: (slow, fast)."""
+
+
+@dataclass
+class Job:
+    """What the processes of a run do: what a series and an image have in common.
+
+    Attributes
+    ----------
+    context
+        The scene and its plan.
+    """
+
+    context: RunContext
+
+    @property
+    def split(self) -> bool:
+        """Whether a unit is rendered by several tasks."""
+        return False
+
+    @property
+    def frames_per_unit(self) -> float:
+        """Frames of a unit, or the share of a frame that it is."""
+        return self.context.plan.settings.frames_per_shard
+
+    def prepare(self) -> None:
+        """Make what is needed; called in the process that renders, before the first unit."""
+
+    def require_usable(self, workers: int, trouble: ErrorLine) -> None:
+        """See whether what a worker met, of so many, is so here, too; then it is the fault of what is written to, and the run's.
+
+        Raises
+        ------
+        StoreError
+            If the store is gone, or is another by now.
+        OSError
+            If it cannot be written.
+        """
+
+    def unit(self, number: int) -> Any:
+        """The unit with this number."""
+        raise NotImplementedError
+
+    def render(self, unit: Any) -> Record:
+        """Render a unit; what is told of it."""
+        raise NotImplementedError
+
+
+@dataclass
+class SeriesJob(Job):
+    """Renders units of a series, and writes their shards and records.
+
+    Attributes
+    ----------
+    render_frame
+        What renders a frame; the renderer of the scene where None.
+    """
+
+    render_frame: FrameRenderer | None = None
+    _writer: UnitWriter | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def split(self) -> bool:
+        """Whether a frame is rendered by several tasks."""
+        return self.context.plan.split
+
+    @property
+    def writer(self) -> UnitWriter:
+        """The writer of the store, opened where it is first asked for."""
+        if self._writer is None:
+            assert self.context.location is not None
+            self._writer = UnitWriter(self.context.location, self.context.store_id)
+        return self._writer
+
+    def prepare(self) -> None:
+        """Open the store."""
+        _ = self.writer
+
+    def require_usable(self, workers: int, trouble: ErrorLine) -> None:
+        """See whether the store is there and can be written from here; has room for a shard a worker, where the disk was full there."""
+        plan, location = self.context.plan, self.context.location
+        assert location is not None
+        shards = plan.cost.product_bytes * plan.settings.frames_per_shard * workers
+        size = min(LARGEST_SHARD_BYTES, shards) if trouble.disk_full else 1
+        try:
+            UnitWriter(location, self.context.store_id).require_usable(size)
+        except OSError as error:
+            if is_fatal(error):
+                raise
+            raise StoreError(f"{location}: cannot be written: {one_line(error)}") from None
+
+    def unit(self, number: int) -> Unit:
+        """The unit with this number."""
+        return self.context.plan.unit(number)
+
+    def render(self, unit: Unit) -> Record:
+        """Render a unit and write it; its record."""
+        from nbdist.run.rendering import render_unit  # torch, of which a client has no need
+
+        return render_unit(self.context, self.writer, unit, self.render_frame)
+
+
+class Piece(NamedTuple):
+    """One tile of an image over one phi chunk."""
+
+    number: int
+    tile: Tile
+    chunk: PhiChunk
+
+
+@dataclass
+class ImageJob(Job):
+    """Renders frame 0 tile by tile; the partial intensities travel back, as `values` of the records."""
+
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        """All pieces, tile by tile and chunk by chunk."""
+        pairs = ((tile, chunk) for tile in self.context.plan.tiles for chunk in self.context.plan.chunks)
+        return [Piece(number, tile, chunk) for number, (tile, chunk) in enumerate(pairs)]
+
+    @property
+    def frames_per_unit(self) -> float:
+        """The share of the frame that a piece is."""
+        return 1 / len(self.pieces)
+
+    def prepare(self) -> None:
+        """Make the renderer: what is wrong with it is said before the first piece."""
+        _ = self.context.renderer
+
+    def unit(self, number: int) -> Piece:
+        """The piece with this number."""
+        return self.pieces[number]
+
+    def render(self, unit: Piece) -> Record:
+        """Render a piece."""
+        from nbdist.run.rendering import render_partial
+
+        return {"unit": unit.number, "values": render_partial(self.context, 0, unit.tile, unit.chunk)}
