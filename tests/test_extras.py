@@ -27,9 +27,8 @@ def _web_pages():
 
 def _bucket():
     from nbdist.store.bucket import Bucket
-    from nbdist.store.bucket_settings import bucket_settings
 
-    Bucket("s3://bucket/series.zarr", bucket_settings())
+    Bucket("s3://bucket/series.zarr")
 
 
 def _preview():

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from nbdist.errors import NbdistError, StoreError, UnreachableError, require_extra
-from nbdist.store.bucket_settings import BucketSettings, bucket_settings, provider
+from nbdist.store.bucket_settings import bucket_settings, credentials
 from nbdist.store.objects import PASSING, ROOT, Objects
 
 RETRY_S = 240.0
@@ -37,13 +37,12 @@ LISTED_FROM = 64
 """Sizes of more objects than this are read off a listing instead of being asked for one by one."""
 LISTED_AT_ONCE = 1000
 """Objects of a page of a listing, as S3 answers."""
-MACHINE_ROLE = re.compile(r"/latest/(api/token|meta-data)|\b169\.254\.")
-"""What a machine in the cloud is asked for its role: named in an error only where there are no other credentials."""
 OTHER_REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed"})
 BUSY = "to every attempt"
 
 T = TypeVar("T")
-_buckets: dict[tuple[str, BucketSettings], Bucket] = {}
+_buckets: dict[tuple[str, frozenset[tuple[str, str]]], Bucket] = {}
+"""By URL and what the environment says of how to reach it: to find that out takes a while."""
 _process = {"used": False, "forked": False}
 
 
@@ -69,13 +68,16 @@ def bucket_at(url: str, patient: bool = False) -> Bucket:
         If the URL is another, obstore is not installed, or the server, bucket or credentials do not serve.
     """
     url = checked_url(url)
-    settings = bucket_settings()
-    if (url, settings) not in _buckets:
-        bucket = Bucket(url, settings)
+    key = (
+        url,
+        frozenset((name, value) for name, value in os.environ.items() if name == "HOME" or name.startswith("AWS_")),
+    )
+    if key not in _buckets:
+        bucket = Bucket(url)
         if not patient:
             bucket.probe()
-        _buckets[url, settings] = bucket
-    return _buckets[url, settings]
+        _buckets[key] = bucket
+    return _buckets[key]
 
 
 def checked_url(url: str) -> str:
@@ -104,14 +106,18 @@ def checked_url(url: str) -> str:
 class Bucket(Objects):
     """Objects below s3://BUCKET/PATH."""
 
-    def __init__(self, url: str, settings: BucketSettings) -> None:
+    def __init__(self, url: str) -> None:
+        require_extra("s3", url)
         self.location = url
-        self.settings = settings
+        try:
+            self.settings = bucket_settings()
+            credentials()
+        except StoreError as error:
+            raise StoreError(f"{url}: {error}") from None
         self.bucket, _, self.prefix = url.removeprefix("s3://").partition("/")
         self._client = self._connected(RETRY_S)
 
     def _connected(self, retry_s: float) -> Any:
-        require_extra("s3", self.location)
         from obstore.store import S3Store
 
         endpoint = self.settings.url
@@ -131,7 +137,7 @@ class Bucket(Objects):
                 config=config,
                 client_options=options,
                 retry_config=retry,
-                credential_provider=provider(self.settings),
+                credential_provider=credentials,
             )
         except (NbdistError, KeyboardInterrupt):
             raise
@@ -353,10 +359,6 @@ class Bucket(Objects):
         status = re.search(r"\bstatus(?: code)?: (\d{3})\b", text)
         code = re.search(r"<Code>(\w{1,60})</Code>", text)
         answer = " ".join(found[1] for found in (status, code) if found)
-        if MACHINE_ROLE.search(text):
-            return StoreError(
-                f"{self.location}: no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-            )
         if code and code[1] == "NoSuchBucket":
             return StoreError(f"{self.location}: {server} has no bucket {self.bucket}")
         if answer.startswith("301") or (code and code[1] in OTHER_REGION):

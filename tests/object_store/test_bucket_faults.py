@@ -254,7 +254,7 @@ def test_a_url_that_is_no_place_for_a_store(url, answer, s3_environment, experim
 def test_no_credentials_at_all_are_said_without_the_patience_of_a_run(location, command, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    said = command("info", location, seconds=bucket.RETRY_S, AWS_METADATA_ENDPOINT="http://127.0.0.1:9")
+    said = command("info", location, seconds=bucket.RETRY_S, AWS_EC2_METADATA_SERVICE_ENDPOINT="http://127.0.0.1:9")
     assert said.code == 2
     assert said.err == (
         f"nbdist: {location}: no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE\n"

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from nbdist.errors import StoreError
-from nbdist.store.bucket_settings import bucket_settings, provider, scrubbed
+from nbdist.store.bucket_settings import bucket_settings, credentials, scrubbed
+
+pytest.importorskip("botocore")
+PLAIN = "[default]\naws_access_key_id = A\naws_secret_access_key = B\n"
 
 
 @pytest.fixture
-def home(tmp_path):
-    """An environment with a home of its own, and `write(config=..., credentials=...)` for its files."""
+def home(tmp_path, monkeypatch):
+    """A home of its own in an environment that says nothing of AWS; `home(config=..., credentials=...)` writes its files."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
-    class Home(dict):
-        def write(self, **files):
-            (tmp_path / ".aws").mkdir(exist_ok=True)
-            for name, text in files.items():
-                (tmp_path / ".aws" / name).write_text(text)
+    def write(**files):
+        (tmp_path / ".aws").mkdir(exist_ok=True)
+        for name, text in files.items():
+            (tmp_path / ".aws" / name).write_text(text)
 
-    return Home(HOME=str(tmp_path))
+    return write
 
 
-def test_without_anything_it_is_amazon_and_the_machines_own_role(home):
-    settings = bucket_settings(home)
-    assert (settings.endpoint, settings.region, settings.keys, settings.profile) == (None, "us-east-1", None, None)
+def _keys():
+    found = credentials()
+    return found["access_key_id"], found["secret_access_key"], found["token"]
+
+
+def test_without_anything_it_is_amazon_and_no_credentials_are_found(home):
+    settings = bucket_settings()
+    assert (settings.endpoint, settings.region) == (None, "us-east-1")
     assert settings.url == "https://s3.us-east-1.amazonaws.com"
     assert settings.server == "Amazon S3 (us-east-1)"
-    assert provider(settings) is None
+    with pytest.raises(StoreError, match="no credentials were found"):
+        credentials()
 
 
 @pytest.mark.parametrize(
@@ -37,83 +51,89 @@ def test_without_anything_it_is_amazon_and_the_machines_own_role(home):
         ({"AWS_ENDPOINT_URL": ""}, None),
     ],
 )
-def test_the_endpoint_of_s3_comes_before_the_one_of_all_services(given, endpoint, home):
-    assert bucket_settings({**home, **given}).endpoint == endpoint
+def test_the_endpoint_of_s3_comes_before_the_one_of_all_services(given, endpoint, home, monkeypatch):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert bucket_settings().endpoint == endpoint
 
 
-def test_the_region_is_that_of_the_environment_or_of_the_profile(home):
-    home.write(config="[default]\nregion = eu-west-3\n")
-    assert bucket_settings(home).region == "eu-west-3"
-    assert bucket_settings({**home, "AWS_DEFAULT_REGION": "eu-north-1"}).region == "eu-north-1"
-    both = {**home, "AWS_DEFAULT_REGION": "eu-north-1", "AWS_REGION": "cn-north-1"}
-    assert bucket_settings(both).url == "https://s3.cn-north-1.amazonaws.com.cn"
+def test_the_region_is_that_of_the_environment_or_of_the_profile(home, monkeypatch):
+    home(config="[default]\nregion = eu-west-3\n")
+    assert bucket_settings().region == "eu-west-3"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+    assert bucket_settings().region == "eu-north-1"
+    monkeypatch.setenv("AWS_REGION", "cn-north-1")
+    assert bucket_settings().url == "https://s3.cn-north-1.amazonaws.com.cn"
 
 
-def test_keys_of_the_environment_come_before_those_of_a_file(home):
-    home.write(credentials="[default]\naws_access_key_id = A\naws_secret_access_key = B\n")
-    assert bucket_settings(home).keys == ("A", "B", None)
-    given = {"AWS_ACCESS_KEY_ID": "C", "AWS_SECRET_ACCESS_KEY": "D", "AWS_SESSION_TOKEN": "E"}
-    assert bucket_settings({**home, **given}).keys == ("C", "D", "E")
+def test_keys_of_the_environment_come_before_those_of_a_file(home, monkeypatch):
+    home(credentials=PLAIN)
+    assert _keys() == ("A", "B", None)
+    for name, value in (("ACCESS_KEY_ID", "C"), ("SECRET_ACCESS_KEY", "D"), ("SESSION_TOKEN", "E")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    assert _keys() == ("C", "D", "E")
 
 
-def test_a_profile_is_read_from_both_files(home):
-    home.write(
+def test_a_profile_is_read_from_both_files(home, monkeypatch):
+    home(
         config="[profile beamline]\nregion = eu-west-1\nservices = local\n\n"
         "[services local]\ns3 =\n  endpoint_url = http://store:9000\n",
         credentials="[beamline]\naws_access_key_id = A\naws_secret_access_key = B\naws_session_token = C\n",
     )
-    settings = bucket_settings({**home, "AWS_PROFILE": "beamline"})
-    assert (settings.endpoint, settings.region, settings.keys) == ("http://store:9000", "eu-west-1", ("A", "B", "C"))
+    monkeypatch.setenv("AWS_PROFILE", "beamline")
+    settings = bucket_settings()
+    assert (settings.endpoint, settings.region) == ("http://store:9000", "eu-west-1")
+    assert _keys() == ("A", "B", "C")
 
 
 def test_an_endpoint_may_stand_in_the_profile(home):
-    home.write(config="[default]\nendpoint_url = https://all:1\n")
-    assert bucket_settings(home).endpoint == "https://all:1"
-    home.write(config="[default]\nendpoint_url = https://all:1\ns3 =\n  endpoint_url = https://store:2\n")
-    assert bucket_settings(home).endpoint == "https://store:2"
+    home(config="[default]\nendpoint_url = https://all:1\n")
+    assert bucket_settings().endpoint == "https://all:1"
 
 
-def test_the_files_may_lie_elsewhere(home, tmp_path):
-    (tmp_path / "keys").write_text("[default]\naws_access_key_id = A\naws_secret_access_key = B\n")
-    assert bucket_settings({**home, "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "keys")}).keys == ("A", "B", None)
+def test_the_files_may_lie_elsewhere(home, tmp_path, monkeypatch):
+    (tmp_path / "keys").write_text(PLAIN)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "keys"))
+    assert _keys() == ("A", "B", None)
 
 
-def test_a_profile_that_is_not_there_is_named(home):
+def test_a_profile_that_is_not_there_is_named(home, monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "beamline")
     with pytest.raises(StoreError, match="AWS_PROFILE=beamline: there is no such profile"):
-        bucket_settings({**home, "AWS_PROFILE": "beamline"})
+        bucket_settings()
 
 
-def test_a_file_that_cannot_be_read_shows_none_of_its_lines(home):
-    home.write(credentials="[default\naws_secret_access_key = hunter2\n")
-    with pytest.raises(StoreError, match="cannot be read as a file of AWS profiles") as caught:
-        bucket_settings(home)
+@pytest.mark.parametrize("endpoint", ["store:9000", "ftp://store", "http://me:hunter2@store"])
+def test_an_endpoint_that_is_none_is_said_without_its_password(endpoint, home, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(StoreError, match=r"^endpoint ") as caught:
+        bucket_settings()
     assert "hunter2" not in str(caught.value)
 
 
-def test_keys_from_elsewhere_are_left_to_boto3(home, monkeypatch):
-    home.write(config="[default]\nsso_session = institute\n")
-    settings = bucket_settings(home)
-    assert (settings.keys, settings.profile) == (None, "default")
-    monkeypatch.setitem(__import__("sys").modules, "boto3", None)
-    with pytest.raises(StoreError, match="pip install boto3"):
-        provider(settings)
+def test_a_file_that_cannot_be_read_shows_none_of_its_lines(home):
+    home(config="[default\naws_secret_access_key = hunter2\n")
+    with pytest.raises(StoreError, match=r"config cannot be read as a file of AWS profiles") as caught:
+        bucket_settings()
+    assert "hunter2" not in str(caught.value)
 
 
-def test_keys_are_read_again_while_a_run_goes_on(home, monkeypatch):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONFIG_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", home["HOME"])
-    monkeypatch.delenv("AWS_SHARED_CREDENTIALS_FILE", raising=False)
-    home.write(credentials="[default]\naws_access_key_id = A\naws_secret_access_key = B\n")
-    keys = provider(bucket_settings())
-    assert keys()["secret_access_key"] == "B"
-    home.write(credentials="[default]\naws_access_key_id = A\naws_secret_access_key = NEW\n")
-    assert keys()["secret_access_key"] == "NEW"
+def test_a_profile_takes_its_keys_from_a_command(home):
+    given = '{"Version": 1, "AccessKeyId": "A", "SecretAccessKey": "B"}'
+    home(config=f"[default]\ncredential_process = echo '{given}'\n")
+    assert _keys() == ("A", "B", None)
+    home(config="[default]\ncredential_process = sh -c 'echo hunter2 >&2; exit 1'\n")
+    with pytest.raises(StoreError, match="botocore finds no AWS credentials") as caught:
+        credentials()
+    assert "hunter2" not in str(caught.value)
 
 
-def test_nothing_of_a_credential_is_shown(home):
-    home.write(credentials="[default]\naws_access_key_id = AKIA\naws_secret_access_key = hunter2\n")
-    shown = repr(bucket_settings(home))
-    assert "hunter2" not in shown
-    assert "AKIA" not in shown
+def test_keys_are_read_again_while_a_run_goes_on(home):
+    home(credentials=PLAIN)
+    assert _keys()[1] == "B"
+    home(credentials=PLAIN.replace("= B", "= NEW"))
+    assert _keys()[1] == "NEW"
+
+
+def test_a_password_of_a_url_is_blotted_out():
     assert scrubbed("GET http://me:hunter2@host/x and s3://hunter2@b") == "GET http://***@host/x and s3://***@b"
