@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,11 +31,10 @@ def preview(
     import numpy as np
 
     from nbdist.formats.pictures import frame_picture
-    from nbdist.store import open_group
-    from nbdist.store.schema import schema_of
+    from nbdist.store import open_group, summarize
 
-    group: Any = open_group(location)
-    schema = schema_of(group)
+    group, summary = open_group(location), summarize(location)
+    schema = summary.schema
     arrays = [a for a in schema.arrays if panel in a.of.panels]
     if not arrays:
         raise NbdistError(f"--panel {panel}: lies outside 0:{len(schema.panels)}")
@@ -46,12 +46,17 @@ def preview(
     if wanted.stop > schema.frames:
         raise NbdistError(f"--frame {frame}: lies outside 0:{schema.frames}")
     rows, columns = _zoom(zoom, *schema.panels[panel])
-    _require_complete(location, wanted)
-    place = (*shown.index(panel), _slice(rows), _slice(columns))
-    image = group[shown.name][wanted.start, *place]
-    for number in wanted[1:]:
-        image = np.maximum(image, group[shown.name][number, *place])
-    phi = group["phi_start_deg"][wanted.start], group["phi_end_deg"][wanted.stop - 1]
+    complete = summary.found.frames
+    missing = [number for number in wanted if number not in complete]  # they would look like empty ones
+    if missing:
+        raise NbdistError(
+            f"{location}: frame {missing[0]} is not rendered yet ({summary.frames_complete} of {summary.frames} are)"
+        )
+    stored: Any = group[shown.name]
+    place = (*shown.index(panel), slice(rows.start, rows.stop), slice(columns.start, columns.stop))
+    image = functools.reduce(np.maximum, (stored[number, *place] for number in wanted))
+    scan = summary.experiment.scan
+    phi = scan.frame_start_deg(wanted.start), scan.frame_start_deg(wanted.stop)
     which = f"frame {wanted.start}" if len(wanted) == 1 else f"maximum over frames {wanted.start} to {wanted.stop - 1}"
     which += f", panel {panel}" if len(schema.panels) > 1 else ""
     title = (
@@ -62,10 +67,6 @@ def preview(
     console.print(f"wrote {output}")
 
 
-def _slice(span: range) -> slice:
-    return slice(span.start, span.stop)
-
-
 def _zoom(text: str | None, slow: int, fast: int) -> tuple[range, range]:
     if text is None:
         return range(slow), range(fast)
@@ -73,16 +74,3 @@ def _zoom(text: str | None, slow: int, fast: int) -> tuple[range, range]:
     if len(parts) != 2:
         raise NbdistError(f"--zoom {text}: expected S0:S1,F0:F1")
     return read_span(parts[0], "--zoom", slow), read_span(parts[1], "--zoom", fast)
-
-
-def _require_complete(location: str, frames: range) -> None:
-    """Refuse frames that were not rendered: they would look like empty ones."""
-    from nbdist.store import summarize
-
-    summary = summarize(location)
-    complete = summary.found.frames
-    missing = [frame for frame in frames if frame not in complete]
-    if missing:
-        raise NbdistError(
-            f"{location}: frame {missing[0]} is not rendered yet ({summary.frames_complete} of {summary.frames} are)"
-        )

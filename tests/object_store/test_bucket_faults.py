@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
@@ -181,12 +182,11 @@ def test_an_exception_carries_no_error_that_quotes_credentials(experiment, locat
 
 def open_group_members(location):
     """Names in the store, as zarr lists them."""
-    from zarr.core.sync import sync
 
     async def names(store):
         return [name async for name in store.list_dir("")]
 
-    return sync(names(objects_at(location).zarr_store(read_only=True)))
+    return asyncio.run(names(objects_at(location).zarr_store(read_only=True)))
 
 
 def test_a_bucket_that_is_not_there_is_said_in_one_line(s3_environment, command, file, assert_no_secret):
