@@ -61,7 +61,8 @@ def bucket_settings() -> BucketSettings:
     )  # a client would tell, too: for 25 MB and half a second
 
     endpoint = ConfiguredEndpointProvider(session.full_config, session.get_scoped_config(), "s3").provide()
-    # botocore does not go by AWS_REGION, as AWS's other tools do
+    # botocore does not go by these two, as others of AWS's tools and obstore do
+    endpoint = endpoint or os.environ.get("AWS_ENDPOINT")
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or DEFAULT_REGION
     return BucketSettings(_checked(endpoint) if endpoint else None, region)
 
