@@ -12,7 +12,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
@@ -118,10 +118,10 @@ app.command(
 )(nanobragg)
 
 
-def run() -> None:
-    """Run the command that the arguments name, and exit with its status."""
+def run(command: Callable[[], object] = app) -> None:
+    """Run the command that the arguments name, and exit with its status; any other function may stand in for it."""
     with told_to_end(), steady_streams() as streams:
-        status = _status()
+        status = _status(command)
         lost = streams.lost()
         if lost is not None and status == 0 and _named_command() not in WORK:
             typer.echo(f"nbdist: standard output cannot be written: {one_line(lost)}", err=True)
@@ -133,10 +133,10 @@ def _named_command() -> str:
     return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
 
 
-def _status() -> int:
+def _status(command: Callable[[], object]) -> int:
     """Run the command; its exit status. An error is said in one line, and raised with `--debug`."""
     try:
-        app()
+        command()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException as raised:

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 import zarr
 
+from nbdist.cli import main
 from nbdist.errors import ExperimentError
 
 SERIAL = ("--serial", "--kernel", "eager")
@@ -192,16 +193,18 @@ def test_a_place_that_cannot_be_is_one_line(name, command, nbdist, experiment_fi
     ],
 )
 def test_whatever_is_raised_is_one_line_and_what_nobody_foresaw_keeps_its_traceback(
-    error, answer, nbdist, experiment_file, tmp_path, monkeypatch
+    error, answer, tmp_path, monkeypatch, capsys
 ):
-    def failing(*arguments, **options):
+    def failing():
         raise error
 
-    monkeypatch.setattr("nbdist.experiment.load_experiment", failing)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    ran = nbdist("check", experiment_file)
-    assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert answer in ran.err
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)  # what it found before
+    with pytest.raises(SystemExit) as ended:
+        main.run(failing)
+    said = capsys.readouterr().err
+    assert (ended.value.code, said.count("\n")) == (2, 1)
+    assert answer in said
     kept = [path.read_text() for path in tmp_path.glob("nbdist-traceback-*.txt")]
     assert len(kept) == isinstance(error, ZeroDivisionError)
     assert all("Traceback" in text and "failing" in text for text in kept)
