@@ -1,8 +1,8 @@
 """A Dask cluster that somebody else started: finding it, waiting for its workers, and whether they run what runs here.
 
 Versions that must agree: nbdist, because its code is sent by name; Python and PyTorch to the minor version, numpy and zarr to the
-major one, because pickles, pixels and shards depend on them; distributed, whose protocol has no promise between versions. Other
-differences are only told.
+major one, because pickles, pixels and shards depend on them; distributed, whose protocol has no promise between versions. PyTorch may
+be missing, here or there: a run that needs it says so. Other differences are only told.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ ON_SCHEDULER = ("python", "distributed")
 """What must agree with the scheduler's: it passes on what it is sent, and needs no nbdist."""
 TOLD = ("dask", "numpy", "zarr", "torch", "python")
 """Differences past those numbers that are worth a line."""
+NOT_INSTALLED = "(not installed)"
 WAIT_S, FILE_WAIT_S = 60.0, 300.0
 """How long to wait for a first worker; longer where a job writes the scheduler file, whose programs all start at once."""
 ANSWER_S = 20.0
@@ -135,7 +137,7 @@ def check_versions(client: Client) -> list[str]:
     RunError
         In one line: what differs that must not, here and there, or is not installed there.
     """
-    names = sorted({*REQUIRED, *TOLD})
+    names = _compared_here(*REQUIRED, *TOLD)
     here = {name: _version_here(name) for name in names}
     harmful, harmless, unfit = [], [], set()
     for name in ON_SCHEDULER:
@@ -152,7 +154,7 @@ def check_versions(client: Client) -> list[str]:
             if version == here[name]:
                 continue
             line = f"{name} {version} on {len(workers)} worker(s), {here[name]} here"
-            digits = REQUIRED.get(name, 0)
+            digits = 0 if (name, version) == ("torch", NOT_INSTALLED) else REQUIRED.get(name, 0)
             if digits and _leading(version, digits) != _leading(here[name], digits):
                 harmful.append(line)
                 unfit.update(workers)
@@ -167,7 +169,12 @@ def check_versions(client: Client) -> list[str]:
 
 def required_versions() -> dict[str, tuple[str, int]]:
     """Versions here of what must agree with a worker's, by name, and how many of their leading numbers."""
-    return {name: (_version_here(name), digits) for name, digits in REQUIRED.items()}
+    return {name: (_version_here(name), REQUIRED[name]) for name in _compared_here(*REQUIRED)}
+
+
+def _compared_here(*names: str) -> list[str]:
+    """Those of the names that can be compared, each once: a version of PyTorch only where there is one here."""
+    return sorted({name for name in names if name != "torch" or find_spec("torch") is not None})
 
 
 def _version_here(name: str) -> str:
@@ -188,7 +195,7 @@ def _versions_there(client: Client, name: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for worker, answer in client.run(*_asked(name), on_error="return").items():
         if isinstance(answer, importlib.metadata.PackageNotFoundError):
-            found["(not installed)"].append(worker)
+            found[NOT_INSTALLED].append(worker)
         elif not isinstance(answer, Exception):  # a worker that was lost meanwhile
             found[str(answer)].append(worker)
     return found

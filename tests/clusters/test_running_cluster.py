@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from waiting import LIMIT_S
 from nbdist import generate
 from nbdist.clusters import running_cluster
 from nbdist.clusters.local import local_cluster
-from nbdist.clusters.running_cluster import check_versions, connect
+from nbdist.clusters.running_cluster import NOT_INSTALLED, check_versions, connect, required_versions
 from nbdist.clusters.tls import read_security
 from nbdist.errors import RunError
 
@@ -167,6 +168,20 @@ def test_a_difference_without_harm_is_told(client, monkeypatch):
     minor = ".".join([*here("torch").partition("+")[0].split(".")[:2], "99"])
     monkeypatch.setattr(running_cluster, "_version_here", lambda name: minor if name == "torch" else here(name))
     assert check_versions(client) == [f"note: torch {here('torch')} on 2 worker(s), {minor} here"]
+
+
+def test_pytorch_may_be_missing_on_either_side(client, monkeypatch):
+    monkeypatch.setattr(
+        running_cluster,
+        "_versions_there",
+        lambda client, name: {
+            NOT_INSTALLED if name == "torch" else running_cluster._version_here(name): list(client.nthreads())
+        },
+    )
+    assert check_versions(client) == [f"note: torch (not installed) on 2 worker(s), {version('torch')} here"]
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert check_versions(client) == []
+    assert "torch" not in required_versions()
 
 
 @pytest.mark.slow
