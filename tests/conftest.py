@@ -1,4 +1,4 @@
-"""What every test shares: one compile cache, a small experiment that is quick to render, and the reference data."""
+"""What tests share: one compile cache, a small experiment that is quick to render, the reference data, a cluster, how stores compare."""
 
 from __future__ import annotations
 
@@ -186,3 +186,43 @@ def _security(folder: Path) -> str:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return ",".join(str(folder / name) for name in files)
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Any]:
+    """A client of two worker processes, kept for the session: starting them takes longer than most series here."""
+    from distributed import Client
+
+    from nbdist.clusters.local import local_cluster
+
+    with local_cluster(2) as cluster, Client(cluster, set_as_default=False) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def stored() -> Callable[[Path], dict[str, Any]]:
+    """Frame arrays of a store by name, read with zarr alone."""
+
+    def read(location: Path) -> dict[str, Any]:
+        import zarr
+
+        group: Any = zarr.open_group(str(location), mode="r")
+        return {name: group[name][:] for name in ("intensity", "counts") if name in group}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def assert_same_bits(stored: Callable[[Path], dict[str, Any]]) -> Callable[[Path, Path], None]:
+    """Fail unless two stores hold the same frame arrays to the bit, and something in them."""
+
+    def check(one: Path, other: Path) -> None:
+        import numpy as np
+
+        first, second = stored(one), stored(other)
+        assert first.keys() == second.keys()
+        for name, values in first.items():
+            assert values.any(), f"{name} is empty: comparing it says nothing"
+            np.testing.assert_array_equal(values, second[name], err_msg=name)
+
+    return check
