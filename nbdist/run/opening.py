@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from nbdist.errors import StoreError, one_line
 from nbdist.experiment import Experiment
@@ -180,7 +181,7 @@ class _Request:
         if not self.settings.joins:
             open_group(location)
             raise StoreError(f"{location} exists; --resume goes on with it, --overwrite replaces it")
-        attributes = dict(open_group(location, begun=True).attrs)
+        attributes: dict[str, Any] = {**open_group(location, begun=True).attrs}
         try:
             fingerprint, kept = str(attributes["fingerprint"]), Settings.from_attributes(dict(attributes["plan"]))
         except (KeyError, TypeError, ValueError):

@@ -16,7 +16,7 @@ import importlib.metadata
 import os
 import platform
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -234,7 +234,7 @@ def _coordinate(
     schema: Schema,
     shape: tuple[int, ...],
     dimensions: tuple[str, ...],
-    attributes: dict[str, str],
+    attributes: Mapping[str, str],
 ) -> Any:
     along_frames = dimensions[0] == "frame"
     return group.create_array(
@@ -243,5 +243,5 @@ def _coordinate(
         dtype=schema.dtypes[name],
         chunks=(min(shape[0], FRAMES_PER_CHUNK), *shape[1:]) if along_frames else shape,
         dimension_names=dimensions,
-        attributes=attributes,
+        attributes={**attributes},
     )

@@ -43,7 +43,7 @@ def create_reflections(group: zarr.Group, reflections: Reflections) -> None:
             chunks=(max(1, min(count, REFLECTIONS_PER_CHUNK)), *values.shape[1:]),
             compressors=[BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.shuffle), Crc32cCodec()],
             dimension_names=("reflection", *axes),
-            attributes=attributes,
+            attributes={**attributes},
         )
         if count:
             array[...] = values
