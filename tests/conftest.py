@@ -130,8 +130,8 @@ def make_renderer() -> Callable[..., Any]:
         from nbdist.scene import resolve
         from nbdist.scene.amplitudes import load_reflections
 
-        resolved = resolve(experiment)
-        return Renderer(resolved, load_reflections(resolved), "cpu", mode)
+        scene = resolve(experiment)
+        return Renderer(scene, load_reflections(scene), "cpu", mode)
 
     return make
 

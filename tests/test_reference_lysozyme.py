@@ -15,8 +15,9 @@ import torch
 from nbdist.errors import ExperimentError
 from nbdist.experiment import load_experiment
 from nbdist.kernels.reference import pixels
+from nbdist.kernels.torch_scene import TorchInstrument
 from nbdist.nanobragg.flags import experiment_from_flags
-from nbdist.scene import resolve
+from nbdist.scene import Tile, resolve
 from nbdist.scene.amplitudes import load_reflections
 
 WORKFLOW = Path(__file__).parent.parent / "workflows" / "lysozyme_p1.yaml"
@@ -86,14 +87,13 @@ def test_the_workflow_says_which_variable_to_set(monkeypatch):
 def test_one_pixel_alone_is_the_references(experiment, make_renderer):
     renderer = make_renderer(experiment.with_changes(sampling={"precision": "float64"}), "eager")
     slow, fast = PIXEL_AT
-    box = (slow, slow + 1, fast, fast + 1)
-    assert renderer.frame(0, box)[0, 0] == pytest.approx(PIXEL, rel=1e-9)
+    assert renderer.frame(0, Tile(0, slow, slow + 1, fast, fast + 1))[0, 0] == pytest.approx(PIXEL, rel=1e-9)
 
 
 def test_steps_are_10_and_160_with_automatic_oversampling(experiment):
     assert resolve(experiment).steps == 10
     automatic = resolve(experiment.with_changes(sampling={"oversample": "auto"}))
-    assert automatic.oversample == 4
+    assert automatic.instrument.oversample == 4
     assert automatic.steps == 160
 
 
@@ -105,10 +105,11 @@ def test_fluence_is_the_references(experiment, trace):
 def traced_pixel(experiment, make_renderer):
     """The panel, and position, direction and distance of the traced pixel's centre."""
     renderer = make_renderer(experiment, "eager")
-    [panel] = renderer.scene.panels
+    instrument = TorchInstrument(renderer.scene.instrument)
+    [panel] = instrument.panels
     slow, fast = (torch.tensor([x + 0.5], dtype=torch.float64) for x in PIXEL_AT)
     position = pixels.positions(slow, fast, torch.tensor(0.0, dtype=torch.float64), panel, curved=False)
-    return renderer, panel, position, *pixels.directions(position)
+    return instrument, panel, position, *pixels.directions(position)
 
 
 def test_geometry_of_the_traced_pixel(traced_pixel, trace):
@@ -122,10 +123,10 @@ def test_geometry_of_the_traced_pixel(traced_pixel, trace):
 
 def test_factors_of_the_traced_pixel(traced_pixel, trace, experiment):
     common = trace["common"]
-    renderer, panel, _, direction, distance = traced_pixel
-    incident, wavelength = renderer.scene.sources[0]
+    instrument, panel, _, direction, distance = traced_pixel
+    incident, wavelength = instrument.sources[0]
     assert pixels.solid_angle(distance, panel, False).item() == pytest.approx(common["omega_pixel"], rel=1e-9)
-    sensor = renderer.scene.sensors[0]
+    sensor = instrument.sensors[0]
     polar = pixels.polarization(direction, incident, sensor.polarization_vector, sensor.kahn_factor)
     assert polar.item() == pytest.approx(common["polar"], rel=1e-9)
     assert (direction[:, 0] @ incident).item() == pytest.approx(common["cos_2theta"], rel=1e-9)
@@ -134,16 +135,16 @@ def test_factors_of_the_traced_pixel(traced_pixel, trace, experiment):
 
 
 def test_miller_indices_lattice_factors_and_amplitude_of_the_traced_pixel(traced_pixel, trace, experiment):
-    renderer, _, _, direction, _ = traced_pixel
-    resolved = resolve(experiment)
-    q = pixels.scattering_vectors(direction, *renderer.scene.sources[0])[:, 0].numpy()
-    hkl = np.array([resolved.real_vectors_A @ rotation.T @ q for rotation in resolved.phi_rotations(0)])
+    instrument, _, _, direction, _ = traced_pixel
+    scene = resolve(experiment)
+    q = pixels.scattering_vectors(direction, *instrument.sources[0])[:, 0].numpy()
+    hkl = np.array([scene.specimen.lattices[0].real_vectors_A @ rotation.T @ q for rotation in scene.phi_rotations(0)])
     whole = np.rint(hkl)
     assert (whole == trace["common"]["hkl_rounded"]).all()
     np.testing.assert_allclose(hkl[:, 1], trace["exact"]["k_frac"], rtol=1e-9)
-    cells = np.array(resolved.N_cells)
+    cells = np.array(scene.specimen.lattices[0].N_cells)
     ratios = np.sin(np.pi * cells * hkl) / np.sin(np.pi * hkl)
     np.testing.assert_allclose(ratios.prod(axis=1), trace["exact"]["F_latt"], rtol=1e-8)
-    reflections = load_reflections(resolved)
+    [reflections] = load_reflections(scene)
     [place] = np.flatnonzero((reflections.indices == trace["common"]["hkl_rounded"]).all(axis=1))
     assert reflections.amplitudes[place] == trace["common"]["F_cell"]

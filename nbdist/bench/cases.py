@@ -158,7 +158,7 @@ def input_folder(scratch: Path) -> tuple[Path, str]:
             "structure_factors": {"kind": "wilson", "d_min_A": 1.1},
         }
     )
-    reflections = load_reflections(resolve(random))
+    (reflections,) = load_reflections(resolve(random))
     with (scratch / "scaled.hkl").open("w", encoding="utf-8") as file:
         for (h, k, l), F in zip(reflections.indices, reflections.amplitudes, strict=True):
             file.write(f"{h} {k} {l} {F:.2f}\n")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ParamSpec
 
 from nbdist.bench.cases import FRAMES, Box, Case
@@ -69,27 +70,22 @@ def measure_on_cores(case: Case, folder: Path, dtype: str, cores: int, repeats: 
 
 def measure(case: Case, folder: Path, device: str, dtype: str, against: Path | None, repeats: int) -> Record:
     """Render a case on one core `repeats` times and compare each time with the limit, and with `against`."""
-    import torch
-
     from nbdist.frames.renderer import Renderer
-    from nbdist.scene import resolve
+    from nbdist.scene import Tile, resolve
     from nbdist.scene.amplitudes import load_reflections
 
-    torch.set_num_threads(1)
-    resolved = resolve(case.experiment(folder, dtype))
-    renderer = Renderer(resolved, load_reflections(resolved), device)
-    if renderer.engine.mode != "compiled":
+    scene = resolve(case.experiment(folder, dtype))
+    renderer = Renderer(scene, load_reflections(scene), device, threads=1)
+    if renderer.backend.mode != "compiled":
         raise NbdistError("the kernel cannot be compiled here; there is nothing to measure")
-    samples = resolved.oversample**2 * resolved.sensor_layers * len(resolved.sources)
-    work = (case.box[1] - case.box[0]) * (case.box[3] - case.box[2]) * samples * resolved.orientations_per_frame
+    samples = scene.instrument.rays_per_pixel * len(scene.instrument.sources)
+    work = (case.box[1] - case.box[0]) * (case.box[3] - case.box[2]) * samples * scene.orientations_per_frame
     boxes = _tiles(case.box)
 
     def render() -> float:
         started = time.perf_counter()
         for box in boxes:
-            renderer.partial(box, 0)
-        if device == "cuda":
-            torch.cuda.synchronize()
+            renderer.partial(Tile(0, *box), 0)
         return work / (time.perf_counter() - started)
 
     render()
@@ -97,15 +93,15 @@ def measure(case: Case, folder: Path, device: str, dtype: str, against: Path | N
     for _ in range(repeats):
         limits.append(_limit(device, dtype, 1))
         if device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
+            _cuda().reset_peak_memory_stats()
         rates.append(render())
-        memory = max(memory, torch.cuda.max_memory_allocated() if device == "cuda" else _peak_memory_bytes())
+        memory = max(memory, _cuda().max_memory_allocated() if device == "cuda" else _peak_memory_bytes())
         if against is not None:
             ratios.append(rates[-1] / (work / _seconds_of(against, case.words_of_the_box, folder, 1)))
     fractions = [rate / limit for rate, limit in zip(rates, limits, strict=True)]
     return Record(
         case=case.name,
-        device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        device=_cuda().get_device_name() if device == "cuda" else "cpu",
         dtype=dtype,
         threads=1,
         pixel_steps_per_s=statistics.median(rates),
@@ -116,6 +112,12 @@ def measure(case: Case, folder: Path, device: str, dtype: str, against: Path | N
         max_error=_max_error(case, renderer, folder) if dtype == "float32" else None,
         spread=(max(rates) - min(rates)) / statistics.median(rates),
     )
+
+
+def _cuda() -> ModuleType:
+    import torch
+
+    return torch.cuda
 
 
 def _limit(device: str, dtype: str, threads: int) -> float:
@@ -142,22 +144,23 @@ def _max_error(case: Case, renderer: Any, folder: Path) -> float:
     import numpy as np
 
     from nbdist.frames.renderer import Renderer
-    from nbdist.scene import resolve
+    from nbdist.scene import Tile, resolve
     from nbdist.scene.amplitudes import load_reflections
 
-    image = renderer.frame(0, case.box)
+    image = renderer.frame(0, Tile(0, *case.box))
     slow, fast = np.unravel_index(int(image.argmax()), image.shape)
     start = [max(0, int(n) - ERROR_PIXELS // 2) for n in (slow, fast)]
     rows, columns = (slice(first, first + ERROR_PIXELS) for first in start)
     single = image[rows, columns]
-    box = (
+    tile = Tile(
+        0,
         case.box[0] + start[0],
         case.box[0] + start[0] + single.shape[0],
         case.box[2] + start[1],
         case.box[2] + start[1] + single.shape[1],
     )
-    resolved = resolve(case.experiment(folder, "float64"))
-    exact = Renderer(resolved, load_reflections(resolved)).frame(0, box)
+    scene = resolve(case.experiment(folder, "float64"))
+    exact = Renderer(scene, load_reflections(scene)).frame(0, tile)
     return float(np.abs(single - exact).max() / exact.max())
 
 
@@ -242,16 +245,15 @@ FIRST = """
 import sys
 from pathlib import Path
 from nbdist.bench.cases import cases
-import torch
-torch.set_num_threads(1)
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 from nbdist.frames.renderer import Renderer
+from nbdist.scene import Tile
 folder = Path(sys.argv[1])
 [case] = cases("reference", folder)
-resolved = resolve(case.experiment(folder, "float32"))
-renderer = Renderer(resolved, load_reflections(resolved), sys.argv[3], sys.argv[2])
-renderer.frame(0, (1000, 1032, 1000, 1032))
+scene = resolve(case.experiment(folder, "float32"))
+renderer = Renderer(scene, load_reflections(scene), sys.argv[3], sys.argv[2], threads=1)
+renderer.frame(0, Tile(0, 1000, 1032, 1000, 1032))
 """
 
 

@@ -125,7 +125,7 @@ def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
     outputs = Outputs.of(flags, Path(), clock)
     outputs.require_other_than(own.save)
     simulation = simulation_from_flags(flags, folder)
-    outputs.require_pixels(simulation.experiment.image_shape)
+    outputs.require_pixels(simulation.experiment.detector.shapes[0])
     experiment = simulation.experiment.with_changes(
         sampling={"precision": own.precision} if own.precision else {},
         noise={"photon_noise": outputs.noise_file is not None, "seed": outputs.seed},
@@ -148,11 +148,12 @@ def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
 def _say_what(context: RunContext, simulation: Simulation, folder: Path) -> None:
     from nbdist.nanobragg.report import departures, report, warnings
 
-    resolved, reflections = context.resolved, context.reflections
-    assert reflections is not None  # until the renderer takes them
-    _print(report(simulation, resolved, len(reflections.indices)))
-    _print(f"WARNING: {text}" for text in warnings(simulation, resolved, folder))
-    _print(f"note: {text}" for text in departures(simulation, resolved, reflections.indices))
+    scene = context.scene
+    assert context.reflections is not None  # until the renderer takes them
+    (reflections,) = context.reflections
+    _print(report(simulation, scene, len(reflections.indices)))
+    _print(f"WARNING: {text}" for text in warnings(simulation, scene, folder))
+    _print(f"note: {text}" for text in departures(simulation, scene, reflections.indices))
 
 
 def _print(lines: Iterable[str]) -> None:
@@ -167,24 +168,24 @@ def _render_and_write(context: RunContext, simulation: Simulation, outputs: Outp
     from nbdist.run.rendering import finished_frame
     from nbdist.run.single import render_image
 
-    resolved, experiment = context.resolved, context.resolved.experiment
+    scene, experiment = context.scene, context.scene.experiment
     with _progress(outputs.progress) as report:
         products = finished_frame(context, 0, render_image(context, own.workers, report))
     (image,) = INTENSITY.of(products)
     (counts,) = COUNTS.of(products) if COUNTS.name in products else (None,)
     region = experiment.detector.region_of_interest
     where = (slice(*region.slow), slice(*region.fast)) if region else (slice(None), slice(None))
-    statistics = Statistics.of(image, resolved.usable, where)
-    rendered = rendered_files(simulation, resolved, outputs, image, counts, statistics)
+    statistics = Statistics.of(image, scene.instrument.panels[0].usable, where)
+    rendered = rendered_files(simulation, scene, outputs, image, counts, statistics)
     files = dict(rendered.files)
     if own.save is not None:
         files[own.save] = _experiment_file(experiment, own.save)
     write_all(files)
-    for fast, slow, value in printed_pixels(image, outputs, resolved.usable):
+    for fast, slow, value in printed_pixels(image, outputs, scene.instrument.panels[0].usable):
         _print((f"{fast:4d} {slow:4d} :", f"pixel   {value:15.10g}"))
-    steradian = detector_solid_angle(resolved)
+    steradian = detector_solid_angle(scene)
     # nanoBragg's place of a pixel is its last subpixel's, in metres
-    pixel_m, last = resolved.panels[0].pixel_m, 1 - 0.5 / resolved.oversample
+    pixel_m, last = scene.instrument.panels[0].pixel_m, 1 - 0.5 / scene.instrument.oversample
     x, y = (pixel_m * (number + last) if statistics.largest > 0 else 0.0 for number in statistics.at)
     lines = [
         f"solid angle subtended by detector = {steradian:g} steradian ( {100 * steradian / (4 * math.pi):g}% sphere)",

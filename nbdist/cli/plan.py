@@ -63,15 +63,15 @@ def plan(
 def _rows(context: RunContext, workers: int, device: str) -> list[tuple[str, str]]:
     from nbdist.store.schema import schema_for
 
-    plan, cost, resolved = context.plan, context.plan.cost, context.resolved
+    plan, cost, scene = context.plan, context.plan.cost, context.scene
     settings, memory = plan.settings, plan.worker_memory_bytes()
-    schema = schema_for(resolved, settings)
+    schema = schema_for(scene, settings)
     chunks = {array.of.suffix: array.layout(settings.frames_per_shard).chunk for array in schema.arrays}
     unit_s = cost.seconds * settings.frames_per_shard / (plan.tasks_per_frame if plan.split else 1)
     total_s = cost.seconds * plan.frames / max(1, min(workers, plan.unit_count * plan.tasks_per_frame))
     piece, shorter = ("task", "a smaller --tile or --phi-chunk") if plan.split else ("unit", "fewer --frames-per-shard")
     rows = [
-        ("steps", f"{resolved.steps} (photons are divided by it once)"),
+        ("steps", f"{scene.steps} (photons are divided by it once)"),
         ("pixel-steps", f"{count(cost.pixel_steps)} a frame, {count(cost.pixel_steps * plan.frames)} in all"),
         ("tiles", f"{len(plan.tiles)} a frame, of {settings.tile[0]} x {settings.tile[1]} pixels"),
         ("phi chunks", f"{len(plan.chunks)} a frame, of {settings.phi_chunk} steps"),

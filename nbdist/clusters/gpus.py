@@ -90,14 +90,14 @@ def worker_device(wanted: str) -> str:
     RunError
         If "cuda" is wanted and there is no GPU here.
     """
-    import torch
-
     if wanted == "cpu" or (wanted == "auto" and not cuda_is_available()):
         return "cpu"
     if not cuda_is_available():
         raise RunError("device cuda: there is no CUDA device that PyTorch can use on this worker")
     if os.environ.get(ASSIGNED) not in (None, "none"):
         return "cuda:0"
+    import torch
+
     names = [_identity(number) for number in range(torch.cuda.device_count())]
     mine = take_one(names)
     if mine is None and wanted == "auto":

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from nbdist.experiment.fields import Count, FilePath, Matrix, NotNegative, Positive, Section, Vector
+from nbdist.experiment.structure_factors import StructureFactors
 
 DEFAULT_MOSAIC_SEED = -12345678
 """nanoBragg's default seed of the mosaic domains."""
@@ -48,6 +49,8 @@ class Crystal(Section):
     mosaic_rotations_file: FilePath | None = Field(
         None, description="explicit rotation matrices in a .npy file (n, 3, 3)"
     )
+    weight: Positive = Field(1.0, description="what its photons are multiplied with, where there are several crystals")
+    structure_factors: StructureFactors | None = Field(None, description="the experiment's when left out")
 
     @field_validator("cell")
     @classmethod

@@ -78,7 +78,7 @@ class Region(Section):
 
 
 class Detector(Section):
-    """One or more panels. Their images are stacked along slow, in order; they share the number of fast pixels."""
+    """One or more panels, each with its own size, pixel, place and mask."""
 
     convention: Convention = Field(
         "mosflm", description="axes and the meaning of beam_center_mm; custom when axes are given"
@@ -94,37 +94,40 @@ class Detector(Section):
     point_pixels: bool = Field(False, description="solid angle 1/R^2, without pixel area and obliquity")
     mask_file: FilePath | None = Field(
         None,
-        description=".npy (slow, fast) of the whole image: anything but 0 is a dead pixel; or an SMV image where 0 is one (nanoBragg)",
+        description=".npy (slow, fast), or (panel, slow, fast) of panels of one size: anything but 0 is a dead pixel; "
+        "or an SMV image where 0 is one (nanoBragg)",
     )
-    region_of_interest: Region | None = Field(None, description="render these pixels only; the others are 0")
+    region_of_interest: Region | None = Field(
+        None, description="render these pixels of the only panel; the others are 0"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Detector:
-        widths = {panel.fpixels for panel in self.panels}
-        if len(widths) > 1:
-            raise ValueError(f"panels are stacked along slow and need the same fpixels; found {sorted(widths)}")
         axes = ("fast_axis", "slow_axis", "normal_axis", "two_theta_axis")
         if self.convention != "custom":
             for number, panel in enumerate(self.panels):
                 named = [axis for axis in axes[:3] if getattr(panel, axis) is not None]
                 if named:
                     raise ValueError(f"panels.{number}.{named[0]} needs convention: custom; found {self.convention}")
-        if self.spixels * self.fpixels > MOST_PIXELS:
-            raise ValueError(f"{self.spixels} x {self.fpixels} pixels (slow x fast) are more than {MOST_PIXELS}")
-        region = self.region_of_interest
-        if region is not None and (region.slow[1] > self.spixels or region.fast[1] > self.fpixels):
+        pixels = sum(panel.spixels * panel.fpixels for panel in self.panels)
+        if pixels > MOST_PIXELS:
+            shape = f"{self.panels[0].spixels} x {self.panels[0].fpixels}" if len(self.panels) == 1 else f"{pixels}"
+            raise ValueError(
+                f"{shape} pixels{' (slow x fast)' if len(self.panels) == 1 else ''} are more than {MOST_PIXELS}"
+            )
+        region, only = self.region_of_interest, self.panels[0]
+        if region is not None and len(self.panels) > 1:
+            raise ValueError(
+                f"region_of_interest is of a detector of one panel, found {len(self.panels)}; mask the others with mask_file"
+            )
+        if region is not None and (region.slow[1] > only.spixels or region.fast[1] > only.fpixels):
             raise ValueError(
                 f"region_of_interest slow {list(region.slow)} fast {list(region.fast)} lies outside the detector "
-                f"of {self.spixels} x {self.fpixels} pixels (slow x fast)"
+                f"of {only.spixels} x {only.fpixels} pixels (slow x fast)"
             )
         return self
 
     @property
-    def spixels(self) -> int:
-        """Rows of the image: all panels stacked."""
-        return sum(panel.spixels for panel in self.panels)
-
-    @property
-    def fpixels(self) -> int:
-        """Columns of the image."""
-        return self.panels[0].fpixels
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of each panel."""
+        return tuple((panel.spixels, panel.fpixels) for panel in self.panels)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.beam import Beam
@@ -25,20 +25,46 @@ PHYSICS_VERSION = 2
 class Experiment(Section):
     """What is simulated. Frozen; `with_changes` or `model_copy` make another one, validated like the first."""
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["crystal"]}, {"required": ["crystals"]}]})
+
     title: str = Field("", description="for people; decides nothing")
     beam: Beam = Beam()
-    crystal: Crystal
+    crystal: Crystal | None = Field(None, description="the only crystal")
+    crystals: tuple[Crystal, ...] | None = Field(
+        None,
+        min_length=1,
+        description="instead: several, whose photons add up, each with its own orientation, size and weight",
+    )
     scan: Scan = Scan()
     detector: Detector = Detector()
-    structure_factors: StructureFactors
+    structure_factors: StructureFactors | None = Field(None, description="of every crystal that has none of its own")
     sampling: Sampling = Sampling()
     background: Background = Background()
     noise: Noise = Noise()
 
+    @model_validator(mode="after")
+    def _every_crystal_has_amplitudes(self) -> Experiment:
+        if (self.crystal is None) == (self.crystals is None):
+            raise ValueError(
+                "crystal or crystals is required" if self.crystal is None else "give crystal or crystals, not both"
+            )
+        for field, crystal in self.each_crystal.items():
+            if crystal.structure_factors is None and self.structure_factors is None:
+                raise ValueError(f"structure_factors is required; {field} has none of its own")
+        return self
+
     @property
-    def image_shape(self) -> tuple[int, int]:
-        """(slow, fast) pixels of a frame."""
-        return self.detector.spixels, self.detector.fpixels
+    def each_crystal(self) -> dict[str, Crystal]:
+        """The crystals by the names of their fields: "crystal", or "crystals.0", "crystals.1" ..."""
+        if self.crystal is not None:
+            return {"crystal": self.crystal}
+        return {f"crystals.{number}": crystal for number, crystal in enumerate(self.crystals or ())}
+
+    @property
+    def only_crystal(self) -> Crystal:
+        """The crystal of an experiment that has one."""
+        (crystal,) = self.each_crystal.values()
+        return crystal
 
     @property
     def fingerprint(self) -> str:

@@ -16,14 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nbdist.frames.renderer import CLASSICAL_RADIUS_SQUARED_M2, Box, Renderer
-from nbdist.kernels.reference.factors import Factor, pixel_factors
+from nbdist.frames.renderer import CLASSICAL_RADIUS_SQUARED_M2, Renderer
+from nbdist.kernels.reference.factors import pixel_factors
 from nbdist.kernels.reference.orientation_sum import cell_amplitudes, nearest_reflections, orientation_part, pixel_part
 from nbdist.kernels.reference.pixels import PanelVectors, directions, positions, scattering_vectors
 from nbdist.kernels.reference.shapes import grating, lattice_factor, round_amplitude, zero_offset
-from nbdist.kernels.torch_backend import TorchEngine
-from nbdist.kernels.torch_scene import Area, Sample, Scene
+from nbdist.kernels.torch_backend import TorchBackend
+from nbdist.kernels.torch_scene import TorchInstrument, TorchLattice
 from nbdist.scene.amplitudes import Reflections
+from nbdist.scene.instrument import Factor, Instrument, Ray
+from nbdist.scene.scene import Scene
+from nbdist.scene.tile import Tile
 
 Number = float | int
 METRES_PER_ANGSTROM = 1e-10
@@ -58,17 +61,19 @@ class PixelTrace:
 
 
 class Choice(NamedTuple):
-    """What of a pixel's terms is listed: a source, one mosaic domain or all (None), every subpixel or the first."""
+    """What of a pixel's terms is listed: a source, a lattice, one mosaic domain or all (None), every subpixel or the first."""
 
     source: int = 0
     mosaic: int | None = None
     subpixels: bool = False
+    lattice: int = 0
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """One subpixel in one layer, seen by one source: its factors, weight and terms (tensors over M orientations)."""
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What one lattice adds through one ray, seen by one source: factors, weight, and terms (tensors over M orientations)."""
 
+    lattice: int
     layer: int
     subpixel: tuple[int, int]
     source: int
@@ -84,21 +89,22 @@ class _Sample:
 
 def trace_pixel(
     renderer: Renderer,
-    reflections: Reflections,
+    reflections: Sequence[Reflections],
     pixel: tuple[int, int],
     frame: int = 0,
     choice: Choice | None = None,
+    panel: int = 0,
 ) -> PixelTrace:
     """Work out the chain of one pixel of a frame.
 
     Parameters
     ----------
     renderer
-        The experiment, as it renders images (eager mode: one pixel is not worth compiling for).
+        The experiment, as torch's own operations render it.
     reflections
-        The amplitudes that its table was made of, to tell listed reflections from others.
+        The amplitudes of each lattice, to tell listed reflections from others.
     pixel
-        Slow and fast coordinate in the whole image.
+        Slow and fast coordinate on the panel.
     choice
         What is listed; sums always run over everything.
 
@@ -107,96 +113,121 @@ def trace_pixel(
     The chain in nanoBragg's words and units (metres, Angstrom, photons): the keys' suffixes say which.
     """
     choice = choice or Choice()
-    box: Box = (pixel[0], pixel[0] + 1, pixel[1], pixel[1] + 1)
-    place = _Place.of(renderer.scene, pixel)
-    samples = list(_samples(renderer.scene, place, frame))
-    partial = sum(s.intensity * s.factors[0] * s.factors[1] * s.factors[2] for s in samples)
-    photons = float(renderer.photons(torch.tensor([[partial]], dtype=torch.float64, device=renderer.device), box))
+    place = _Place.of(renderer, Tile(panel, pixel[0], pixel[0] + 1, pixel[1], pixel[1] + 1))
+    parts = list(_parts(place, frame))
+    partial = sum(part.intensity * part.factors[0] * part.factors[1] * part.factors[2] for part in parts)
+    photons = renderer.photons(np.array([[partial]]), place.tile).item()
     lines = [
-        *_geometry(renderer.scene, place, choice.source, _mean_factors(samples)[0]),
-        *_cell(renderer.scene, frame, choice),
-        *_term_lines(renderer.scene, samples, frame, choice),
-        *_scaling(renderer, place, samples, box, photons, choice.source),
+        *_geometry(place, choice.source, _mean_factors(parts)[0]),
+        *_cell(place, frame, choice),
+        *_term_lines(place, parts, frame, choice),
+        *_scaling(place, parts, photons, choice.source),
     ]
-    return PixelTrace(tuple(lines), tuple(_notes(renderer, reflections, samples, pixel, box, partial, choice)))
+    return PixelTrace(tuple(lines), tuple(_notes(place, reflections, parts, partial, choice)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Place:
-    """The pixel on its panel, and the middle of the block that the image renders it in."""
+    """The pixel on its panel as a tile of its own, and the middle of the block that the image renders it in."""
 
-    panel: PanelVectors
-    slow: int
-    fast: int
+    renderer: Renderer
+    tensors: TorchInstrument
+    tile: Tile
     middle: tuple[Tensor, Tensor]
 
     @classmethod
-    def of(cls, scene: Scene, pixel: tuple[int, int]) -> _Place:
-        for number, panel in enumerate(scene.resolved.panels):
-            if panel.first_row <= pixel[0] < panel.first_row + panel.spixels:
-                slow, fast = pixel[0] - panel.first_row, pixel[1]
-                block = next(TorchEngine(scene, compiled=False).blocks(Area(number, slow, slow + 1, fast, fast + 1)))
-                return cls(scene.panels[number], slow, fast, block.middle)
-        raise IndexError(pixel)
+    def of(cls, renderer: Renderer, tile: Tile) -> _Place:
+        instrument, backend = renderer.scene.instrument, renderer.backend
+        if not isinstance(backend, TorchBackend):
+            backend = TorchBackend(instrument, "cpu", compiled=False)
+        return cls(renderer, backend.tensors, tile, next(backend.blocks(tile)).middle)
 
-    def coordinates(self, scene: Scene, sample: Sample) -> tuple[Tensor, Tensor]:
+    @property
+    def scene(self) -> Scene:
+        return self.renderer.scene
+
+    @property
+    def instrument(self) -> Instrument:
+        return self.renderer.scene.instrument
+
+    @property
+    def panel(self) -> PanelVectors:
+        return self.tensors.panels[self.tile.panel]
+
+    @property
+    def curved(self) -> bool:
+        return self.instrument.panels[self.tile.panel].curved
+
+    def coordinates(self, ray: Ray) -> tuple[Tensor, Tensor]:
         """Slow and fast coordinate of a subpixel, (1,) each."""
-        return scene.tensor([self.slow + sample.slow_shift]), scene.tensor([self.fast + sample.fast_shift])
+        tensor = self.tensors.tensor
+        return tensor([self.tile.slow_start + ray.slow_shift]), tensor([self.tile.fast_start + ray.fast_shift])
 
-    def position(self, scene: Scene, sample: Sample) -> Tensor:
+    def position(self, ray: Ray) -> Tensor:
         """In space, metres (3, 1)."""
-        return positions(*self.coordinates(scene, sample), scene.depth(sample), self.panel, scene.variant.curved)
+        return positions(*self.coordinates(ray), self.tensors.depth(ray), self.panel, self.curved)
 
 
-def _samples(scene: Scene, place: _Place, frame: int) -> Iterator[_Sample]:
-    side = scene.resolved.oversample
-    groups = list(scene.orientation_groups(frame, 0, scene.resolved.phi_steps))
-    for number, sample in enumerate(scene.samples()):
-        coordinates = (*place.coordinates(scene, sample), scene.depth(sample))
-        middle = positions(*place.middle, scene.depth(sample), place.panel, scene.variant.curved)
-        direction, _ = directions(middle)
-        for source, beam in enumerate(scene.sources):
-            weight = float(scene.resolved.sources.weights[source])
-            q_reference = scattering_vectors(direction, *beam)[:, 0]
-            parts = []
-            for real, reference in groups:
-                pixels = pixel_part(
-                    *coordinates, place.panel, *beam, q_reference, reference, scene.variant.curved, scene.dtype
+def _parts(place: _Place, frame: int) -> Iterator[_Part]:
+    scene, instrument, tensors = place.scene, place.instrument, place.tensors
+    side = instrument.oversample
+    for lattice_number, (lattice, table) in enumerate(zip(scene.specimen.lattices, place.renderer.tables, strict=True)):
+        of_lattice, share = tensors.lattice(lattice, table), scene.specimen.share(lattice)
+        groups = [
+            (tensors.tensor(real), tensors.tensor(reference))
+            for real, reference in scene.orientation_groups(lattice, frame)
+        ]
+        for number, ray in enumerate(instrument.rays()):
+            coordinates = (*place.coordinates(ray), tensors.depth(ray))
+            direction, _ = directions(positions(*place.middle, tensors.depth(ray), place.panel, place.curved))
+            for source, beam in enumerate(tensors.sources):
+                q_reference = scattering_vectors(direction, *beam)[:, 0]
+                parts = []
+                for real, reference in groups:
+                    pixels = pixel_part(
+                        *coordinates, place.panel, *beam, q_reference, reference, place.curved, tensors.dtype
+                    )
+                    orientations = orientation_part(real, reference, q_reference, tensors.dtype)
+                    parts.append(_terms(of_lattice, source, pixels, orientations))
+                yield _Part(
+                    lattice_number,
+                    ray.layer,
+                    (number % side**2 // side, number % side),
+                    source,
+                    float(instrument.sources.weights[source]) * share,
+                    _factors(place, ray, source),
+                    {key: torch.cat([part[key] for part in parts], dim=-1) for key in parts[0]},
                 )
-                parts.append(_terms(scene, pixels, orientation_part(real, reference, q_reference, scene.dtype)))
-            terms = {key: torch.cat([part[key] for part in parts], dim=-1) for key in parts[0]}
-            factors = _factors(scene, place, sample, source)
-            yield _Sample(sample.layer, (number % side**2 // side, number % side), source, weight, factors, terms)
 
 
-def _factors(scene: Scene, place: _Place, sample: Sample, source: int) -> tuple[float, float, float, float]:
-    """Solid angle, polarization, capture and resolution of a sample: its own where evaluated for every term, else the pixel's."""
-    first = scene.first_subpixel(0)
+def _factors(place: _Place, ray: Ray, source: int) -> tuple[float, float, float, float]:
+    """Solid angle, polarization, capture and resolution of a ray: its own where evaluated for every term, else the pixel's."""
+    instrument, tensors = place.instrument, place.tensors
+    first = instrument.first_ray(0)
     chosen = [
         (Factor.OMEGA, first, 0),
         (Factor.POLAR, first, 0),
-        (Factor.CAPTURE, scene.first_subpixel(sample.layer), 0),
-        (Factor.LIMIT, sample, source),
+        (Factor.CAPTURE, instrument.first_ray(ray.layer), 0),
+        (Factor.LIMIT, ray, source),
     ]
     values = []
     for row, (factor, whole, whole_source) in enumerate(chosen):
-        here, beam = (sample, source) if factor & scene.every_term else (whole, whole_source)
-        choice = scene.choice(factor & (scene.every_term | scene.whole_pixel))
-        coordinates = place.coordinates(scene, here)
-        rows = pixel_factors(*coordinates, place.panel, *scene.sources[beam], scene.sensors[here.layer], choice)
+        here, beam = (ray, source) if factor & instrument.every_term else (whole, whole_source)
+        choice = tensors.choice(factor & (instrument.every_term | instrument.whole_pixel), place.tile.panel)
+        rows = pixel_factors(
+            *place.coordinates(here), place.panel, *tensors.sources[beam], tensors.sensors[here.layer], choice
+        )
         values.append(float(rows[row, 0]))
     return values[0], values[1], values[2], values[3]
 
 
-def _terms(scene: Scene, pixels: Tensor, orientations: Tensor) -> dict[str, Tensor]:
+def _terms(lattice: TorchLattice, source: int, pixels: Tensor, orientations: Tensor) -> dict[str, Tensor]:
     """What `orientation_sum` adds up, taken apart, float64: h, h0 and F_axes (3, M); F_latt, F_cell and term (M,)."""
     whole, distances = nearest_reflections(pixels, orientations)
-    shape, cells = scene.variant.shape, scene.cells
-    squared = lattice_factor(shape, distances, cells, scene.fudge)[:, 0]
-    if scene.variant.uniform:
-        F_cell = scene.table.values[0].expand_as(squared)
-    else:
-        F_cell = cell_amplitudes(whole, distances, scene.table, scene.variant)[:, 0]
+    variant, cells, table = lattice.variant, lattice.cells, lattice.of_source(source)
+    squared = lattice_factor(variant.shape, distances, cells, lattice.fudge)[:, 0]
+    uniform = table.values[0].expand_as(squared)
+    F_cell = uniform if variant.uniform else cell_amplitudes(whole, distances, table, variant)[:, 0]
     indices = torch.stack(
         [n.double() + (coarse.double() + rest.double()) for n, (coarse, rest) in zip(whole, distances, strict=True)]
     )
@@ -206,11 +237,11 @@ def _terms(scene: Scene, pixels: Tensor, orientations: Tensor) -> dict[str, Tens
         "F_cell": F_cell.double(),
         "term": (F_cell * F_cell * squared).double(),
     }
-    if shape == "square":
+    if variant.shape == "square":
         terms["F_axes"] = torch.stack([_axis(whole[i], distances[i], cells[i])[:, 0] for i in range(3)]).double()
         terms["F_latt"] = terms["F_axes"].prod(0)
-    elif shape == "round":
-        terms["F_latt"] = round_amplitude(distances, cells, scene.fudge)[:, 0].double()
+    elif variant.shape == "round":
+        terms["F_latt"] = round_amplitude(distances, cells, lattice.fudge)[:, 0].double()
     else:
         terms["F_latt"] = squared.sqrt().double()
     return {key: value.cpu() for key, value in terms.items()}
@@ -223,22 +254,22 @@ def _axis(whole: Tensor, distance: tuple[Tensor, Tensor], cells: Tensor) -> Tens
     return above / below * (1 - 2 * torch.remainder(half_turns, 2))
 
 
-def _mean_factors(samples: Sequence[_Sample]) -> tuple[float, float, float]:
-    """Solid angle, polarization and capture that stand for all samples: their product with the intensity is the sum's."""
-    weights = np.array([sample.intensity for sample in samples])
+def _mean_factors(parts: Sequence[_Part]) -> tuple[float, float, float]:
+    """Solid angle, polarization and capture that stand for all parts: their product with the intensity is the sum's."""
+    weights = np.array([part.intensity for part in parts])
     means = []
     for factor in range(3):
-        values = np.array([sample.factors[factor] for sample in samples])
+        values = np.array([part.factors[factor] for part in parts])
         same = bool((values == values[0]).all()) or not weights.any()
         means.append(float(values[0]) if same else float((values * weights).sum() / weights.sum()))
         weights = weights * values
     return means[0], means[1], means[2]
 
 
-def _geometry(scene: Scene, place: _Place, source: int, omega: float) -> Iterator[Line]:
-    vectors, position = place.panel, place.position(scene, scene.first_subpixel(0))
+def _geometry(place: _Place, source: int, omega: float) -> Iterator[Line]:
+    vectors, position = place.panel, place.position(place.instrument.first_ray(0))
     direction, distance = directions(position)
-    incident, wavelength = scene.sources[source]
+    incident, wavelength = place.tensors.sources[source]
     q = scattering_vectors(direction, incident, wavelength) / METRES_PER_ANGSTROM
     yield _line("pix0_vector_m", vectors.origin)
     yield _line("fdet_vec", vectors.fast)
@@ -254,36 +285,37 @@ def _geometry(scene: Scene, place: _Place, source: int, omega: float) -> Iterato
     yield _line("scattering_vec_m_inv", q)
 
 
-def _cell(scene: Scene, frame: int, choice: Choice) -> Iterator[Line]:
+def _cell(place: _Place, frame: int, choice: Choice) -> Iterator[Line]:
     """Real-space axes at the first phi step, in the listed domain or the first."""
-    real, _ = next(scene.orientation_groups(frame, 0, 1))
+    lattice = place.scene.specimen.lattices[choice.lattice]
+    real, _ = next(place.scene.orientation_groups(lattice, frame, 0, 1))
     for name, axis in zip("abc", real[choice.mosaic or 0], strict=True):
-        yield _line(f"rot_{name}_A", axis)
+        yield Line(f"rot_{name}_A", tuple(map(float, axis)))
 
 
-def _term_lines(scene: Scene, samples: Sequence[_Sample], frame: int, choice: Choice) -> Iterator[Line]:
-    phi_deg = scene.resolved.phi_deg(frame)
-    domains = len(scene.resolved.mosaic)
-    seen = [sample for sample in samples if sample.source == choice.source]
-    for sample in seen if choice.subpixels else seen[:1]:
+def _term_lines(place: _Place, parts: Sequence[_Part], frame: int, choice: Choice) -> Iterator[Line]:
+    phi_deg = place.scene.phi_deg(frame)
+    domains = len(place.scene.specimen.lattices[choice.lattice].mosaic)
+    seen = [part for part in parts if (part.source, part.lattice) == (choice.source, choice.lattice)]
+    for part in seen if choice.subpixels else seen[:1]:
         if choice.subpixels:
-            yield from _sample_lines(sample)
+            yield from _part_lines(part)
         for step, phi in enumerate(phi_deg):
             for domain in range(domains) if choice.mosaic is None else (choice.mosaic,):
                 yield Line("phi_step", (step,))
                 yield Line("phi_deg", (phi,))
                 yield Line("mosaic_domain", (domain,))
-                yield from _orientation_lines(sample.terms, step * domains + domain)
+                yield from _orientation_lines(part.terms, step * domains + domain)
 
 
-def _sample_lines(sample: _Sample) -> Iterator[Line]:
-    yield Line("layer", (sample.layer,))
-    yield Line("subpixel", sample.subpixel)
-    yield Line("source", (sample.source,))
-    yield Line("source_weight", (sample.weight,))
-    for name, value in zip(("omega", "polar", "capture", "resolved"), sample.factors, strict=True):
+def _part_lines(part: _Part) -> Iterator[Line]:
+    yield Line("layer", (part.layer,))
+    yield Line("subpixel", part.subpixel)
+    yield Line("source", (part.source,))
+    yield Line("source_weight", (part.weight,))
+    for name, value in zip(("omega", "polar", "capture", "resolved"), part.factors, strict=True):
         yield Line(f"subpixel_{name}", (value,))
-    yield Line("subpixel_sum", (sample.intensity,))
+    yield Line("subpixel_sum", (part.intensity,))
 
 
 def _orientation_lines(terms: dict[str, Tensor], number: int) -> Iterator[Line]:
@@ -297,30 +329,22 @@ def _orientation_lines(terms: dict[str, Tensor], number: int) -> Iterator[Line]:
     yield _line("term", terms["term"][number])
 
 
-def _scaling(
-    renderer: Renderer,
-    place: _Place,
-    samples: Sequence[_Sample],
-    box: Box,
-    photons: float,
-    source: int,
-) -> Iterator[Line]:
-    scene, experiment = renderer.scene, renderer.resolved.experiment
-    sampling = experiment.sampling
-    direction, _ = directions(place.position(scene, scene.first_subpixel(0)))
-    _, polar, capture = _mean_factors(samples)
-    yield Line("I_before_scaling", (sum(sample.intensity for sample in samples),))
+def _scaling(place: _Place, parts: Sequence[_Part], photons: float, source: int) -> Iterator[Line]:
+    scene, sampling = place.scene, place.scene.experiment.sampling
+    direction, _ = directions(place.position(place.instrument.first_ray(0)))
+    _, polar, capture = _mean_factors(parts)
+    yield Line("I_before_scaling", (sum(part.intensity for part in parts),))
     yield Line("r_e_sqr", (CLASSICAL_RADIUS_SQUARED_M2,))
-    yield Line("fluence_photons_per_m2", (experiment.beam.fluence,))
-    yield Line("steps", (renderer.resolved.steps,))
+    yield Line("fluence_photons_per_m2", (place.instrument.fluence_per_m2,))
+    yield Line("steps", (scene.steps,))
     yield Line("oversample_thick", (int(sampling.oversample_thick),))
     yield Line("oversample_polar", (int(sampling.oversample_polar),))
     yield Line("oversample_omega", (int(sampling.oversample_omega),))
     yield Line("capture_fraction", (capture,))
     yield Line("polar", (polar,))
-    yield _line("cos_2theta", direction[:, 0] @ scene.sources[source][0])
-    if experiment.background.water_um > 0:
-        yield _line("I_background", renderer.background(box))
+    yield _line("cos_2theta", direction[:, 0] @ place.tensors.sources[source][0])
+    if place.instrument.water_um > 0:
+        yield Line("I_background", (place.renderer.background(place.tile).item(),))
     yield Line("I_pixel_final", (photons,))
 
 
@@ -329,54 +353,54 @@ def _line(key: str, value: Tensor) -> Line:
 
 
 def _notes(
-    renderer: Renderer,
-    reflections: Reflections,
-    samples: Sequence[_Sample],
-    pixel: tuple[int, int],
-    box: Box,
-    partial: float,
-    choice: Choice,
+    place: _Place, reflections: Sequence[Reflections], parts: Sequence[_Part], partial: float, choice: Choice
 ) -> Iterator[str]:
-    resolved, detector = renderer.resolved, renderer.resolved.experiment.detector
-    sampling, side = resolved.experiment.sampling, resolved.oversample
-    if not resolved.usable[pixel]:
-        region = detector.region_of_interest
-        outside = region is not None and not (
-            region.slow[0] <= pixel[0] < region.slow[1] and region.fast[0] <= pixel[1] < region.fast[1]
-        )
-        where = "lies outside the region of interest" if outside else "is masked"
-        photons = partial * CLASSICAL_RADIUS_SQUARED_M2 * resolved.experiment.beam.fluence / resolved.steps
+    scene, instrument, detector = place.scene, place.instrument, place.scene.experiment.detector
+    sampling, side = scene.experiment.sampling, instrument.oversample
+    lattices = scene.specimen.lattices
+    panel, pixel = instrument.panels[place.tile.panel], (place.tile.slow_start, place.tile.fast_start)
+    if not panel.usable[pixel]:
+        slow0, slow1, fast0, fast1 = panel.region
+        inside = slow0 <= pixel[0] < slow1 and fast0 <= pixel[1] < fast1
+        where = "is masked" if inside else "lies outside the region of interest"
+        photons = partial * place.renderer.photons_per_electron2 / scene.steps
         yield f"the pixel {where}: the image holds 0; its diffraction alone would be {photons:.15g} photons"
-    yield from _missing(renderer, reflections, samples, choice)
-    if any(sample.factors[3] == 0 for sample in samples):
-        beyond = sum(sample.factors[3] == 0 for sample in samples)
-        yield f"{beyond} of {len(samples)} samples lie beyond d_min_A = {sampling.d_min_A:g} and add nothing"
+    yield from _missing(place, reflections[choice.lattice], parts, choice)
+    if any(part.factors[3] == 0 for part in parts):
+        beyond = sum(part.factors[3] == 0 for part in parts)
+        yield f"{beyond} of {len(parts)} samples lie beyond d_min_A = {sampling.d_min_A:g} and add nothing"
     if side > 1:
         listed = "" if choice.subpixels else "; the geometry and the terms listed are the first one's"
         yield f"{side} x {side} subpixels make up the pixel{listed}"
-    if renderer.scene.layers > 1:
-        yield f"{renderer.scene.layers} sensor layers add up; capture_fraction is their mean, weighted by their intensity"
+    if instrument.layers > 1:
+        yield f"{instrument.layers} sensor layers add up; capture_fraction is their mean, weighted by their intensity"
     on = [name for name in ("omega", "polar", "thick") if getattr(sampling, f"oversample_{name}")]
-    if on and len(samples) > 1:
+    if on and len(parts) > len(lattices):
         yield f"{' and '.join(on)}: worked out for every term; the mean stands in the chain, weighted by intensity"
-    if len(renderer.scene.sources) > 1:
-        yield f"{len(renderer.scene.sources)} sources add up; the geometry and the terms listed are source {choice.source}'s"
+    if len(instrument.sources) > 1:
+        yield f"{len(instrument.sources)} sources add up; the geometry and the terms listed are source {choice.source}'s"
+    if len(lattices) > 1:
+        shares = ", ".join(
+            f"{sum(part.intensity for part in parts if part.lattice == n):.6g}" for n in range(len(lattices))
+        )
+        yield f"{len(lattices)} lattices add up ({shares} of I_before_scaling); the terms listed are lattice {choice.lattice}'s"
     if detector.curved:
         yield "the detector is curved: every pixel at the same distance, its offsets from the beam along fast and slow laid along arcs"
     if detector.point_pixels:
         yield "point pixels: omega_pixel is 1/airpath^2, without area and obliquity"
-    if resolved.experiment.scan.phi_zero_carryover:
+    if scene.experiment.scan.phi_zero_carryover:
         yield "phi_zero_carryover: a step at phi == 0 keeps the orientation of the step before it, as in nanoBragg.c"
 
 
-def _missing(renderer: Renderer, reflections: Reflections, samples: Sequence[_Sample], choice: Choice) -> Iterator[str]:
-    if renderer.scene.variant.uniform:
+def _missing(place: _Place, reflections: Reflections, parts: Sequence[_Part], choice: Choice) -> Iterator[str]:
+    table, lattice = place.renderer.tables[choice.lattice], place.scene.specimen.lattices[choice.lattice]
+    if table.uniform:
         return
-    if renderer.scene.variant.interpolate:
+    if lattice.interpolate:
         yield "F_cell is interpolated between reflections"
         return
-    wanted = np.concatenate([sample.terms["h0"].numpy().T for sample in samples if sample.source == choice.source])
-    near = np.unique(wanted.astype(np.int64), axis=0)
+    seen = [part for part in parts if (part.source, part.lattice) == (choice.source, choice.lattice)]
+    near = np.unique(np.concatenate([part.terms["h0"].numpy().T for part in seen]).astype(np.int64), axis=0)
     listed = set(map(tuple, reflections.indices[np.isin(reflections.indices[:, 0], near[:, 0])].tolist()))
     missing = [index for index in map(tuple, near.tolist()) if index not in listed]
     if missing:

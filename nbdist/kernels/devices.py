@@ -18,8 +18,10 @@ def cuda_is_available() -> bool:
     """Whether PyTorch can use a GPU here; it takes a second to load, and is not asked where no driver is."""
     if "torch" not in sys.modules and not _has_driver():
         return False
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return False
     return torch.cuda.is_available()
 
 

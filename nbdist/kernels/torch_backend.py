@@ -1,4 +1,4 @@
-"""Partial intensities and factors by the specification's own functions: on a GPU, and on a CPU without a compiler.
+"""Partial intensities and factors by the reference's own functions: on a GPU, and on a CPU without a compiler.
 
 The detector is worked through in blocks on a fixed grid, each with its own reference scattering vector.
 """
@@ -8,15 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from nbdist.kernels.backend import Turned, WholePixelFactors
 from nbdist.kernels.native.build import processor
-from nbdist.kernels.reference.factors import Factor
 from nbdist.kernels.reference.orientation_sum import orientation_part
 from nbdist.kernels.reference.pixels import directions, positions, scattering_vectors
 from nbdist.kernels.torch_compile import Kernels
-from nbdist.kernels.torch_scene import Area, Orientations, Sample, Scene
+from nbdist.kernels.torch_scene import TorchInstrument, TorchLattice
+from nbdist.scene.amplitude_table import AmplitudeTable
+from nbdist.scene.instrument import Factor, Instrument, Ray
+from nbdist.scene.specimen import Lattice
+from nbdist.scene.tile import Tile
 
 BLOCK_PIXELS = {"cpu": 128, "cuda": 512}
 """Side of the fixed blocks: small enough for a core's cache, large enough to fill a GPU."""
@@ -43,101 +49,128 @@ class Block(NamedTuple):
         return torch.nn.functional.pad(values, (0, len(self.slow) - len(values)))
 
 
-class TorchEngine:
-    """Renders areas of a scene by torch operations: compiled by torch.compile, or eagerly.
+class TorchBackend:
+    """Renders tiles of an instrument by torch operations: compiled by torch.compile, or eagerly.
 
     Parameters
     ----------
-    scene
-        The experiment on its device.
+    instrument
+        Beam and detector.
+    device
+        "cpu", "cuda" or "cuda:N".
     compiled
         Whether to try torch.compile.
     why_eager
         Why a compiled kernel cannot be had here, where one was wanted.
     """
 
-    def __init__(self, scene: Scene, compiled: bool, why_eager: str = "") -> None:
-        self.scene, self.why_eager = scene, why_eager
+    def __init__(self, instrument: Instrument, device: str, compiled: bool, why_eager: str = "") -> None:
+        self.why_eager = why_eager
         self.kernels = Kernels("compiled" if compiled else "eager")
         self.compiler = f"torch {torch.__version__}"
-        on_gpu = scene.device.type == "cuda"
-        self.processor = torch.cuda.get_device_name(scene.device) if on_gpu else processor()
+        self.tensors = TorchInstrument(instrument, device)
+        self.device = self.tensors.device.type
+        self.processor = torch.cuda.get_device_name(self.tensors.device) if self.device == "cuda" else processor()
+        self._instrument = instrument
+        self._whole_pixel = WholePixelFactors[Tensor](instrument, self._factors)
 
     @property
     def mode(self) -> str:
-        """compiled or eager, as it turned out."""
+        """Whether its functions are "compiled" or "eager", as it turned out."""
         return self.kernels.mode
 
-    def factors(self, area: Area, sample: Sample, which: Factor, source: int = 0) -> Tensor:
+    def prepare(self, lattice: Lattice, table: AmplitudeTable) -> TorchLattice:
+        """Put a lattice and its amplitudes on the device."""
+        return self.tensors.lattice(lattice, table)
+
+    def factors(self, tile: Tile, ray: Ray, which: Factor, source: int = 0) -> NDArray[np.float64]:
         """Product of the factors asked for, float64 (rows, columns)."""
-        image = torch.empty(area.shape, dtype=torch.float64, device=self.scene.device)
-        for block in self.blocks(area):
-            image[block.target] = block.image(self._factors(area, block, sample, which, source))
-        return image
+        return np.asarray(self._factors(tile, ray, which, source).cpu().numpy())
 
-    def partial(self, out: Tensor, scale: Sequence[Tensor], area: Area, groups: Sequence[Orientations]) -> None:
-        """Write the un-normalised partial intensity, all samples, sources and orientations, to `out`; `scale` is that of each layer."""
-        out.zero_()
-        for block in self.blocks(area):
-            for sample in self.scene.samples():
-                values = self._partial(area, block, sample, groups) * block.vector(scale[sample.layer])
-                out[block.target] += block.image(values)
+    def partial(self, tile: Tile, lattices: Sequence[Turned]) -> NDArray[np.float64]:
+        """Un-normalised partial intensity of a tile, float64 (rows, columns); see `Backend.partial`."""
+        tensors, scale = self.tensors, self._whole_pixel.of(tile)
+        total = torch.zeros(tile.shape, dtype=torch.float64, device=tensors.device)
+        groups = [
+            [(tensors.tensor(real), tensors.tensor(reference)) for real, reference in turned.groups]
+            for turned in lattices
+        ]
+        for block in self.blocks(tile):
+            for turned, its_groups in zip(lattices, groups, strict=True):
+                for ray in self._instrument.rays():
+                    values = self._partial(tile.panel, block, ray, turned, its_groups) * block.vector(scale[ray.layer])
+                    total[block.target] += block.image(values)
+        return np.asarray(total.cpu().numpy())
 
-    def _partial(self, area: Area, block: Block, sample: Sample, groups: Sequence[Orientations]) -> Tensor:
-        scene = self.scene
-        vectors, depth, curved = scene.panels[area.panel], scene.depth(sample), scene.variant.curved
-        coordinates = (block.slow + sample.slow_shift, block.fast + sample.fast_shift, depth)
+    def _partial(
+        self, panel: int, block: Block, ray: Ray, turned: Turned, groups: Sequence[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        tensors, lattice = self.tensors, turned.prepared
+        assert isinstance(lattice, TorchLattice)
+        vectors, depth, curved = tensors.panels[panel], tensors.depth(ray), self._instrument.panels[panel].curved
+        coordinates = (block.slow + ray.slow_shift, block.fast + ray.fast_shift, depth)
         towards, _ = directions(positions(*block.middle, depth, vectors, curved))
         total = torch.zeros_like(block.slow)
-        for number, source in enumerate(scene.sources):
-            weight = float(scene.resolved.sources.weights[number])
+        for number, source in enumerate(tensors.sources):
+            weight = float(self._instrument.sources.weights[number]) * turned.share
             if weight == 0:
                 continue
             q_reference = scattering_vectors(towards, *source)[:, 0]
             summed: Tensor | None = None
             for real, reference in groups:
-                pixels = self.kernels.pixel_part(coordinates, vectors, source, q_reference, reference, scene.variant)
-                orientations = orientation_part(real, reference, q_reference, scene.dtype)
+                pixels = self.kernels.pixel_part(
+                    coordinates, vectors, source, q_reference, reference, curved, tensors.dtype
+                )
                 part = self.kernels.orientation_sum(
-                    pixels, orientations, scene.cells, scene.fudge, scene.table, scene.variant
+                    pixels,
+                    orientation_part(real, reference, q_reference, tensors.dtype),
+                    lattice.cells,
+                    lattice.fudge,
+                    lattice.of_source(number),
+                    lattice.variant,
                 )
                 summed = part if summed is None else summed + part
             assert summed is not None
-            if scene.every_term:
-                summed = summed * self._factors(area, block, sample, scene.every_term, number)
+            if self._instrument.every_term:
+                summed = summed * self._block_factors(panel, block, ray, self._instrument.every_term, number)
             total += summed * weight
         return total
 
-    def _factors(self, area: Area, block: Block, sample: Sample, which: Factor, source: int) -> Tensor:
-        coordinates = block.slow + sample.slow_shift, block.fast + sample.fast_shift
-        scene = self.scene
+    def _factors(self, tile: Tile, ray: Ray, which: Factor, source: int = 0) -> Tensor:
+        image = torch.empty(tile.shape, dtype=torch.float64, device=self.tensors.device)
+        for block in self.blocks(tile):
+            image[block.target] = block.image(self._block_factors(tile.panel, block, ray, which, source))
+        return image
+
+    def _block_factors(self, panel: int, block: Block, ray: Ray, which: Factor, source: int) -> Tensor:
+        tensors = self.tensors
+        coordinates = block.slow + ray.slow_shift, block.fast + ray.fast_shift
         rows = self.kernels.pixel_factors(
             coordinates,
-            scene.panels[area.panel],
-            scene.sources[source],
-            scene.sensors[sample.layer],
-            scene.choice(which),
+            tensors.panels[panel],
+            tensors.sources[source],
+            tensors.sensors[ray.layer],
+            tensors.choice(which, panel),
         )
         return rows[0] * rows[1] * rows[2] * rows[3]
 
-    def blocks(self, area: Area) -> Iterator[Block]:
-        """Cut an area along the fixed grid of its panel."""
-        scene = self.scene
-        side = BLOCK_PIXELS.get(scene.device.type, BLOCK_PIXELS["cuda"])
-        panel = scene.resolved.panels[area.panel]
-        for slow0, slow1, slow_middle in _grid(area.first_row, area.last_row, side, panel.spixels):
-            for fast0, fast1, fast_middle in _grid(area.first_column, area.last_column, side, panel.fpixels):
+    def blocks(self, tile: Tile) -> Iterator[Block]:
+        """Cut a tile along the fixed grid of its panel."""
+        tensors, side = self.tensors, BLOCK_PIXELS.get(self.device, BLOCK_PIXELS["cuda"])
+        panel = self._instrument.panels[tile.panel]
+        for slow0, slow1, slow_middle in _grid(tile.slow_start, tile.slow_stop, side, panel.spixels):
+            for fast0, fast1, fast_middle in _grid(tile.fast_start, tile.fast_stop, side, panel.fpixels):
                 shape = (slow1 - slow0, fast1 - fast0)
                 count = shape[0] * shape[1]
-                index = torch.arange(-(-count // VECTOR_LANES) * VECTOR_LANES, device=scene.device)
+                index = torch.arange(-(-count // VECTOR_LANES) * VECTOR_LANES, device=tensors.device)
                 index = index.clamp_max(count - 1)
                 yield Block(
                     slow=(index // shape[1] + slow0).to(torch.float64),
                     fast=(index % shape[1] + fast0).to(torch.float64),
-                    middle=(scene.tensor([slow_middle]), scene.tensor([fast_middle])),
+                    middle=(tensors.tensor([slow_middle]), tensors.tensor([fast_middle])),
                     target=(
-                        slice(slow0 - area.first_row, slow1 - area.first_row),
-                        slice(fast0 - area.first_column, fast1 - area.first_column),
+                        slice(slow0 - tile.slow_start, slow1 - tile.slow_start),
+                        slice(fast0 - tile.fast_start, fast1 - tile.fast_start),
                     ),
                     shape=shape,
                 )

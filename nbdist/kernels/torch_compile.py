@@ -10,21 +10,21 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from nbdist.kernels.backend import KernelMode
 from nbdist.kernels.reference import orientation_sum as spec
 from nbdist.kernels.reference.amplitudes import AmplitudeTensors
 from nbdist.kernels.reference.factors import FactorChoice, SensorNumbers, pixel_factors
-from nbdist.kernels.reference.orientation_sum import Variant
 from nbdist.kernels.reference.pixels import PanelVectors
+from nbdist.kernels.variant import Variant
 from nbdist.private_folder import lock_folder, private_folder
 
 logger = logging.getLogger(__name__)
 
-KernelMode = Literal["compiled", "eager"]
 EAGER_ORIENTATIONS = 16
 """Orientations that the eager path holds at a time: with a block of pixels 1 MiB in float32. Fixed, so that the order of the
 additions does not depend on the size of a box."""
@@ -62,7 +62,8 @@ class Kernels:
         source: tuple[Tensor, Tensor],
         q_reference: Tensor,
         real_reference: Tensor,
-        variant: Variant,
+        curved: bool,
+        dtype: torch.dtype,
     ) -> Tensor:
         """`orientation_sum.pixel_part`."""
         return self._call(
@@ -72,8 +73,8 @@ class Kernels:
             *source,
             q_reference,
             real_reference,
-            variant.curved,
-            variant.dtype,
+            curved,
+            dtype,
         )
 
     def pixel_factors(

@@ -109,8 +109,8 @@ def cells_of_sizes(flags: Flags, experiment: Experiment) -> tuple[int, int, int]
 
     A size that is a whole number of cells but for rounding has that number.
     """
-    axes_mm = 1e-7 * np.linalg.norm(resolve(experiment).real_vectors_A, axis=1)
-    given = experiment.crystal.N_cells or (1, 1, 1)
+    axes_mm = 1e-7 * np.linalg.norm(resolve(experiment).specimen.lattices[0].real_vectors_A, axis=1)
+    given = experiment.only_crystal.N_cells or (1, 1, 1)
     na, nb, nc = (
         max(1, math.ceil(size / axis * (1 - ROUNDING))) if size else count
         for size, axis, count in zip(clipped_sizes(flags)[0], axes_mm, given, strict=True)

@@ -17,7 +17,7 @@ from nbdist.formats.smv import Value, smv_bytes
 from nbdist.nanobragg.flags import Simulation
 from nbdist.nanobragg.report import dials_frame
 from nbdist.nanobragg.words import FlagError, Flags
-from nbdist.scene.resolve import ResolvedExperiment
+from nbdist.scene.scene import Scene
 
 LARGEST = 65535
 MAXIMUM_AT = 55000.0
@@ -167,7 +167,7 @@ class Rendered:
 
 def rendered_files(
     simulation: Simulation,
-    resolved: ResolvedExperiment,
+    scene: Scene,
     outputs: Outputs,
     image: Image,
     counts: NDArray[np.int32] | None,
@@ -185,7 +185,7 @@ def rendered_files(
     counts
         Poisson deviates of it, where there is a noise file.
     """
-    header, region = smv_header(simulation, resolved), resolved.experiment.detector.region_of_interest
+    header, region = smv_header(simulation, scene), scene.experiment.detector.region_of_interest
     outside = np.zeros(image.shape, dtype=bool)
     if region is not None:
         outside[...] = True
@@ -216,11 +216,11 @@ def _sixteen_bits(values: NDArray[np.floating], outside: NDArray[np.bool_]) -> N
     return np.clip(np.where(outside, 0.0, values), 0, LARGEST).astype(np.uint16)
 
 
-def smv_header(simulation: Simulation, resolved: ResolvedExperiment) -> dict[str, Value]:
+def smv_header(simulation: Simulation, scene: Scene) -> dict[str, Value]:
     """nanoBragg's header, key by key: lengths in mm, angles in degrees, centres in the conventions that the keys name."""
-    experiment, panel = resolved.experiment, resolved.panels[0]
+    experiment, panel = scene.experiment, scene.instrument.panels[0]
     pixel_mm = 1e3 * panel.pixel_m
-    origin, beam = 1e3 * panel.origin_m, resolved.beam_direction
+    origin, beam = 1e3 * panel.origin_m, scene.instrument.beam_direction
     near_fast, near_slow = -float(origin @ panel.fast), -float(origin @ panel.slow)
     spot = 1e3 * panel.distance_m * beam - origin
     beam_fast, beam_slow = float(spot @ panel.fast), float(spot @ panel.slow)

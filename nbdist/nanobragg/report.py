@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from nbdist.experiment.lattice import cell_from_real, dual_vectors
 from nbdist.nanobragg.flags import DEGREES_A_RADIAN, Simulation, spectrum_sweep
 from nbdist.nanobragg.inputs import ROUNDING, clipped_sizes
-from nbdist.scene.resolve import ResolvedExperiment, recommended_oversample
+from nbdist.scene.resolve import recommended_oversample
+from nbdist.scene.scene import Scene
 
 ROWS_AT_A_TIME = 256
 SHAPES = {"square": "parallelpiped", "round": "ellipsoidal", "gauss": "gaussian", "tophat": "tophat-spot"}
@@ -29,10 +30,10 @@ def _numbers(values: Any) -> str:
     return " ".join(f"{value + 0.0:g}" for value in values)
 
 
-def report(simulation: Simulation, resolved: ResolvedExperiment, reflections: int) -> Iterator[str]:
+def report(simulation: Simulation, scene: Scene, reflections: int) -> Iterator[str]:
     """nanoBragg's lines on what is about to be rendered; `reflections` is the number of amplitudes that are listed."""
-    experiment, flags, panel = simulation.experiment, simulation.flags, resolved.panels[0]
-    detector, scan, crystal, beam = experiment.detector, experiment.scan, experiment.crystal, experiment.beam
+    experiment, flags, panel = simulation.experiment, simulation.flags, scene.instrument.panels[0]
+    detector, scan, crystal, beam = experiment.detector, experiment.scan, experiment.only_crystal, experiment.beam
     yield f"{detector.convention} convention selected."
     yield f"pivoting detector around {'sample' if panel.pivot == 'sample' else 'direct beam spot'}"
     if flags.get("interpolate") is None:
@@ -42,7 +43,7 @@ def report(simulation: Simulation, resolved: ResolvedExperiment, reflections: in
         yield f"auto-selected {chosen}"
     if flags.get("misset") == "random":
         yield f"random orientation misset angles: {' '.join(f'{angle:f}' for angle in crystal.misset_deg)} deg"
-    real = resolved.real_vectors_A
+    real = scene.specimen.lattices[0].real_vectors_A
     reciprocal = dual_vectors(real)
     yield f"Unit Cell: {_numbers(cell_from_real(real))}"
     yield f"Recp Cell: {_numbers(cell_from_real(reciprocal))}"
@@ -55,25 +56,28 @@ def report(simulation: Simulation, resolved: ResolvedExperiment, reflections: in
         yield "     " + "  ".join(f"{name:<10}" for name in names)
         for axis, values in zip("XYZ", rows.T + 0.0, strict=True):
             yield f"{axis}: " + " ".join(f"{value:11.8f}" for value in values)
-    lengths_A = np.linalg.norm(real, axis=1) * resolved.N_cells
+    lengths_A = np.linalg.norm(real, axis=1) * scene.specimen.lattices[0].N_cells
     yield f"crystal is {' x '.join(f'{1e-4 * length:g}' for length in lengths_A)} microns"
     if experiment.sampling.oversample == "auto":
-        yield f"auto-selected {resolved.oversample}-fold oversampling"
+        yield f"auto-selected {scene.instrument.oversample}-fold oversampling"
     sensor = detector.sensor
     thickness_um, layers = (0.0, 1) if sensor is None else (sensor.thickness_um, sensor.layers)
     for layer in range(layers):
         yield f"thick{layer} = {layer * thickness_um / layers:g} um"
-    for step, phi in enumerate(scan.phi_deg(0, resolved.phi_steps)):
+    for step, phi in enumerate(scan.phi_deg(0, scene.phi_steps)):
         yield f"phi{step} = {phi:g}"
-    yield f"  created a total of {len(resolved.sources)} sources:"
+    yield f"  created a total of {len(scene.instrument.sources)} sources:"
     for direction, weight, wavelength_A in zip(
-        resolved.sources.directions, resolved.sources.weights, resolved.sources.wavelengths_A, strict=True
+        scene.instrument.sources.directions,
+        scene.instrument.sources.weights,
+        scene.instrument.sources.wavelengths_A,
+        strict=True,
     ):
-        share = weight / len(resolved.sources)
+        share = weight / len(scene.instrument.sources)
         yield f"{_numbers(-10 * direction)}   {share:g} {1e-10 * wavelength_A:g}"
-    yield f"  created a total of {len(resolved.mosaic)} mosaic domains"
+    yield f"  created a total of {len(scene.specimen.lattices[0].mosaic)} mosaic domains"
     yield f"  {reflections} initialized hkls (all others ={flags.get('default_F', 0.0):g})"
-    yield f"  {SHAPES[crystal.shape]} xtal: {'x'.join(map(str, resolved.N_cells))} cells"
+    yield f"  {SHAPES[crystal.shape]} xtal: {'x'.join(map(str, scene.specimen.lattices[0].N_cells))} cells"
     spectrum = spectrum_sweep(flags)
     yield f"  wave={1e-10 * beam.mean_wavelength_A:g} meters +/- {spectrum.extent:g}% in {spectrum.steps} steps"
     if beam.polarization_factor is None:
@@ -91,7 +95,7 @@ def report(simulation: Simulation, resolved: ResolvedExperiment, reflections: in
     )
     depth_um = None if sensor is None else sensor.attenuation_depth_um
     yield f"  sensor is {1e-6 * thickness_um:g} m thick in {layers} layers with mu= {1e6 / depth_um if depth_um else 0:g}"
-    spot = panel.distance_m * resolved.beam_direction - panel.origin_m
+    spot = panel.distance_m * scene.instrument.beam_direction - panel.origin_m
     for name, (x, y), on_panel in (
         ("beam", simulation.beam_center_mm, spot),
         ("close", simulation.near_point_mm, -panel.origin_m),
@@ -100,21 +104,21 @@ def report(simulation: Simulation, resolved: ResolvedExperiment, reflections: in
         yield f"  F{name}={on_panel @ panel.fast:g} S{name}={on_panel @ panel.slow:g}"
     for axis, vector in zip("XYZ", (panel.fast, panel.slow, panel.normal), strict=True):
         yield f"  DIRECTION_OF_DETECTOR_{axis}-AXIS= {_numbers(vector)}"
-    yield f"  INCIDENT_BEAM_DIRECTION= {_numbers(resolved.beam_direction)}"
-    yield f"  spindle ROTATION_AXIS= {_numbers(resolved.spindle_axis)}"
-    yield f"  POLARIZATION_PLANE_NORMAL= {_numbers(np.cross(resolved.beam_direction, resolved.polarization_vector))}"
+    yield f"  INCIDENT_BEAM_DIRECTION= {_numbers(scene.instrument.beam_direction)}"
+    yield f"  spindle ROTATION_AXIS= {_numbers(scene.spindle_axis)}"
+    yield f"  POLARIZATION_PLANE_NORMAL= {_numbers(np.cross(scene.instrument.beam_direction, scene.instrument.polarization_vector))}"
     yield f"  dials origin= {_numbers(1e3 * dials_frame(panel.origin_m))}"
     region = detector.region_of_interest
     (x0, x1), (y0, y1) = (region.fast, region.slow) if region else ((0, panel.fpixels + 1), (0, panel.spixels + 1))
     yield f"  roi: {x0} < x < {x1 - 1} && {y0} < y < {y1 - 1}"
-    yield f"  {len(resolved.sources)} sources"
-    yield f"  {len(resolved.mosaic)} mosaic domains over mosaic spread of {crystal.mosaic_spread_deg:g} degrees"
+    yield f"  {len(scene.instrument.sources)} sources"
+    yield f"  {len(scene.specimen.lattices[0].mosaic)} mosaic domains over mosaic spread of {crystal.mosaic_spread_deg:g} degrees"
     yield (
-        f"  {resolved.phi_steps} phi steps from {scan.phi_start_deg:g} to {scan.phi_start_deg + simulation.osc_deg:g} degrees"
+        f"  {scene.phi_steps} phi steps from {scan.phi_start_deg:g} to {scan.phi_start_deg + simulation.osc_deg:g} degrees"
     )
     sampling = experiment.sampling
     on = [f" +{name}" for name in ("thick", "polar", "omega") if getattr(sampling, f"oversample_{name}")]
-    yield f"  {resolved.oversample}x{resolved.oversample} pixel oversample steps{''.join(on)}"
+    yield f"  {scene.instrument.oversample}x{scene.instrument.oversample} pixel oversample steps{''.join(on)}"
     if flags.get("mask"):
         yield f"  skipping zero-flagged pixels in {flags.get('mask')}"
 
@@ -125,35 +129,37 @@ def dials_frame(vector: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([z, y, -x])
 
 
-def detector_solid_angle(resolved: ResolvedExperiment) -> float:
+def detector_solid_angle(scene: Scene) -> float:
     """Solid angle of all rendered pixels, steradian (pixel^2 close_distance/R^3; 1/R^2 for point pixels).
 
     As in the image it is that of the first subpixel, unless every subpixel carries its own: then the pixel's centre stands for them.
     """
-    panel, experiment = resolved.panels[0], resolved.experiment
-    inside = 0.5 if experiment.sampling.oversample_omega else 0.5 / resolved.oversample
+    panel, experiment = scene.instrument.panels[0], scene.experiment
+    inside = 0.5 if experiment.sampling.oversample_omega else 0.5 / scene.instrument.oversample
     total = 0.0
     for start in range(0, panel.spixels, ROWS_AT_A_TIME):
-        slow, fast = np.nonzero(resolved.usable[start : start + ROWS_AT_A_TIME])
+        slow, fast = np.nonzero(scene.instrument.panels[0].usable[start : start + ROWS_AT_A_TIME])
         distance = np.linalg.norm(panel.positions_m(slow + start + inside, fast + inside), axis=-1)
         area = 1.0 if experiment.detector.point_pixels else panel.pixel_m**2 * panel.close_distance_m / distance
         total += float((area / distance**2).sum())
     return total
 
 
-def warnings(simulation: Simulation, resolved: ResolvedExperiment, folder: Path) -> Iterator[str]:
+def warnings(simulation: Simulation, scene: Scene, folder: Path) -> Iterator[str]:
     """What a reader of the line may not expect, and what nanoBragg would warn of."""
-    flags, crystal = simulation.flags, simulation.experiment.crystal
+    flags, crystal = simulation.flags, simulation.experiment.only_crystal
     yield from flags.warnings
     yield from clipped_sizes(flags)[1]
     if crystal.mosaic_spread_deg > 0 and crystal.mosaic_domains is None:
-        yield f"a mosaic spread without -mosaic_dom: {len(resolved.mosaic)} domains are used"
+        yield f"a mosaic spread without -mosaic_dom: {len(scene.specimen.lattices[0].mosaic)} domains are used"
     if crystal.mosaic_spread_deg == 0 and flags.get("mosaic_domains", 1) > 1:
         yield "mosaic domains without a spread (-mosaic): 1 domain is used"
-    panel, wavelength = resolved.panels[0], simulation.experiment.beam.mean_wavelength_A
-    largest = float((np.linalg.norm(resolved.real_vectors_A, axis=1) * resolved.N_cells).max())
+    panel, wavelength = scene.instrument.panels[0], simulation.experiment.beam.mean_wavelength_A
+    largest = float(
+        (np.linalg.norm(scene.specimen.lattices[0].real_vectors_A, axis=1) * scene.specimen.lattices[0].N_cells).max()
+    )
     wanted = recommended_oversample(largest, wavelength, panel)
-    if wanted > resolved.oversample:
+    if wanted > scene.instrument.oversample:
         pixel = wavelength * abs(panel.distance_m) / panel.pixel_m
         yield (
             f"the crystal is {largest:.6g} A across, a pixel sees {pixel:.6g} A: intensity may vary across a pixel; "
@@ -173,16 +179,14 @@ def warnings(simulation: Simulation, resolved: ResolvedExperiment, folder: Path)
         yield f"the close distance, {flags.get('close_distance'):g} mm, counts; -distance does not, as in nanoBragg"
 
 
-def departures(
-    simulation: Simulation, resolved: ResolvedExperiment, indices: NDArray[np.integer[Any]]
-) -> Iterator[str]:
+def departures(simulation: Simulation, scene: Scene, indices: NDArray[np.integer[Any]]) -> Iterator[str]:
     """Places where nbdist does not do what nanoBragg.c does, of those that this run meets; `indices` (n, 3) are those listed."""
-    experiment, flags, panel = simulation.experiment, simulation.flags, resolved.panels[0]
-    sampling, sensor, crystal = experiment.sampling, experiment.detector.sensor, experiment.crystal
+    experiment, flags, panel = simulation.experiment, simulation.flags, scene.instrument.panels[0]
+    sampling, sensor, crystal = experiment.sampling, experiment.detector.sensor, experiment.only_crystal
     polarized = experiment.beam.polarization_factor is not None
     if simulation.osc_deg < 0:
         yield f"-osc {simulation.osc_deg:g}: the crystal turns backwards; nanoBragg.c takes a range below 0 for none"
-    if _meets_phi_0(resolved):
+    if _meets_phi_0(scene):
         yield "the step at phi 0 is rotated as every other; nanoBragg.c keeps the previous pixel's last orientation there"
     if sensor is not None:
         if flags.get("thicksteps", 0) > 0:
@@ -194,17 +198,17 @@ def departures(
         for name, matters in (("thick", sensor is not None), ("polar", polarized), ("omega", True))
         if matters and getattr(sampling, f"oversample_{name}")
     ]
-    if on and resolved.steps * resolved.sensor_layers > 1:
+    if on and scene.steps * scene.instrument.layers > 1:
         yield f"{' '.join(on)}: factors of every term; nanoBragg.c multiplies the running sum"
     if sampling.oversample_polar and not polarized:
         yield "-nopolar: off is off; with -oversample_polar nanoBragg.c computes polarization all the same"
-    if polarized and not sampling.oversample_polar and _cuts_through_a_pixel(resolved):
+    if polarized and not sampling.oversample_polar and _cuts_through_a_pixel(scene):
         yield "-dmin: the polarization is that of a pixel's first subpixel; nanoBragg.c takes the first that is not cut"
     if crystal.cell is not None and sum(abs(angle - 90) > TRICLINIC_DEG for angle in crystal.cell[3:]) > 1:
         yield "-cell: the triclinic cell that was given; nanoBragg.c changes its angles"
-    if not np.allclose(resolved.sources.weights, 1):
+    if not np.allclose(scene.instrument.sources.weights, 1):
         yield "-sourcefile: weights count, normalised to mean 1; nanoBragg.c ignores them"
-    if resolved.interpolate and flags.get("hkl") and _leaves_the_table(resolved, indices):
+    if scene.specimen.lattices[0].interpolate and flags.get("hkl") and _leaves_the_table(scene, indices):
         yield "interpolation falls back to the nearest reflection pixel by pixel; nanoBragg.c switches it off for the rest"
     if experiment.background.water_um > 0:
         yield "-water: r_e^2 fluence counts once, and is not divided by steps; nanoBragg.c squares and divides it"
@@ -214,10 +218,12 @@ def departures(
         yield "-curved_det: offsets turn the beam along fast and slow; nanoBragg.c turns it by lab y and z"
     if panel.pivot == "beam" and experiment.detector.panels[0].two_theta_deg:
         yield "-twotheta about the beam's spot: distance is the one given; nanoBragg.c's oversampling and header take its cosine"
-    if sampling.oversample == "auto" and panel.distance_m < 0 and resolved.oversample > 1:
+    if sampling.oversample == "auto" and panel.distance_m < 0 and scene.instrument.oversample > 1:
         yield "-oversample: a detector towards the source has as many subpixels as one behind the crystal; nanoBragg.c's has 1"
-    lengths_mm = 1e-7 * np.linalg.norm(resolved.real_vectors_A, axis=1)
-    for name, size, count, length in zip("xyz", clipped_sizes(flags)[0], resolved.N_cells, lengths_mm, strict=True):
+    lengths_mm = 1e-7 * np.linalg.norm(scene.specimen.lattices[0].real_vectors_A, axis=1)
+    for name, size, count, length in zip(
+        "xyz", clipped_sizes(flags)[0], scene.specimen.lattices[0].N_cells, lengths_mm, strict=True
+    ):
         if size and abs(size / length - count) <= ROUNDING * count:
             yield f"sample_{name} of {size:g} mm is {count} cells; nanoBragg.c's rounding may make it {count + 1}"
     axis = flags.get("twotheta_axis") if flags.convention == "custom" else None
@@ -225,31 +231,31 @@ def departures(
         yield "-twotheta_axis is brought to length 1; nanoBragg.c turns by it as it is"
 
 
-def _meets_phi_0(resolved: ResolvedExperiment) -> bool:
+def _meets_phi_0(scene: Scene) -> bool:
     """Whether nanoBragg's sum of radians is exactly 0 at some step, and not at all of them."""
-    scan, steps = resolved.experiment.scan, resolved.phi_steps
+    scan, steps = scene.experiment.scan, scene.phi_steps
     start, step = scan.phi_start_deg / DEGREES_A_RADIAN, scan.osc_range_deg / steps / DEGREES_A_RADIAN
     zero = [start + step * number == 0 for number in range(steps)]
     return any(zero) and not all(zero)
 
 
-def _cuts_through_a_pixel(resolved: ResolvedExperiment) -> bool:
+def _cuts_through_a_pixel(scene: Scene) -> bool:
     """Whether d_min cuts the first subpixel of some pixel for the first source, and not all of its others."""
-    d_min, panel = resolved.experiment.sampling.d_min_A, resolved.panels[0]
+    d_min, panel = scene.experiment.sampling.d_min_A, scene.instrument.panels[0]
     if d_min is None:
         return False
-    if 4 * len(resolved.sources) * int(resolved.usable.sum()) > MOST_LOOKED_AT:
+    if 4 * len(scene.instrument.sources) * int(scene.instrument.panels[0].usable.sum()) > MOST_LOOKED_AT:
         return True
-    first, last = 0.5 / resolved.oversample, 1 - 0.5 / resolved.oversample
+    first, last = 0.5 / scene.instrument.oversample, 1 - 0.5 / scene.instrument.oversample
     corners = ((first, first), (first, last), (last, first), (last, last))
     for start in range(0, panel.spixels, ROWS_AT_A_TIME):
-        slow, fast = np.nonzero(resolved.usable[start : start + ROWS_AT_A_TIME])
+        slow, fast = np.nonzero(scene.instrument.panels[0].usable[start : start + ROWS_AT_A_TIME])
         kept = np.zeros(len(slow), dtype=bool)
         for corner, (down, across) in enumerate(corners):
             position = panel.positions_m(slow + start + down, fast + across)
             towards = position / np.linalg.norm(position, axis=-1, keepdims=True)
             for source, (beam, wavelength) in enumerate(
-                zip(resolved.sources.directions, resolved.sources.wavelengths_A, strict=True)
+                zip(scene.instrument.sources.directions, scene.instrument.sources.wavelengths_A, strict=True)
             ):
                 seen = np.linalg.norm(towards - beam, axis=-1) * d_min <= wavelength
                 if corner == source == 0:
@@ -260,21 +266,23 @@ def _cuts_through_a_pixel(resolved: ResolvedExperiment) -> bool:
     return False
 
 
-def _leaves_the_table(resolved: ResolvedExperiment, indices: NDArray[np.integer[Any]]) -> bool:
+def _leaves_the_table(scene: Scene, indices: NDArray[np.integer[Any]]) -> bool:
     """Whether a pixel's centre comes, at some orientation, within two reflections of the table's end: there nanoBragg gives up."""
-    orientations = resolved.orientations_per_frame * len(resolved.sources)
-    if not len(indices) or orientations * int(resolved.usable.sum()) > MOST_LOOKED_AT:
+    orientations = scene.orientations_per_frame * len(scene.instrument.sources)
+    if not len(indices) or orientations * int(scene.instrument.panels[0].usable.sum()) > MOST_LOOKED_AT:
         return True
     lowest, highest = indices.min(axis=0) + 2, indices.max(axis=0) - 2
-    panel = resolved.panels[0]
-    slow, fast = np.nonzero(resolved.usable)
+    panel = scene.instrument.panels[0]
+    slow, fast = np.nonzero(scene.instrument.panels[0].usable)
     position = panel.positions_m(slow + 0.5, fast + 0.5)
     towards = position / np.linalg.norm(position, axis=-1, keepdims=True)
-    for beam, wavelength in zip(resolved.sources.directions, resolved.sources.wavelengths_A, strict=True):
+    for beam, wavelength in zip(
+        scene.instrument.sources.directions, scene.instrument.sources.wavelengths_A, strict=True
+    ):
         scattering = (towards - beam) / wavelength
-        for rotation in resolved.phi_rotations(0):
-            for domain in resolved.mosaic:
-                hkl = scattering @ (resolved.real_vectors_A @ rotation.T @ domain.T).T
+        for rotation in scene.phi_rotations(0):
+            for domain in scene.specimen.lattices[0].mosaic:
+                hkl = scattering @ (scene.specimen.lattices[0].real_vectors_A @ rotation.T @ domain.T).T
                 if ((hkl < lowest) | (hkl > highest)).any():
                     return True
     return False

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from nbdist.scene.resolve import ResolvedExperiment
+from nbdist.scene.scene import Scene
 
 MIB = 2**20
 PIXEL_STEPS_PER_S = {
@@ -71,9 +71,7 @@ class Cost:
     product_bytes: int
 
 
-def frame_cost(
-    resolved: ResolvedExperiment, rendered_pixels: int, device: str, mode: str, products: Sequence[Product]
-) -> Cost:
+def frame_cost(scene: Scene, rendered_pixels: int, device: str, mode: str, products: Sequence[Product]) -> Cost:
     """Cost of one frame on one worker.
 
     Parameters
@@ -85,16 +83,22 @@ def frame_cost(
     products
         What the store holds of the frame.
     """
-    experiment = resolved.experiment
-    samples = resolved.oversample**2 * resolved.sensor_layers * len(resolved.sources)
-    orientations = resolved.orientations_per_frame
-    rate = PIXEL_STEPS_PER_S[(device, mode, experiment.sampling.precision)]
-    weight = SHAPE_COST[experiment.crystal.shape] * (INTERPOLATION_COST if resolved.interpolate else 1.0)
-    pixel_steps = float(rendered_pixels) * samples * orientations
-    work = float(rendered_pixels) * samples * (orientations * weight + SETUP_PIXEL_STEPS)
-    disk_bytes = sum(product.disk_bytes(rendered_pixels) for product in products)
-    product_bytes = sum(product.frame_bytes(resolved.usable.size) for product in products)
-    return Cost(rendered_pixels, samples, orientations, pixel_steps, work / rate, disk_bytes, product_bytes)
+    instrument = scene.instrument
+    samples = instrument.rays_per_pixel * len(instrument.sources)
+    rate = PIXEL_STEPS_PER_S[(device, mode, instrument.precision)]
+    weighed = SETUP_PIXEL_STEPS + scene.phi_steps * sum(
+        len(lattice.mosaic) * SHAPE_COST[lattice.shape] * (INTERPOLATION_COST if lattice.interpolate else 1.0)
+        for lattice in scene.specimen.lattices
+    )
+    return Cost(
+        pixels=rendered_pixels,
+        samples=samples,
+        orientations=scene.orientations_per_frame,
+        pixel_steps=float(rendered_pixels) * samples * scene.orientations_per_frame,
+        seconds=float(rendered_pixels) * samples * weighed / rate,
+        disk_bytes=sum(product.disk_bytes(rendered_pixels) for product in products),
+        product_bytes=sum(product.frame_bytes(instrument.pixels) for product in products),
+    )
 
 
 class Memory(NamedTuple):
@@ -115,7 +119,7 @@ class Pieces(NamedTuple):
 
 
 def worker_memory(
-    resolved: ResolvedExperiment, pieces: Pieces, amplitude_bytes: int, kernel: str, products: Sequence[Product]
+    scene: Scene, pieces: Pieces, amplitude_bytes: int, kernel: str, products: Sequence[Product]
 ) -> Memory:
     """Memory of a worker process.
 
@@ -128,15 +132,16 @@ def worker_memory(
     products
         What the store holds of each frame.
     """
-    experiment, pixels = resolved.experiment, resolved.usable.size
-    sensor = experiment.detector.sensor
-    layers = resolved.sensor_layers if sensor is not None and sensor.attenuation_depth_um is not None else 1
+    instrument, pixels = scene.instrument, scene.instrument.pixels
+    layers = instrument.layers if instrument.attenuation_per_m > 0 else 1
     kept_factors = min(KEPT_FACTORS_BYTES, layers * IMAGE_BYTES * pixels)
     # the domains are held as they are and, for a moment, as they came
-    shared = WORKER_BASE_BYTES + amplitude_bytes + 2 * ORIENTATION_BYTES * len(resolved.mosaic) + kept_factors + pixels
+    shared = (
+        WORKER_BASE_BYTES + amplitude_bytes + 2 * ORIENTATION_BYTES * scene.specimen.all_domains + kept_factors + pixels
+    )
 
-    orientations = pieces.phi_chunk * len(resolved.mosaic)
-    turned = ORIENTATION_BYTES * orientations + PHI_STEP_BYTES * resolved.phi_steps
+    orientations = pieces.phi_chunk * scene.specimen.all_domains
+    turned = ORIENTATION_BYTES * orientations + PHI_STEP_BYTES * scene.phi_steps
     if kernel == "eager":
         turned += EAGER_BYTES + EAGER_ORIENTATION_BYTES * orientations
     layer_scales = IMAGE_BYTES * pieces.tile_pixels * layers
@@ -144,7 +149,7 @@ def worker_memory(
     partials = TILES_AT_ONCE * IMAGE_BYTES * pieces.tile_pixels + layer_scales
     if pieces.split:  # the partials of a frame that meet here, and as many that wait here for their frame's others
         partials += 2 * IMAGE_BYTES * pixels * pieces.chunks
-    double = IMAGE_BYTES if experiment.sampling.precision == "float64" else 0
+    double = IMAGE_BYTES if instrument.precision == "float64" else 0
     # frames as they are made and as they are stacked, one array of them being packed: its bytes by chunk, and joined
     sizes = [product.frame_bytes(pixels) for product in products]
     shard = pieces.frames_per_shard * 2 * (sum(sizes) + max(sizes, default=0))

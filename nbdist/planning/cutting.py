@@ -1,6 +1,6 @@
 """How a frame is cut: tiles of pixels and chunks of phi steps.
 
-What holds: the tiles of a plan cover every pixel that is rendered exactly once, no tile crosses a panel's edge, and the chunks cover
+What holds: the tiles of a plan cover every pixel that is rendered exactly once, a tile lies on one panel, and the chunks cover
 every phi step exactly once, in order. So partial intensities of all (tile, chunk) add up to the frame, for any cut.
 """
 
@@ -9,24 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-
-class Tile(NamedTuple):
-    """A rectangle of pixels of the whole image, half-open."""
-
-    slow_start: int
-    slow_stop: int
-    fast_start: int
-    fast_stop: int
-
-    @property
-    def pixels(self) -> int:
-        """Number of pixels."""
-        return (self.slow_stop - self.slow_start) * (self.fast_stop - self.fast_start)
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """Slices of an image array (slow, fast)."""
-        return slice(self.slow_start, self.slow_stop), slice(self.fast_start, self.fast_stop)
+from nbdist.scene.tile import Tile
 
 
 class PhiChunk(NamedTuple):
@@ -41,30 +24,22 @@ def spans(start: int, stop: int, size: int) -> list[tuple[int, int]]:
     return [(low, min(low + size, stop)) for low in range(start, stop, size)]
 
 
-def cut_tiles(panel_rows: Iterable[int], fpixels: int, region: Tile, size: tuple[int, int]) -> list[Tile]:
-    """Cut the part of an image that is rendered into tiles.
+def cut_tiles(regions: Iterable[Tile], size: tuple[int, int]) -> list[Tile]:
+    """Cut what is rendered of each panel into tiles.
 
     Parameters
     ----------
-    panel_rows
-        Rows of each panel, stacked along slow.
-    fpixels
-        Columns of the image.
-    region
-        What is rendered (the whole image, or a region of interest).
+    regions
+        One of each panel: all of it, or the region of interest.
     size
         Rows and columns of a tile.
     """
-    tiles, first = [], 0
-    for rows in panel_rows:
-        start, stop = max(first, region.slow_start), min(first + rows, region.slow_stop)
-        tiles += [
-            Tile(slow0, slow1, fast0, fast1)
-            for slow0, slow1 in spans(start, stop, size[0])
-            for fast0, fast1 in spans(region.fast_start, min(region.fast_stop, fpixels), size[1])
-        ]
-        first += rows
-    return tiles
+    return [
+        Tile(region.panel, slow0, slow1, fast0, fast1)
+        for region in regions
+        for slow0, slow1 in spans(region.slow_start, region.slow_stop, size[0])
+        for fast0, fast1 in spans(region.fast_start, region.fast_stop, size[1])
+    ]
 
 
 def cut_phi(phi_steps: int, size: int) -> list[PhiChunk]:

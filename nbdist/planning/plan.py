@@ -13,9 +13,10 @@ from typing import Any
 
 from nbdist.errors import RunError
 from nbdist.planning.cost import Cost, Memory, Pieces, Product, frame_cost, worker_memory
-from nbdist.planning.cutting import PhiChunk, Tile, cut_phi, cut_tiles
+from nbdist.planning.cutting import PhiChunk, cut_phi, cut_tiles
 from nbdist.planning.units import Unit, Units
-from nbdist.scene.resolve import ResolvedExperiment
+from nbdist.scene.scene import Scene
+from nbdist.scene.tile import Tile
 
 DEFAULT_TILE = 1024
 LARGEST_SHARD_BYTES = 128 * 2**20
@@ -66,8 +67,6 @@ class Plan:
     ----------
     frames
         Frames of the series.
-    image_shape
-        (slow, fast).
     tiles, chunks
         The cut of every frame.
     settings
@@ -81,7 +80,6 @@ class Plan:
     """
 
     frames: int
-    image_shape: tuple[int, int]
     tiles: tuple[Tile, ...]
     chunks: tuple[PhiChunk, ...]
     settings: Settings
@@ -123,7 +121,7 @@ class Plan:
 
 
 def make_plan(
-    resolved: ResolvedExperiment,
+    scene: Scene,
     *,
     products: Sequence[Product] = (),
     workers: int = 1,
@@ -139,7 +137,7 @@ def make_plan(
 
     Parameters
     ----------
-    resolved
+    scene
         The experiment's numbers.
     products
         What a store is to hold of each frame, for the size and the memory expected.
@@ -159,7 +157,7 @@ def make_plan(
     RunError
         If a size is not at least 1.
     """
-    experiment = resolved.experiment
+    experiment, panels = scene.experiment, scene.instrument.panels
     if settings is not None:
         tile, phi_chunk, frames_per_shard, kernel = (
             settings.tile,
@@ -170,11 +168,10 @@ def make_plan(
     for name, value in (("tile", tile and min(tile)), ("phi chunk", phi_chunk), ("frames per shard", frames_per_shard)):
         if value is not None and value < 1:
             raise RunError(f"a {name} of {value} is too small; at least 1")
-    region = experiment.detector.region_of_interest
-    slow, fast = experiment.image_shape
-    rendered = Tile(*region.slow, *region.fast) if region is not None else Tile(0, slow, 0, fast)
-    cost = frame_cost(resolved, rendered.pixels, device, kernel, products)
-    frames, phi_steps = experiment.scan.frames, resolved.phi_steps
+    regions = [Tile(number, *panel.region) for number, panel in enumerate(panels)]
+    rendered = sum(region.pixels for region in regions)
+    cost = frame_cost(scene, rendered, device, kernel, products)
+    frames, phi_steps = experiment.scan.frames, scene.phi_steps
     split = (
         cost.seconds > 2 * SPLIT_TASK_S
         and frames < UNITS_PER_WORKER * workers
@@ -182,23 +179,22 @@ def make_plan(
         and frames_per_shard in (None, 1)
     )
     if frames_per_shard is None:
-        frames_per_shard = 1 if split else _frames_per_shard(frames, workers, cost, slow * fast)
+        frames_per_shard = 1 if split else _frames_per_shard(frames, workers, cost, scene.instrument.pixels)
     if split and tile is None and phi_chunk is None:
-        tile, phi_chunk = _split_sizes(rendered, phi_steps, frames, workers, cost)
+        tile, phi_chunk = _split_sizes(regions, phi_steps, frames, workers, cost)
+    slow, fast = (max(sizes) for sizes in zip(*scene.instrument.shapes, strict=True))
     tile = (min(tile[0], slow), min(tile[1], fast)) if tile else (min(DEFAULT_TILE, slow), min(DEFAULT_TILE, fast))
     phi_chunk = min(phi_chunk or phi_steps, phi_steps)
     chunks = tuple(cut_phi(phi_steps, phi_chunk))
-    pieces = Pieces(min(tile[0] * tile[1], rendered.pixels), phi_chunk, len(chunks), frames_per_shard, split)
-    panel_rows = [panel.spixels for panel in experiment.detector.panels]
+    pieces = Pieces(min(tile[0] * tile[1], rendered), phi_chunk, len(chunks), frames_per_shard, split)
     return Plan(
         frames=frames,
-        image_shape=(slow, fast),
-        tiles=tuple(cut_tiles(panel_rows, fast, rendered, tile)),
+        tiles=tuple(cut_tiles(regions, tile)),
         chunks=chunks,
         settings=Settings(tile, phi_chunk, frames_per_shard, kernel),
         split=split,
         cost=cost,
-        memory=worker_memory(resolved, pieces, amplitude_bytes, kernel, products),
+        memory=worker_memory(scene, pieces, amplitude_bytes, kernel, products),
     )
 
 
@@ -210,13 +206,13 @@ def _frames_per_shard(frames: int, workers: int, cost: Cost, image_pixels: int) 
     return max(1, min(fit, lasting, shared))
 
 
-def _split_sizes(region: Tile, phi_steps: int, frames: int, workers: int, cost: Cost) -> tuple[tuple[int, int], int]:
+def _split_sizes(
+    regions: Sequence[Tile], phi_steps: int, frames: int, workers: int, cost: Cost
+) -> tuple[tuple[int, int], int]:
     """Tile and chunk that make enough tasks of a heavy frame for every worker: smaller tiles first, then chunks of phi."""
     wanted = min(max(1, -(-UNITS_PER_WORKER * workers // frames)), max(1, int(cost.seconds / SPLIT_TASK_S)))
-    rows, columns = region.slow_stop - region.slow_start, region.fast_stop - region.fast_start
     side = DEFAULT_TILE
-    while side > 256 and -(-rows // side) * -(-columns // side) < wanted:
+    while side > 256 and len(cut_tiles(regions, (side, side))) < wanted:
         side //= 2
-    tiles = -(-rows // side) * -(-columns // side)
-    chunks = min(phi_steps, max(1, -(-wanted // tiles)))
+    chunks = min(phi_steps, max(1, -(-wanted // len(cut_tiles(regions, (side, side))))))
     return (side, side), -(-phi_steps // chunks)

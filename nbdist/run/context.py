@@ -16,7 +16,7 @@ from nbdist.experiment import Experiment
 from nbdist.frames.products import products_of
 from nbdist.kernels.devices import pick_device
 from nbdist.planning import Plan, Settings, make_plan
-from nbdist.scene import ResolvedExperiment, resolve
+from nbdist.scene import Scene, resolve
 from nbdist.scene.amplitude_table import amplitude_bytes
 from nbdist.scene.amplitudes import Reflections, load_reflections
 from nbdist.scene.notes import notes
@@ -24,26 +24,27 @@ from nbdist.store.reflections import read_reflections
 
 if TYPE_CHECKING:
     from nbdist.frames.renderer import Renderer
-    from nbdist.kernels.torch_compile import KernelMode
+    from nbdist.kernels.backend import KernelMode
 
 
 @dataclass
 class RunContext:
     """All of a run that travels to a worker, once; `renderer` is made where it is first asked for and not pickled.
 
-    `notes` are what the experiment probably does not mean (see `experiment.notes`). `largest_tile` is how many pixels the device's
-    memory holds at once, where less than a tile was found to fit. `reflections` are those that were read to make the plan, until the
-    store or the renderer has taken them; they are not pickled.
+    `notes` are what the experiment probably does not mean (see `scene.notes`). `largest_tile` is how many pixels the device's memory
+    holds at once, where less than a tile was found to fit. `threads` are the native kernel's, all usable cores where None. `reflections`
+    are those of each lattice that were read to make the plan, until the store or the renderer has taken them; they are not pickled.
     """
 
-    resolved: ResolvedExperiment
+    scene: Scene
     plan: Plan
     device: str
     location: str | None = None
     store_id: str | None = None
     largest_tile: int | None = None
     notes: tuple[str, ...] = ()
-    reflections: Reflections | None = field(default=None, repr=False, compare=False)
+    threads: int | None = None
+    reflections: tuple[Reflections, ...] | None = field(default=None, repr=False, compare=False)
     _renderer: Renderer | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _gpu: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -58,7 +59,7 @@ class RunContext:
     @property
     def turn(self) -> AbstractContextManager[object]:
         """Held while a thread computes: one at a time on a GPU, whose worker writes in its other thread; all at once on a CPU."""
-        return nullcontext() if self.renderer.device.type == "cpu" else self._gpu
+        return nullcontext() if self.renderer.backend.device == "cpu" else self._gpu
 
     @property
     def renderer(self) -> Renderer:
@@ -68,14 +69,14 @@ class RunContext:
         with self._lock:
             if self._renderer is None:
                 mode: KernelMode = "eager" if self.plan.settings.kernel == "eager" else "compiled"
-                self._renderer = Renderer(self.resolved, self._amplitudes(), pick_device(self.device), mode)
+                self._renderer = Renderer(self.scene, self._amplitudes(), pick_device(self.device), mode, self.threads)
                 self.reflections = None
             return self._renderer
 
-    def _amplitudes(self) -> Reflections:
+    def _amplitudes(self) -> tuple[Reflections, ...]:
         if self.reflections is not None:
             return self.reflections
-        return load_reflections(self.resolved) if self.location is None else read_reflections(self.location)
+        return load_reflections(self.scene) if self.location is None else read_reflections(self.location)
 
 
 def make_context(
@@ -101,10 +102,10 @@ def make_context(
         raise RunError(
             "scan.phi_zero_carryover: reproduces a defect of nanoBragg.c for nbdist trace; an image cannot have it"
         )
-    resolved = resolve(experiment)
-    reflections = load_reflections(resolved)
+    scene = resolve(experiment)
+    reflections = load_reflections(scene)
     plan = make_plan(
-        resolved,
+        scene,
         products=products_of(experiment),
         workers=workers,
         device="cuda" if device == "cuda" else "cpu",
@@ -113,7 +114,9 @@ def make_context(
         phi_chunk=phi_chunk,
         frames_per_shard=frames_per_shard,
         settings=settings,
-        amplitude_bytes=amplitude_bytes(reflections, experiment.sampling.precision),
+        amplitude_bytes=sum(
+            amplitude_bytes(its, experiment.sampling.precision) for its in {id(r): r for r in reflections}.values()
+        ),
     )
-    said = tuple(notes(resolved, reflections))
-    return RunContext(resolved, plan, device, location, reflections=reflections, notes=said)
+    said = tuple(notes(scene, reflections))
+    return RunContext(scene, plan, device, location, reflections=reflections, notes=said)

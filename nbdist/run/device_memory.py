@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from nbdist.planning import PhiChunk, Tile
 
@@ -23,7 +25,7 @@ SMALLEST_TILE = 1024
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
-def partial_that_fits(context: RunContext, tile: Tile, frame: int, chunk: PhiChunk) -> torch.Tensor:
+def partial_that_fits(context: RunContext, tile: Tile, frame: int, chunk: PhiChunk) -> NDArray[np.float64]:
     """Partial intensity of a tile, float64 (slow, fast); rendered in pieces as small as the memory of the device asks for.
 
     What did not fit is remembered in `context.largest_tile`: the next tiles are cut at once.
@@ -40,15 +42,15 @@ def partial_that_fits(context: RunContext, tile: Tile, frame: int, chunk: PhiChu
             if not is_out_of_memory(error) or tile.pixels <= SMALLEST_TILE:
                 raise
         context.largest_tile = tile.pixels // 2 + tile.pixels % 2
-        logger.warning("%d pixels do not fit the memory of %s: halved", tile.pixels, context.renderer.device)
+        logger.warning("%d pixels do not fit the memory of %s: halved", tile.pixels, context.renderer.backend.device)
         _free()
     first, second, axis = halves(tile)
-    return torch.cat([partial_that_fits(context, half, frame, chunk) for half in (first, second)], dim=axis)
+    return np.concatenate([partial_that_fits(context, half, frame, chunk) for half in (first, second)], axis=axis)
 
 
 def halves(tile: Tile) -> tuple[Tile, Tile, int]:
     """Cut a tile across its longer side; the last number is the axis of the images along which the halves lie side by side."""
-    rows, columns = tile.slow_stop - tile.slow_start, tile.fast_stop - tile.fast_start
+    rows, columns = tile.shape
     if rows >= columns:
         middle = tile.slow_start + rows // 2
         return tile._replace(slow_stop=middle), tile._replace(slow_start=middle), 0
@@ -58,12 +60,10 @@ def halves(tile: Tile) -> tuple[Tile, Tile, int]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of torch says that memory is used up, on a GPU or in main memory."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
-    )
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def _free() -> None:
     gc.collect()
-    if torch.cuda.is_available():
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

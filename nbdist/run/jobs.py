@@ -10,19 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nbdist.errors import StoreError, is_fatal, one_line
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.planning.plan import LARGEST_SHARD_BYTES
 from nbdist.run.context import RunContext
 from nbdist.run.failures import ErrorLine
 from nbdist.run.progress import Record
+from nbdist.run.rendering import Photons, render_partial, render_unit
 from nbdist.store import UnitWriter
 
-FrameRenderer = Callable[[RunContext, int], NDArray[np.floating[Any]]]
-"""Renders the expected photons of a frame, given by its number: (slow, fast)."""
+FrameRenderer = Callable[[RunContext, int], Photons]
+"""Renders the expected photons of a frame, given by its number."""
 
 
 @dataclass
@@ -119,8 +117,6 @@ class SeriesJob(Job):
 
     def render(self, unit: Unit) -> Record:
         """Render a unit and write it; its record."""
-        from nbdist.run.rendering import render_unit  # torch, of which a client has no need
-
         return render_unit(self.context, self.writer, unit, self.render_frame)
 
 
@@ -157,6 +153,4 @@ class ImageJob(Job):
 
     def render(self, unit: Piece) -> Record:
         """Render a piece."""
-        from nbdist.run.rendering import render_partial
-
         return {"unit": unit.number, "values": render_partial(self.context, 0, unit.tile, unit.chunk)}

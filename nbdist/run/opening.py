@@ -6,7 +6,6 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from nbdist.errors import StoreError, one_line
 from nbdist.experiment import Experiment
@@ -75,7 +74,7 @@ def opened(
     try:
         if anew:
             context = request.made(context, occupation)
-        complete_store(location, context.resolved, context.plan, _reflections(context))
+        complete_store(location, context.scene, context.plan, _reflections(context))
         context.reflections = None  # they are in the store, where whoever renders finds them
         with _failing_in_one_line(objects.location):
             note_part(objects, part) if part else objects.sweep()
@@ -111,7 +110,7 @@ def incomplete(context: RunContext, units: Units, doubt: bool = False) -> Units:
     return Units(units.frames, units.size, NumberSet(units.numbers) - complete)
 
 
-def _reflections(context: RunContext) -> Reflections:
+def _reflections(context: RunContext) -> tuple[Reflections, ...]:
     assert context.reflections is not None, "nothing has been rendered yet"
     return context.reflections
 
@@ -165,7 +164,7 @@ class _Request:
             remove(location, keep={ROOT, *occupation.keys})
         made_by = dict(settings.made_by) if settings.made_by is not None else None
         context.store_id = create_store(
-            location, context.resolved, context.plan, _reflections(context), made_by=made_by, replace=replaced
+            location, context.scene, context.plan, _reflections(context), made_by=made_by, replace=replaced
         )
         return context if context.store_id is not None else self._joined()
 
@@ -181,7 +180,7 @@ class _Request:
         if not self.settings.joins:
             open_group(location)
             raise StoreError(f"{location} exists; --resume goes on with it, --overwrite replaces it")
-        attributes: dict[str, Any] = {**open_group(location, begun=True).attrs}
+        attributes = dict(open_group(location, begun=True).attrs)
         try:
             fingerprint, kept = str(attributes["fingerprint"]), Settings.from_attributes(dict(attributes["plan"]))
         except (KeyError, TypeError, ValueError):
@@ -195,7 +194,7 @@ class _Request:
         context = make_context(
             self.experiment, location=location, workers=self.workers, device=self.device, settings=kept
         )
-        wanted = make_plan(context.resolved, **asdict(cut)).settings
+        wanted = make_plan(context.scene, **asdict(cut)).settings
         for name, size in asdict(cut).items():
             if size is not None and getattr(wanted, name) != getattr(kept, name):
                 raise StoreError(f"{location} was begun with {name} {getattr(kept, name)}; it cannot go on with {size}")

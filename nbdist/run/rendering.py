@@ -13,60 +13,68 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from nbdist.frames.products import Products, held_pixels, made_of, rendered_frame
+from nbdist.frames.products import Products, RenderedFrame, held_pixels, made_of, rendered_frame
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.run.context import RunContext
 from nbdist.run.device_memory import partial_that_fits
 from nbdist.store import UnitWriter
-from nbdist.store.schema import usable_pixels
+
+Photons = list[NDArray[np.floating[Any]]]
+"""Expected photons of each panel, (slow, fast)."""
 
 
 def render_partial(context: RunContext, frame: int, tile: Tile, chunk: PhiChunk) -> NDArray[np.float64]:
     """Partial intensity of one tile over one phi chunk, float64 (slow, fast), un-normalised."""
     with context.turn:
-        return np.asarray(partial_that_fits(context, tile, frame, chunk).cpu().numpy())
+        return partial_that_fits(context, tile, frame, chunk)
 
 
-def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.float64]]]) -> NDArray[np.floating[Any]]:
+def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.float64]]]) -> Photons:
     """Photons of a frame from its partials, given by tile and then by chunk in plan order."""
-    device = context.renderer.device
-    with context.turn:
-        return _image(context, ([torch.from_numpy(part).to(device) for part in parts] for parts in partials))
+    return _photons(context, partials)
 
 
-def render_frame(context: RunContext, frame: int) -> NDArray[np.floating[Any]]:
-    """Expected photons of a whole frame, (slow, fast), in the experiment's precision; pixels outside the tiles are 0."""
+def render_frame(context: RunContext, frame: int) -> Photons:
+    """Expected photons of each panel of a frame, (slow, fast), in the experiment's precision; pixels outside the tiles are 0."""
     tiles, chunks = context.plan.tiles, context.plan.chunks
-    return _image(context, ((partial_that_fits(context, tile, frame, chunk) for chunk in chunks) for tile in tiles))
+    return _photons(context, ((partial_that_fits(context, tile, frame, chunk) for chunk in chunks) for tile in tiles))
 
 
-def _image(context: RunContext, partials: Iterable[Iterable[torch.Tensor]]) -> NDArray[np.floating[Any]]:
+def _photons(context: RunContext, partials: Iterable[Iterable[NDArray[np.float64]]]) -> Photons:
     """Add each tile's partials in the plan's order, and make photons of them."""
-    image = np.zeros(context.plan.image_shape, dtype=context.resolved.experiment.sampling.precision)
+    instrument = context.scene.instrument
+    images: Photons = [np.zeros(shape, dtype=instrument.precision) for shape in instrument.shapes]
     for tile, parts in zip(context.plan.tiles, partials, strict=True):
-        photons = context.renderer.photons(_added(parts), tile).cpu().numpy()
+        photons = context.renderer.photons(functools.reduce(np.add, parts), tile)
         with np.errstate(over="ignore"):  # `rendered_frame` refuses what does not fit
-            image[tile.slices] = photons
-    return image
+            images[tile.panel][tile.slices] = photons
+    return images
 
 
-def _added(partials: Iterable[torch.Tensor]) -> torch.Tensor:
-    return functools.reduce(torch.add, partials)
+def rendered(context: RunContext, frame: int, photons: Photons) -> RenderedFrame:
+    """What the products of a frame are made of.
+
+    Raises
+    ------
+    RunError
+        If a pixel has no number of photons that a store can hold.
+    """
+    usable = [panel.usable for panel in context.scene.instrument.panels]
+    return rendered_frame(context.scene.experiment, frame, photons, usable)
 
 
-def finished_frame(context: RunContext, frame: int, photons: NDArray[np.floating[Any]]) -> Products:
+def finished_frame(context: RunContext, frame: int, photons: Photons) -> Products:
     """What a store holds of a frame, by product."""
-    return made_of(rendered_frame(context.resolved.experiment, frame, [photons], usable_pixels(context.resolved)))
+    return made_of(rendered(context, frame, photons))
 
 
 def render_unit(
     context: RunContext,
     writer: UnitWriter,
     unit: Unit,
-    render: Callable[[RunContext, int], NDArray[np.floating[Any]]] | None = None,
+    render: Callable[[RunContext, int], Photons] | None = None,
 ) -> dict[str, Any]:
     """Render a unit's frames (with `render_frame`, where nothing else is given), write its shards, and return its record."""
     render = render or render_frame
@@ -80,9 +88,13 @@ def render_unit(
 
 def rendered_by(context: RunContext) -> dict[str, str]:
     """What decides the last bits of an image, for its record: `kernel` ("compiled" or "eager"), `device`, `compiler` and `processor`."""
-    engine = context.renderer.engine
-    device = context.renderer.device.type
-    return {"kernel": engine.mode, "device": device, "compiler": engine.compiler, "processor": engine.processor}
+    backend = context.renderer.backend
+    return {
+        "kernel": backend.mode,
+        "device": backend.device,
+        "compiler": backend.compiler,
+        "processor": backend.processor,
+    }
 
 
 def write_unit(
@@ -102,11 +114,11 @@ def write_unit(
     """
     record = {
         "frames": [unit.first_frame, unit.last_frame],
-        "precision": context.resolved.experiment.sampling.precision,
+        "precision": context.scene.instrument.precision,
         "host": platform.node(),
         **made,
     }
-    held = held_pixels(context.resolved.experiment, frames)
+    held = held_pixels(context.scene.experiment, frames)
     if held is not None:
         record["saturated_pixels"] = held
     return writer.write(unit, frames, record)

@@ -16,6 +16,7 @@ from nbdist.frames.products import INTENSITY
 from nbdist.kernels.devices import Device, pick_device
 from nbdist.run.context import RunContext, make_context
 from nbdist.run.rendering import render_frame
+from nbdist.scene import Tile
 
 if TYPE_CHECKING:
     import xarray
@@ -28,7 +29,12 @@ _lock = threading.Lock()
 
 
 def simulate_frame(
-    experiment: Experiment, frame: int = 0, *, device: Device = "auto", kernel: str = "compiled"
+    experiment: Experiment,
+    frame: int = 0,
+    *,
+    device: Device = "auto",
+    kernel: str = "compiled",
+    panel: int | None = None,
 ) -> NDArray[np.floating[Any]]:
     """Render one frame.
 
@@ -40,36 +46,68 @@ def simulate_frame(
         Number of the frame, from 0.
     device, kernel
         Where, and "compiled" or "eager".
+    panel
+        Which panel of several, from 0; all of them where left out and they have one size.
 
     Returns
     -------
-    Expected photons a pixel, (slow, fast), in the experiment's precision.
+    Expected photons a pixel, (slow, fast), in the experiment's precision; (panel, slow, fast) of several panels.
 
     Raises
     ------
     NbdistError
-        If the experiment or one of its files is wrong, or the frame lies outside the series.
+        If the experiment or one of its files is wrong, or the frame or the panel is not there.
     """
     context = _context(experiment.fingerprint, lambda: experiment, device, kernel)
     if not 0 <= frame < context.plan.frames:
         raise RunError(f"frame {frame} lies outside the series of {context.plan.frames} frames")
-    return render_frame(context, frame)
+    chosen = _chosen_panels(experiment, panel)
+    images = render_frame(context, frame)
+    return images[chosen[0]] if len(chosen) == 1 else np.stack(images)
+
+
+def _chosen_panels(experiment: Experiment, panel: int | None) -> range:
+    """The panels that make one array."""
+    shapes = experiment.detector.shapes
+    if panel is None:
+        if len(set(shapes)) > 1:
+            raise RunError("detector.panels: panels of different sizes make no one array; choose one: panel=0")
+        return range(len(shapes))
+    if not 0 <= panel < len(shapes):
+        raise RunError(f"panel {panel} lies outside 0:{len(shapes)}")
+    return range(panel, panel + 1)
 
 
 def simulate_series(
-    experiment: Experiment, *, device: Device = "auto", kernel: str = "compiled", tile: tuple[int, int] = LAZY_TILE
+    experiment: Experiment,
+    *,
+    device: Device = "auto",
+    kernel: str = "compiled",
+    tile: tuple[int, int] = LAZY_TILE,
+    panel: int | None = None,
 ) -> xarray.DataArray:
     """The series as a lazy array: slicing renders only the tiles that are asked for.
+
+    Parameters
+    ----------
+    experiment
+        What to simulate.
+    device, kernel
+        Where, and "compiled" or "eager".
+    tile
+        Rows and columns of a block.
+    panel
+        Which panel of several, from 0; all of them where left out and they have one size.
 
     Returns
     -------
     DataArray over Dask (frame, slow, fast), expected photons in the experiment's precision, with the coordinates
-    phi_start_deg and phi_end_deg (frame).
+    phi_start_deg and phi_end_deg (frame); (frame, panel, slow, fast) of several panels.
 
     Raises
     ------
     NbdistError
-        If the experiment or one of its files is wrong.
+        If the experiment or one of its files is wrong, or the panel is not there.
     """
     import dask.array
     import xarray
@@ -77,23 +115,27 @@ def simulate_series(
     fingerprint = experiment.fingerprint
     _context(fingerprint, lambda: experiment, device, kernel)  # what is wrong is said here, not at the first slice
     frames = range(experiment.scan.frames)
-    slow, fast = experiment.image_shape
-    chunks = ((1,) * len(frames), _pieces(slow, tile[0]), _pieces(fast, tile[1]))
+    chosen = _chosen_panels(experiment, panel)
+    slow, fast = experiment.detector.shapes[chosen[0]]
+    of_panels = ((1,) * len(chosen),) if len(chosen) > 1 else ()
+    chunks = ((1,) * len(frames), *of_panels, _pieces(slow, tile[0]), _pieces(fast, tile[1]))
     dtype = np.dtype(experiment.sampling.precision)
     values = dask.array.map_blocks(
         _render_block,
         chunks=chunks,
         dtype=dtype,
-        meta=np.empty((0, 0, 0), dtype=dtype),
-        name=f"nbdist-{fingerprint[:16]}-{tile[0]}-{tile[1]}-{kernel}-{device}",
+        meta=np.empty((0,) * len(chunks), dtype=dtype),
+        name=f"nbdist-{fingerprint[:16]}-{tile[0]}-{tile[1]}-{kernel}-{device}-{panel}",
         experiment=experiment.model_dump_json(),
         fingerprint=fingerprint,
         device=device,
         kernel=kernel,
         tile=tile,
         image_shape=(slow, fast),
+        first_panel=chosen[0],
     )
     scan = experiment.scan
+    dimensions = ("frame", *(("panel",) if len(chosen) > 1 else ()), "slow", "fast")
     coordinates = {
         "frame": list(frames),
         "phi_start_deg": ("frame", [scan.frame_start_deg(frame) for frame in frames]),
@@ -101,7 +143,7 @@ def simulate_series(
     }
     return xarray.DataArray(
         values,
-        dims=("frame", "slow", "fast"),
+        dims=dimensions,
         coords=coordinates,
         name=INTENSITY.name,
         attrs={"units": INTENSITY.units},
@@ -115,15 +157,16 @@ def _render_block(
     kernel: str,
     tile: tuple[int, int],
     image_shape: tuple[int, int],
-    block_id: tuple[int, int, int],
+    first_panel: int,
+    block_id: tuple[int, ...],
 ) -> NDArray[np.floating[Any]]:
     """Render the tile of a block, which Dask tells by its number alone: what it knew of each would be kept for millions."""
-    frame, row, column = block_id
+    frame, *panel, row, column = block_id
     slow0, fast0 = row * tile[0], column * tile[1]
     slow1, fast1 = min(slow0 + tile[0], image_shape[0]), min(fast0 + tile[1], image_shape[1])
     context = _context(fingerprint, lambda: validate(json.loads(experiment)), device, kernel)
-    box = (slow0, slow1, fast0, fast1)
-    return context.renderer.frame(frame, box).astype(context.resolved.experiment.sampling.precision)[None]
+    values = context.renderer.frame(frame, Tile(panel[0] if panel else first_panel, slow0, slow1, fast0, fast1))
+    return values.astype(context.scene.instrument.precision)[(None,) * (1 + len(panel))]
 
 
 def _pieces(size: int, piece: int) -> tuple[int, ...]:

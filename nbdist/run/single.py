@@ -7,7 +7,6 @@ workers, and as a frame of a series.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from nbdist.run.jobs import ImageJob
 from nbdist.run.ledger import Ledger
 from nbdist.run.loop import run_units
 from nbdist.run.progress import Progress, Record, Work, silent
-from nbdist.run.rendering import assemble_frame
+from nbdist.run.rendering import Photons, assemble_frame
 
 TILE = 256
 """Side of a tile: a whole number of the blocks that the renderer works in on a CPU."""
@@ -43,7 +42,7 @@ def single_context(experiment: Experiment, device: Device, kernel: str) -> RunCo
     """
     device = "cuda" if pick_device(device) == "cuda" else "cpu"
     side = TILE
-    while device == "cpu" and side > SMALLEST_TILE and _tiles(experiment.image_shape, side) < PIECES:
+    while device == "cpu" and side > SMALLEST_TILE and _tiles(experiment.detector.shapes[0], side) < PIECES:
         side //= 2
     return make_context(experiment, device=device, kernel=kernel, tile=(side, side))
 
@@ -53,10 +52,8 @@ def _tiles(image_shape: tuple[int, int], side: int) -> int:
     return slow * fast
 
 
-def render_image(
-    context: RunContext, workers: int = 1, report: Report = lambda done, total: None
-) -> NDArray[np.floating[Any]]:
-    """Expected photons of frame 0, (slow, fast), in the experiment's precision.
+def render_image(context: RunContext, workers: int = 1, report: Report = lambda done, total: None) -> Photons:
+    """Expected photons of frame 0, of each panel (slow, fast), in the experiment's precision.
 
     Parameters
     ----------

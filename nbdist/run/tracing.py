@@ -35,9 +35,14 @@ Entry = tuple[str, tuple[float, ...]]
 
 
 def trace_experiment(
-    experiment: Experiment, pixel: tuple[int, int], frame: int, choice: Choice, device: Device = "cpu"
+    experiment: Experiment,
+    pixel: tuple[int, int],
+    frame: int,
+    choice: Choice,
+    device: Device = "cpu",
+    panel: int = 0,
 ) -> PixelTrace:
-    """The chain of one pixel; see `physics.trace.trace_pixel`.
+    """The chain of one pixel; see `frames.trace.trace_pixel`.
 
     Raises
     ------
@@ -47,22 +52,26 @@ def trace_experiment(
     from nbdist.frames.renderer import Renderer
     from nbdist.frames.trace import trace_pixel
 
-    resolved = resolve(experiment)
-    slow, fast = experiment.image_shape
+    scene = resolve(experiment)
+    lattices, shapes = scene.specimen.lattices, scene.instrument.shapes
+    for name, number, count in (("panel", panel, len(shapes)), ("lattice", choice.lattice, len(lattices))):
+        if not 0 <= number < count:
+            raise RunError(f"{name} {number} lies outside 0:{count}")
+    slow, fast = shapes[panel]
     if not (0 <= pixel[0] < slow and 0 <= pixel[1] < fast):
         raise RunError(f"pixel {pixel[0]} {pixel[1]} lies outside the image of {slow} x {fast} pixels (slow x fast)")
     for name, number, count in (
         ("frame", frame, experiment.scan.frames),
-        ("source", choice.source, len(resolved.sources)),
-        ("mosaic", choice.mosaic or 0, len(resolved.mosaic)),
+        ("source", choice.source, len(scene.instrument.sources)),
+        ("mosaic", choice.mosaic or 0, len(lattices[choice.lattice].mosaic)),
     ):
         if not 0 <= number < count:
             raise RunError(f"{name} {number} lies outside 0:{count}")
-    if resolved.sources.weights[choice.source] == 0:
+    if scene.instrument.sources.weights[choice.source] == 0:
         raise RunError(f"source {choice.source} has weight 0 and adds nothing")
-    reflections = load_reflections(resolved)
-    renderer = Renderer(resolved, reflections, pick_device(device), "eager")
-    return trace_pixel(renderer, reflections, pixel, frame, choice)
+    reflections = load_reflections(scene)
+    renderer = Renderer(scene, reflections, pick_device(device), "eager")
+    return trace_pixel(renderer, reflections, pixel, frame, choice, panel)
 
 
 def log_text(trace: PixelTrace) -> str:

@@ -16,13 +16,12 @@ import numpy as np
 
 from nbdist.errors import StoreError
 from nbdist.experiment import Experiment
-from nbdist.frames.products import INTENSITY, Products, made_of, rendered_frame, same
+from nbdist.frames.products import INTENSITY, Products, made_of, same
 from nbdist.kernels.devices import Device, pick_device
 from nbdist.run.context import RunContext, make_context
-from nbdist.run.rendering import render_frame, rendered_by
+from nbdist.run.rendering import render_frame, rendered, rendered_by
 from nbdist.store import StoredUnits, open_group, read_frame, summarize
 from nbdist.store.number_set import NumberSet
-from nbdist.store.schema import usable_pixels
 from nbdist.store.units import Record
 
 MIXED = "mixed"
@@ -68,9 +67,9 @@ class Verification:
 
     def compare(self, context: RunContext, frame: int, record: Record, stored: Products) -> None:
         """Render a frame again and note how it compares with what is stored of it; `record` is its unit's."""
-        experiment, here = context.resolved.experiment, rendered_by(context)
+        experiment, here = context.scene.experiment, rendered_by(context)
         exact = all(record.get(name) == here[name] for name in MADE_BY)
-        again = rendered_frame(experiment, frame, [render_frame(context, frame)], usable_pixels(context.resolved))
+        again = rendered(context, frame, render_frame(context, frame))
         photons = INTENSITY.of(stored)
         apart = [np.abs(a.astype(np.float64) - b) for a, b in zip(again.photons, photons, strict=True)]
         scale = float(max(*(image.max() for image in again.photons), np.finfo(np.float32).tiny))

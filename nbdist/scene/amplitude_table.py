@@ -24,15 +24,26 @@ AT_ONCE = 2**18
 """Reflections that are put into a table at a time: what a table takes while it is built is the table."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AmplitudeTable:
-    """F in electrons over a box of Miller indices, border included; `values` (nh, nk, nl) is in the precision of the kernel.
+    """F in electrons over a box of Miller indices, border included; `values` (tables, nh, nk, nl) is in the precision of the kernel.
 
-    A table with one value stands for "every reflection has default_F".
+    A table with one value stands for "every reflection has default_F". `table_of_source` says which table each source sees, int64
+    (sources,); None where there is one table.
     """
 
     values: NDArray[np.floating[Any]]
     lowest: tuple[int, int, int]
+    table_of_source: NDArray[np.int64] | None = None
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all reflections have one amplitude."""
+        return self.values[0].size == 1
+
+    def of_source(self, source: int) -> int:
+        """Number of the table that a source sees."""
+        return 0 if self.table_of_source is None else int(self.table_of_source[source])
 
     @classmethod
     def of(cls, reflections: Reflections, precision: str = "float64") -> AmplitudeTable:
@@ -43,14 +54,16 @@ class AmplitudeTable:
         ExperimentError
             If the box of indices is too large to be a crystal's.
         """
-        indices, amplitudes, default_F = reflections
+        indices, amplitudes = reflections.indices, np.atleast_2d(reflections.amplitudes)
         lowest, shape = _box(indices)
         with np.errstate(over="ignore"):  # an image of what the precision does not hold is refused
-            values = np.full(shape, default_F, dtype=precision)
+            values = np.full((len(amplitudes), *shape), reflections.default_F, dtype=precision)
             for start in range(0, len(indices), AT_ONCE):
                 some = slice(start, start + AT_ONCE)
-                values[tuple((indices[some] - np.array(lowest)).T)] = amplitudes[some]
-        return cls(values, lowest)
+                h, k, l = (indices[some] - np.array(lowest)).T
+                for table, listed in zip(values, amplitudes, strict=True):
+                    table[h, k, l] = listed[some]
+        return cls(values, lowest, reflections.table_of_source)
 
 
 def amplitude_bytes(reflections: Reflections, precision: str) -> int:
@@ -61,10 +74,9 @@ def amplitude_bytes(reflections: Reflections, precision: str) -> int:
     ExperimentError
         If the box of indices is too large to be a crystal's.
     """
-    indices = np.dtype(np.int32).itemsize * reflections.indices.size
-    return (
-        indices + reflections.amplitudes.nbytes + math.prod(_box(reflections.indices)[1]) * np.dtype(precision).itemsize
-    )
+    listed = np.dtype(np.int32).itemsize * reflections.indices.size + reflections.amplitudes.nbytes
+    tables = len(np.atleast_2d(reflections.amplitudes))
+    return listed + tables * math.prod(_box(reflections.indices)[1]) * np.dtype(precision).itemsize
 
 
 def _box(indices: NDArray[np.integer[Any]]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

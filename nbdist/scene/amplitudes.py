@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.lattice import dual_vectors
-from nbdist.experiment.structure_factors import FromFile, Uniform, Wilson
+from nbdist.experiment.structure_factors import FromFile, StructureFactors, Uniform, Wilson
 from nbdist.formats.hkl import read_hkl
 from nbdist.random_words import RandomWords, uniforms
-from nbdist.scene.resolve import ResolvedExperiment
+from nbdist.scene.scene import Scene
 
 LARGEST_WILSON_SET = 50_000_000
 INDEX_BIAS = 2**32
@@ -20,18 +20,20 @@ INDEX_BIAS = 2**32
 
 
 class Reflections(NamedTuple):
-    """Miller indices int64 (n, 3), amplitudes float64 (n,) in electrons, and the amplitude of all others.
+    """Miller indices int64 (n, 3), amplitudes float64 in electrons, and the amplitude of all others.
 
-    Without reflections (n = 0) every one has `default_F`.
+    Without reflections (n = 0) every one has `default_F`. The amplitudes are those of all sources (n,), or of several tables (tables, n);
+    `table_of_source` then says which of them each source sees, int64 (sources,).
     """
 
     indices: NDArray[np.int64]
     amplitudes: NDArray[np.float64]
     default_F: float
+    table_of_source: NDArray[np.int64] | None = None
 
 
-def load_reflections(resolved: ResolvedExperiment) -> Reflections:
-    """Read or draw the reflections of an experiment.
+def load_reflections(scene: Scene) -> tuple[Reflections, ...]:
+    """Read or draw the reflections of each lattice; lattices with the same amplitudes share one object.
 
     Raises
     ------
@@ -40,13 +42,31 @@ def load_reflections(resolved: ResolvedExperiment) -> Reflections:
     ExperimentError
         If a Wilson set would be absurdly large.
     """
-    source = resolved.experiment.structure_factors
+    loaded: dict[str, Reflections] = {}
+    found = []
+    for lattice in scene.specimen.lattices:
+        reciprocal = dual_vectors(lattice.real_vectors_A)
+        source = lattice.structure_factors
+        drawn_for = (
+            np.round(reciprocal @ reciprocal.T, 15).tolist() if isinstance(source, Wilson) else None
+        )  # turned alike
+        key = f"{source.model_dump_json()} {drawn_for}"
+        if key not in loaded:
+            loaded[key] = _load(source, reciprocal, lattice.amplitudes_field)
+        found.append(loaded[key])
+    return tuple(found)
+
+
+def _load(source: StructureFactors, reciprocal_per_A: NDArray[np.float64], field: str) -> Reflections:
     if isinstance(source, FromFile):
         indices, amplitudes = read_hkl(source.file)
         return Reflections(indices, amplitudes, source.default_F)
     if isinstance(source, Uniform):
         return Reflections(np.zeros((0, 3), dtype=np.int64), np.zeros(0), source.F)
-    indices, amplitudes = wilson_amplitudes(dual_vectors(resolved.real_vectors_A), source)
+    try:
+        indices, amplitudes = wilson_amplitudes(reciprocal_per_A, source)
+    except ExperimentError as error:
+        raise ExperimentError(f"{field}.{error}") from None
     return Reflections(indices, amplitudes, 0.0)
 
 
@@ -71,9 +91,7 @@ def wilson_amplitudes(
     """
     limits = np.floor(np.linalg.norm(dual_vectors(reciprocal_per_A), axis=1) / wilson.d_min_A).astype(int)
     if int(np.prod((2 * limits + 1).astype(object))) > LARGEST_WILSON_SET:
-        raise ExperimentError(
-            f"structure_factors.d_min_A: {wilson.d_min_A} A gives more than {LARGEST_WILSON_SET} reflections"
-        )
+        raise ExperimentError(f"d_min_A: {wilson.d_min_A} A gives more than {LARGEST_WILSON_SET} reflections")
     words, (h_limit, k_limit, l_limit) = RandomWords((wilson.seed, 0)), map(int, limits)
     k, l = np.arange(-k_limit, k_limit + 1), np.arange(-l_limit, l_limit + 1)
     plane = k[:, None, None] * reciprocal_per_A[1] + l[:, None] * reciprocal_per_A[2]
@@ -94,7 +112,7 @@ def wilson_amplitudes(
         drawn.append(random[inside])
     half, uniform = np.concatenate(kept), uniforms(np.concatenate(drawn))
     if not len(half):
-        raise ExperimentError(f"structure_factors.d_min_A: no reflection of this cell lies within {wilson.d_min_A} A")
+        raise ExperimentError(f"d_min_A: no reflection of this cell lies within {wilson.d_min_A} A")
     s_squared = ((half @ reciprocal_per_A) ** 2).sum(axis=1) / 4
     values = np.sqrt(-np.log(uniform) * wilson.mean_F2 * np.exp(-2 * wilson.B_factor_A2 * s_squared))
     return np.concatenate([-half[::-1], half]), np.concatenate([values[::-1], values])

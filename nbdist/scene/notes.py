@@ -5,7 +5,7 @@ An experiment with a note is valid and is rendered as it is. `check`, `plan` and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from nbdist.experiment.lattice import cell_from_real, dual_vectors
 from nbdist.experiment.structure_factors import FromFile
 from nbdist.scene.amplitudes import Reflections
-from nbdist.scene.resolve import ResolvedExperiment, largest_size_A, recommended_oversample
+from nbdist.scene.resolve import recommended_oversample
 from nbdist.scene.rocking import recommended_phi_steps
+from nbdist.scene.scene import Scene
+from nbdist.scene.specimen import Lattice
 
 LONGEST_WAVELENGTH_A, SHORTEST_WAVELENGTH_A, SHORTEST_AXIS_A = 10.0, 0.01, 1.0
 CELL_TOLERANCE, ANGLE_TOLERANCE_DEG = 0.005, 0.5
@@ -31,56 +33,67 @@ INDEX_BITS = 21
 """Of a Miller index in a packed one: reflections lie within a million of the origin."""
 
 
-def notes(resolved: ResolvedExperiment, reflections: Reflections) -> list[str]:
-    """Return what is probably not meant, one line each, without units of work or wording of any one command."""
+def notes(scene: Scene, reflections: Sequence[Reflections]) -> list[str]:
+    """Return what is probably not meant, one line each, without units of work or wording of any one command.
+
+    `reflections` are those of each lattice.
+    """
+    lattices = scene.specimen.lattices
     return [
-        note for part in (_units, _lattice, _amplitudes, _sampling, _series) for note in part(resolved, reflections)
+        *_wavelengths(scene),
+        *(note for lattice in lattices for note in _lattice(scene, lattice)),
+        *(
+            note
+            for lattice, its in zip(lattices, reflections, strict=True)
+            for note in _amplitudes(scene, lattice, its)
+        ),
+        *_sampling(scene),
+        *_series(scene),
     ]
 
 
-def _units(resolved: ResolvedExperiment, _: Reflections) -> Iterator[str]:
-    shortest, longest = resolved.sources.wavelengths_A.min(), resolved.sources.wavelengths_A.max()
+def _wavelengths(scene: Scene) -> Iterator[str]:
+    wavelengths = scene.instrument.sources.wavelengths_A
+    shortest, longest = wavelengths.min(), wavelengths.max()
     if longest > LONGEST_WAVELENGTH_A or shortest < SHORTEST_WAVELENGTH_A:
         odd = longest if longest > LONGEST_WAVELENGTH_A else shortest
         yield (
             f"beam: a wavelength of {odd:.4g} A is none of X-ray diffraction; wavelength_A is in Angstrom, energy_eV in eV, "
             "wavelengths of a source_file in metres"
         )
-    cell = cell_from_real(resolved.real_vectors_A)
-    if min(cell[:3]) < SHORTEST_AXIS_A:
-        yield f"crystal: a cell axis of {min(cell[:3]):.4g} A is shorter than an atom; axes are in Angstrom"
 
 
-def _lattice(resolved: ResolvedExperiment, _: Reflections) -> Iterator[str]:
-    crystal = resolved.experiment.crystal
-    if np.linalg.det(resolved.real_vectors_A) < 0:
+def _lattice(scene: Scene, lattice: Lattice) -> Iterator[str]:
+    crystal, found = scene.experiment.each_crystal[lattice.field], cell_from_real(lattice.real_vectors_A)
+    if min(found[:3]) < SHORTEST_AXIS_A:
+        yield f"{lattice.field}: a cell axis of {min(found[:3]):.4g} A is shorter than an atom; axes are in Angstrom"
+    if np.linalg.det(lattice.real_vectors_A) < 0:
         field = "matrix_file" if crystal.matrix_file is not None else "reciprocal_vectors_per_A"
-        yield f"crystal.{field}: its vectors are left-handed, so indices mean the mirror image of the crystal"
-    stated = resolved.stated_cell
+        yield f"{lattice.field}.{field}: its vectors are left-handed, so indices mean the mirror image of the crystal"
+    stated = lattice.stated_cell
     if stated is None:
         return
-    found = cell_from_real(resolved.real_vectors_A)
     scale = np.array(stated[:3]) / np.array(found[:3])
     angles = np.abs(np.array(stated[3:]) - np.array(found[3:])).max()
     if np.abs(scale - 1).max() <= CELL_TOLERANCE and angles <= ANGLE_TOLERANCE_DEG:
         return
-    wavelength = resolved.experiment.beam.mean_wavelength_A
+    wavelength = scene.experiment.beam.mean_wavelength_A
     advice = ""
     if np.ptp(scale) <= CELL_TOLERANCE * scale.mean() and angles <= ANGLE_TOLERANCE_DEG:
         advice = f"; it fits a wavelength of {wavelength * scale.mean():.5g} A"
     yield (
-        f"crystal.matrix_file: {crystal.matrix_file} says a cell of {_numbers(stated)}, but its matrix at {wavelength:.5g} A is one of "
-        f"{_numbers(found)}{advice}"
+        f"{lattice.field}.matrix_file: {crystal.matrix_file} says a cell of {_numbers(stated)}, but its matrix at {wavelength:.5g} A "
+        f"is one of {_numbers(found)}{advice}"
     )
 
 
-def _amplitudes(resolved: ResolvedExperiment, reflections: Reflections) -> Iterator[str]:
+def _amplitudes(scene: Scene, lattice: Lattice, reflections: Reflections) -> Iterator[str]:
     """Say how much of the sphere a list holds, unless all others have an amplitude of their own."""
-    source = resolved.experiment.structure_factors
+    source = lattice.structure_factors
     if not isinstance(source, FromFile) or source.default_F > 0:
         return
-    reciprocal = dual_vectors(resolved.real_vectors_A)
-    edge = 1 / resolved.finest_A
+    reciprocal = dual_vectors(lattice.real_vectors_A)
+    edge = 1 / scene.finest_A
     lengths = np.linalg.norm(reflections.indices @ reciprocal, axis=1)
     inside = (lengths > 0) & (lengths <= edge * (1 + 1e-9))
     listed = np.unique(_packed(reflections.indices[inside]))
@@ -90,7 +103,7 @@ def _amplitudes(resolved: ResolvedExperiment, reflections: Reflections) -> Itera
     missing = 1 - float(np.isin(_packed(-_unpacked(chosen)), listed).mean()) if len(chosen) else 0.0
     if (share >= WHOLE_LIST and missing <= FEW_MATES_MISSING) or there == 0:
         return
-    text = f"structure_factors.file: lists {_percent(share)} of the reflections to the detector's edge at {resolved.finest_A:.3g} A"
+    text = f"{lattice.amplitudes_field}.file: lists {_percent(share)} of the reflections to the detector's edge at {scene.finest_A:.3g} A"
     last = lengths.max(initial=0.0)
     if 0 < last < 0.97 * edge:
         text += f", none beyond {1 / last:.3g} A"
@@ -99,31 +112,31 @@ def _amplitudes(resolved: ResolvedExperiment, reflections: Reflections) -> Itera
     yield f"{text}; what is not listed has F = 0: no symmetry is applied, a list holds the whole of P1"
 
 
-def _sampling(resolved: ResolvedExperiment, _: Reflections) -> Iterator[str]:
-    experiment = resolved.experiment
-    scan, crystal = experiment.scan, experiment.crystal
-    largest = largest_size_A(resolved.real_vectors_A, resolved.N_cells)
-    wanted = max(recommended_oversample(largest, experiment.beam.mean_wavelength_A, panel) for panel in resolved.panels)
-    if wanted > resolved.oversample:
+def _sampling(scene: Scene) -> Iterator[str]:
+    scan, wavelength_A = scene.experiment.scan, scene.experiment.beam.mean_wavelength_A
+    largest = max(lattice.largest_A for lattice in scene.specimen.lattices)
+    wanted = max(recommended_oversample(largest, wavelength_A, panel) for panel in scene.instrument.panels)
+    if wanted > scene.instrument.oversample:
         yield f"spots are narrower than the sampling; sampling.oversample: {wanted} (or auto) takes three samples a spot"
-    step, width = abs(scan.osc_range_deg) / resolved.phi_steps, resolved.rocking_width_deg
+    step, width = abs(scan.osc_range_deg) / scene.phi_steps, scene.rocking_width_deg
     if step > COARSEST_STEP * width:
         yield (
-            f"phi steps of {step:.3g} deg are wider than reflections rock, {width:.2g} deg at {resolved.finest_A:.3g} A: those between "
+            f"phi steps of {step:.3g} deg are wider than reflections rock, {width:.2g} deg at {scene.finest_A:.3g} A: those between "
             f"two steps are lost; scan.phi_steps: {recommended_phi_steps(scan.osc_range_deg, width)} (or auto) takes three a width"
         )
-    if crystal.mosaic_spread_deg > 0 and crystal.mosaic_domains is None:
-        yield f"a mosaic spread without mosaic_domains: {len(resolved.mosaic)} are used"
+    for lattice, crystal in zip(scene.specimen.lattices, scene.experiment.each_crystal.values(), strict=True):
+        if crystal.mosaic_spread_deg > 0 and crystal.mosaic_domains is None:
+            yield f"a mosaic spread without mosaic_domains: {len(lattice.mosaic)} are used"
 
 
-def _series(resolved: ResolvedExperiment, _: Reflections) -> Iterator[str]:
-    scan = resolved.experiment.scan
+def _series(scene: Scene) -> Iterator[str]:
+    scan = scene.experiment.scan
     if scan.osc_range_deg != 0:
         return
-    if resolved.phi_steps > 1:
+    if scene.phi_steps > 1:
         yield "osc_range_deg is 0: all phi steps are the same orientation"
     if scan.frames > 1:
-        alike = "differ in nothing but their noise" if resolved.experiment.noise.photon_noise else "are all alike"
+        alike = "differ in nothing but their noise" if scene.experiment.noise.photon_noise else "are all alike"
         yield f"scan.osc_range_deg is 0: the {scan.frames} frames {alike}"
 
 

@@ -20,6 +20,8 @@ Axis = tuple[float, float, float]
 
 SMALLEST_OBLIQUITY = 1e-9
 """Cosine between the beam and a plane's normal below which the beam runs along the plane."""
+SMALLEST_DISTANCE_M = 1e-150
+"""Keeps the direction to a pixel at the sample itself a number; its solid angle is not one, and the image is refused."""
 LARGEST_CURVED_TILT = 1e-6
 """Cosine between the beam and the axes of a curved panel above which it is tilted; axes come with six digits at times."""
 
@@ -56,8 +58,8 @@ class PanelGeometry:
 
     Attributes
     ----------
-    first_row
-        Row of the image at which the panel starts.
+    spixels, fpixels
+        Rows and columns.
     origin_m
         Outer corner of the first pixel (3,).
     fast, slow, normal, beam
@@ -69,9 +71,12 @@ class PanelGeometry:
         along the plane. The radius of a curved panel.
     curved
         Whether the panel is wrapped around the sample.
+    usable
+        Pixels (slow, fast) that are rendered and not masked, bool.
+    region
+        Rows and columns that are rendered: slow start, slow stop, fast start, fast stop.
     """
 
-    first_row: int
     spixels: int
     fpixels: int
     pixel_m: float
@@ -84,6 +89,13 @@ class PanelGeometry:
     pivot: Pivot
     beam: Array
     curved: bool
+    usable: NDArray[np.bool_]
+    region: tuple[int, int, int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.spixels, self.fpixels
 
     def positions_m(self, slow: ArrayLike, fast: ArrayLike) -> Array:
         """Lab positions (..., 3) of pixel coordinates, metres; a pixel's centre is at + 1/2.
@@ -99,6 +111,51 @@ class PanelGeometry:
         return _turned(
             _turned(spot, np.cross(self.beam, self.fast), along_fast), np.cross(self.beam, self.slow), along_slow
         )
+
+    def directions(self, slow: ArrayLike, fast: ArrayLike) -> tuple[Array, Array]:
+        """Unit vectors (..., 3) from the sample to pixel coordinates, and the distances (...) in metres."""
+        position = self.positions_m(slow, fast)
+        distance = np.maximum(np.linalg.norm(position, axis=-1), SMALLEST_DISTANCE_M)
+        return position / distance[..., None], distance
+
+    def resolution_A(self, slow: ArrayLike, fast: ArrayLike, wavelength_A: float) -> Array:
+        """Spacing d (...) in Angstrom that scatters to pixel coordinates: wavelength / |d - b|, of a beam along b."""
+        towards, _ = self.directions(slow, fast)
+        return np.asarray(wavelength_A / np.maximum(np.linalg.norm(towards - self.beam, axis=-1), 1e-12))
+
+    def solid_angle_sr(self, slow: ArrayLike, fast: ArrayLike, point_pixels: bool = False) -> Array:
+        """Solid angle (...) of the pixels at pixel coordinates: pixel^2 close_distance / R^3, or 1 / R^2 of point pixels."""
+        _, distance = self.directions(slow, fast)
+        if point_pixels:
+            return np.asarray(1 / (distance * distance))
+        return np.asarray(self.pixel_m * self.pixel_m * self.close_distance_m / (distance * distance * distance))
+
+    def coordinates(self, directions: ArrayLike) -> Array:
+        """Where rays from the sample along directions (..., 3) meet the panel: slow and fast pixel coordinates (..., 2).
+
+        NaN where a ray does not meet its plane. Whether the point lies within the panel's edges is not asked; on a curved panel arcs
+        along fast end a quarter turn from the beam.
+        """
+        towards = np.asarray(directions, dtype=np.float64)
+        towards = towards / np.linalg.norm(towards, axis=-1, keepdims=True)
+        axes = np.stack([self.slow, self.fast])
+        if self.curved:
+            along = self._arcs(towards) * self.distance_m - axes @ self.origin_m
+        else:
+            with np.errstate(divide="ignore"):
+                length = self.close_distance_m / (towards @ self.normal)
+            along = (np.where(length > 0, length, np.nan)[..., None] * towards - self.origin_m) @ axes.T
+        return np.asarray(
+            along @ np.linalg.inv(axes @ axes.T) / self.pixel_m
+        )  # slow and fast need not be at right angles
+
+    def _arcs(self, towards: Array) -> Array:
+        """Angles (..., 2) about b x s and b x f by which `positions_m` turns the beam's spot into unit vectors (..., 3)."""
+        across, slant = np.cross(self.beam, self.slow), float(self.fast @ self.slow)
+        along_fast = np.arcsin(np.clip(towards @ across / (self.fast @ across), -1, 1))
+        lean = np.arctan2(slant * np.sin(along_fast), np.cos(along_fast))
+        along_slow = np.arctan2(towards @ self.slow, towards @ self.beam) - lean
+        return np.stack([along_slow, along_fast], axis=-1)
 
 
 def _turned(vector: Array, axis: Array, angle: Array) -> Array:
@@ -172,17 +229,17 @@ def _normal(panel: Panel, convention: Axes, fast: Array, slow: Array, turn: Arra
     return normal
 
 
-def panel_geometry(panel: Panel, first_row: int, detector: Detector, beam: Array) -> PanelGeometry:
+def panel_geometry(panel: Panel, detector: Detector, beam: Array, usable: NDArray[np.bool_]) -> PanelGeometry:
     """Place `panel` in the lab.
 
     Parameters
     ----------
     panel, detector
         The panel and the detector it belongs to.
-    first_row
-        Row of the image at which the panel starts.
     beam
         Unit vector of the beam, float64 (3,).
+    usable
+        Pixels (slow, fast) that are rendered and not masked.
 
     Raises
     ------
@@ -190,7 +247,7 @@ def panel_geometry(panel: Panel, first_row: int, detector: Detector, beam: Array
         If fast and slow are parallel, the plane contains the sample or faces away from it, its distance along the beam is needed and
         there is none, or a curved panel is tilted.
     """
-    convention = CONVENTIONS[detector.convention]
+    convention, region = CONVENTIONS[detector.convention], detector.region_of_interest
     pivot = detector.pivot or convention.pivot
     fast, slow = unit(panel.fast_axis or convention.fast), unit(panel.slow_axis or convention.slow)
     if np.linalg.norm(np.cross(fast, slow)) < 1e-6:
@@ -233,7 +290,6 @@ def panel_geometry(panel: Panel, first_row: int, detector: Detector, beam: Array
             f"found {towards_fast:.6g} and {towards_slow:.6g} degrees"
         )
     return PanelGeometry(
-        first_row=first_row,
         spixels=panel.spixels,
         fpixels=panel.fpixels,
         pixel_m=1e-3 * panel.pixel_size_mm,
@@ -246,4 +302,6 @@ def panel_geometry(panel: Panel, first_row: int, detector: Detector, beam: Array
         pivot=pivot,
         beam=beam,
         curved=detector.curved,
+        usable=usable,
+        region=(0, panel.spixels, 0, panel.fpixels) if region is None else (*region.slow, *region.fast),
     )

@@ -1,12 +1,12 @@
-"""What an experiment means in numbers: vectors, sources, orientations and counts, ready for planning and physics.
+"""From an experiment to its scene: the only way from fields to numbers, which all others read.
 
-`resolve` is the only way from fields to numbers; `check`, `plan`, the kernel and the store all read what it returns.
+`check`, `plan`, the kernels and the store take their numbers from the scene that `resolve` returns.
 """
 
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError, FileFormatError
-from nbdist.experiment.lattice import Cell, axis_rotation, dual_vectors, reciprocal_from_cell, xyz_rotation
+from nbdist.experiment.crystal import Crystal
+from nbdist.experiment.detector import Detector
+from nbdist.experiment.lattice import Cell, dual_vectors, reciprocal_from_cell, xyz_rotation
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.sampling import MOST_OVERSAMPLE
 from nbdist.experiment.scan import MOST_AUTOMATIC_PHI_STEPS
+from nbdist.experiment.structure_factors import StructureFactors
 from nbdist.formats.mosflm_matrix import read_mosflm_cell, read_mosflm_matrix
 from nbdist.formats.smv import is_smv, read_smv
+from nbdist.scene.instrument import Factor, Instrument
 from nbdist.scene.mosaic import mosaic_rotations
 from nbdist.scene.panels import (
     CONVENTIONS,
@@ -30,100 +34,14 @@ from nbdist.scene.panels import (
     unit,
 )
 from nbdist.scene.rocking import panel_resolutions_A, recommended_phi_steps, rocking_width_deg
+from nbdist.scene.scene import Scene
 from nbdist.scene.sources import Sources, are_parallel, make_sources
+from nbdist.scene.specimen import Lattice, Specimen, largest_size_A
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class ResolvedExperiment:
-    """The numbers of an experiment; arrays are float64, lengths in the unit that their name says.
-
-    Attributes
-    ----------
-    experiment
-        What was resolved.
-    panels
-        Geometry of each panel.
-    beam_direction, polarization_vector, spindle_axis
-        Unit vectors (3,).
-    sources
-        Directions, wavelengths and weights.
-    real_vectors_A
-        Rows a, b, c (3, 3) at phi 0.
-    N_cells
-        Cells along a, b, c.
-    mosaic
-        Rotations of the mosaic domains (n, 3, 3).
-    finest_A
-        Resolution that the detector reaches within `sampling.d_min_A`, Angstrom.
-    rocking_width_deg
-        Rotation over which a reflection there crosses the Ewald sphere at the least, full width at half maximum.
-    phi_steps
-        Orientations that stand for one frame's oscillation.
-    oversample
-        Subpixels along each side of a pixel.
-    interpolate
-        Whether amplitudes are interpolated between reflections.
-    usable
-        Pixels (slow, fast) that are rendered and not masked, bool.
-    stated_cell
-        The cell that a matrix file gives beside its matrix, if it does.
-    """
-
-    experiment: Experiment
-    panels: tuple[PanelGeometry, ...]
-    beam_direction: Array
-    polarization_vector: Array
-    spindle_axis: Array
-    sources: Sources
-    real_vectors_A: Array
-    N_cells: tuple[int, int, int]
-    mosaic: Array
-    finest_A: float
-    rocking_width_deg: float
-    phi_steps: int
-    oversample: int
-    interpolate: bool
-    usable: NDArray[np.bool_]
-    stated_cell: Cell | None
-
-    @property
-    def steps(self) -> int:
-        """The divisor of the whole experiment: sources x phi steps x mosaic domains x oversample^2 (never a part's)."""
-        return len(self.sources) * self.phi_steps * len(self.mosaic) * self.oversample**2
-
-    @property
-    def orientations_per_frame(self) -> int:
-        """Phi steps x mosaic domains."""
-        return self.phi_steps * len(self.mosaic)
-
-    @property
-    def sensor_layers(self) -> int:
-        """Layers of the sensor, at least 1."""
-        sensor = self.experiment.detector.sensor
-        return 1 if sensor is None else sensor.layers
-
-    def phi_deg(self, frame: int) -> list[float]:
-        """Phi of every step of `frame`, degrees."""
-        return self.experiment.scan.phi_deg(frame, self.phi_steps)
-
-    def phi_rotations(self, frame: int) -> Array:
-        """Spindle rotation of every phi step of `frame`, (n, 3, 3)."""
-        steps = self.phi_deg(frame)
-        rotations = np.empty((len(steps), 3, 3))
-        for rotation, phi in zip(rotations, steps, strict=True):
-            rotation[...] = axis_rotation(self.spindle_axis, np.deg2rad(phi))
-        return rotations
-
-    def frame_orientation_A(self, frame: int) -> Array:
-        """Real-space rows a, b, c (3, 3) at the middle of `frame`, Angstrom, without mosaicity."""
-        scan = self.experiment.scan
-        middle = np.deg2rad(scan.frame_start_deg(frame) + scan.osc_range_deg / 2)
-        return np.asarray(self.real_vectors_A @ axis_rotation(self.spindle_axis, middle).T)
-
-
-def resolve(experiment: Experiment) -> ResolvedExperiment:
+def resolve(experiment: Experiment) -> Scene:
     """Work out the numbers of `experiment`, reading its small files (matrix, sources, mask, rotations).
 
     Raises
@@ -132,46 +50,90 @@ def resolve(experiment: Experiment) -> ResolvedExperiment:
         If a file cannot be read, a matrix is singular, the mask has another shape than the detector, ...
     """
     detector, beam = experiment.detector, experiment.beam
-    convention = CONVENTIONS[detector.convention]
     direction, polarization = beam_direction(beam, detector), polarization_vector(beam, detector)
     sources = make_sources(beam, direction, polarization)
     _check_polarization(experiment, sources, polarization)
-    panels, first_row = [], 0
-    for number, panel in enumerate(detector.panels):
-        try:
-            panels.append(panel_geometry(panel, first_row, detector, direction))
-        except ValueError as error:
-            raise ExperimentError(f"detector.panels.{number}: {error}") from None
-        first_row += panel.spixels
-    real = dual_vectors(_reciprocal_vectors(experiment))
-    N_cells = _cells(experiment, real)
-    largest_A, mosaic = largest_size_A(real, N_cells), _mosaic(experiment)
+    panels = _panels(experiment, direction)
     finest_A = min(panel_resolutions_A(panel, beam.mean_wavelength_A)[1] for panel in panels)
     finest_A = max(finest_A, experiment.sampling.d_min_A or 0.0)
-    width_deg = rocking_width_deg(experiment.crystal, largest_A, mosaic, sources, finest_A)
-    return ResolvedExperiment(
+    lattices = tuple(
+        _lattice(field, crystal, experiment, sources, finest_A) for field, crystal in experiment.each_crystal.items()
+    )
+    return Scene(
         experiment=experiment,
-        panels=tuple(panels),
-        beam_direction=direction,
-        polarization_vector=polarization,
-        spindle_axis=unit(experiment.scan.spindle_axis or convention.spindle),
-        sources=sources,
-        real_vectors_A=real,
-        N_cells=N_cells,
-        mosaic=mosaic,
+        instrument=_instrument(experiment, panels, direction, polarization, sources, lattices),
+        specimen=Specimen(lattices),
+        spindle_axis=unit(experiment.scan.spindle_axis or CONVENTIONS[detector.convention].spindle),
+        phi_steps=_phi_steps(experiment, min(lattice.rocking_width_deg for lattice in lattices)),
         finest_A=finest_A,
-        rocking_width_deg=width_deg,
-        phi_steps=_phi_steps(experiment, width_deg),
-        oversample=_oversample(experiment, largest_A, panels),
-        interpolate=_interpolate(experiment, N_cells),
-        usable=_usable_pixels(experiment),
-        stated_cell=None if experiment.crystal.matrix_file is None else _stated_cell(experiment.crystal.matrix_file),
     )
 
 
-def largest_size_A(real_vectors_A: Array, N_cells: tuple[int, int, int]) -> float:
-    """Size of the crystal along its longest axis, Angstrom."""
-    return float((np.linalg.norm(real_vectors_A, axis=1) * N_cells).max())
+def _panels(experiment: Experiment, beam: Array) -> tuple[PanelGeometry, ...]:
+    detector, panels = experiment.detector, []
+    for number, (panel, usable) in enumerate(zip(detector.panels, _usable_pixels(detector), strict=True)):
+        try:
+            panels.append(panel_geometry(panel, detector, beam, usable))
+        except ValueError as error:
+            raise ExperimentError(f"detector.panels.{number}: {error}") from None
+    return tuple(panels)
+
+
+def _lattice(field: str, crystal: Crystal, experiment: Experiment, sources: Sources, finest_A: float) -> Lattice:
+    real = dual_vectors(_reciprocal_vectors(field, crystal, experiment.beam.mean_wavelength_A))
+    N_cells, mosaic = _cells(crystal, real), _mosaic(field, crystal)
+    structure_factors = crystal.structure_factors or experiment.structure_factors
+    assert structure_factors is not None, "an experiment is validated"
+    return Lattice(
+        field=field,
+        real_vectors_A=real,
+        N_cells=N_cells,
+        shape=crystal.shape,
+        fudge=crystal.fudge,
+        mosaic=mosaic,
+        weight=crystal.weight,
+        structure_factors=structure_factors,
+        amplitudes_field="structure_factors" if crystal.structure_factors is None else f"{field}.structure_factors",
+        interpolate=_interpolate(experiment, structure_factors, N_cells),
+        rocking_width_deg=rocking_width_deg(crystal, largest_size_A(real, N_cells), mosaic, sources, finest_A),
+        stated_cell=None if crystal.matrix_file is None else _stated_cell(crystal.matrix_file),
+    )
+
+
+def _instrument(
+    experiment: Experiment,
+    panels: tuple[PanelGeometry, ...],
+    direction: Array,
+    polarization: Array,
+    sources: Sources,
+    lattices: tuple[Lattice, ...],
+) -> Instrument:
+    beam, sampling, sensor = experiment.beam, experiment.sampling, experiment.detector.sensor
+    applicable, oversampled = Factor.OMEGA, Factor.OMEGA if sampling.oversample_omega else Factor(0)
+    if beam.polarization_factor is not None:
+        applicable |= Factor.POLAR
+        oversampled |= Factor.POLAR if sampling.oversample_polar else Factor(0)
+    if sensor is not None and sensor.attenuation_depth_um is not None:
+        applicable |= Factor.CAPTURE
+        oversampled |= Factor.CAPTURE if sampling.oversample_thick else Factor(0)
+    return Instrument(
+        panels=panels,
+        beam_direction=direction,
+        polarization_vector=polarization,
+        polarization_factor=beam.polarization_factor,
+        sources=sources,
+        fluence_per_m2=beam.fluence,
+        layers=1 if sensor is None else sensor.layers,
+        layer_thickness_m=0.0 if sensor is None else 1e-6 * sensor.thickness_um / sensor.layers,
+        attenuation_per_m=1e6 / sensor.attenuation_depth_um if sensor and sensor.attenuation_depth_um else 0.0,
+        oversample=_oversample(experiment, max(lattice.largest_A for lattice in lattices), panels),
+        whole_pixel=applicable & ~oversampled,
+        every_term=oversampled | (Factor.LIMIT if sampling.d_min_A is not None else Factor(0)),
+        d_min_A=sampling.d_min_A,
+        point_pixels=experiment.detector.point_pixels,
+        water_um=experiment.background.water_um,
+        precision=sampling.precision,
+    )
 
 
 def _stated_cell(path: Path) -> Cell | None:
@@ -212,7 +174,7 @@ def recommended_oversample(largest_A: float, wavelength_A: float, panel: PanelGe
     return max(1, int(min(wanted, 1e15)))
 
 
-def _oversample(experiment: Experiment, largest_A: float, panels: list[PanelGeometry]) -> int:
+def _oversample(experiment: Experiment, largest_A: float, panels: Sequence[PanelGeometry]) -> int:
     given = experiment.sampling.oversample
     if given != "auto":
         return int(given)
@@ -226,23 +188,22 @@ def _oversample(experiment: Experiment, largest_A: float, panels: list[PanelGeom
     return int(automatic)
 
 
-def _interpolate(experiment: Experiment, N_cells: tuple[int, int, int]) -> bool:
-    if experiment.structure_factors.kind == "uniform":
+def _interpolate(experiment: Experiment, structure_factors: StructureFactors, N_cells: tuple[int, int, int]) -> bool:
+    if structure_factors.kind == "uniform":
         return False
     given = experiment.sampling.interpolate
     return min(N_cells) <= 2 if given == "auto" else bool(given)
 
 
-def _reciprocal_vectors(experiment: Experiment) -> Array:
-    crystal = experiment.crystal
+def _reciprocal_vectors(field: str, crystal: Crystal, wavelength_A: float) -> Array:
     if crystal.cell is not None:
         reciprocal = reciprocal_from_cell(crystal.cell)
     else:
         if crystal.matrix_file is not None:
-            source = f"crystal.matrix_file: {crystal.matrix_file}"
-            reciprocal = read_mosflm_matrix(crystal.matrix_file).T / experiment.beam.mean_wavelength_A
+            source = f"{field}.matrix_file: {crystal.matrix_file}"
+            reciprocal = read_mosflm_matrix(crystal.matrix_file).T / wavelength_A
         else:
-            source = "crystal.reciprocal_vectors_per_A"
+            source = f"{field}.reciprocal_vectors_per_A"
             reciprocal = np.array(crystal.reciprocal_vectors_per_A, dtype=np.float64)
         scale = np.prod(np.linalg.norm(reciprocal, axis=1))
         if scale == 0 or abs(np.linalg.det(reciprocal)) < 1e-9 * scale:
@@ -250,8 +211,7 @@ def _reciprocal_vectors(experiment: Experiment) -> Array:
     return np.asarray(reciprocal @ xyz_rotation(crystal.misset_deg).T)
 
 
-def _cells(experiment: Experiment, real: Array) -> tuple[int, int, int]:
-    crystal = experiment.crystal
+def _cells(crystal: Crystal, real: Array) -> tuple[int, int, int]:
     if crystal.size_mm is not None:
         counts = np.ceil(1e7 * np.array(crystal.size_mm) / np.linalg.norm(real, axis=1))
         na, nb, nc = (max(1, int(count)) for count in counts)
@@ -259,13 +219,12 @@ def _cells(experiment: Experiment, real: Array) -> tuple[int, int, int]:
     return crystal.N_cells or (1, 1, 1)
 
 
-def _mosaic(experiment: Experiment) -> Array:
-    crystal = experiment.crystal
+def _mosaic(field: str, crystal: Crystal) -> Array:
     if crystal.mosaic_rotations_file is not None:
-        field = f"crystal.mosaic_rotations_file: {crystal.mosaic_rotations_file}"
-        rotations = np.asarray(load_array(crystal.mosaic_rotations_file, "crystal.mosaic_rotations_file"))
+        rotations = np.asarray(load_array(crystal.mosaic_rotations_file, f"{field}.mosaic_rotations_file"))
+        field = f"{field}.mosaic_rotations_file: {crystal.mosaic_rotations_file}"
     elif crystal.mosaic_rotations is not None:
-        field = "crystal.mosaic_rotations"
+        field = f"{field}.mosaic_rotations"
         rotations = np.array(crystal.mosaic_rotations, dtype=np.float64)
     else:
         domains = crystal.mosaic_domains or (10 if crystal.mosaic_spread_deg > 0 else 1)
@@ -282,28 +241,34 @@ def _mosaic(experiment: Experiment) -> Array:
     return rotations
 
 
-def _usable_pixels(experiment: Experiment) -> NDArray[np.bool_]:
-    detector = experiment.detector
-    usable = np.ones(experiment.image_shape, dtype=bool)
-    masks = [("detector", detector.mask_file, usable)]
-    first_row = 0
-    for number, panel in enumerate(detector.panels):
-        masks.append((f"detector.panels.{number}", panel.mask_file, usable[first_row : first_row + panel.spixels]))
-        first_row += panel.spixels
-    for place, path, pixels in masks:
-        if path is not None:
-            unmasked = _unmasked(path, f"{place}.mask_file")
+def _usable_pixels(detector: Detector) -> list[NDArray[np.bool_]]:
+    """Pixels of each panel that are rendered and not masked, (slow, fast)."""
+    usable = [np.ones(shape, dtype=bool) for shape in detector.shapes]
+    if detector.mask_file is not None:
+        if len(set(detector.shapes)) > 1:
+            raise ExperimentError("detector.mask_file: the panels differ in size; give each its own mask_file")
+        unmasked = _unmasked(detector.mask_file, "detector.mask_file")
+        wanted = detector.shapes[0] if len(usable) == 1 else (len(usable), *detector.shapes[0])
+        if unmasked.shape != wanted:
+            axes = "slow, fast" if len(usable) == 1 else "panel, slow, fast"
+            raise ExperimentError(
+                f"detector.mask_file: {detector.mask_file} has shape {unmasked.shape}, the detector {wanted} ({axes})"
+            )
+        usable = list(unmasked.reshape(len(usable), *detector.shapes[0]))
+    for number, (panel, pixels) in enumerate(zip(detector.panels, usable, strict=True)):
+        if panel.mask_file is not None:
+            unmasked = _unmasked(panel.mask_file, f"detector.panels.{number}.mask_file")
             if unmasked.shape != pixels.shape:
-                whose = "the detector" if pixels is usable else "the panel"
                 raise ExperimentError(
-                    f"{place}.mask_file: {path} has shape {unmasked.shape}, {whose} {pixels.shape} (slow, fast)"
+                    f"detector.panels.{number}.mask_file: {panel.mask_file} has shape {unmasked.shape}, the panel {pixels.shape} "
+                    "(slow, fast)"
                 )
             pixels &= unmasked
     region = detector.region_of_interest
     if region is not None:
-        inside = np.zeros_like(usable)
+        inside = np.zeros_like(usable[0])
         inside[slice(*region.slow), slice(*region.fast)] = True
-        usable &= inside
+        usable[0] &= inside
     return usable
 
 

@@ -27,10 +27,8 @@ def panel_resolutions_A(panel: PanelGeometry, wavelength_A: float, points: int =
     points
         Intervals along a side at whose ends it is worked out, at most.
     """
-    rows, columns = (np.linspace(0, size, min(size, points) + 1) for size in (panel.spixels, panel.fpixels))
-    position = panel.positions_m(rows[:, None], columns)
-    towards = position / np.maximum(np.linalg.norm(position, axis=-1, keepdims=True), 1e-150)
-    spacing = wavelength_A / np.maximum(np.linalg.norm(towards - panel.beam, axis=-1), 1e-12)
+    rows, columns = (np.linspace(0, size, min(size, points) + 1) for size in panel.shape)
+    spacing = panel.resolution_A(rows[:, None], columns, wavelength_A)
     edges = np.concatenate([spacing[0], spacing[-1], spacing[:, 0], spacing[:, -1]])
     return float(edges.max()), float(spacing.min())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 from zarr.storage import ObjectStore
@@ -64,12 +64,12 @@ class BucketStore(ObjectStore):
         """Remove an object."""
         await self._answered(super().delete(key))
 
-    async def list_prefix(self, prefix: str) -> AsyncGenerator[str, None]:
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """Keys below a prefix."""
         for key in await self._answered(_all(super().list_prefix(prefix))):
             yield key
 
-    async def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Names directly below a prefix."""
         for name in await self._answered(_all(super().list_dir(prefix))):
             yield name

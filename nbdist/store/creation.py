@@ -16,7 +16,7 @@ import importlib.metadata
 import os
 import platform
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,11 +28,11 @@ from zarr.storage import MemoryStore
 from nbdist.errors import StoreError
 from nbdist.planning import Plan
 from nbdist.scene.amplitudes import Reflections
-from nbdist.scene.resolve import ResolvedExperiment
+from nbdist.scene.scene import Scene
 from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group, was_whole
 from nbdist.store.objects import ROOT, objects_at
 from nbdist.store.reflections import create_reflections
-from nbdist.store.schema import Schema, schema_for, usable_pixels
+from nbdist.store.schema import Schema, schema_for
 from nbdist.store.tables import parquet
 
 VERSIONS = ("nbdist", "torch", "numpy", "zarr", "distributed", "pyarrow")
@@ -43,9 +43,9 @@ FRAMES_PER_CHUNK = 4096
 
 def create_store(
     location: str | os.PathLike[str],
-    resolved: ResolvedExperiment,
+    scene: Scene,
     plan: Plan,
-    reflections: Reflections,
+    reflections: Sequence[Reflections],
     *,
     made_by: dict[str, Any] | None = None,
     replace: bool = False,
@@ -77,7 +77,7 @@ def create_store(
     objects = objects_at(location)
     objects.check_writable()
     store_id = uuid.uuid4().hex
-    content = _content(resolved, plan, reflections, store_id, provenance() | (made_by or {}))
+    content = _content(scene, plan, reflections, store_id, provenance() | (made_by or {}))
     try:
         _, root = next(content)
         first = replace or objects.create(ROOT, root)
@@ -92,7 +92,7 @@ def create_store(
 
 
 def complete_store(
-    location: str | os.PathLike[str], resolved: ResolvedExperiment, plan: Plan, reflections: Reflections
+    location: str | os.PathLike[str], scene: Scene, plan: Plan, reflections: Sequence[Reflections]
 ) -> None:
     """Write what is missing of a store whose making was cut short; the same experiment and plan made it.
 
@@ -106,7 +106,7 @@ def complete_store(
     if was_whole(objects):
         return
     try:
-        for key, stored in _content(resolved, plan, reflections, "", {}):
+        for key, stored in _content(scene, plan, reflections, "", {}):
             if key != ROOT:
                 objects.write(key, stored)
     except OSError as error:
@@ -114,13 +114,13 @@ def complete_store(
 
 
 def _content(
-    resolved: ResolvedExperiment, plan: Plan, reflections: Reflections, store_id: str, made_by: dict[str, Any]
+    scene: Scene, plan: Plan, reflections: Sequence[Reflections], store_id: str, made_by: dict[str, Any]
 ) -> Iterator[tuple[str, bytes]]:
     """All objects of an empty store, the one that makes it a store first and the one that says it is whole last.
 
     Each is let go when it was handed out: the coordinates of a million frames are 100 MB.
     """
-    experiment, schema = resolved.experiment, schema_for(resolved, plan.settings)
+    experiment, schema = scene.experiment, schema_for(scene, plan.settings)
     attributes = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -128,7 +128,7 @@ def _content(
         "fingerprint": experiment.fingerprint,
         "store_id": store_id,
         "experiment": experiment.model_dump(mode="json"),
-        "steps": resolved.steps,
+        "steps": scene.steps,
         "plan": plan.settings.as_attributes(),
         **schema.as_attributes(),
         "provenance": made_by,
@@ -147,7 +147,7 @@ def _content(
     group = zarr.create_group(MemoryStore(memory), zarr_format=3, attributes=attributes)
     yield from new()
     _create_frames(group, schema)
-    for _ in _create_coordinates(group, resolved, schema):
+    for _ in _create_coordinates(group, scene, schema):
         yield from new()
     create_reflections(group, reflections)
     yield from new()
@@ -191,10 +191,10 @@ def _create_frames(group: zarr.Group, schema: Schema) -> None:
         group.create_group(table.name, attributes={"long_name": table.long_name, "columns": columns})
 
 
-def _create_coordinates(group: zarr.Group, resolved: ResolvedExperiment, schema: Schema) -> Iterator[None]:
+def _create_coordinates(group: zarr.Group, scene: Scene, schema: Schema) -> Iterator[None]:
     """Write the coordinates, and pause after each chunk."""
-    scan, degree = resolved.experiment.scan, {"units": "degree"}
-    masks = [(~usable).astype(np.uint8) for usable in usable_pixels(resolved)]
+    scan, degree, lattices = scene.experiment.scan, {"units": "degree"}, len(scene.specimen.lattices)
+    masks = [(~panel.usable).astype(np.uint8) for panel in scene.instrument.panels]
     for of in schema.panel_arrays:
         *panels, slow, fast = of.shape
         mask = np.stack([masks[panel] for panel in of.panels]).reshape(of.shape)
@@ -214,13 +214,13 @@ def _create_coordinates(group: zarr.Group, resolved: ResolvedExperiment, schema:
         ("phi_end_deg", lambda frame: scan.frame_start_deg(frame + 1), (), degree),
         (
             "orientation",
-            resolved.frame_orientation_A,
-            ("axis", "xyz"),
+            scene.frame_orientations_A if lattices > 1 else lambda frame: scene.frame_orientations_A(frame)[0],
+            ("lattice", "axis", "xyz") if lattices > 1 else ("axis", "xyz"),
             {"units": "angstrom", "long_name": "rows a, b, c in the lab frame at the middle of the frame"},
         ),
     )
     for name, of_frame, axes, attributes in of_frames:
-        shape = (schema.frames, *(3 for _ in axes))
+        shape = (schema.frames, *(lattices if axis == "lattice" else 3 for axis in axes))
         array = _coordinate(group, name, schema, shape, ("frame", *axes), attributes)
         for first in range(0, schema.frames, FRAMES_PER_CHUNK):
             last = min(first + FRAMES_PER_CHUNK, schema.frames)
@@ -234,7 +234,7 @@ def _coordinate(
     schema: Schema,
     shape: tuple[int, ...],
     dimensions: tuple[str, ...],
-    attributes: Mapping[str, str],
+    attributes: dict[str, str],
 ) -> Any:
     along_frames = dimensions[0] == "frame"
     return group.create_array(
@@ -243,5 +243,5 @@ def _coordinate(
         dtype=schema.dtypes[name],
         chunks=(min(shape[0], FRAMES_PER_CHUNK), *shape[1:]) if along_frames else shape,
         dimension_names=dimensions,
-        attributes={**attributes},
+        attributes=attributes,
     )

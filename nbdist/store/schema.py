@@ -19,7 +19,7 @@ from nbdist.errors import StoreError, one_line
 from nbdist.frames.products import PRODUCTS, PixelProduct, Product, Products, TableProduct, products_of
 from nbdist.planning import Settings, Units
 from nbdist.planning.layout import Layout, PanelArray, panel_arrays
-from nbdist.scene.resolve import ResolvedExperiment
+from nbdist.scene.scene import Scene
 
 OF_FRAMES = {"frame": "int64", "phi_start_deg": "float64", "phi_end_deg": "float64", "orientation": "float64"}
 """Coordinates of a frame and their types."""
@@ -133,16 +133,10 @@ class Schema:
         }
 
 
-def schema_for(resolved: ResolvedExperiment, settings: Settings) -> Schema:
+def schema_for(scene: Scene, settings: Settings) -> Schema:
     """What the store of an experiment is to hold."""
-    experiment = resolved.experiment
-    panels = tuple(usable.shape for usable in usable_pixels(resolved))
-    return Schema(experiment.scan.frames, settings.frames_per_shard, panels, products_of(experiment))
-
-
-def usable_pixels(resolved: ResolvedExperiment) -> list[NDArray[np.bool_]]:
-    """Whether a pixel counts, (slow, fast) for each panel."""
-    return [resolved.usable]
+    experiment = scene.experiment
+    return Schema(experiment.scan.frames, settings.frames_per_shard, scene.instrument.shapes, products_of(experiment))
 
 
 def schema_of(group: zarr.Group) -> Schema:

@@ -102,9 +102,9 @@ def test_every_case_is_an_experiment(tmp_path):
     assert inputs
     for group in ("reference", "mosaic", "sources", "sharp", "shapes"):
         for case in cases(group, folder):
-            resolved = resolve(case.experiment(folder, "float32"))
-            rows, columns = resolved.usable.shape
+            scene = resolve(case.experiment(folder, "float32"))
+            rows, columns = scene.instrument.panels[0].usable.shape
             assert 0 <= case.box[0] < case.box[1] <= rows
             assert 0 <= case.box[2] < case.box[3] <= columns
     [sources] = cases("sources", folder)
-    assert len(resolve(sources.experiment(folder, "float32")).sources.weights) == 9
+    assert len(resolve(sources.experiment(folder, "float32")).instrument.sources.weights) == 9

@@ -146,7 +146,7 @@ def test_schema_is_json_that_knows_the_sections(nbdist):
     schema = json.loads(nbdist("schema").raw)
     assert {"beam", "crystal", "scan", "detector", "structure_factors", "sampling"} <= set(schema["properties"])
     assert schema["additionalProperties"] is False
-    assert set(schema["required"]) == {"crystal", "structure_factors"}
+    assert schema["oneOf"] == [{"required": ["crystal"]}, {"required": ["crystals"]}]
 
 
 def test_version_is_that_of_the_package(nbdist):

@@ -39,6 +39,11 @@ def test_the_client_of_a_run_loads_what_it_needs(experiment_file, tmp_path):
     assert not {"torch", "matplotlib", "bokeh"} & set(loaded)
 
 
+def test_rendering_on_a_cpu_loads_no_torch(experiment_file):
+    code = f"nbdist.simulate_frame(nbdist.load_experiment({str(experiment_file)!r}), device='cpu')"
+    assert "torch" not in _loaded(f"import nbdist\n{code}")
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error():
     import nbdist
 

@@ -52,7 +52,12 @@ def load(tmp_path):
         (MINIMAL + "detector: {panels: [{distance_mm: 5, close_distance_mm: 5}]}", ["panels.0", "not both"]),
         (MINIMAL + "detector: {panels: [{fast_axis: [1, 0, 0]}]}", ["panels.0.fast_axis", "convention: custom"]),
         (MINIMAL + "detector: {panels: []}", ["detector.panels"]),
-        (MINIMAL + "detector: {panels: [{fpixels: 5}, {fpixels: 6}]}", ["detector", "same fpixels"]),
+        (
+            MINIMAL + "detector: {panels: [{}, {}], region_of_interest: {slow: [0, 5], fast: [0, 5]}}",
+            ["region_of_interest", "one panel", "found 2"],
+        ),
+        (MINIMAL + "crystals: [{cell: [9, 9, 9, 90, 90, 90]}]", ["crystal", "crystals", "not both"]),
+        ("crystals: []\n" + AMPLITUDES, ["crystals"]),
         (
             MINIMAL + "detector: {region_of_interest: {slow: [0, 1025], fast: [0, 10]}}",
             ["region_of_interest", "outside the detector", "1024 x 1024"],
@@ -125,7 +130,7 @@ def test_text_is_utf8_whatever_the_locale(tmp_path):
     program = (
         "import sys; from pathlib import Path; from nbdist.experiment import *\n"
         "from nbdist.scene import resolve; from nbdist.scene.amplitudes import *\n"
-        "experiment = load_experiment(sys.argv[1]); assert len(load_reflections(resolve(experiment)).indices) == 1\n"
+        "experiment = load_experiment(sys.argv[1]); assert len(load_reflections(resolve(experiment))[0].indices) == 1\n"
         "Path(sys.argv[2]).write_text(experiment_to_yaml(experiment), encoding='utf-8')"
     )
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -218,9 +223,20 @@ def test_the_template_of_nbdist_init_loads(load):
 def test_the_json_schema_describes_every_section_and_forbids_others():
     schema = json.loads(json.dumps(experiment_schema()))
     assert schema["$schema"].startswith("https://json-schema.org/")
-    sections = {"title", "beam", "crystal", "scan", "detector", "structure_factors", "sampling", "background", "noise"}
+    sections = {
+        "title",
+        "beam",
+        "crystal",
+        "crystals",
+        "scan",
+        "detector",
+        "structure_factors",
+        "sampling",
+        "background",
+        "noise",
+    }
     assert set(schema["properties"]) == sections
-    assert set(schema["required"]) == {"crystal", "structure_factors"}
+    assert schema["oneOf"] == [{"required": ["crystal"]}, {"required": ["crystals"]}]
     assert schema["additionalProperties"] is False
     for reference in _references(schema):
         assert reference.removeprefix("#/$defs/") in schema["$defs"]

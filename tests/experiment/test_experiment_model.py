@@ -200,13 +200,21 @@ def test_an_update_is_converted_and_checked_as_a_new_section_is(small_experiment
 
 
 def test_dead_pixels_of_a_panel_and_of_the_detector_add_up(small_experiment, tmp_path):
-    whole, second = np.zeros((5, 3), dtype=np.uint8), np.zeros((2, 3), dtype=np.uint8)
-    whole[0, 0], second[1, 2] = 1, 7
+    whole, second = np.zeros((2, 2, 3), dtype=np.uint8), np.zeros((2, 3), dtype=np.uint8)
+    whole[0, 0, 0], second[1, 2] = 1, 7
     np.save(tmp_path / "whole.npy", whole)
     np.save(tmp_path / "second.npy", second)
-    panels = [{"spixels": 3, "fpixels": 3}, {"spixels": 2, "fpixels": 3, "mask_file": tmp_path / "second.npy"}]
-    resolved = resolve(small_experiment(detector={"panels": panels, "mask_file": tmp_path / "whole.npy"}))
-    assert np.argwhere(~resolved.usable).tolist() == [[0, 0], [4, 2]]
+    panels = [{"spixels": 2, "fpixels": 3}, {"spixels": 2, "fpixels": 3, "mask_file": tmp_path / "second.npy"}]
+    scene = resolve(small_experiment(detector={"panels": panels, "mask_file": tmp_path / "whole.npy"}))
+    dead = [np.argwhere(~panel.usable).tolist() for panel in scene.instrument.panels]
+    assert dead == [[[0, 0]], [[1, 2]]]
+
+
+def test_a_mask_of_the_detector_needs_panels_of_one_size(small_experiment, tmp_path):
+    np.save(tmp_path / "whole.npy", np.zeros((5, 3)))
+    panels = [{"spixels": 3, "fpixels": 3}, {"spixels": 2, "fpixels": 3}]
+    with pytest.raises(ExperimentError, match=r"^detector\.mask_file: the panels differ in size"):
+        resolve(small_experiment(detector={"panels": panels, "mask_file": tmp_path / "whole.npy"}))
 
 
 def test_a_panels_mask_of_another_shape_is_refused_by_name(small_experiment, tmp_path):
@@ -258,16 +266,18 @@ def test_wilson_amplitudes_are_the_same_for_the_same_seed_only(wilson):
 
 
 def test_wilson_amplitudes_do_not_depend_on_the_orientation(small_experiment):
-    sets = [load_reflections(resolve(small_experiment(crystal={"misset_deg": m}))) for m in ((0, 0, 0), (10, 20, 30))]
+    sets = [
+        load_reflections(resolve(small_experiment(crystal={"misset_deg": m})))[0] for m in ((0, 0, 0), (10, 20, 30))
+    ]
     np.testing.assert_array_equal(sets[0].indices, sets[1].indices)
     np.testing.assert_allclose(sets[0].amplitudes, sets[1].amplitudes, rtol=1e-12)
 
 
 @pytest.mark.parametrize("d_min_A", [0.01, 1000])
 def test_absurd_wilson_resolutions_are_refused_by_name(small_experiment, d_min_A):
-    resolved = resolve(small_experiment(structure_factors={"kind": "wilson", "d_min_A": d_min_A}))
+    scene = resolve(small_experiment(structure_factors={"kind": "wilson", "d_min_A": d_min_A}))
     with pytest.raises(ExperimentError, match=r"^structure_factors\.d_min_A: "):
-        load_reflections(resolved)
+        load_reflections(scene)
 
 
 def test_phi_of_a_frame_is_sampled_by_the_rule(small_experiment):
@@ -285,9 +295,9 @@ def test_auto_oversample_takes_three_samples_across_a_spot(small_experiment):
         crystal={"cell": [40] * 3 + [90] * 3, "N_cells": [10] * 3},
         sampling={"oversample": "auto"},
     )
-    assert resolve(experiment).oversample == 2
+    assert resolve(experiment).instrument.oversample == 2
 
 
 def test_energy_is_nanobraggs_wavelength(small_experiment):
     experiment = small_experiment(beam={"wavelength_A": None, "energy_eV": 12398.42})
-    assert resolve(experiment).sources.wavelengths_A.tolist() == [1.0]
+    assert resolve(experiment).instrument.sources.wavelengths_A.tolist() == [1.0]

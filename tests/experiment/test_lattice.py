@@ -58,8 +58,10 @@ def test_reciprocal_vectors_are_dual_to_the_cell_in_the_usual_setting(cell):
 @given(angles=st.tuples(angle, angle, angle), cell=cells)
 def test_a_misset_is_a_rotation_of_the_crystal(small_experiment, angles, cell):
     assume(valid(cell))
-    straight = resolve(small_experiment(crystal={"cell": cell, "misset_deg": (0, 0, 0)})).real_vectors_A
-    turned = resolve(small_experiment(crystal={"cell": cell, "misset_deg": angles})).real_vectors_A
+    straight = (
+        resolve(small_experiment(crystal={"cell": cell, "misset_deg": (0, 0, 0)})).specimen.lattices[0].real_vectors_A
+    )
+    turned = resolve(small_experiment(crystal={"cell": cell, "misset_deg": angles})).specimen.lattices[0].real_vectors_A
     np.testing.assert_allclose(turned, straight @ xyz_rotation(angles).T, rtol=0, atol=1e-10 * np.abs(straight).max())
     np.testing.assert_allclose(cell_from_real(turned), cell, rtol=1e-10)
 
@@ -83,14 +85,18 @@ def test_a_mosflm_matrix_has_reciprocal_vectors_times_wavelength_as_columns(smal
     experiment = small_experiment(
         beam={"wavelength_A": 0.9}, crystal={"matrix_file": tmp_path / "A.mat", "misset_deg": (0, 0, 0)}
     )
-    np.testing.assert_allclose(resolve(experiment).real_vectors_A, dual_vectors(reciprocal), rtol=1e-13, atol=1e-12)
+    np.testing.assert_allclose(
+        resolve(experiment).specimen.lattices[0].real_vectors_A, dual_vectors(reciprocal), rtol=1e-13, atol=1e-12
+    )
 
 
 def test_reciprocal_vectors_given_as_rows_equal_the_cell(small_experiment):
     rows = reciprocal_from_cell(TRICLINIC)
     by_rows = resolve(small_experiment(crystal={"reciprocal_vectors_per_A": rows.tolist()}))
     by_cell = resolve(small_experiment(crystal={"cell": TRICLINIC}))
-    np.testing.assert_array_equal(by_rows.real_vectors_A, by_cell.real_vectors_A)
+    np.testing.assert_array_equal(
+        by_rows.specimen.lattices[0].real_vectors_A, by_cell.specimen.lattices[0].real_vectors_A
+    )
 
 
 @pytest.mark.parametrize("rows", [[[1, 0, 0], [0, 1, 0], [1, 1, 0]], [[0, 0, 0], [0, 1, 0], [0, 0, 1]]])
@@ -108,7 +114,11 @@ def test_a_singular_matrix_is_refused_by_name(small_experiment, tmp_path, rows):
 )
 def test_a_size_becomes_whole_cells_rounded_up(small_experiment, size_mm, cells):
     # axes 40, 45, 50 A; 4e-3 mm is 4e4 A; a size of whole cells may come out one cell larger by rounding
-    found = resolve(small_experiment(crystal={"cell": (40, 45, 50, 90, 90, 90), "size_mm": size_mm})).N_cells
+    found = (
+        resolve(small_experiment(crystal={"cell": (40, 45, 50, 90, 90, 90), "size_mm": size_mm}))
+        .specimen.lattices[0]
+        .N_cells
+    )
     assert all(n <= m <= n + 1 for n, m in zip(cells, found, strict=True))
 
 

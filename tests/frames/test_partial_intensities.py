@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbdist.frames.renderer import CLASSICAL_RADIUS_SQUARED_M2
-from nbdist.scene import resolve
+from nbdist.scene import Tile, resolve
 
 # more than one block of 128 x 128 pixels along both sides, and more than one group of 1 degree
 ROWS, COLUMNS, STEPS = 150, 140, 24
-WHOLE = (0, ROWS, 0, COLUMNS)
+WHOLE = Tile(0, 0, ROWS, 0, COLUMNS)
 LIMIT = {"float64": 1e-12, "float32": 1e-6}
 
 
@@ -49,7 +49,7 @@ def rendered(small_experiment, make_renderer):
             sampling={"precision": precision},
         )
         renderer = make_renderer(experiment, mode)
-        return renderer, renderer.partial(WHOLE, 1).numpy()
+        return renderer, renderer.partial(WHOLE, 1)
 
     return make
 
@@ -59,7 +59,7 @@ def assert_cut_adds_up(renderer, whole, limit, rows, columns, steps):
     for slow in pieces(rows):
         for fast in pieces(columns):
             for first, last in pieces(steps):
-                total[slice(*slow), slice(*fast)] += renderer.partial((*slow, *fast), 1, first, last).numpy()
+                total[slice(*slow), slice(*fast)] += renderer.partial(Tile(0, *slow, *fast), 1, first, last)
     assert np.abs(total - whole).max() <= limit * whole.max()
 
 
@@ -80,7 +80,7 @@ def test_compiled_partials_sum_to_the_whole_for_any_cut(rendered, rows, columns,
 @given(rows=span(ROWS), columns=span(COLUMNS))
 def test_a_box_does_not_depend_on_the_box_it_is_part_of(rendered, precision, mode, rows, columns):
     renderer, whole = rendered(precision, mode)
-    part = renderer.partial((*rows, *columns), 1).numpy()
+    part = renderer.partial(Tile(0, *rows, *columns), 1)
     np.testing.assert_array_equal(part, whole[slice(*rows), slice(*columns)])
 
 
@@ -90,17 +90,15 @@ def test_photons_of_partials_add_up_to_the_photons_of_the_frame(rendered, first,
     renderer, whole = rendered("float64")
     last = min(first + length, STEPS)
     ranges = [(0, first), (first, last), (last, STEPS)]
-    total = sum(
-        renderer.photons(renderer.partial(WHOLE, 1, *steps), WHOLE).numpy() for steps in ranges if steps[0] < steps[1]
-    )
+    total = sum(renderer.photons(renderer.partial(WHOLE, 1, *steps), WHOLE) for steps in ranges if steps[0] < steps[1])
     expected = whole * CLASSICAL_RADIUS_SQUARED_M2 * 1e24 / (3 * STEPS)
     assert np.abs(total - expected).max() <= 1e-12 * expected.max()
 
 
 def test_one_of_four_equal_steps_has_a_quarter_of_the_photons(small_experiment, make_renderer):
     renderer = make_renderer(small_experiment(scan={"osc_range_deg": 0, "phi_steps": 4}))
-    box = (0, 96, 0, 80)
-    one = renderer.photons(renderer.partial(box, 0, 2, 3), box).numpy()
+    box = Tile(0, 0, 96, 0, 80)
+    one = renderer.photons(renderer.partial(box, 0, 2, 3), box)
     np.testing.assert_allclose(one, renderer.frame(0) / 4, rtol=1e-14)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nbdist.scene import resolve
+from nbdist.scene import Tile, resolve
 
 PIXEL_MM, ROWS, COLUMNS = 0.8, 96, 80
 
@@ -56,14 +56,16 @@ def test_a_detector_of_two_panels_is_the_whole_one(custom_detector, make_rendere
     below = origin + np.array([0, cut * PIXEL_MM, 0])
     whole = image_of(make_renderer, custom_detector(panel_at(list(origin), ROWS)))
     upper, lower = panel_at(list(origin), cut), panel_at(list(below), ROWS - cut)
-    stacked = image_of(make_renderer, custom_detector(upper, lower))
+    renderer = make_renderer(custom_detector(upper, lower).with_changes(sampling={"precision": "float64"}))
+    tiles = [Tile(0, 0, cut, 0, whole.shape[1]), Tile(1, 0, ROWS - cut, 0, whole.shape[1])]
+    stacked = np.concatenate([renderer.frame(0, tile) for tile in tiles])
     assert np.abs(stacked - whole).max() <= 1e-12 * whole.max()
     alone = [image_of(make_renderer, custom_detector(panel)) for panel in (upper, lower)]
     np.testing.assert_array_equal(stacked, np.concatenate(alone))
 
 
 def test_a_named_convention_equals_the_same_geometry_given_by_vectors(small_experiment, custom_detector, make_renderer):
-    [panel] = resolve(small_experiment()).panels
+    [panel] = resolve(small_experiment()).instrument.panels
     named = image_of(make_renderer, small_experiment())
     by_vectors = image_of(make_renderer, custom_detector(panel_at(list(1e3 * panel.origin_m), ROWS)))
     assert np.abs(named - by_vectors).max() <= 1e-12 * named.max()
@@ -114,14 +116,14 @@ def test_photons_are_proportional_to_fluence_however_it_is_given(small_experimen
 
 def water(experiment):
     """F^2 r_e^2 fluence w^3 1e6 N_A/18 omega polar of a flat detector, straight from the design's formula."""
-    resolved = resolve(experiment)
-    [panel] = resolved.panels
+    scene = resolve(experiment)
+    [panel] = scene.instrument.panels
     slow, fast = np.meshgrid(np.arange(ROWS) + 0.5, np.arange(COLUMNS) + 0.5, indexing="ij")
     x = panel.origin_m + panel.pixel_m * (fast[..., None] * panel.fast + slow[..., None] * panel.slow)
     distance = np.linalg.norm(x, axis=-1)
     omega = panel.pixel_m**2 / distance**2 * panel.close_distance_m / distance
     d = x / distance[..., None]
-    beam, electric = resolved.beam_direction, resolved.polarization_vector
+    beam, electric = scene.instrument.beam_direction, scene.instrument.polarization_vector
     cosine = d @ beam
     psi = np.arctan2(d @ np.cross(electric, beam), d @ electric)
     K = experiment.beam.polarization_factor
@@ -172,7 +174,7 @@ def test_factors_of_subpixels_stay_close_to_those_of_the_first(small_experiment,
 def test_nothing_is_left_beyond_the_resolution_limit(small_experiment, make_renderer):
     whole = image_of(make_renderer, small_experiment())
     cut = image_of(make_renderer, small_experiment(sampling={"d_min_A": 4.0}))
-    [panel] = resolve(small_experiment()).panels
+    [panel] = resolve(small_experiment()).instrument.panels
     slow, fast = np.meshgrid(np.arange(ROWS) + 0.5, np.arange(COLUMNS) + 0.5, indexing="ij")
     x = panel.origin_m + panel.pixel_m * (fast[..., None] * panel.fast + slow[..., None] * panel.slow)
     q = x / np.linalg.norm(x, axis=-1)[..., None] - [0, 0, 1]  # wavelength 1

@@ -28,7 +28,7 @@ def golden_experiment(name: str) -> Experiment:
 
 
 def trace(renderer, pixel: tuple[int, int], **options) -> PixelTrace:
-    return trace_pixel(renderer, load_reflections(renderer.resolved), pixel, **options)
+    return trace_pixel(renderer, load_reflections(renderer.scene), pixel, **options)
 
 
 def values(chain: PixelTrace, key: str) -> list[tuple[float, ...]]:

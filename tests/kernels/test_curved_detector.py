@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nbdist.errors import ExperimentError
-from nbdist.scene import resolve
+from nbdist.scene import Tile, resolve
 
 # b, f, s and Xbeam, Ybeam (mm) of each detector; the custom ones: any right-handed or left-handed frame, sheared axes
 FRAMES = {
@@ -93,24 +93,36 @@ def test_positions_of_a_panel_are_those_that_its_kernel_renders(small_experiment
     import torch
 
     from nbdist.kernels.reference.pixels import positions
+    from nbdist.kernels.torch_scene import TorchInstrument
 
-    scene = make_renderer(curved(small_experiment, frame)).scene
+    instrument = make_renderer(curved(small_experiment, frame)).scene.instrument
+    panel, vectors = instrument.panels[0], TorchInstrument(instrument).panels[0]
     slow, fast = np.meshgrid(np.arange(0.0, ROWS), np.arange(0.0, COLUMNS), indexing="ij")
     zero = torch.zeros((), dtype=torch.float64)
     for is_curved in (True, False):
-        at = positions(*(torch.from_numpy(v.ravel()) for v in (slow, fast)), zero, scene.panels[0], is_curved)
-        panel = scene.resolved.panels[0]
+        at = positions(*(torch.from_numpy(v.ravel()) for v in (slow, fast)), zero, vectors, is_curved)
         object.__setattr__(panel, "curved", is_curved)
         np.testing.assert_allclose(panel.positions_m(slow, fast).reshape(-1, 3), at.numpy().T, rtol=0, atol=1e-16)
 
 
+@pytest.mark.parametrize("frame", FRAMES)
+def test_rays_meet_a_curved_panel_where_their_positions_lie(small_experiment, frame):
+    panel = resolve(curved(small_experiment, frame)).instrument.panels[0]
+    slow, fast = np.meshgrid(np.linspace(0, ROWS, 9), np.linspace(0, COLUMNS, 8), indexing="ij")
+    found = panel.coordinates(3.0 * panel.positions_m(slow, fast))
+    np.testing.assert_allclose(found, np.stack([slow, fast], axis=-1), rtol=0, atol=1e-11)
+
+
 def test_panels_of_a_curved_detector_lie_on_one_sphere(small_experiment, make_renderer):
     whole = curved(small_experiment, "dials")
-    top, half = resolve(whole).panels[0].origin_m * 1e3, {"spixels": ROWS // 2}
+    top, half = resolve(whole).instrument.panels[0].origin_m * 1e3, {"spixels": ROWS // 2}
     panels = [{**half, "origin_mm": (top + np.array([0, shift, 0])).tolist()} for shift in (0, ROWS // 2 * PIXEL_MM)]
     content = [{**whole.detector.panels[0].model_dump(exclude={"beam_center_mm"}), **panel} for panel in panels]
     parts = whole.with_changes(detector={"panels": content})
-    images = [make_renderer(experiment, "compiled").frame(0) for experiment in (whole, parts)]
+    half_tile = Tile(0, 0, ROWS // 2, 0, COLUMNS)
+    renderer = make_renderer(parts, "compiled")
+    stacked = np.concatenate([renderer.frame(0, half_tile._replace(panel=panel)) for panel in (0, 1)])
+    images = [make_renderer(whole, "compiled").frame(0), stacked]
     assert np.abs(images[1] - images[0]).max() <= 1e-12 * images[0].max()
 
 
@@ -129,5 +141,5 @@ def test_a_tilted_curved_detector_is_refused_by_name(small_experiment, tilt):
 
 
 def test_a_curved_detector_may_be_turned_about_the_beam(small_experiment):
-    panel = resolve(curved(small_experiment, "dials", rotation_deg=[0, 0, 25.0])).panels[0]
+    panel = resolve(curved(small_experiment, "dials", rotation_deg=[0, 0, 25.0])).instrument.panels[0]
     np.testing.assert_allclose(panel.distance_m, 1e-3 * DISTANCE_MM, rtol=1e-14)

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from nbdist.kernels.reference.factors import Factor, FactorChoice, pixel_factors
+from nbdist.kernels.reference.factors import FactorChoice, pixel_factors
 from nbdist.kernels.reference.orientation_sum import orientation_part, orientation_sum, pixel_part
 from nbdist.kernels.reference.pixels import directions, positions, scattering_vectors
+from nbdist.kernels.torch_scene import TorchInstrument
+from nbdist.scene import Tile
+from nbdist.scene.instrument import Factor
 
 # gauss is smooth everywhere; a brick's gradient is right too, but its finite differences need steps below a fringe
 SHAPES = ["gauss", "square"]
@@ -45,17 +48,20 @@ def scene(request, small_experiment, make_renderer):
         sampling={"precision": "float64", "interpolate": False},
     )
     renderer = make_renderer(experiment)
-    return renderer, renderer.scene
+    instrument = TorchInstrument(renderer.scene.instrument)
+    return renderer, instrument, instrument.lattice(renderer.scene.specimen.lattices[0], renderer.tables[0])
 
 
-def partial_of(scene, cell, rotation, wavelength, distance, N_cells):
+def partial_of(instrument, lattice, cell, rotation, wavelength, distance, N_cells):
     """Un-normalised partial intensity (P,) of a still; `rotation` turns the crystal beyond where its cell puts it."""
-    panel = scene.panels[0]._replace(
-        origin=torch.cat([scene.panels[0].origin[:2], distance[None]]), close_distance=distance, curvature=distance
+    panel = instrument.panels[0]._replace(
+        origin=torch.cat([instrument.panels[0].origin[:2], distance[None]]),
+        close_distance=distance,
+        curvature=distance,
     )
     slow, fast = (grid.reshape(-1) + 0.5 for grid in np.mgrid[0:6, 0:5])
     slow, fast = torch.from_numpy(slow), torch.from_numpy(fast)
-    incident = scene.sources[0][0]
+    incident = instrument.sources[0][0]
     depth = torch.zeros((), dtype=torch.float64)
     real = turned(cell_vectors(cell), rotation)
     towards, _ = directions(positions(slow[:1], fast[:1], depth, panel, curved=False))
@@ -66,14 +72,14 @@ def partial_of(scene, cell, rotation, wavelength, distance, N_cells):
         slow, fast, depth, panel, incident, wavelength, q_reference, reference, curved=False, dtype=torch.float64
     )
     orientations = orientation_part(real[None], reference, q_reference, torch.float64)
-    intensity = orientation_sum(pixels, orientations, N_cells, scene.fudge, scene.table, scene.variant)
+    intensity = orientation_sum(pixels, orientations, N_cells, lattice.fudge, lattice.tables[0], lattice.variant)
     choice = FactorChoice(int(Factor.OMEGA | Factor.POLAR), curved=False, point_pixels=False)
-    omega, polar, _, _ = pixel_factors(slow, fast, panel, incident, wavelength, scene.sensors[0], choice)
+    omega, polar, _, _ = pixel_factors(slow, fast, panel, incident, wavelength, instrument.sensors[0], choice)
     return intensity * omega * polar
 
 
 def test_gradients_are_those_of_finite_differences(scene):
-    _, tensors = scene
+    _, instrument, lattice = scene
     numbers = (
         [40.0, 45.0, 50.0, 80.0, 95.0, 100.0],
         [0.2, -0.5, 0.9],
@@ -82,20 +88,20 @@ def test_gradients_are_those_of_finite_differences(scene):
         [3.0, 4.0, 2.0],
     )
     inputs = tuple(torch.tensor(number, dtype=torch.float64, requires_grad=True) for number in numbers)
-    scale = float(partial_of(tensors, *inputs).detach().max())
+    scale = float(partial_of(instrument, lattice, *inputs).detach().max())
 
     def relative(*arguments):
-        return partial_of(tensors, *arguments) / scale
+        return partial_of(instrument, lattice, *arguments) / scale
 
-    if tensors.variant.shape == "square":  # N is whole: it is not a variable
+    if lattice.variant.shape == "square":  # N is whole: it is not a variable
         inputs = (*inputs[:4], inputs[4].detach())
     assert torch.autograd.gradcheck(relative, inputs, eps=1e-7, atol=1e-5, rtol=1e-4)
 
 
 def test_the_differentiated_function_is_the_one_that_renders(scene):
-    renderer, tensors = scene
-    [group] = list(tensors.orientation_groups(0, 0, 1))
-    real = torch.from_numpy(np.asarray(group.real[0]))
+    renderer, instrument, lattice = scene
+    [group] = list(renderer.scene.orientation_groups(renderer.scene.specimen.lattices[0], 0, 0, 1))
+    real = torch.from_numpy(group.real[0])
     lengths = real.norm(dim=1)
     cosines = [float(real[i] @ real[j] / lengths[i] / lengths[j]) for i, j in ((1, 2), (0, 2), (0, 1))]
     cell = torch.cat([lengths, torch.rad2deg(torch.arccos(torch.tensor(cosines, dtype=torch.float64)))])
@@ -108,9 +114,15 @@ def test_the_differentiated_function_is_the_one_that_renders(scene):
             torch.atan2(rotation[1, 0], rotation[0, 0]),
         ]
     )
-    panel = tensors.panels[0]
+    panel = instrument.panels[0]
     values = partial_of(
-        tensors, cell, angles, tensors.sources[0][1], panel.close_distance, tensors.cells.to(torch.float64)
+        instrument,
+        lattice,
+        cell,
+        angles,
+        instrument.sources[0][1],
+        panel.close_distance,
+        lattice.cells.to(torch.float64),
     )
-    expected = renderer.partial((0, 6, 0, 5), 0, 0, 1).reshape(-1)
+    expected = torch.from_numpy(renderer.partial(Tile(0, 0, 6, 0, 5), 0, 0, 1).reshape(-1))
     torch.testing.assert_close(values, expected, rtol=1e-8, atol=1e-10 * float(expected.max()))

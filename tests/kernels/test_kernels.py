@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from nbdist.frames.renderer import Renderer
 from nbdist.kernels import torch_compile as kernels
 from nbdist.kernels.native import build
-from nbdist.kernels.torch_backend import TorchEngine
-from nbdist.kernels.torch_scene import Scene
+from nbdist.kernels.torch_backend import TorchBackend
+from nbdist.scene import Tile, resolve
+from nbdist.scene.amplitudes import load_reflections
 
 # float32 rounds to 6e-8; a sum of side lobes differs by a few of them
 ROUNDING = {"float32": 1e-6, "float64": 1e-12}
@@ -76,6 +78,12 @@ VARIANTS = {
 }
 
 
+def on_torch(experiment):
+    """A renderer on a CPU by what a GPU compiles."""
+    scene = resolve(experiment)
+    return Renderer(scene, load_reflections(scene), backend=TorchBackend(scene.instrument, "cpu", compiled=True))
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_compiled_equals_eager_within_rounding(small_experiment, make_renderer, variant, precision):
@@ -84,7 +92,7 @@ def test_compiled_equals_eager_within_rounding(small_experiment, make_renderer, 
     experiment = small_experiment(**{**changes, "sampling": sampling})
     eager = make_renderer(experiment, "eager").frame(0)
     compiled = make_renderer(experiment, "compiled")
-    assert compiled.engine.mode == "compiled"
+    assert compiled.backend.mode == "compiled"
     assert eager.max() > 0
     assert np.abs(compiled.frame(0) - eager).max() <= ROUNDING[precision] * eager.max()
 
@@ -92,9 +100,9 @@ def test_compiled_equals_eager_within_rounding(small_experiment, make_renderer, 
 def test_the_background_is_the_same_compiled_and_eager(small_experiment, make_renderer):
     sampling = {"oversample": 2, "oversample_omega": True, "oversample_polar": True}
     experiment = small_experiment(background={"water_um": 20.0}, sampling=sampling)
-    box = (10, 60, 5, 70)
-    eager = make_renderer(experiment, "eager").background(box)
-    torch.testing.assert_close(make_renderer(experiment, "compiled").background(box), eager, rtol=1e-13, atol=0)
+    tile = Tile(0, 10, 60, 5, 70)
+    eager = make_renderer(experiment, "eager").background(tile)
+    np.testing.assert_allclose(make_renderer(experiment, "compiled").background(tile), eager, rtol=1e-13, atol=0)
 
 
 def test_a_source_without_weight_gives_no_background(small_experiment, make_renderer):
@@ -103,10 +111,10 @@ def test_a_source_without_weight_gives_no_background(small_experiment, make_rend
     images = [
         make_renderer(
             small_experiment(background={"water_um": 20.0}, sampling=sampling, beam={"sources": some})
-        ).background((0, 20, 0, 20))
+        ).background(Tile(0, 0, 20, 0, 20))
         for some in (sources, sources[1:])
     ]
-    torch.testing.assert_close(*images, rtol=1e-12, atol=0)
+    np.testing.assert_allclose(*images, rtol=1e-12, atol=0)
 
 
 @pytest.mark.slow
@@ -117,9 +125,9 @@ def test_the_functions_that_a_gpu_compiles_equal_the_eager_ones(small_experiment
     experiment = small_experiment(crystal={"shape": shape})
     renderer = make_renderer(experiment, "eager")
     expected = renderer.frame(0)
-    renderer.engine = TorchEngine(renderer.scene, compiled=True)
+    renderer = on_torch(experiment)
     image = renderer.frame(0)
-    assert renderer.engine.mode == "compiled"
+    assert renderer.backend.mode == "compiled"
     assert np.abs(image - expected).max() <= ROUNDING["float32"] * expected.max()
 
 
@@ -157,16 +165,9 @@ def test_float32_images_of_sharp_crystals_correlate_with_float64(small_experimen
         assert np.abs(images[0] - images[1]).max() < 8e-6 * images[1].max()
 
 
-def test_threads_change_no_bit(small_experiment, make_renderer):
-    renderer = make_renderer(small_experiment(panel={"spixels": 200, "fpixels": 150}), "compiled")
-    before = torch.get_num_threads()
-    try:
-        images = []
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            images.append(renderer.frame(0))
-    finally:
-        torch.set_num_threads(before)
+def test_threads_change_no_bit(small_experiment):
+    scene = resolve(small_experiment(panel={"spixels": 200, "fpixels": 150}))
+    images = [Renderer(scene, load_reflections(scene), threads=threads).frame(0) for threads in (1, 3)]
     np.testing.assert_array_equal(*images)
 
 
@@ -198,7 +199,7 @@ def test_a_failed_compilation_falls_back_to_eager_and_says_so_once(
     expected = make_renderer(experiment, "eager").frame(0)
     for image in images:
         np.testing.assert_array_equal(image, expected)
-    assert renderer.engine.mode == "eager"
+    assert renderer.backend.mode == "eager"
     [record] = caplog.records
     assert reason in record.getMessage()
     assert "\n" not in record.getMessage()
@@ -208,7 +209,7 @@ def test_a_failed_compilation_falls_back_to_eager_and_says_so_once(
 def test_a_cache_that_cannot_be_written_does_not_matter(small_experiment, make_renderer, monkeypatch, empty_cache):
     (empty_cache / "file").touch()
     monkeypatch.setenv("NBDIST_KERNELS", str(empty_cache / "file"))
-    assert make_renderer(small_experiment(), "compiled").engine.mode == "compiled"
+    assert make_renderer(small_experiment(), "compiled").backend.mode == "compiled"
 
 
 def fail_to_compile(*arguments, **options):
@@ -226,10 +227,10 @@ def test_where_torch_cannot_compile_the_functions_run_eagerly(
         monkeypatch.setattr(torch, "compile", lambda function, **options: fail_to_compile)
     renderer = make_renderer(small_experiment(), "eager")
     expected = renderer.frame(0)
-    renderer.engine = TorchEngine(renderer.scene, compiled=True)
+    renderer = on_torch(small_experiment())
     with caplog.at_level(logging.WARNING, logger="nbdist"):
         np.testing.assert_array_equal(renderer.frame(0), expected)
-    assert renderer.engine.mode == "eager"
+    assert renderer.backend.mode == "eager"
     [record] = caplog.records
     assert "no compiler was found" in record.getMessage()
     assert "\n" not in record.getMessage()
@@ -263,9 +264,9 @@ def test_eager_blocks_of_orientations_change_nothing_beyond_rounding(small_exper
     assert np.abs(make_renderer(experiment).frame(0) - whole).max() <= 1e-14 * whole.max()
 
 
-def test_the_scene_lists_every_subpixel_of_every_layer(small_experiment, make_renderer):
+def test_the_instrument_lists_every_subpixel_of_every_layer(small_experiment):
     sensor = {"thickness_um": 300.0, "attenuation_depth_um": 200.0, "layers": 2}
-    scene: Scene = make_renderer(small_experiment(detector={"sensor": sensor}, sampling={"oversample": 2})).scene
-    samples = list(scene.samples())
-    assert [sample.layer for sample in samples] == [0] * 4 + [1] * 4
-    assert {(s.slow_shift, s.fast_shift) for s in samples} == {(0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)}
+    instrument = resolve(small_experiment(detector={"sensor": sensor}, sampling={"oversample": 2})).instrument
+    rays = list(instrument.rays())
+    assert [ray.layer for ray in rays] == [0] * 4 + [1] * 4
+    assert {(r.slow_shift, r.fast_shift) for r in rays} == {(0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)}

@@ -23,8 +23,8 @@ CRYSTAL = (
 
 def departures_of(line: str, folder: Path) -> list[str]:
     simulation = simulation_from_flags(read_words(line.split(), TABLE), folder)
-    resolved = resolve(simulation.experiment)
-    return list(departures(simulation, resolved, load_reflections(resolved).indices))
+    scene = resolve(simulation.experiment)
+    return list(departures(simulation, scene, load_reflections(scene)[0].indices))
 
 
 LEFT = "-hkl cube.hkl -cell 60 -N 3 -interpolate"

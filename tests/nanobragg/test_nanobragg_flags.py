@@ -19,7 +19,7 @@ def parse(flags="", base=BARE, folder=None):
 
 
 def panel_of(flags):
-    return resolve(parse(flags)).panels[0]
+    return resolve(parse(flags)).instrument.panels[0]
 
 
 def test_flags_not_given_have_nanobraggs_defaults():
@@ -31,8 +31,8 @@ def test_flags_not_given_have_nanobraggs_defaults():
     assert (panel.distance_mm, panel.pixel_size_mm, panel.spixels, panel.fpixels) == (100, 0.1, 1024, 1024)
     assert (experiment.scan.phi_steps, experiment.scan.osc_range_deg, experiment.scan.phi_rule) == (1, 0, "left")
     assert experiment.detector.convention == "mosflm"
-    assert resolve(experiment).N_cells == (1, 1, 1)
-    assert len(resolve(experiment).mosaic) == 1
+    assert resolve(experiment).specimen.lattices[0].N_cells == (1, 1, 1)
+    assert len(resolve(experiment).specimen.lattices[0].mosaic) == 1
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_phi_range_step_and_count_complete_each_other(flags, osc, steps):
     ],
 )
 def test_divergence_and_dispersion_complete_themselves(flags, sources):
-    assert len(resolve(parse(flags)).sources) == sources
+    assert len(resolve(parse(flags)).instrument.sources) == sources
 
 
 def test_a_grid_that_misses_its_end_is_listed_source_by_source():
     # -2, -1, 0, 1 mrad about mosflm's vertical axis b x p = -y
-    directions = resolve(parse("-hdivrange 4 -hdivstep 1")).sources.directions
+    directions = resolve(parse("-hdivrange 4 -hdivstep 1")).instrument.sources.directions
     tilts = 1e-3 * np.array([-2, -1, 0, 1])
     np.testing.assert_allclose(directions, np.stack([np.cos(tilts), 0 * tilts, np.sin(tilts)], axis=1), atol=1e-15)
 
@@ -104,7 +104,7 @@ def test_a_grid_that_misses_its_end_is_listed_source_by_source():
     ],
 )
 def test_mosaic_domains_follow_the_spread(flags, domains):
-    assert len(resolve(parse(flags)).mosaic) == domains
+    assert len(resolve(parse(flags)).specimen.lattices[0].mosaic) == domains
 
 
 def test_later_flags_win():
@@ -209,7 +209,7 @@ def test_the_middle_is_that_of_the_size_given_not_of_its_pixels(convention, midd
 )
 def test_a_vector_makes_the_convention_custom_with_mosflms_other_vectors(flag):
     experiment = parse(f"-{flag} -Xbeam 30 -Ybeam 40")
-    panel, mosflm = resolve(experiment).panels[0], panel_of("-Xbeam 40 -Ybeam 30")
+    panel, mosflm = resolve(experiment).instrument.panels[0], panel_of("-Xbeam 40 -Ybeam 30")
     assert experiment.detector.convention == "custom"
     np.testing.assert_array_equal([panel.fast, panel.slow, panel.normal], [mosflm.fast, mosflm.slow, mosflm.normal])
     # custom takes Xbeam along fast without mosflm's half pixel and its swap
@@ -376,7 +376,11 @@ def test_a_two_theta_axis_is_an_angle_too():
 
 def test_a_cell_beside_a_matrix_gives_the_axes_their_lengths(tmp_path):
     (tmp_path / "A.mat").write_text("0.02 0 0\n0 0 -0.01\n0 0.01 0\n")
-    vectors = resolve(parse("-mat A.mat -cell 60 70 80", base="-default_F 1", folder=tmp_path)).real_vectors_A
+    vectors = (
+        resolve(parse("-mat A.mat -cell 60 70 80", base="-default_F 1", folder=tmp_path))
+        .specimen.lattices[0]
+        .real_vectors_A
+    )
     np.testing.assert_allclose(vectors, [[60, 0, 0], [0, 0, 70], [0, -80, 0]], atol=1e-12)
 
 
@@ -388,7 +392,7 @@ def test_interpolation_is_chosen_before_a_size_becomes_cells():
 
 
 def test_an_unpolarised_beam_may_travel_along_the_polarization_vector():
-    np.testing.assert_array_equal(resolve(parse("-polar_vector 1 0 0")).sources.directions, [[1, 0, 0]])
+    np.testing.assert_array_equal(resolve(parse("-polar_vector 1 0 0")).instrument.sources.directions, [[1, 0, 0]])
     with pytest.raises(ExperimentError, match="parallel"):
         resolve(parse("-polar_vector 1 0 0 -polar 0.5"))
 

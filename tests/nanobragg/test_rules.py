@@ -136,7 +136,7 @@ def test_a_mask_skips_zero_pixels_and_counts_y_from_the_other_edge(tmp_path):
     pixels[4, 7] = 0
     (tmp_path / "mask.img").write_bytes(smv_bytes({"PIXEL_SIZE": 0.1, "BEAM_CENTER_Y": 1.0}, pixels))
     found = experiment("-mask mask.img", tmp_path)
-    assert np.argwhere(~resolve(found).usable).tolist() == [[4, 7]]
+    assert np.argwhere(~resolve(found).instrument.panels[0].usable).tolist() == [[4, 7]]
     # nanoBragg.c: Ybeam = detsize_s - BEAM_CENTER_Y for a mask
     assert found.detector.panels[0].beam_center_mm[1] == pytest.approx(2.0)
 
@@ -152,12 +152,16 @@ def test_the_random_orientation_is_nanobraggs():
 def test_the_beam_clips_the_crystal_across_it():
     # the beam of 0.1 mm clips y and z; N = ceil(size/axis)
     found = resolve(experiment("-samplesize 0.199993"))
-    assert found.N_cells == (39999, 16667, 14286)
-    assert resolve(experiment("-samplesize 0.199993 -beamsize 0.3")).N_cells == (39999, 33333, 28571)
+    assert found.specimen.lattices[0].N_cells == (39999, 16667, 14286)
+    assert resolve(experiment("-samplesize 0.199993 -beamsize 0.3")).specimen.lattices[0].N_cells == (
+        39999,
+        33333,
+        28571,
+    )
 
 
 def test_a_size_along_one_axis_leaves_the_others():
-    assert resolve(experiment("-N 5 -sample_y 0.0012")).N_cells == (5, 200, 5)
+    assert resolve(experiment("-N 5 -sample_y 0.0012")).specimen.lattices[0].N_cells == (5, 200, 5)
 
 
 @pytest.mark.parametrize(

@@ -36,19 +36,20 @@ def heavy(small_experiment, **scan):
     region=st.tuples(*[st.floats(0, 1)] * 4),
 )
 def test_tiles_cover_every_rendered_pixel_once_and_stay_on_their_panel(rows, size, region):
-    slow = sorted(round(x * sum(rows)) for x in region[:2])
-    fast = sorted(round(x * FAST) for x in region[2:])
-    covered = np.zeros((sum(rows), FAST), dtype=int)
-    panel_of_row = np.repeat(np.arange(len(rows)), rows)
-    for tile in cut_tiles(rows, FAST, Tile(*slow, *fast), size):
-        covered[tile.slices] += 1
-        assert len(set(panel_of_row[tile.slices[0]])) <= 1
-        assert tile.slow_stop - tile.slow_start <= size[0]
-        assert tile.fast_stop - tile.fast_start <= size[1]
-        assert tile.pixels == covered[tile.slices].size
-    expected = np.zeros_like(covered)
-    expected[slice(*slow), slice(*fast)] = 1
-    np.testing.assert_array_equal(covered, expected)
+    regions = [
+        Tile(panel, *sorted(round(x * height) for x in region[:2]), *sorted(round(x * FAST) for x in region[2:]))
+        for panel, height in enumerate(rows)
+    ]
+    covered, expected = ([np.zeros((height, FAST), dtype=int) for height in rows] for _ in range(2))
+    for tile in cut_tiles(regions, size):
+        covered[tile.panel][tile.slices] += 1
+        assert tile.shape[0] <= size[0]
+        assert tile.shape[1] <= size[1]
+        assert tile.pixels == covered[tile.panel][tile.slices].size
+    for part in regions:
+        expected[part.panel][part.slices] = 1
+    for found, wanted in zip(covered, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 @given(steps=st.integers(1, 300), size=st.integers(1, 400))
@@ -162,7 +163,7 @@ def test_settings_of_a_store_come_back_and_decide_the_plan(small_experiment):
 
 def test_tiles_and_chunks_larger_than_the_frame_are_the_frame(small_experiment):
     plan = plan_of(small_experiment(), tile=(5000, 5000), phi_chunk=999)
-    assert plan.tiles == (Tile(0, 96, 0, 80),)
+    assert plan.tiles == (Tile(0, 0, 96, 0, 80),)
     assert [tuple(chunk) for chunk in plan.chunks] == [(0, 4)]
 
 

@@ -41,9 +41,9 @@ def small_memory(monkeypatch):
 def test_the_tile_is_halved_until_it_fits_and_the_bits_stay(error, small_experiment, small_memory, monkeypatch):
     monkeypatch.setattr(device_memory, "SMALLEST_TILE", 64)
     context = make_context(small_experiment(), kernel="eager")
-    whole = render_frame(context, 1)
+    [whole] = render_frame(context, 1)
     asked = small_memory(1000, error)
-    image = render_frame(context, 1)
+    [image] = render_frame(context, 1)
     assert whole.any()
     np.testing.assert_array_equal(image, whole)
     # 96 x 80 = 7680, 48 x 80 = 3840, 48 x 40 = 1920, 24 x 40 = 960
@@ -83,5 +83,5 @@ def test_another_error_is_not_taken_for_a_lack_of_memory(small_experiment, small
 
 
 def test_halves_lie_side_by_side():
-    assert halves(Tile(0, 9, 5, 9)) == (Tile(0, 4, 5, 9), Tile(4, 9, 5, 9), 0)
-    assert halves(Tile(0, 4, 0, 5)) == (Tile(0, 4, 0, 2), Tile(0, 4, 2, 5), 1)
+    assert halves(Tile(3, 0, 9, 5, 9)) == (Tile(3, 0, 4, 5, 9), Tile(3, 4, 9, 5, 9), 0)
+    assert halves(Tile(0, 0, 4, 0, 5)) == (Tile(0, 0, 4, 0, 2), Tile(0, 0, 4, 2, 5), 1)

@@ -49,7 +49,7 @@ class Frames:
             if self.failing[frame] > 0:
                 self.failing[frame] -= 1
                 raise ValueError(f"no frame {frame}")
-        return np.full(context.plan.image_shape, frame + 1.0)
+        return [np.full(shape, frame + 1.0) for shape in context.scene.instrument.shapes]
 
 
 def render(experiment, location, client, frames=None, **options):

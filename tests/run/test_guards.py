@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-import xarray
 
 from nbdist.errors import ExperimentError, RunError, StoreError
 from nbdist.experiment import load_experiment
@@ -38,24 +37,28 @@ def one_panel(small_experiment, rows):
 
 
 @pytest.mark.parametrize("rows", [1, 60, 195])
-def test_panels_of_any_height_make_the_image_of_one(small_experiment, tmp_path, rows):
+def test_panels_of_any_height_make_the_image_of_one(small_experiment, rows):
     experiment = two_panels(small_experiment, rows)
-    image = simulate_frame(experiment, 1, kernel="eager")
+    images = [simulate_frame(experiment, 1, kernel="eager", panel=panel) for panel in (0, 1)]
     whole = simulate_frame(one_panel(small_experiment, rows), 1, kernel="eager")
-    assert np.abs(image - whole).max() <= 1e-6 * whole.max()
-    lazy = simulate_series(experiment, kernel="eager", tile=(50, 37))
-    np.testing.assert_array_equal(lazy[1].compute(scheduler="synchronous"), image)
-    generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager")
-    with xarray.open_zarr(tmp_path / "a.zarr") as data:
-        np.testing.assert_array_equal(data.intensity[1], image)
+    assert np.abs(np.concatenate(images) - whole).max() <= 1e-6 * whole.max()
+    for panel, image in enumerate(images):
+        lazy = simulate_series(experiment, kernel="eager", tile=(50, 37), panel=panel)
+        np.testing.assert_array_equal(lazy[1].compute(scheduler="synchronous"), image)
 
 
-def test_a_region_may_lie_in_one_of_two_panels(small_experiment):
-    region = {"slow": [120, 150], "fast": [10, 40]}
-    image = simulate_frame(two_panels(small_experiment, 100, region), kernel="eager")
-    whole = simulate_frame(two_panels(small_experiment, 100), kernel="eager")
-    np.testing.assert_array_equal(image[120:150, 10:40], whole[120:150, 10:40])
-    assert np.count_nonzero(image) == np.count_nonzero(image[120:150, 10:40])
+def test_panels_of_one_size_are_an_axis_and_others_are_chosen(small_experiment):
+    equal = two_panels(small_experiment, 98)
+    upper, lower = (panel.model_dump() for panel in equal.detector.panels)
+    others = equal.with_changes(detector={"panels": [upper, {**lower, "spixels": 60}]})
+    image, lazy = simulate_frame(equal, kernel="eager"), simulate_series(equal, kernel="eager")
+    assert (image.shape, lazy.dims) == ((2, 98, 80), ("frame", "panel", "slow", "fast"))
+    np.testing.assert_array_equal(lazy[0].compute(scheduler="synchronous"), image)
+    for simulate in (simulate_frame, simulate_series):
+        with pytest.raises(RunError, match="choose one: panel=0"):
+            simulate(others, kernel="eager")
+        with pytest.raises(RunError, match="panel 2 lies outside 0:2"):
+            simulate(others, kernel="eager", panel=2)
 
 
 def test_a_run_whose_store_was_replaced_writes_nothing_into_the_new_one(small_experiment, tmp_path):
@@ -65,7 +68,7 @@ def test_a_run_whose_store_was_replaced_writes_nothing_into_the_new_one(small_ex
     generate(other, place, serial=True, kernel="eager", overwrite=True, frames_per_shard=1)
     unit = summarize(place).units[1]
     with pytest.raises(StoreError, match="another run replaced it"):
-        writer.write(unit, [{"intensity": [np.zeros(mine.image_shape, np.float32)]}], {"frames": [1, 2]})
+        writer.write(unit, [{"intensity": [np.zeros(mine.detector.shapes[0], np.float32)]}], {"frames": [1, 2]})
     assert verify(place, sample=3).good
 
 
@@ -139,7 +142,7 @@ def test_a_normal_that_nobody_gave_points_away_from_the_sample(small_experiment)
     beam = {"direction": [0, 0, 1], "polarization_vector": [1, 0, 0]}
     for place in ({"origin_mm": [-20, 20, 100]}, {"distance_mm": 100}):
         detector = {"convention": "custom", "panels": [{"spixels": 50, "fpixels": 50, **axes, **place}]}
-        (panel,) = resolve(small_experiment(detector=detector, beam=beam)).panels
+        (panel,) = resolve(small_experiment(detector=detector, beam=beam)).instrument.panels
         np.testing.assert_allclose(panel.normal, [0, 0, 1])
         assert panel.close_distance_m == pytest.approx(0.1)
         assert panel.distance_m == pytest.approx(0.1)
@@ -154,7 +157,7 @@ def test_a_normal_towards_the_sample_is_refused(small_experiment):
 
 
 def test_the_distance_of_an_explicit_origin_is_its_own(small_experiment):
-    (panel,) = resolve(small_experiment(panel={"origin_mm": [-20, -20, 500]})).panels
+    (panel,) = resolve(small_experiment(panel={"origin_mm": [-20, -20, 500]})).instrument.panels
     assert panel.distance_m == pytest.approx(0.5)
 
 

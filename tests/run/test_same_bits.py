@@ -102,9 +102,9 @@ def test_a_frame_assembled_from_partials_is_the_frame_rendered_whole(small_exper
     partials = [
         [render_partial(context, 1, tile, chunk) for chunk in context.plan.chunks] for tile in context.plan.tiles
     ]
-    whole = render_frame(context, 1)
+    [whole] = render_frame(context, 1)
     assert whole.max() > 0
-    np.testing.assert_array_equal(assemble_frame(context, partials), whole)
+    np.testing.assert_array_equal(assemble_frame(context, partials), [whole])
 
 
 @settings(max_examples=15)
@@ -116,7 +116,7 @@ def test_a_frame_assembled_from_partials_is_the_frame_rendered_whole(small_exper
 def test_another_tile_and_chunk_changes_rounding_only(tile, phi_chunk, precision, small_experiment):
     experiment = small_experiment(sampling={"precision": precision})
     whole = simulate_frame(experiment, 2, kernel="eager")
-    cut = render_frame(make_context(experiment, kernel="eager", tile=tile, phi_chunk=phi_chunk), 2)
+    [cut] = render_frame(make_context(experiment, kernel="eager", tile=tile, phi_chunk=phi_chunk), 2)
     assert whole.dtype == cut.dtype == precision
     # the bounds: the order of float64 additions, and one float32 rounding at the brightest pixel
     tolerance = {"float64": 1e-12, "float32": 1e-6}[precision] * whole.max()
@@ -125,12 +125,12 @@ def test_another_tile_and_chunk_changes_rounding_only(tile, phi_chunk, precision
 
 def test_photons_are_divided_by_the_steps_of_the_experiment_not_of_a_chunk(small_experiment):
     context = make_context(small_experiment(), kernel="eager", phi_chunk=1)
-    assert context.resolved.steps == 4, "one source, 4 phi steps, one domain, one subpixel"
+    assert context.scene.steps == 4, "one source, 4 phi steps, one domain, one subpixel"
     tile = context.plan.tiles[0]
     single = [
         context.renderer.photons(context.renderer.partial(tile, 0, *chunk), tile) for chunk in context.plan.chunks
     ]
-    np.testing.assert_allclose(sum(single), render_frame(context, 0), rtol=1e-6)
+    np.testing.assert_allclose(sum(single), render_frame(context, 0)[0], rtol=1e-6)
     one_step = small_experiment(scan={"phi_steps": 1, "osc_range_deg": 0.125, "frames": 1})
     alone = simulate_frame(one_step, 0, kernel="eager")
     np.testing.assert_allclose(4 * single[0], alone, rtol=0, atol=1e-6 * alone.max())

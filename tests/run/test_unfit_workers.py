@@ -12,6 +12,7 @@ import pickle
 import signal
 import threading
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from distributed import Future, get_worker
@@ -29,6 +30,7 @@ from nbdist.run.executors.roster import CANDIDATES, Roster, WorkerThere
 from nbdist.run.failures import ErrorLine
 from nbdist.run.progress import Progress
 from nbdist.run.settings import Pacing
+from nbdist.scene import Tile
 from nbdist.store import UnitWriter, summarize
 
 CUT = {"kernel": "eager", "frames_per_shard": 1}
@@ -283,7 +285,7 @@ def test_the_threads_of_a_worker_render_at_the_same_time_with_one_torch_thread_e
 def test_threads_take_turns_on_a_gpu_and_nowhere_else(device, alone, light_experiment):
     class Fake:
         def __init__(self):
-            self.device = type("Device", (), {"type": device})()
+            self.backend = SimpleNamespace(device=device)
 
     context = make_context(light_experiment(1), kernel="eager")
     context._renderer = Fake()
@@ -304,25 +306,25 @@ def test_threads_take_turns_on_a_gpu_and_nowhere_else(device, alone, light_exper
 
 def test_threads_share_a_renderer_and_get_the_bits_of_one(small_experiment):
     context = make_context(small_experiment(), kernel="compiled")
-    boxes = [(row, row + 8, 0, 80) for row in range(0, 96, 8)]
-    alone = [make_context(small_experiment(), kernel="compiled").renderer.partial(box, 1).numpy() for box in boxes]
+    tiles = [Tile(0, row, row + 8, 0, 80) for row in range(0, 96, 8)]
+    alone = [make_context(small_experiment(), kernel="compiled").renderer.partial(tile, 1) for tile in tiles]
     found, start = {}, threading.Barrier(4)
 
     def render(first):
         start.wait(LIMIT_S)
-        for number in [*range(first, len(boxes)), *range(first)]:
-            found.setdefault(number, []).append(context.renderer.partial(boxes[number], 1).numpy())
+        for number in [*range(first, len(tiles)), *range(first)]:
+            found.setdefault(number, []).append(context.renderer.partial(tiles[number], 1))
 
     threads = [threading.Thread(target=render, args=(3 * first,)) for first in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(LIMIT_S)
-    assert sorted(found) == list(range(len(boxes)))
+    assert sorted(found) == list(range(len(tiles)))
     assert all((image == alone[number]).all() for number, images in found.items() for image in images)
     assert all(len(images) == 4 for images in found.values())
-    kept = sum(layer.numel() * 8 for layers in context.renderer._kept_factors.values() for layer in layers[:1])
-    assert context.renderer._kept_bytes == kept, "what is kept is counted once"
+    factors = context.renderer.backend._whole_pixel
+    assert factors._kept_bytes == 8 * sum(tile.pixels for tile in factors._kept), "what is kept is counted once"
 
 
 # ---- the scheduler, and what it is taken for

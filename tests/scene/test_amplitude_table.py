@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -23,14 +24,15 @@ LOW, HIGH = np.array([-5, -4, -3]), np.array([5, 6, 7])
 def look_up(table, points):
     """`nearest` at whole points (n, 3)."""
     whole = torch.as_tensor(np.array(points, dtype=np.float64)).T
-    return nearest(tuple(whole), on_device(table, torch.device("cpu"), torch.float64)).numpy()
+    return nearest(tuple(whole), on_device(table, torch.device("cpu"))[0]).numpy()
 
 
 def interpolate(table, points, dtype=torch.float64):
     """`interpolated` at any points (n, 3)."""
     h = torch.as_tensor(np.array(points, dtype=np.float64))
     whole = torch.round(h)
-    tensors = on_device(table, torch.device("cpu"), dtype)
+    table = replace(table, values=table.values.astype(str(dtype).removeprefix("torch.")))
+    [tensors] = on_device(table, torch.device("cpu"))
     return interpolated(tuple(whole.to(dtype).T), tuple((h - whole).to(dtype).T), tensors).double().numpy()
 
 
@@ -112,4 +114,4 @@ def test_interpolation_is_the_product_of_lagrange_polynomials_and_nearest_at_the
 def test_auto_interpolates_for_two_cells_or_fewer_along_an_axis(small_experiment, cells, expected):
     from nbdist.scene import resolve
 
-    assert resolve(small_experiment(crystal={"N_cells": cells})).interpolate is expected
+    assert resolve(small_experiment(crystal={"N_cells": cells})).specimen.lattices[0].interpolate is expected

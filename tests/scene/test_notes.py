@@ -38,8 +38,8 @@ def said(**sections):
     for name, fields in sections.items():
         content[name] = fields if "kind" in fields else {**content.get(name, {}), **fields}
     content["crystal"] = {name: value for name, value in content["crystal"].items() if value is not None}
-    resolved = resolve(validate(content))
-    lines = notes(resolved, load_reflections(resolved))
+    scene = resolve(validate(content))
+    lines = notes(scene, load_reflections(scene))
     assert all("\n" not in line for line in lines)
     return lines
 
@@ -52,8 +52,8 @@ def only(lines):
 def test_nothing_is_said_of_a_plain_experiment_the_template_and_the_demo():
     assert said() == []
     for content in (yaml.safe_load(TEMPLATE), DEMO):
-        resolved = resolve(validate(content))
-        assert notes(resolved, load_reflections(resolved)) == []
+        scene = resolve(validate(content))
+        assert notes(scene, load_reflections(scene)) == []
 
 
 # ---- lists of reflections

@@ -23,7 +23,7 @@ def place(small_experiment):
 
     def make(convention, pivot=None, **panel):
         experiment = small_experiment(detector={"convention": convention, "pivot": pivot, "panels": [panel]})
-        return resolve(experiment).panels[0]
+        return resolve(experiment).instrument.panels[0]
 
     return make
 
@@ -199,8 +199,39 @@ def test_an_origin_behind_the_sample_turns_the_normal_that_nobody_gave(place):
     assert (g.close_distance_m, g.distance_m) == pytest.approx((0.09, -0.09))
 
 
-def test_panels_are_stacked_along_slow(small_experiment):
-    panels = [{"spixels": 30, "fpixels": 20, "origin_mm": [-5, y, 100]} for y in (-10, 0, 10)]
-    experiment = small_experiment(detector={"convention": "xds", "panels": panels})
-    assert [panel.first_row for panel in resolve(experiment).panels] == [0, 30, 60]
-    assert experiment.image_shape == (90, 20)
+def test_panels_have_sizes_of_their_own(small_experiment):
+    panels = [{"spixels": rows, "fpixels": 20 + rows, "origin_mm": [-5, rows, 100]} for rows in (10, 20, 30)]
+    instrument = resolve(small_experiment(detector={"convention": "xds", "panels": panels})).instrument
+    assert instrument.shapes == ((10, 30), (20, 40), (30, 50))
+    assert instrument.pixels == 300 + 800 + 1500
+
+
+@pytest.mark.parametrize(
+    "panel", [{}, {"rotation_deg": [3, -7, 11]}, {"two_theta_deg": 40.0}, {"origin_mm": [30, -40, 70]}]
+)
+def test_rays_meet_a_panel_where_their_positions_lie(small_experiment, panel):
+    [geometry] = resolve(small_experiment(panel=panel)).instrument.panels
+    slow, fast = np.meshgrid(np.linspace(-20, 120, 8), np.linspace(-20, 120, 9), indexing="ij")
+    found = geometry.coordinates(0.5 * geometry.positions_m(slow, fast))
+    np.testing.assert_allclose(found, np.stack([slow, fast], axis=-1), rtol=0, atol=1e-9)
+    assert np.isnan(geometry.coordinates(-geometry.normal)).all(), "a ray away from the panel"
+
+
+def test_pixels_that_are_not_square_to_each_other_are_found_again(small_experiment):
+    axes = {"fast_axis": [1, 0, 0], "slow_axis": [0.6, 0.8, 0], "normal_axis": [0, 0, 1]}
+    detector = {"convention": "custom", "panels": [{"spixels": 30, "fpixels": 20, "distance_mm": 50, **axes}]}
+    [geometry] = resolve(
+        small_experiment(detector=detector, beam={"direction": [0, 0, 1], "polarization_vector": [1, 0, 0]})
+    ).instrument.panels
+    np.testing.assert_allclose(
+        geometry.coordinates(geometry.positions_m([3.5], [7.25])), [[3.5, 7.25]], rtol=0, atol=1e-11
+    )
+
+
+def test_resolution_and_solid_angle_of_a_pixel_are_those_of_the_textbook(small_experiment):
+    # lambda = 2 d sin(theta), and a pixel seen under 2 theta at distance D has the solid angle p^2 cos^3(2 theta) / D^2
+    [geometry] = resolve(small_experiment(panel={"distance_mm": 100, "pixel_size_mm": 0.8})).instrument.panels
+    slow, fast = geometry.coordinates(geometry.beam) + np.array([30.0, -40.0])
+    two_theta = np.arctan(50 * 0.8 / 100)
+    assert geometry.resolution_A(slow, fast, 1.2) == pytest.approx(1.2 / (2 * np.sin(two_theta / 2)), rel=1e-12)
+    assert geometry.solid_angle_sr(slow, fast) == pytest.approx(0.8**2 / 100**2 * np.cos(two_theta) ** 3, rel=1e-12)

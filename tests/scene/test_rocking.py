@@ -67,12 +67,12 @@ def test_mosaic_domains_widen_as_far_as_they_fill():
 
 
 def test_auto_takes_three_steps_a_width_and_one_for_a_still(small_experiment):
-    resolved = resolve(small_experiment(scan={"osc_range_deg": 2.0, "phi_steps": "auto"}))
+    scene = resolve(small_experiment(scan={"osc_range_deg": 2.0, "phi_steps": "auto"}))
     # 320 A along a, c* and the corner at 2.18 A (see check): 0.886 * 2.176 / 320 rad = 0.3452 degrees
-    assert resolved.rocking_width_deg == pytest.approx(np.rad2deg(0.886 * resolved.finest_A / 320), rel=1e-6)
-    assert resolved.phi_steps == np.ceil(3 * 2.0 / resolved.rocking_width_deg) == 18
-    assert resolved.steps == 18
-    assert len(resolved.phi_rotations(0)) == 18
+    assert scene.rocking_width_deg == pytest.approx(np.rad2deg(0.886 * scene.finest_A / 320), rel=1e-6)
+    assert scene.phi_steps == np.ceil(3 * 2.0 / scene.rocking_width_deg) == 18
+    assert scene.steps == 18
+    assert len(scene.phi_rotations(0)) == 18
     for scan, steps in (({"osc_range_deg": -2.0}, 18), ({"osc_range_deg": 0.0}, 1), ({"osc_range_deg": 0.01}, 1)):
         assert resolve(small_experiment(scan={**scan, "phi_steps": "auto"})).phi_steps == steps
 

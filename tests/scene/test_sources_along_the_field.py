@@ -46,13 +46,13 @@ def test_a_polarised_source_along_the_field_is_refused(small_experiment, beam, w
 def test_explicit_sources_are_judged_by_their_own_directions(small_experiment):
     """Here the beam's own direction, z, is along the field; no photon travels it."""
     beam = {"polarization_vector": [0, 0, 1], "polarization_factor": 0.9, "sources": [{"direction": [0, 1, 0]}]}
-    assert len(resolve(small_experiment(beam=beam)).sources) == 1
+    assert len(resolve(small_experiment(beam=beam)).instrument.sources) == 1
 
 
 def test_only_a_horizontal_divergence_needs_an_axis_across_the_field(small_experiment):
     def sources(**divergence):
         beam = {**ALONG, "polarization_factor": 0.0, "divergence": divergence}
-        return resolve(small_experiment(beam=beam)).sources
+        return resolve(small_experiment(beam=beam)).instrument.sources
 
     vertical = sources(vertical_mrad=3.0, vertical_steps=3)  # turned about the field, which is the beam
     np.testing.assert_allclose(vertical.directions, [[0, 0, 1]] * 3, atol=1e-15)

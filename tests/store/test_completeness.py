@@ -218,8 +218,8 @@ class Pretended:
 def _grown(experiment, frames, location, monkeypatch, use):
     """Bytes that using a store of so many frames, one a unit and all but one complete, takes at its height and keeps."""
     series = experiment.with_changes(scan={"frames": frames})
-    resolved = resolve(series)
-    create_store(location, resolved, make_plan(resolved, frames_per_shard=1), load_reflections(resolved))
+    scene = resolve(series)
+    create_store(location, scene, make_plan(scene, frames_per_shard=1), load_reflections(scene))
     pretended = Pretended(str(open_group(location).attrs["store_id"]), frames // 2)
     pretended.units = frames
     with monkeypatch.context() as patch:

@@ -135,9 +135,9 @@ def test_a_copy_is_no_store_of_nbdist(sharded, tmp_path):
 
 
 def test_a_long_series_is_a_task_a_unit_and_a_rocking_curve_a_few(small_experiment, tmp_path):
-    resolved = resolve(small_experiment(panel={"spixels": 600, "fpixels": 600}, scan={"frames": 2_000}))
-    plan = make_plan(resolved, frames_per_shard=20)
-    create_store(tmp_path / "a.zarr", resolved, plan, load_reflections(resolved))
+    scene = resolve(small_experiment(panel={"spixels": 600, "fpixels": 600}, scan={"frames": 2_000}))
+    plan = make_plan(scene, frames_per_shard=20)
+    create_store(tmp_path / "a.zarr", scene, plan, load_reflections(scene))
     series = open_series(tmp_path / "a.zarr")
     assert len(series.intensity.data.chunks[0]) == series.intensity.data.npartitions == 100
     curve = series.intensity[:, 300:307, 40:47].sum(("slow", "fast"))

@@ -47,7 +47,7 @@ def test_zarr_reads_them_without_nbdist(made):
 def test_they_are_those_of_the_experiment_to_the_bit(small_experiment, tmp_path):
     experiment = small_experiment()
     generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames=range(1))
-    stored, drawn = read_reflections(tmp_path / "a.zarr"), load_reflections(resolve(experiment))
+    [stored], [drawn] = read_reflections(tmp_path / "a.zarr"), load_reflections(resolve(experiment))
     assert len(stored.indices) > 1000
     np.testing.assert_array_equal(stored.indices, drawn.indices)
     np.testing.assert_array_equal(stored.amplitudes, drawn.amplitudes)
@@ -57,7 +57,7 @@ def test_they_are_those_of_the_experiment_to_the_bit(small_experiment, tmp_path)
 def test_one_amplitude_for_all_lists_none(small_experiment, tmp_path):
     experiment = small_experiment(structure_factors={"kind": "uniform", "F": 37.0}, scan={"frames": 1})
     generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager")
-    found = read_reflections(tmp_path / "a.zarr")
+    [found] = read_reflections(tmp_path / "a.zarr")
     assert (found.indices.shape, found.amplitudes.shape, found.default_F) == ((0, 3), (0,), 37.0)
     image = zarr.open_group(str(tmp_path / "a.zarr"), mode="r")["intensity"][0]
     np.testing.assert_array_equal(image, simulate_frame(experiment, kernel="eager"))
@@ -67,7 +67,7 @@ def test_one_amplitude_for_all_lists_none(small_experiment, tmp_path):
 def test_frames_are_rendered_with_the_stored_amplitudes_alone(listed, tmp_path, monkeypatch):
     """What the experiment's file says is read once, by the client that makes the store."""
     read = []
-    monkeypatch.setattr(contexts, "load_reflections", lambda resolved: read.append(1) or load_reflections(resolved))
+    monkeypatch.setattr(contexts, "load_reflections", lambda scene: read.append(1) or load_reflections(scene))
     generate(listed, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=1)
     assert read == [1]
     frames = zarr.open_group(str(tmp_path / "a.zarr"), mode="r")["intensity"]
@@ -77,15 +77,15 @@ def test_frames_are_rendered_with_the_stored_amplitudes_alone(listed, tmp_path, 
 
 def test_a_context_travels_without_amplitudes(small_experiment):
     context = make_context(small_experiment(structure_factors={"kind": "wilson", "d_min_A": 1.0, "seed": 1}))
-    assert amplitude_bytes(context.reflections, "float32") > 500_000
+    assert amplitude_bytes(*context.reflections, "float32") > 500_000
     assert len(pickle.dumps(context)) < 50_000
 
 
 def test_a_process_keeps_one_table_in_the_precision_of_the_kernel(small_experiment):
     for precision, itemsize in (("float32", 4), ("float64", 8)):
         context = make_context(small_experiment(sampling={"precision": precision}))
-        table = context.renderer.scene.table.values
-        assert table.element_size() == itemsize
+        [table] = context.renderer.tables
+        assert table.values.itemsize == itemsize
         assert context.reflections is None
 
 

@@ -26,15 +26,15 @@ from nbdist.store.objects import Folder
 
 
 def _empty_store(experiment, location, frames_per_shard):
-    resolved = resolve(experiment)
-    plan = make_plan(resolved, frames_per_shard=frames_per_shard)
-    create_store(location, resolved, plan, load_reflections(resolved))
+    scene = resolve(experiment)
+    plan = make_plan(scene, frames_per_shard=frames_per_shard)
+    create_store(location, scene, plan, load_reflections(scene))
     return plan
 
 
 def _images(plan, seed=0):
     random = np.random.default_rng(seed)
-    shape = (plan.frames, *plan.image_shape)
+    shape = (plan.frames, plan.tiles[-1].slow_stop, plan.tiles[-1].fast_stop)
     return {"intensity": random.random(shape, dtype=np.float32), "counts": random.integers(0, 9, shape, dtype=np.int32)}
 
 

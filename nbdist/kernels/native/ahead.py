@@ -7,12 +7,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-import torch
-
 from nbdist.experiment import Experiment
 from nbdist.kernels.native.backend import is_sharp
-from nbdist.kernels.native.build import SHAPES, Source, built, find_compiler, variant_source
-from nbdist.kernels.reference.orientation_sum import Variant
+from nbdist.kernels.native.build import SHAPES, Source, built, factors_source, find_compiler, variant_source
+from nbdist.kernels.variant import Variant
 from nbdist.private_folder import trusted_folder
 from nbdist.scene import resolve
 
@@ -30,16 +28,17 @@ def sources_of(experiment: Experiment | None = None) -> list[Source]:
     ExperimentError
         If the experiment's geometry, or one of its files, is wrong.
     """
-    shapes: Sequence[str] = SHAPES
-    precisions: Sequence[tuple[str, bool]] = PRECISIONS
-    if experiment is not None:
+    if experiment is None:
+        kinds = {(shape, *precision) for shape in SHAPES for precision in PRECISIONS}
+    else:
         precision = experiment.sampling.precision
-        shapes = (experiment.crystal.shape,)
-        precisions = ((precision, precision == "float32" and is_sharp(resolve(experiment).N_cells)),)
-    return [
-        variant_source(Variant(shape, interpolate, uniform, False, getattr(torch, precision)), sharp)
-        for precision, sharp in precisions
-        for shape in shapes
+        kinds = {
+            (lattice.shape, precision, precision == "float32" and is_sharp(lattice.N_cells))
+            for lattice in resolve(experiment).specimen.lattices
+        }
+    return [factors_source()] + [
+        variant_source(Variant(shape, interpolate, uniform, precision), sharp)
+        for shape, precision, sharp in sorted(kinds)
         for interpolate, uniform in TABLES
     ]
 

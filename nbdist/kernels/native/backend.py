@@ -1,21 +1,23 @@
-"""Renders areas of a scene on a CPU through the compiled kernel: the same methods as `TorchEngine`."""
+"""Renders tiles on a CPU through the compiled kernel."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from nbdist.kernels.native.build import load, processor, variant_source
-from nbdist.kernels.reference.factors import Factor
-from nbdist.kernels.reference.pixels import SMALLEST_DISTANCE_M
-from nbdist.kernels.torch_scene import Area, Orientations, Sample, Scene
-from nbdist.scene.panels import PanelGeometry
+from nbdist.kernels.backend import Turned, WholePixelFactors
+from nbdist.kernels.native.build import Library, factors_source, load, processor, variant_source
+from nbdist.kernels.variant import variant_of
+from nbdist.scene.amplitude_table import AmplitudeTable
+from nbdist.scene.instrument import Factor, Instrument, Ray
+from nbdist.scene.panels import SMALLEST_DISTANCE_M
+from nbdist.scene.specimen import Lattice
+from nbdist.scene.tile import Tile
 
 BLOCK_PIXELS = 32
 """Side of the fixed blocks: small enough for a core's nearest cache, and for float32 far from a block's middle."""
@@ -45,20 +47,32 @@ class Work(ctypes.Structure):
         *((name, _pointer) for name in ("group_size", "reference", "cells")),
         ("N_cells", _real * 3),
         ("fudge", _real),
-        ("table", _pointer),
+        *((name, _pointer) for name in ("table", "table_start")),
         *((name, _int * 3) for name in ("low", "high", "step")),
         *((name, _pointer) for name in ("scale", "out")),
         *((name, _int) for name in ("scale_stride", "out_stride", "add", "threads")),
     )
 
 
-class NativeEngine:
-    """Renders areas of a scene in C++, on as many threads as torch uses.
+@dataclass(frozen=True, eq=False)
+class PreparedLattice:
+    """A lattice with the kernel of its variant; `table_start` is where the table of each source begins in all of them."""
+
+    lattice: Lattice
+    table: AmplitudeTable
+    table_start: NDArray[np.int64]
+    library: Library
+
+
+class NativeBackend:
+    """Renders tiles of an instrument in C++.
 
     Parameters
     ----------
-    scene
-        The experiment, on the CPU.
+    instrument
+        Beam and detector.
+    threads
+        Of one call; all usable cores where left out, or as many as OMP_NUM_THREADS says.
 
     Raises
     ------
@@ -66,92 +80,118 @@ class NativeEngine:
         If the kernel cannot be compiled here.
     """
 
-    mode = "compiled"
+    mode, why_eager, device = "compiled", "", "cpu"
     processor = processor()
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        library = load(variant_source(scene.variant, is_sharp(scene.resolved.N_cells)))
-        self._library, self.compiler = library.code, library.compiler
-        sources = scene.resolved.sources
+    def __init__(self, instrument: Instrument, threads: int | None = None) -> None:
+        self._instrument, self._threads = instrument, threads or usable_cores()
+        self._library = load(factors_source())
+        self.compiler = self._library.compiler
+        sources = instrument.sources
         self._incident = _doubles(sources.directions)
         self._wavelength = _doubles(sources.wavelengths_A)
         self._weight = _doubles(sources.weights)
+        self._whole_pixel = WholePixelFactors(instrument, self.factors)
 
-    def factors(self, area: Area, sample: Sample, which: Factor, source: int = 0) -> Tensor:
+    def prepare(self, lattice: Lattice, table: AmplitudeTable) -> PreparedLattice:
+        """Compile, or load, the kernel of a lattice's variant.
+
+        Raises
+        ------
+        BuildError
+            If it cannot be compiled here.
+        """
+        library = load(variant_source(variant_of(lattice, table), is_sharp(lattice.N_cells)))
+        number = np.array([table.of_source(source) for source in range(len(self._weight))], dtype=np.int64)
+        return PreparedLattice(lattice, table, number * table.values[0].size, library)
+
+    def factors(self, tile: Tile, ray: Ray, which: Factor, source: int = 0) -> NDArray[np.float64]:
         """Product of the factors asked for, float64 (rows, columns)."""
-        out = torch.empty(area.shape, dtype=torch.float64)
-        work = self._work(area, sample, which)
+        out = np.empty(tile.shape)
+        work = self._work(tile, ray, which)
         work.incident, work.wavelength = _address(self._incident[source:]), _address(self._wavelength[source:])
-        work.out, work.out_stride = out.data_ptr(), out.stride(0)
-        self._call("nbdist_factors", work)
+        work.out, work.out_stride = _address(out), tile.shape[1]
+        _call(self._library, "nbdist_factors", work)
         return out
 
-    def partial(self, out: Tensor, scale: Sequence[Tensor], area: Area, groups: Sequence[Orientations]) -> None:
-        """Write the un-normalised partial intensity, all samples, sources and orientations, to `out`; `scale` is that of each layer."""
-        assert out.stride(1) == 1
-        scene, lowest, shape = self.scene, self.scene.lowest_index, self.scene.table_shape
-        assert all(group.real.is_contiguous() for group in groups)
-        cells = np.array([group.real.data_ptr() for group in groups], dtype=np.uint64)
-        reference = torch.stack([group.reference for group in groups])
+    def partial(self, tile: Tile, lattices: Sequence[Turned]) -> NDArray[np.float64]:
+        """Un-normalised partial intensity of a tile, float64 (rows, columns); see `Backend.partial`."""
+        out, scale = np.empty(tile.shape), self._whole_pixel.of(tile)
+        for number, turned in enumerate(lattices):
+            self._add(out, scale, tile, turned, first=number == 0)
+        return out
+
+    def _add(
+        self, out: NDArray[np.float64], scale: Sequence[NDArray[np.float64]], tile: Tile, turned: Turned, first: bool
+    ) -> None:
+        """Add the partial intensity of a lattice to `out`, or write it there."""
+        prepared: PreparedLattice = turned.prepared
+        lattice, table, groups = prepared.lattice, prepared.table, turned.groups
+        weight = self._weight * turned.share
+        cells = np.array([group.real.ctypes.data for group in groups], dtype=np.uint64)
+        reference = np.stack([group.reference for group in groups])
         size = np.array([len(group.real) for group in groups], dtype=np.int64)
-        for number, sample in enumerate(scene.samples()):
-            factor = scale[sample.layer]
-            assert factor.stride(1) == 1
-            work = self._work(area, sample, scene.every_term)
-            work.add = number > 0
+        shape = table.values.shape[1:]
+        for number, ray in enumerate(self._instrument.rays()):
+            work = self._work(tile, ray, self._instrument.every_term)
+            work.add = number > 0 or not first
             work.sources, work.incident, work.wavelength, work.weight = (
-                len(self._weight),
+                len(weight),
                 _address(self._incident),
                 _address(self._wavelength),
-                _address(self._weight),
+                _address(weight),
             )
-            work.groups, work.group_size = len(groups), size.ctypes.data
-            work.reference, work.cells = reference.data_ptr(), cells.ctypes.data
-            work.N_cells = (_real * 3)(*scene.resolved.N_cells)
-            work.fudge = scene.resolved.experiment.crystal.fudge
-            work.table = scene.table.values.data_ptr()
-            work.low = (_int * 3)(*lowest)
-            work.high = (_int * 3)(*(low + n - 1 for low, n in zip(lowest, shape, strict=True)))
+            work.groups, work.group_size = len(groups), _address(size)
+            work.reference, work.cells = _address(reference), _address(cells)
+            work.N_cells = (_real * 3)(*lattice.N_cells)
+            work.fudge = lattice.fudge
+            work.table, work.table_start = _address(table.values), _address(prepared.table_start)
+            work.low = (_int * 3)(*table.lowest)
+            work.high = (_int * 3)(*(low + n - 1 for low, n in zip(table.lowest, shape, strict=True)))
             work.step = (_int * 3)(shape[1] * shape[2], shape[2], 1)
-            for piece in _pieces(area, int(size.sum()) * len(self._weight), work.threads):
-                rows, columns = piece.first_row - area.first_row, piece.first_column - area.first_column
+            work.out_stride = work.scale_stride = tile.shape[1]
+            for piece in _pieces(tile, int(size.sum()) * len(weight), self._threads):
+                rows, columns = piece.slow_start - tile.slow_start, piece.fast_start - tile.fast_start
                 work.first_row, work.last_row, work.first_column, work.last_column = piece[1:]
-                work.out, work.out_stride = out[rows:, columns:].data_ptr(), out.stride(0)
-                work.scale, work.scale_stride = factor[rows:, columns:].data_ptr(), factor.stride(0)
-                self._call("nbdist_partial", work)
+                work.out, work.scale = _address(out[rows:, columns:]), _address(scale[ray.layer][rows:, columns:])
+                _call(prepared.library, "nbdist_partial", work)
 
-    def _call(self, name: str, work: Work) -> None:
-        if getattr(self._library, name)(ctypes.byref(work)) != 0:
-            raise MemoryError("the kernel found no memory")
-
-    def _work(self, area: Area, sample: Sample, which: Factor) -> Work:
-        scene, panel = self.scene, self.scene.resolved.panels[area.panel]
-        experiment = scene.resolved.experiment
-        sensor = scene.sensors[sample.layer]
+    def _work(self, tile: Tile, ray: Ray, which: Factor) -> Work:
+        instrument = self._instrument
+        panel = instrument.panels[tile.panel]
+        named = {"origin": panel.origin_m, "fast": panel.fast, "slow": panel.slow, "normal": panel.normal}
         return Work(
-            *area[1:],
+            *tile[1:],
             panel.spixels,
             panel.fpixels,
             BLOCK_PIXELS,
-            row_shift=sample.slow_shift,
-            column_shift=sample.fast_shift,
-            layer=sample.layer,
-            layer_thickness=scene.layer_thickness_m,
-            **_vectors(panel, scene),
+            row_shift=ray.slow_shift,
+            column_shift=ray.fast_shift,
+            layer=ray.layer,
+            layer_thickness=instrument.layer_thickness_m,
+            **{name: (_real * 3)(*vector) for name, vector in named.items()},
+            beam=(_real * 3)(*instrument.beam_direction),
             pixel=panel.pixel_m,
             close_distance=panel.close_distance_m,
             curvature=panel.distance_m,
             smallest_distance=SMALLEST_DISTANCE_M,
-            curved=experiment.detector.curved,
-            point_pixels=experiment.detector.point_pixels,
-            polarization=(_real * 3)(*scene.resolved.polarization_vector),
-            kahn_factor=experiment.beam.polarization_factor or 0.0,
-            attenuation=float(sensor.attenuation),
-            d_min=experiment.sampling.d_min_A or 0.0,
+            curved=panel.curved,
+            point_pixels=instrument.point_pixels,
+            polarization=(_real * 3)(*instrument.polarization_vector),
+            kahn_factor=instrument.polarization_factor or 0.0,
+            attenuation=instrument.attenuation_per_m,
+            d_min=instrument.d_min_A or 0.0,
             factors=which.value,
-            threads=torch.get_num_threads(),
+            threads=self._threads,
         )
+
+
+def usable_cores() -> int:
+    """Threads that a process may use: what OMP_NUM_THREADS says, or the cores it may run on."""
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    if named.isdecimal() and int(named):
+        return int(named)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_sharp(N_cells: Sequence[float]) -> bool:
@@ -159,32 +199,26 @@ def is_sharp(N_cells: Sequence[float]) -> bool:
     return max(N_cells) > MOST_ROUNDED_CELLS
 
 
-def _vectors(panel: PanelGeometry, scene: Scene) -> dict[str, Any]:
-    named = {
-        "origin": panel.origin_m,
-        "fast": panel.fast,
-        "slow": panel.slow,
-        "normal": panel.normal,
-        "beam": scene.resolved.beam_direction,
-    }
-    return {name: (_real * 3)(*vector) for name, vector in named.items()}
+def _call(library: Library, name: str, work: Work) -> None:
+    if getattr(library.code, name)(ctypes.byref(work)) != 0:
+        raise MemoryError("the kernel found no memory")
 
 
-def _pieces(area: Area, steps: int, threads: int) -> Iterator[Area]:
-    """Cut an area along the blocks into calls of about `CALL_PIXEL_STEPS`, with two blocks for every thread at least."""
+def _pieces(tile: Tile, steps: int, threads: int) -> Iterator[Tile]:
+    """Cut a tile along the blocks into calls of about `CALL_PIXEL_STEPS`, with two blocks for every thread at least."""
     wanted = max(2 * threads, CALL_PIXEL_STEPS // (steps * BLOCK_PIXELS**2))
-    left = area.first_column // BLOCK_PIXELS
-    across = -(-area.last_column // BLOCK_PIXELS) - left
+    left = tile.fast_start // BLOCK_PIXELS
+    across = -(-tile.fast_stop // BLOCK_PIXELS) - left
     columns = min(wanted, across) * BLOCK_PIXELS
     rows = max(1, wanted // across) * BLOCK_PIXELS
-    for row in range(area.first_row // BLOCK_PIXELS * BLOCK_PIXELS, area.last_row, rows):
-        for column in range(left * BLOCK_PIXELS, area.last_column, columns):
-            yield Area(
-                area.panel,
-                max(row, area.first_row),
-                min(row + rows, area.last_row),
-                max(column, area.first_column),
-                min(column + columns, area.last_column),
+    for row in range(tile.slow_start // BLOCK_PIXELS * BLOCK_PIXELS, tile.slow_stop, rows):
+        for column in range(left * BLOCK_PIXELS, tile.fast_stop, columns):
+            yield Tile(
+                tile.panel,
+                max(row, tile.slow_start),
+                min(row + rows, tile.slow_stop),
+                max(column, tile.fast_start),
+                min(column + columns, tile.fast_stop),
             )
 
 
@@ -192,5 +226,5 @@ def _doubles(values: object) -> NDArray[np.float64]:
     return np.ascontiguousarray(values, dtype=np.float64)
 
 
-def _address(values: NDArray[np.float64]) -> int:
+def _address(values: NDArray[np.generic]) -> int:
     return int(values.ctypes.data)

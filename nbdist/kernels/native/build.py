@@ -27,15 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from nbdist.errors import NbdistError
-from nbdist.kernels.reference.orientation_sum import Variant
+from nbdist.kernels.backend import BuildError
+from nbdist.kernels.variant import Variant
 from nbdist.private_folder import UnsafeFolderError, lock_folder, private_folder, trusted_folder
 
 logger = logging.getLogger(__name__)
 
-HEADERS = ("crystal.h", "detector.h", "machine.h", "vectors.h")
+HEADERS = ("blocks.h", "crystal.h", "detector.h", "machine.h", "vectors.h")
 FLAGS = (
     "-std=c++17",
     "-O3",
@@ -59,10 +57,6 @@ VERSION_LIMIT_S = 60.0
 LOOK_EVERY_S = 0.05
 """How often a process that waits for another's compilation looks whether it is over."""
 HASH_DIGITS = 24
-
-
-class BuildError(NbdistError):
-    """The kernel cannot be compiled on this machine; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -120,19 +114,24 @@ class Compiler:
 
 
 def variant_source(variant: Variant, sharp: bool) -> Source:
-    """What the kernel of a variant is compiled from; `curved` makes no difference.
+    """What the kernel of a variant is compiled from.
 
     `sharp` keeps what float32 rounds off a distance before it is multiplied by the number of cells.
     """
-    real = "double" if variant.dtype == torch.float64 else "float"
+    double = variant.precision == "float64"
     macros = {
-        "REAL": real,
+        "REAL": "double" if double else "float",
         "SHAPE": SHAPES.index(variant.shape),
         "INTERPOLATE": int(variant.interpolate),
-        "SHARP": int(sharp and variant.dtype == torch.float32),
+        "SHARP": int(sharp and not double),
         "UNIFORM": int(variant.uniform),
     }
     return Source("kernel.cpp", tuple(f"-D{name}={value}" for name, value in macros.items()))
+
+
+def factors_source() -> Source:
+    """What the factors that do not depend on the crystal are compiled from."""
+    return Source("factors.cpp")
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-// Pixels in space and the factors that multiply an orientation sum, in double: pixels.py and factors.py say what they are.
+// Pixels in space and the factors that multiply an orientation sum, in double: reference/pixels.py and factors.py say what they are.
 
 #pragma once
 
@@ -9,7 +9,7 @@
 
 enum Factor { OMEGA = 1, POLAR = 2, CAPTURE = 4, LIMIT = 8 };
 
-struct Work {  // mirrored by engine.Work; every member takes eight bytes
+struct Work {  // mirrored by backend.Work; every member takes eight bytes
   int64_t first_row, last_row, first_column, last_column;  // the area, in pixels of the panel
   int64_t rows, columns, side;                             // the panel, and its fixed blocks
   double row_shift, column_shift, layer, layer_thickness;  // the subpixel; the layer of the sensor, and metres
@@ -25,7 +25,8 @@ struct Work {  // mirrored by engine.Work; every member takes eight bytes
   const double* reference;     // a_0 (groups, 3, 3), Angstrom
   const double* const* cells;  // (groups) a_m of each (orientations, 3, 3), Angstrom
   double N_cells[3], fudge;
-  const real* table;
+  const void* table;           // of REAL: the amplitudes of all tables
+  const int64_t* table_start;  // (sources) where the table of each begins
   int64_t low[3], high[3], step[3];  // Miller indices of the table's corners, border included; elements from one to the next
   const double* scale;               // (area) what multiplies every pixel, or null
   double* out;                       // (area)

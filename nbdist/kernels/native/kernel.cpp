@@ -1,4 +1,4 @@
-// Partial intensities and pixel factors on a CPU: what orientation_sum.py, shapes.py, amplitudes.py, pixels.py and factors.py specify,
+// Partial intensities on a CPU: what orientation_sum.py, shapes.py, amplitudes.py, pixels.py and factors.py of the reference specify,
 // in the same symbols, as one pass over the detector that stores nothing per orientation and pixel.
 //
 // Compiled for the machine it runs on, once for each variant:
@@ -9,12 +9,9 @@
 //   UNIFORM        1: one amplitude for all reflections
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
-#include <thread>
 
+#include "blocks.h"
 #include "crystal.h"
-#include "detector.h"
 
 constexpr double GRID = 2048.0;  // see orientation_sum.py
 
@@ -26,36 +23,11 @@ static inline double to_grid(double value) {
 constexpr int64_t SLAB = 256 * RUN;  // orientations that a thread holds at a time: they stay in its cache, and their sums keep their order
 
 // One thread's work: a block of pixels with what it needs of every source and orientation.
-struct Block {
-  const Work& work;
-  Points points;
+struct Block : Placed {
   std::vector<double> total, own, sums;
   std::vector<Orientation> orientations;
-  int64_t row = 0, column = 0, height = 0, width = 0;  // the part of the block inside the area
-  double middle[2] = {0, 0}, radius = 0;               // of the whole block: slow and fast; metres
 
-  explicit Block(const Work& work) : work(work) {}
-
-  void place(int64_t block_row, int64_t block_column) {
-    int64_t top = block_row * work.side, left = block_column * work.side;
-    int64_t bottom = std::min(top + work.side, work.rows), right = std::min(left + work.side, work.columns);
-    middle[0] = 0.5 * (top + bottom), middle[1] = 0.5 * (left + right);
-    // to the farthest corner: rows and columns need not be perpendicular, and two turns reach no farther than twice as far
-    double A = 1 + 0.5 * (bottom - top), B = 1 + 0.5 * (right - left), slant = std::abs(dot(work.slow, work.fast));
-    radius = work.pixel * std::sqrt(A * A + B * B + 2 * A * B * slant) * (work.curved ? 2 : 1);
-    row = std::max(top, work.first_row), column = std::max(left, work.first_column);
-    height = std::min(bottom, work.last_row) - row, width = std::min(right, work.last_column) - column;
-    points.look(work, row + work.row_shift, column + work.column_shift, height, width);
-  }
-
-  const double* scaling(int64_t r) { return work.scale + (row - work.first_row + r) * work.scale_stride + column - work.first_column; }
-  double* out(int64_t r) { return work.out + (row - work.first_row + r) * work.out_stride + column - work.first_column; }
-
-  void factors() {
-    total.assign(points.n, 1.0);
-    multiply(work, work.factors, points, 0, total.data());
-    for (int64_t r = 0; r < height; r++) std::copy_n(&total[r * width], width, out(r));
-  }
+  using Placed::Placed;
 
   void partial() {
     for (int64_t r = 0; r < height; r++)  // needed last: they come from memory while the sum is made
@@ -87,14 +59,16 @@ struct Block {
     multiply(work, work.factors, points, source, own.data());
     // unit vectors to points a radius apart differ by 2 radius/(R + R') at most
     double nearest = 2 * reference.distance[0] - radius, chord = nearest > radius ? 2 * radius / nearest : 2;
-    for (int64_t group = 0; group < work.groups; group++) add_group(group, q_reference, inverse, d_reference, chord * inverse);
+    const real* table = (const real*)work.table + work.table_start[source];
+    for (int64_t group = 0; group < work.groups; group++) add_group(group, table, q_reference, inverse, d_reference, chord * inverse);
   }
 
-  void add_group(int64_t group, const double* q_reference, double inverse, const double* d_reference, double farthest) {
+  void add_group(
+      int64_t group, const real* table, const double* q_reference, double inverse, const double* d_reference, double farthest) {
     sums.assign(points.n, 0.0);
     for (int64_t first = 0; first < work.group_size[group]; first += SLAB)
-      add_slab(group, first, std::min(work.group_size[group] - first, SLAB), q_reference, inverse, d_reference, farthest);
-    const double F2 = UNIFORM ? (double)work.table[0] * (double)work.table[0] : 1;
+      add_slab(group, first, std::min(work.group_size[group] - first, SLAB), table, q_reference, inverse, d_reference, farthest);
+    const double F2 = UNIFORM ? (double)table[0] * (double)table[0] : 1;
     for (int64_t p = 0; p < points.n; p++) total[p] += own[p] * F2 * sums[p];
   }
 
@@ -103,6 +77,7 @@ struct Block {
       int64_t group,
       int64_t first,
       int64_t count,
+      const real* amplitudes,
       const double* q_reference,
       double inverse,
       const double* d_reference,
@@ -141,7 +116,7 @@ struct Block {
       largest += reach[a] * work.step[a];
       here += ((int64_t)whole[a] - work.low[a]) * work.step[a];
     }
-    table.start = work.table;
+    table.start = amplitudes;
     inside = inside && largest < (SINGLE ? 1 << 24 : 1 << 30);
     table.here = inside ? table.start + here : nullptr;
     Crystal crystal;
@@ -175,43 +150,8 @@ struct Block {
   }
 };
 
-template <class Task>
-static int for_blocks(const Work& work, Task task) {  // 0, or 1 where there was no memory
-  int64_t top = work.first_row / work.side, bottom = (work.last_row - 1) / work.side + 1;
-  int64_t left = work.first_column / work.side, columns = (work.last_column - 1) / work.side + 1 - left;
-  // neighbours go to one thread, which then does not share their cache lines with another
-  int64_t blocks = (bottom - top) * columns, run_length = std::clamp<int64_t>(blocks / (16 * work.threads), 1, columns);
-  std::atomic<int64_t> next{0};
-  std::atomic<int> failed{0};
-  auto run = [&] {
-    try {
-      Block block(work);
-      for (int64_t start; (start = next.fetch_add(run_length)) < blocks;)
-        for (int64_t number = start; number < std::min(start + run_length, blocks); number++) {
-          block.place(top + number / columns, left + number % columns);
-          task(block);
-        }
-    } catch (const std::exception&) {
-      failed = 1;
-    }
-  };
-  std::vector<std::thread> others;
-  try {
-    for (int64_t t = 1; t < std::min(work.threads, blocks); t++) others.emplace_back(run);
-  } catch (const std::exception&) {  // as many as there are will do
-  }
-  run();
-  for (auto& other : others) other.join();
-  return failed;
-}
-
 // Writes or adds to `out` the un-normalised partial intensity of an area, one subpixel and layer, all sources and orientations, times
 // `scale`.
 extern "C" int nbdist_partial(const Work* work) {
-  return for_blocks(*work, [](Block& block) { block.partial(); });
-}
-
-// Writes the product of the factors asked for to `out`.
-extern "C" int nbdist_factors(const Work* work) {
-  return for_blocks(*work, [](Block& block) { block.factors(); });
+  return for_blocks<Block>(*work, [](Block& block) { block.partial(); });
 }

@@ -20,16 +20,14 @@ class AmplitudeTensors(NamedTuple):
     strides: Tensor
 
 
-def on_device(table: AmplitudeTable, device: torch.device, dtype: torch.dtype) -> AmplitudeTensors:
-    """Put a table on a device in the kernel's dtype; on a CPU, a table that has it is not copied."""
+def on_device(table: AmplitudeTable, device: torch.device) -> list[AmplitudeTensors]:
+    """Put the tables of a lattice on a device in their own dtype; on a CPU they are not copied."""
     low = np.array(table.lowest, dtype=np.float64)
-    high = low + np.array(table.values.shape) - 1
-    _, nk, nl = table.values.shape
-    return AmplitudeTensors(
-        torch.from_numpy(table.values.ravel()).to(device=device, dtype=dtype),
-        torch.as_tensor(np.concatenate([low, high])).to(device=device, dtype=dtype),
-        torch.tensor([nk * nl, nl, 1], dtype=torch.int32, device=device),
-    )
+    _, nh, nk, nl = table.values.shape
+    dtype = torch.float64 if table.values.dtype == np.float64 else torch.float32
+    bounds = torch.as_tensor(np.concatenate([low, low + np.array([nh, nk, nl]) - 1])).to(device=device, dtype=dtype)
+    strides = torch.tensor([nk * nl, nl, 1], dtype=torch.int32, device=device)
+    return [AmplitudeTensors(torch.from_numpy(values.ravel()).to(device), bounds, strides) for values in table.values]
 
 
 def _flat_index(whole: Sequence[Tensor], bounds: Tensor, strides: Tensor) -> Tensor:

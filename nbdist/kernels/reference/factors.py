@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import IntFlag
 from typing import NamedTuple
 
 import torch
@@ -18,15 +17,7 @@ from nbdist.kernels.reference.pixels import (
     scattering_vectors,
     solid_angle,
 )
-
-
-class Factor(IntFlag):
-    """Which factors are meant; the others are 1."""
-
-    OMEGA = 1
-    POLAR = 2
-    CAPTURE = 4
-    LIMIT = 8
+from nbdist.scene.instrument import Factor
 
 
 class SensorNumbers(NamedTuple):

@@ -14,26 +14,15 @@ to the inner loop is exact to about 1e-10 of a Miller index where the lattice tr
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from nbdist.kernels.reference.amplitudes import AmplitudeTensors, interpolated, nearest
 from nbdist.kernels.reference.pixels import PanelVectors, directions, positions, scattering_vectors
 from nbdist.kernels.reference.shapes import lattice_factor
+from nbdist.kernels.variant import Variant
 
 GRID = 2048.0
-
-
-class Variant(NamedTuple):
-    """What is fixed when the kernel is compiled."""
-
-    shape: str
-    interpolate: bool
-    uniform: bool
-    curved: bool
-    dtype: torch.dtype
 
 
 def split(value: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-SMALLEST_DISTANCE_M = 1e-150
-"""Keeps the direction to a pixel at the sample itself a number; its solid angle is not one, and the image is refused."""
+from nbdist.scene.panels import SMALLEST_DISTANCE_M
 
 
 class PanelVectors(NamedTuple):

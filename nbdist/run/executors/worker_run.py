@@ -1,6 +1,6 @@
 """What a worker holds of a run, and what it answers.
 
-The client hands a run to each worker, which makes all that it needs before its first task: torch, the device, the store, the renderer
+The client hands a run to each worker, which makes all that it needs before its first task: the device, the store, the renderer
 with its kernel. What is wrong with a worker shows then, and is told to the client. Tasks that come earlier wait. The threads of a
 worker share what it holds.
 """
@@ -8,6 +8,7 @@ worker share what it holds.
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -68,11 +69,11 @@ def prepare(content: bytes, run: str, worker: Any) -> dict[str, Any]:
             known = next((held for (name, _), held in _runs.items() if name == run and held is not None), None)
         held = known or _made(content)
         held = replace(held, kind=kind_of(held, worker))
-        engine = held.job.context.renderer.engine  # made, and its kernel compiled, before the first task
+        backend = held.job.context.renderer.backend  # made, and its kernel compiled, before the first task
         with _changed:
             _runs.setdefault(key, held)  # not where it was dropped meanwhile
             _changed.notify_all()
-    return {"kind": held.kind, "kernel": engine.mode, "why_eager": getattr(engine, "why_eager", "")}
+    return {"kind": held.kind, "kernel": backend.mode, "why_eager": backend.why_eager}
 
 
 def _made(content: bytes) -> WorkerRun:
@@ -99,9 +100,8 @@ def run_here(name: str, address: str) -> WorkerRun | None:
     if held is None:
         time.sleep(ELSEWHERE_S)
         return None
-    import torch
-
-    torch.set_num_threads(1)
+    if (torch := sys.modules.get("torch")) is not None:  # its number of threads is each thread's own
+        torch.set_num_threads(1)
     return held
 
 

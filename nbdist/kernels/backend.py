@@ -1,0 +1,166 @@
+"""What a kernel is to the rest: a backend holds one instrument, takes lattices, and gives partial intensities as numpy arrays."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.errors import NbdistError, require_extra
+from nbdist.scene.amplitude_table import AmplitudeTable
+from nbdist.scene.instrument import Factor, Instrument, Ray
+from nbdist.scene.specimen import Lattice, Orientations
+from nbdist.scene.tile import Tile
+
+logger = logging.getLogger(__name__)
+
+KernelMode = Literal["compiled", "eager"]
+KEPT_FACTORS_BYTES = 256 * 2**20
+"""What a backend keeps of its instrument from frame to frame, at most."""
+
+
+class BuildError(NbdistError):
+    """A kernel cannot be compiled on this machine; the message is one line."""
+
+
+class Turned(NamedTuple):
+    """A lattice as a backend prepared it, what its sum is multiplied with, and its orientations in their groups."""
+
+    prepared: Any
+    share: float
+    groups: Sequence[Orientations]
+
+
+class Backend(Protocol):
+    """What computes: `NativeBackend` on a CPU, `TorchBackend` on any device."""
+
+    @property
+    def mode(self) -> str:
+        """Whether its functions are "compiled" or "eager", as it turned out."""
+
+    @property
+    def why_eager(self) -> str:
+        """Why compiled ones cannot be had, where they were wanted."""
+
+    @property
+    def compiler(self) -> str:
+        """What made the code that computes, with its version: the C++ compiler, or torch."""
+
+    @property
+    def processor(self) -> str:
+        """What it runs on."""
+
+    @property
+    def device(self) -> str:
+        """Whether that is a "cpu" or a "cuda" device."""
+
+    def prepare(self, lattice: Lattice, table: AmplitudeTable) -> Any:
+        """Make what the backend needs of a lattice and its amplitudes, for `Turned`.
+
+        Raises
+        ------
+        BuildError
+            If its kernel cannot be compiled.
+        """
+
+    def factors(self, tile: Tile, ray: Ray, which: Factor, source: int = 0) -> NDArray[np.float64]:
+        """Product of the factors asked for, float64 (rows, columns)."""
+
+    def partial(self, tile: Tile, lattices: Sequence[Turned]) -> NDArray[np.float64]:
+        """Un-normalised partial intensity of a tile, float64 (rows, columns).
+
+        The sum over lattices, rays, sources and orientations of share x weight x factors x F_cell^2 F_latt^2.
+        """
+
+
+Values = TypeVar("Values", NDArray[np.float64], Any)
+
+
+class WholePixelFactors(Generic[Values]):
+    """The product of the factors that stand for whole pixels, for every layer; kept while they are few, as the detector does not move.
+
+    They are taken at the first ray of each layer, solid angle and polarization of the first layer.
+
+    Parameters
+    ----------
+    instrument
+        Whose.
+    evaluate
+        Gives the product of some factors in the backend's own arrays.
+    """
+
+    def __init__(self, instrument: Instrument, evaluate: Callable[[Tile, Ray, Factor], Values]) -> None:
+        self._instrument = instrument
+        self._evaluate: Callable[[Tile, Ray, Factor], Values] = evaluate
+        self._kept: dict[Tile, list[Values]] = {}
+        self._kept_bytes = 0
+        self._keeping = threading.Lock()
+
+    def of(self, tile: Tile) -> list[Values]:
+        """Factors of a tile, (rows, columns) for every layer."""
+        kept = self._kept.get(tile)
+        if kept is not None:
+            return kept
+        instrument, which = self._instrument, self._instrument.whole_pixel
+        fixed = self._evaluate(tile, instrument.first_ray(0), which & ~Factor.CAPTURE)
+        layers = [fixed] * instrument.layers
+        if which & Factor.CAPTURE:
+            rays = map(instrument.first_ray, range(instrument.layers))
+            layers = [fixed * self._evaluate(tile, ray, Factor.CAPTURE) for ray in rays]
+        size = 8 * tile.pixels * (instrument.layers if which & Factor.CAPTURE else 1)
+        with self._keeping:  # threads of a worker share the backend
+            if tile not in self._kept and self._kept_bytes + size <= KEPT_FACTORS_BYTES:
+                self._kept_bytes += size
+                self._kept[tile] = layers
+        return layers
+
+
+def make_backend(
+    instrument: Instrument, device: str = "cpu", mode: KernelMode = "compiled", threads: int | None = None
+) -> Backend:
+    """The fastest backend for an instrument; where no kernel can be compiled that is said once, and torch runs eagerly.
+
+    Parameters
+    ----------
+    device
+        "cpu", "cuda" or "cuda:N".
+    threads
+        Of the native kernel; all usable cores where left out.
+
+    Raises
+    ------
+    MissingExtraError
+        If it needs PyTorch, which is not installed.
+    """
+    if mode == "compiled" and device == "cpu":
+        from nbdist.kernels.native.backend import NativeBackend
+
+        try:
+            return NativeBackend(instrument, threads)
+        except BuildError as error:
+            return eager_backend(instrument, str(error))
+    return _torch_backend(instrument, device, mode == "compiled", "", f"{mode} functions on {device}")
+
+
+def eager_backend(instrument: Instrument, why: str) -> Backend:
+    """Torch's own operations on a CPU, where no kernel can be compiled, which is said once.
+
+    Raises
+    ------
+    MissingExtraError
+        If PyTorch is not installed either.
+    """
+    found = _torch_backend(instrument, "cpu", False, why, f"a machine on which no kernel can be compiled ({why})")
+    logger.warning("the kernel cannot be compiled here (%s); going on without it, several times slower", why)
+    return found
+
+
+def _torch_backend(instrument: Instrument, device: str, compiled: bool, why_eager: str, what: str) -> Backend:
+    require_extra("torch", what)
+    from nbdist.kernels.torch_backend import TorchBackend
+
+    return TorchBackend(instrument, device, compiled, why_eager)

@@ -1,0 +1,93 @@
+"""The scene: all numbers of an experiment, those of its instrument, of its specimen, and of the rotation of the one in the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.experiment.lattice import axis_rotation
+from nbdist.experiment.model import Experiment
+from nbdist.scene.instrument import Instrument
+from nbdist.scene.specimen import Lattice, Orientations, Specimen
+
+Array = NDArray[np.float64]
+
+GROUP_DEG = 1.0
+"""Phi that one reference orientation stands for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """The numbers of an experiment.
+
+    Attributes
+    ----------
+    experiment
+        What was resolved.
+    instrument, specimen
+        What stays the same from crystal to crystal, and what changes.
+    spindle_axis
+        Unit vector (3,).
+    phi_steps
+        Orientations that stand for one frame's oscillation.
+    finest_A
+        Resolution that the detector reaches within `sampling.d_min_A`, Angstrom.
+    """
+
+    experiment: Experiment
+    instrument: Instrument
+    specimen: Specimen
+    spindle_axis: Array
+    phi_steps: int
+    finest_A: float
+
+    @property
+    def steps(self) -> int:
+        """The divisor of the whole experiment: sources x phi steps x mosaic domains x oversample^2 (never a part's)."""
+        return len(self.instrument.sources) * self.phi_steps * self.specimen.domains * self.instrument.oversample**2
+
+    @property
+    def orientations_per_frame(self) -> int:
+        """Phi steps x mosaic domains of all lattices."""
+        return self.phi_steps * self.specimen.all_domains
+
+    @property
+    def rocking_width_deg(self) -> float:
+        """Rotation over which a reflection at the finest resolution crosses the Ewald sphere at the least, full width at half maximum."""
+        return min(lattice.rocking_width_deg for lattice in self.specimen.lattices)
+
+    def phi_deg(self, frame: int) -> list[float]:
+        """Phi of every step of `frame`, degrees."""
+        return self.experiment.scan.phi_deg(frame, self.phi_steps)
+
+    def phi_rotations(self, frame: int) -> Array:
+        """Spindle rotation of every phi step of `frame`, (n, 3, 3)."""
+        steps = self.phi_deg(frame)
+        rotations = np.empty((len(steps), 3, 3))
+        for rotation, phi in zip(rotations, steps, strict=True):
+            rotation[...] = axis_rotation(self.spindle_axis, np.deg2rad(phi))
+        return rotations
+
+    def orientation_groups(
+        self, lattice: Lattice, frame: int, first_step: int = 0, last_step: int | None = None
+    ) -> Iterator[Orientations]:
+        """Yield the orientations of the fixed groups that a range of phi steps touches."""
+        last_step = self.phi_steps if last_step is None else last_step
+        osc_deg = abs(self.experiment.scan.osc_range_deg)
+        size = self.phi_steps if osc_deg <= GROUP_DEG else max(1, int(GROUP_DEG * self.phi_steps / osc_deg))
+        turned = lattice.real_vectors_A @ self.phi_rotations(frame).transpose(0, 2, 1)
+        for start in range(first_step // size * size, last_step, size):
+            stop = min(start + size, self.phi_steps)
+            reference = turned[(start + stop - 1) // 2]
+            steps = turned[max(start, first_step) : min(stop, last_step)]
+            real = steps[:, None] @ lattice.mosaic.transpose(0, 2, 1)[None]
+            yield Orientations(np.ascontiguousarray(real.reshape(-1, 3, 3)), reference)
+
+    def frame_orientations_A(self, frame: int) -> Array:
+        """Real-space rows a, b, c of each lattice (lattices, 3, 3) at the middle of `frame`, Angstrom, without mosaicity."""
+        scan = self.experiment.scan
+        middle = axis_rotation(self.spindle_axis, np.deg2rad(scan.frame_start_deg(frame) + scan.osc_range_deg / 2))
+        return np.stack([lattice.real_vectors_A @ middle.T for lattice in self.specimen.lattices])

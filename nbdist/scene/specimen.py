@@ -1,0 +1,95 @@
+"""The specimen: the lattices in the beam, each with its shape, size, mosaicity and orientation; what changes from crystal to crystal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.experiment.crystal import Shape
+from nbdist.experiment.lattice import Cell
+from nbdist.experiment.structure_factors import StructureFactors
+
+Array = NDArray[np.float64]
+
+
+class Orientations(NamedTuple):
+    """Consecutive phi steps of a lattice with all its mosaic domains: rows a, b, c of each (M, 3, 3), and a reference (3, 3), Angstrom."""
+
+    real: Array
+    reference: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """One lattice; arrays are float64.
+
+    Attributes
+    ----------
+    field
+        Its name in the experiment: "crystal", or "crystals.1".
+    real_vectors_A
+        Rows a, b, c (3, 3) at phi 0, Angstrom.
+    N_cells
+        Cells along a, b, c.
+    shape, fudge
+        Shape transform, and what scales the radius of its spots.
+    mosaic
+        Rotations of the mosaic domains (n, 3, 3).
+    weight
+        What its photons are multiplied with.
+    structure_factors, amplitudes_field
+        Where its amplitudes come from, and the name of that field in the experiment.
+    interpolate
+        Whether amplitudes are interpolated between reflections.
+    rocking_width_deg
+        Rotation over which a reflection at the finest resolution crosses the Ewald sphere at the least, full width at half maximum.
+    stated_cell
+        The cell that a matrix file gives beside its matrix, if it does.
+    """
+
+    field: str
+    real_vectors_A: Array
+    N_cells: tuple[int, int, int]
+    shape: Shape
+    fudge: float
+    mosaic: Array
+    weight: float
+    structure_factors: StructureFactors
+    amplitudes_field: str
+    interpolate: bool
+    rocking_width_deg: float
+    stated_cell: Cell | None
+
+    @property
+    def largest_A(self) -> float:
+        """Size along its longest axis, Angstrom."""
+        return largest_size_A(self.real_vectors_A, self.N_cells)
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """The lattices whose photons add up in a frame."""
+
+    lattices: tuple[Lattice, ...]
+
+    @property
+    def domains(self) -> int:
+        """Mosaic domains that the experiment's steps count: those of the lattice that has most."""
+        return max(len(lattice.mosaic) for lattice in self.lattices)
+
+    @property
+    def all_domains(self) -> int:
+        """Mosaic domains of all lattices: orientations that one phi step costs."""
+        return sum(len(lattice.mosaic) for lattice in self.lattices)
+
+    def share(self, lattice: Lattice) -> float:
+        """What multiplies a lattice's partial intensity, which the experiment's steps divide: its weight, and the steps it lacks."""
+        return lattice.weight * (self.domains / len(lattice.mosaic))
+
+
+def largest_size_A(real_vectors_A: Array, N_cells: tuple[int, int, int]) -> float:
+    """Size of a crystal along its longest axis, Angstrom."""
+    return float((np.linalg.norm(real_vectors_A, axis=1) * N_cells).max())

@@ -1,0 +1,31 @@
+"""The one rectangle of pixels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Tile(NamedTuple):
+    """A rectangle of pixels of one panel, half-open; rows and columns are counted on the panel."""
+
+    panel: int
+    slow_start: int
+    slow_stop: int
+    fast_start: int
+    fast_stop: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.slow_stop - self.slow_start, self.fast_stop - self.fast_start
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        rows, columns = self.shape
+        return rows * columns
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Slices of the panel's image (slow, fast)."""
+        return slice(self.slow_start, self.slow_stop), slice(self.fast_start, self.fast_stop)
