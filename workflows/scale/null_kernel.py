@@ -29,8 +29,7 @@ from nbdist.experiment import validate
 from nbdist.run.executors.choice import chosen_workers
 from nbdist.run.generate import run_series
 from nbdist.run.settings import Cut, Pacing, RunSettings
-from nbdist.store import open_group
-from nbdist.store.units import recorded_units
+from nbdist.store import StoredUnits, open_group
 
 EXPERIMENT = {
     "beam": {"wavelength_A": 1.0, "fluence_photons_per_m2": 1e24},
@@ -113,7 +112,7 @@ def measured(experiment, store, settings, scheduler_file, processes) -> dict[str
         seconds = time.monotonic() - began
     assert progress.frames_done == units, f"{progress.failed}"
     group = open_group(store)
-    assert len(recorded_units(group)) == units
+    assert len(StoredUnits(group).recorded()) == units
     for frame in range(0, units, max(1, units // 100)):
         assert (group["intensity"][frame] == frame + 1).all()
     first = next(sample for sample in samples if sample[1] >= 0.1 * units)
