@@ -48,7 +48,7 @@ class Job:
     def prepare(self) -> None:
         """Make what is needed; called in the process that renders, before the first unit."""
 
-    def require_usable(self, workers: int, trouble: ErrorLine) -> None:
+    def require_usable(self, workers: int, error: ErrorLine) -> None:
         """See whether what a worker met, of so many, is so here, too; then it is the fault of what is written to, and the run's.
 
         Raises
@@ -98,18 +98,18 @@ class SeriesJob(Job):
         """Open the store."""
         _ = self.writer
 
-    def require_usable(self, workers: int, trouble: ErrorLine) -> None:
+    def require_usable(self, workers: int, error: ErrorLine) -> None:
         """See whether the store is there and can be written from here; has room for a shard a worker, where the disk was full there."""
         plan, location = self.context.plan, self.context.location
         assert location is not None
         shards = plan.cost.product_bytes * plan.settings.frames_per_shard * workers
-        size = min(LARGEST_SHARD_BYTES, shards) if trouble.disk_full else 1
+        size = min(LARGEST_SHARD_BYTES, shards) if error.disk_full else 1
         try:
             UnitWriter(location, self.context.store_id).require_usable(size)
-        except OSError as error:
-            if is_fatal(error):
+        except OSError as here:
+            if is_fatal(here):
                 raise
-            raise StoreError(f"{location}: cannot be written: {one_line(error)}") from None
+            raise StoreError(f"{location}: cannot be written: {one_line(here)}") from None
 
     def unit(self, number: int) -> Unit:
         """The unit with this number."""

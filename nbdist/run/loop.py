@@ -31,6 +31,6 @@ def run_units(ledger: Ledger, executor: Executor, progress: Progress, report: Re
         for outcome in executor.collect():
             ledger.settle(outcome)
             for worker, error in ledger.failing_workers(executor.workers).items():
-                executor.blame(worker, error)
+                executor.restart_or_exclude(worker, error)
     progress.in_flight = 0
     report(progress)

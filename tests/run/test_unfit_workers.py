@@ -26,10 +26,12 @@ from nbdist.errors import StoreError, UnfinishedError
 from nbdist.run import rendering
 from nbdist.run.context import RunContext, make_context
 from nbdist.run.executors import worker_run
+from nbdist.run.executors.choice import chosen_workers
 from nbdist.run.executors.roster import CANDIDATES, Roster, WorkerThere
 from nbdist.run.failures import ErrorLine
+from nbdist.run.generate import run_series
 from nbdist.run.progress import Progress
-from nbdist.run.settings import Pacing
+from nbdist.run.settings import LocalProcesses, Pacing, RunSettings
 from nbdist.scene import Tile
 from nbdist.store import UnitWriter, summarize
 
@@ -399,6 +401,24 @@ def test_a_scheduler_of_another_version_is_named(threaded, monkeypatch):
 # ---- pieces
 
 
+@pytest.mark.integration
+def test_a_piece_that_fails_is_rendered_again_and_the_others_are_kept(heavy, threaded, monkeypatch, tmp_path):
+    settings = RunSettings(kernel="eager", local=LocalProcesses(workers=2))  # planned for two, rendered by one in order
+    plan = make_context(heavy, workers=2, kernel="eager").plan
+    pieces, rendered = len(plan.tiles) * len(plan.chunks), []
+
+    def last_fails_twice(*arguments, original=rendering.partial_that_fits):
+        rendered.append(arguments)
+        if pieces <= len(rendered) < pieces + 2:
+            raise ValueError("a cosmic ray")
+        return original(*arguments)
+
+    monkeypatch.setattr(rendering, "partial_that_fits", last_fails_twice)
+    progress = run_series(heavy, tmp_path / "a.zarr", settings, chosen_workers(settings, threaded(1)[0]))
+    assert (progress.frames_done, progress.retried, progress.failed) == (1, 2, {})
+    assert len(rendered) == pieces + 2
+
+
 def test_an_error_keeps_its_traceback_on_its_way():
     try:
         raise ValueError("no\namplitudes")
@@ -428,7 +448,7 @@ def test_tasks_are_bound_to_a_few_fit_workers_where_there_are_others():
 
 def test_what_a_worker_that_is_gone_has_said_does_not_count():
     roster = Roster("run", Progress())
-    roster.hear((1.0, {"run": "run", "worker": "tcp://gone", "kind": "cpu", "kernel": "eager", "host": "h"}))
+    roster.note_event((1.0, {"run": "run", "worker": "tcp://gone", "kind": "cpu", "kernel": "eager", "host": "h"}))
     roster.update({"tcp://here": WorkerThere(1, "", False, 0, 0)})
     assert roster.prepared == {}
     assert roster.starting == {"tcp://here"}

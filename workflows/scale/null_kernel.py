@@ -45,7 +45,7 @@ MIB = 2**20
 
 def null_frame(context, frame):
     """All pixels hold the number of the frame, from 1; costs nothing."""
-    return np.full(context.plan.image_shape, frame + 1.0)
+    return [np.full(shape, frame + 1.0) for shape in context.scene.instrument.shapes]
 
 
 @contextlib.contextmanager

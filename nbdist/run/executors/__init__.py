@@ -84,7 +84,7 @@ class Executor(Protocol):
             If the run cannot go on: the store cannot be written, or no worker is left.
         """
 
-    def blame(self, worker: str, error: ErrorLine) -> None:
+    def restart_or_exclude(self, worker: str, error: ErrorLine) -> None:
         """Do something about a worker that fails unit after unit.
 
         Raises

@@ -141,7 +141,7 @@ class DaskExecutor:
             else:
                 yield from self._reconnect()
 
-    def blame(self, worker: str, error: ErrorLine) -> None:
+    def restart_or_exclude(self, worker: str, error: ErrorLine) -> None:
         """Restart a worker, or leave it out.
 
         Raises
@@ -149,7 +149,7 @@ class DaskExecutor:
         UnfinishedError
             If no worker is left for the run.
         """
-        self._workers.blame(worker, error)
+        self._workers.restart_or_exclude(worker, error)
 
     def close(self) -> None:
         """Give up what is in flight and leave nothing of this run with the cluster, if that is still there."""
@@ -191,8 +191,8 @@ class DaskExecutor:
         if not self._connected:
             self._connect()
         if self._joining:
-            self._roster.news.wait(TICK_S)
-            self._roster.news.clear()
+            self._roster.changed.wait(TICK_S)
+            self._roster.changed.clear()
             self._workers.update()
             return
         if self._not_submitted:
@@ -250,9 +250,9 @@ class DaskExecutor:
         yield Outcome(task.units, answer.address, answer.records, answer.errors)
         if not answer.held:
             self._workers.prepare_again(answer.address)
-        elif answer.trouble is not None:
-            self._job.require_usable(max(1, self._progress.workers), answer.trouble)
-            self._workers.blame(answer.address, answer.trouble)
+        elif answer.worker_error is not None:
+            self._job.require_usable(max(1, self._progress.workers), answer.worker_error)
+            self._workers.restart_or_exclude(answer.address, answer.worker_error)
 
     def _failed(self, error: BaseException, task: Task) -> Outcome:
         """A task that did not answer: its workers died, a piece of it failed, or a worker could not even begin it."""

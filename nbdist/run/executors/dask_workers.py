@@ -80,7 +80,7 @@ class DaskWorkers:
         OSError
             If the scheduler does not answer.
         """
-        self._client.subscribe_topic(RUNS, self.roster.hear)
+        self._client.subscribe_topic(RUNS, self.roster.note_event)
         self._scheduler = ""
         self._asked.clear()
         self.update()
@@ -91,7 +91,7 @@ class DaskWorkers:
         try:
             if self._client.status != "running" or self._client.run_on_scheduler(workers_there)[0] != self._scheduler:
                 return False
-            self._client.subscribe_topic(RUNS, self.roster.hear)
+            self._client.subscribe_topic(RUNS, self.roster.note_event)
         except (OSError, FutureCancelledError):
             return False
         return True
@@ -132,7 +132,7 @@ class DaskWorkers:
         if self.roster.starting and self._clock() - self._fetched > LISTEN_S:
             self._fetched = self._clock()
             for event in self._client.get_events(RUNS):
-                self.roster.hear(event)
+                self.roster.note_event(event)
         before, starting = self.roster.there, self.roster.starting
         lost, failed = self.roster.update({address: WorkerThere(*facts) for address, facts in there.items()})
         self._asked -= lost
@@ -140,14 +140,14 @@ class DaskWorkers:
             self._note_death(address, before[address].nanny)
         self._ending &= there.keys()
         for message in failed:
-            self.blame(message["worker"], ErrorLine.told(message["error"], message.get("traceback", "")))
+            self.restart_or_exclude(message["worker"], ErrorLine.told(message["error"], message.get("traceback", "")))
         self._prepare_new(sorted(self.roster.starting - self._asked))
-        self._exclude_eager()
+        self._exclude_workers_without_compiler()
         self._check_paused()
         self._check_deadlines()
         self.roster.count()
 
-    def blame(self, address: str, error: ErrorLine) -> None:
+    def restart_or_exclude(self, address: str, error: ErrorLine) -> None:
         """Restart a worker for an error that is its own, or leave it out if it was restarted before or nobody restarts it.
 
         Raises
@@ -226,9 +226,11 @@ class DaskWorkers:
             if isinstance(answer, OSError):
                 self._asked.discard(address)  # it was not reached; if it is still there, it is asked again
             elif isinstance(answer, Exception):
-                self.roster.hear((time.time(), {"run": self._run, "worker": address, "error": ErrorLine.of(answer)}))
+                self.roster.note_event(
+                    (time.time(), {"run": self._run, "worker": address, "error": ErrorLine.of(answer)})
+                )
 
-    def _exclude_eager(self) -> None:
+    def _exclude_workers_without_compiler(self) -> None:
         """Leave out workers that could not compile the kernel where others could: tens of times slower, and of other last bits."""
         if not self._wants_compiled:
             return
@@ -277,11 +279,11 @@ class DaskWorkers:
         return f"it uses {there.memory / 2**20:.0f} MiB of its memory limit of {there.memory_limit / 2**20:.0f} MiB"
 
     def _check_deadlines(self) -> None:
-        """Blame workers that take too long to be prepared, and give up those that do not come back."""
+        """Restart or leave out workers that take too long to be prepared, and give up those that do not come back."""
         now, limit = self._clock(), max(PREPARING_S, self._pacing.stuck_after_s)
         for address in sorted(self.roster.starting):
             if now - self.roster.since[address] > limit:
-                self.blame(address, ErrorLine(f"it was not prepared within {limit:g} s"))
+                self.restart_or_exclude(address, ErrorLine(f"it was not prepared within {limit:g} s"))
         for nanny in [nanny for nanny, deadline in self._return_deadlines.items() if now > deadline]:
             del self._return_deadlines[nanny]
             self._note_left_out(f"of {nanny}", f"it did not come back within {RETURN_S:g} s of its end")

@@ -81,7 +81,7 @@ class Roster:
         Those that get no tasks: they are restarted, or left out.
     hosts
         Names of hosts, as far as workers told them.
-    news
+    changed
         Set when a worker told something.
     """
 
@@ -95,18 +95,18 @@ class Roster:
     hosts: dict[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     paces: defaultdict[str, Pace] = field(default_factory=lambda: defaultdict(Pace))
-    news: threading.Event = field(default_factory=threading.Event)
+    changed: threading.Event = field(default_factory=threading.Event)
     _seen: set[tuple[float, str]] = field(default_factory=set)
-    _heard: SimpleQueue[dict[str, Any]] = field(default_factory=SimpleQueue)
+    _events: SimpleQueue[dict[str, Any]] = field(default_factory=SimpleQueue)
 
-    def hear(self, event: tuple[float, Any]) -> None:
+    def note_event(self, event: tuple[float, Any]) -> None:
         """Note a worker's message; called in the thread of the Dask client."""
         stamp, message = event
         event_of = stamp, message["worker"]
         if message["run"] == self.run and event_of not in self._seen:  # events are fetched again where some may be lost
             self._seen.add(event_of)
-            self._heard.put(message)
-            self.news.set()
+            self._events.put(message)
+            self.changed.set()
 
     def update(self, there: dict[str, WorkerThere]) -> tuple[set[str], list[dict[str, Any]]]:
         """Compare with the workers that are there now; those that went away, and messages of workers that cannot be prepared."""
@@ -114,7 +114,7 @@ class Roster:
         failed = []
         while True:
             try:
-                message = self._heard.get_nowait()
+                message = self._events.get_nowait()
             except Empty:
                 break
             address = message["worker"]

@@ -47,7 +47,7 @@ class SerialExecutor:
                 outcome = Outcome([unit], errors={unit.number: ErrorLine.of(error)})
             yield outcome
 
-    def blame(self, worker: str, error: ErrorLine) -> None:
+    def restart_or_exclude(self, worker: str, error: ErrorLine) -> None:
         """Nothing can be done: there is no other worker."""
 
     def close(self) -> None:

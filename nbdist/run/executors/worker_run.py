@@ -89,7 +89,7 @@ def kind_of(run: WorkerRun, worker: Any) -> str:
     return "gpu" if run.job.context.device.startswith("cuda") or (declared and run.wanted != "cpu") else "cpu"
 
 
-def run_here(name: str, address: str) -> WorkerRun | None:
+def prepared_run(name: str, address: str) -> WorkerRun | None:
     """The run of a task, once this worker is prepared; None where that takes too long, or the run was dropped here.
 
     Torch's number of threads is each thread's own: one, for the processes and the threads of a worker share the cores.
@@ -136,7 +136,7 @@ class Answer:
         What the units that were begun took in all.
     held
         Whether the worker held the run; where not, it is prepared again.
-    trouble
+    worker_error
         What went wrong at the worker that its units have no part in: its store, its disk.
     """
 
@@ -146,7 +146,7 @@ class Answer:
     errors: dict[int, ErrorLine] = field(default_factory=dict)
     seconds: float = 0.0
     held: bool = True
-    trouble: ErrorLine | None = None
+    worker_error: ErrorLine | None = None
 
 
 class PieceError(Exception):

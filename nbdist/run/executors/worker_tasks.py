@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nbdist.errors import is_fatal
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.run.executors.tasks import piece_name
-from nbdist.run.executors.worker_run import Answer, PieceError, run_here
+from nbdist.run.executors.worker_run import Answer, PieceError, prepared_run
 from nbdist.run.failures import ErrorLine
 from nbdist.run.jobs import SeriesJob
 from nbdist.run.rendering import (
@@ -36,7 +36,7 @@ def render_units(run: str, spans: Sequence[tuple[int, int]], limit_s: float) -> 
     after an error that they would meet too, or where this worker does not hold the run.
     """
     address = get_worker().address
-    held, began = run_here(run, address), time.perf_counter()
+    held, began = prepared_run(run, address), time.perf_counter()
     if held is None:
         return Answer(address, held=False)
     answer = Answer(address, held.kind)
@@ -45,7 +45,7 @@ def render_units(run: str, spans: Sequence[tuple[int, int]], limit_s: float) -> 
             answer.records.append(held.job.render(unit))
         except Exception as error:
             if is_fatal(error):
-                answer.trouble = ErrorLine.of(error)
+                answer.worker_error = ErrorLine.of(error)
                 break
             answer.errors[unit.number] = ErrorLine.of(error)
         answer.seconds = time.perf_counter() - began
@@ -73,7 +73,7 @@ def render_piece(run: str, frame: int, tile: tuple[int, ...], chunk: tuple[int, 
         If this worker does not hold the run: Dask hands the piece out again.
     """
     address = get_worker().address
-    held, began = run_here(run, address), time.perf_counter()
+    held, began = prepared_run(run, address), time.perf_counter()
     if held is None:
         raise Reschedule
     try:
@@ -86,7 +86,7 @@ def render_piece(run: str, frame: int, tile: tuple[int, ...], chunk: tuple[int, 
 def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frames: list[list[list[Partial]]]) -> Answer:
     """Add the partials of a unit's frames, given by frame, tile and chunk, and write it; the answer is that of `render_units`."""
     address = get_worker().address
-    held, unit, began = run_here(run, address), Unit(*numbers), time.perf_counter()
+    held, unit, began = prepared_run(run, address), Unit(*numbers), time.perf_counter()
     if held is None:
         return Answer(address, held=False)
     job = held.job
@@ -114,7 +114,7 @@ def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frame
         answer.records.append(write_unit(job.context, job.writer, unit, finished, made))
     except Exception as error:
         if is_fatal(error):
-            answer.trouble = ErrorLine.of(error)
+            answer.worker_error = ErrorLine.of(error)
         else:
             answer.errors[unit.number] = ErrorLine.of(error)
     return answer
