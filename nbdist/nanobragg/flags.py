@@ -1,7 +1,7 @@
 """nanoBragg's command line as an experiment: what its flags mean together, rule by rule (conventions, pivots, automatic steps).
 
-`nanobragg_words` reads the words and `nanobragg_table` names them; `nanobragg_inputs` knows what SMV headers, random orientations and
-crystal sizes stand for.
+`words` reads the words and `table` names them; `sweeps` has the rules for steps, `inputs` knows what SMV headers, random orientations and
+crystal sizes stand for, and `fields` which flag an error is about.
 """
 
 from __future__ import annotations
@@ -21,80 +21,21 @@ from nbdist.experiment.files import validate
 from nbdist.experiment.lattice import dual_vectors
 from nbdist.experiment.model import Experiment
 from nbdist.formats.mosflm_matrix import read_mosflm_matrix
+from nbdist.nanobragg.fields import named_by_flags
 from nbdist.nanobragg.inputs import cells_of_sizes, clipped_sizes, header_values, input_path, random_misset
+from nbdist.nanobragg.sweeps import ALONE_MRAD, ALONE_UM, Sweep, flag_sweep, phi_sweep, require_possible, spectrum_sweep
 from nbdist.nanobragg.table import TABLE
 from nbdist.nanobragg.words import FlagError, Flags, read_words
 from nbdist.scene.panels import CONVENTIONS, unit
 from nbdist.scene.sources import tilted_directions
 
-__all__ = ["FlagError", "Flags", "Simulation", "experiment_from_flags", "named_by_flags", "simulation_from_flags"]
-
-MOST_ORIENTATIONS = 10**7
-"""Phi steps x mosaic domains x sources of the largest image that is tried."""
-FIELD_FLAGS = {
-    "beam.wavelength_A": "lambda",
-    "beam.fluence_photons_per_m2": "fluence",
-    "beam.flux_photons_per_s": "flux",
-    "beam.exposure_s": "exposure",
-    "beam.beam_size_mm": "beamsize",
-    "beam.polarization_factor": "polar",
-    "beam.polarization_vector": "polar_vector",
-    "beam.direction": "beam_vector",
-    "beam.divergence.horizontal": "hdivrange",
-    "beam.divergence.vertical": "vdivrange",
-    "beam.dispersion": "dispersion",
-    "beam.sources": "hdivrange -hdivstep -vdivrange -vdivstep -dispersion",
-    "beam.source_file": "sourcefile",
-    "crystal.cell": "cell",
-    "crystal.matrix_file": "mat",
-    "crystal.reciprocal_vectors_per_A": "mat -cell",
-    "crystal.misset_deg": "misset",
-    "crystal.N_cells": "N",
-    "crystal.fudge": "fudge",
-    "crystal.mosaic_spread_deg": "mosaic",
-    "crystal.mosaic_domains": "mosaic_dom",
-    "crystal.mosaic_seed": "mosaic_seed",
-    "crystal": "cell",
-    "scan.phi_start_deg": "phi",
-    "scan.osc_range_deg": "osc",
-    "scan.phi_steps": "phisteps",
-    "scan.spindle_axis": "spindle_axis",
-    "detector.panels.0.distance_mm": "distance",
-    "detector.panels.0.close_distance_mm": "close_distance",
-    "detector.panels.0.pixel_size_mm": "pixel",
-    "detector.panels.0.beam_center_mm": "Xbeam -Ybeam",
-    "detector.panels.0.near_point_pixels": "ORGX -ORGY",
-    "detector.panels.0.two_theta_axis": "twotheta_axis",
-    "detector.curved": "curved_det",
-    "detector.panels.0.spixels": "detpixels_s",
-    "detector.panels.0.fpixels": "detpixels_f",
-    "detector.panels.0": "detector_rotx -detector_roty -detector_rotz -twotheta -fdet_vector -sdet_vector -odet_vector -beam_vector",
-    "detector.sensor.thickness_um": "detector_thick",
-    "detector.sensor.attenuation_depth_um": "detector_abs",
-    "detector.sensor": "detector_thicksteps",
-    "detector.mask_file": "mask",
-    "detector.region_of_interest": "roi",
-    "structure_factors.F": "default_F",
-    "structure_factors.default_F": "default_F",
-    "structure_factors": "hkl",
-    "sampling.oversample": "oversample",
-    "sampling.d_min_A": "dmin",
-    "background.water_um": "water",
-}
-"""Fields of an experiment and the flags that set them: the longest match names an error's flag."""
-FILE_FLAGS = ("hkl", "mat", "sourcefile", "mask", "img")
-
-
-DEGREES_A_RADIAN = 180 * 0.31830988618379067154
 INITIAL_TWO_THETA_AXIS = (0.0, 1.0, 0.0)
 """What a custom convention has where -twotheta_axis is not given; its other vectors are mosflm's."""
 DEFAULT_SIZE_MM, DEFAULT_DISTANCE_MM, DEFAULT_PIXEL_MM = 102.4, 100.0, 0.1
-ALONE_MRAD, ALONE_PERCENT, ALONE_UM, ALONE_DEG = 1000.0, 100.0, 0.5, 1.0
-"""The range of a count of steps that has neither range nor step."""
+Section = dict[str, Any]
+"""Fields as an experiment file would have them: validation is what says their types."""
 TRANSPARENT_UM = 1e30
 """An attenuation depth that lets every photon through."""
-
-
 NONE_BELOW_0 = (
     *(
         "phistep",
@@ -112,24 +53,6 @@ NONE_BELOW_0 = (
     *("dmin", "oversample", "exposure", "beamsize"),
 )
 """Where a number below 0 says that nothing is given."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Equal steps over a range: value j is `start + j step`."""
-
-    extent: float
-    step: float
-    steps: int
-
-    @property
-    def reaches_its_end(self) -> bool:
-        """Whether the last value is the end of the range: a grid that a range and a number of steps describe."""
-        return abs(self.step * (self.steps - 1) - self.extent) <= 1e-12 * self.extent
-
-    def values(self) -> list[float]:
-        """Offsets from the middle of the range."""
-        return [self.step * number - self.extent / 2 for number in range(self.steps)]
 
 
 @dataclass(frozen=True)
@@ -178,24 +101,6 @@ def experiment_from_flags(argv: Sequence[str], folder: Path | None = None) -> Ex
     return simulation_from_flags(read_words(argv, TABLE), folder or Path.cwd()).experiment
 
 
-def named_by_flags(error: NbdistError, flags: Flags, folder: Path) -> FlagError:
-    """The error with the flag in front that set the field, or named the file, that it is about."""
-    message = str(error)
-    if isinstance(error, FlagError):
-        return error
-    fields = sorted((field for field in FIELD_FLAGS if message.startswith(field)), key=len)
-    if fields:
-        _, _, rest = message.partition(": ")
-        rest = rest or message
-        for field, flag in FIELD_FLAGS.items():
-            rest = rest.replace(field, f"-{flag}") if "." in field else rest
-        return FlagError(f"-{FIELD_FLAGS[fields[-1]]}: {rest}")
-    for name in FILE_FLAGS:
-        if flags.get(name) and str(folder / Path(flags.get(name)).expanduser()) in message:
-            return FlagError(f"-{name}: {message}")
-    return FlagError(message)
-
-
 def simulation_from_flags(flags: Flags, folder: Path) -> Simulation:
     """Apply nanoBragg's rules to collected flags.
 
@@ -220,9 +125,9 @@ def simulation_from_flags(flags: Flags, folder: Path) -> Simulation:
 
 def _simulation(flags: Flags, folder: Path) -> Simulation:
     get = flags.get
-    phi, osc_deg = _phi_sweep(flags)
+    phi, osc_deg = phi_sweep(flags)
     place = _Place.of(flags)
-    content: dict[str, Any] = {
+    content: Section = {
         "beam": _beam(flags, folder),
         "crystal": _crystal(flags, folder),
         "scan": {
@@ -245,14 +150,14 @@ def _simulation(flags: Flags, folder: Path) -> Simulation:
         },
         "background": {"water_um": get("water", 0.0)},
     }
-    _require_possible(content)
+    _require_a_finite_run(content)
     experiment = validate(content)
     if any(clipped_sizes(flags)[0]):
         experiment = experiment.with_changes(crystal={"N_cells": cells_of_sizes(flags, experiment)})
     return Simulation(experiment, flags, place.beam_center_mm, place.near_point_mm, place.size_mm, osc_deg)
 
 
-def _require_possible(content: dict[str, Any]) -> None:
+def _require_a_finite_run(content: Section) -> None:
     """Refuse what no machine would finish, before anything is allocated."""
     divergence = content["beam"].get("divergence", {})
     counts = {
@@ -262,86 +167,15 @@ def _require_possible(content: dict[str, Any]) -> None:
         "vdivsteps": divergence.get("vertical_steps", 1),
         "dispsteps": content["beam"].get("dispersion", {}).get("steps", 1),
     }
-    _require_count(math.prod(counts.values()), counts)
+    require_possible(counts)
     panel = content["detector"]["panels"][0]
     if panel["spixels"] * panel["fpixels"] > MOST_PIXELS:
         raise FlagError(f"-detpixels: {panel['fpixels']} x {panel['spixels']} pixels are more than {MOST_PIXELS}")
 
 
-def _require_count(orientations: int, counts: dict[str, int]) -> None:
-    if orientations > MOST_ORIENTATIONS:
-        found = " ".join(f"-{name} {count}" for name, count in counts.items() if count > 1)
-        raise FlagError(f"{found}: more than {MOST_ORIENTATIONS} orientations a pixel")
-
-
-def _steps_of(flag: str, extent: float, step: float) -> int:
-    """ceil(extent/step), in nanoBragg's units, for their rounding."""
-    if extent / step > MOST_ORIENTATIONS:
-        raise FlagError(f"{flag}: the step is too small for its range")
-    return math.ceil(extent / step)
-
-
-def _sweep(flags: Flags, extent_flag: str, step_flag: str, count_flag: str, default: float, alone: float) -> Sweep:
-    """What nanoBragg makes of a range, a step and a number of steps, of which some are not given or below 0.
-
-    Parameters
-    ----------
-    default
-        The range where none is given; below 0 is none.
-    alone
-        The range of a number of steps that has neither range nor step.
-    """
-    extent, step, steps = flags.get(extent_flag, default), flags.get(step_flag, -1.0), flags.get(count_flag, -1)
-    if extent < 0:
-        if step > 0:
-            extent, steps = step, 2
-        elif steps > 0:
-            extent, step = alone, alone / steps
-    elif step <= 0:
-        steps = max(steps, 2)
-        step = extent / (steps - 1)
-    elif steps <= 0:
-        steps = _steps_of(f"-{extent_flag} -{step_flag}", extent / 1000, step / 1000)
-    return Sweep(extent, step, steps) if extent > 0 and step > 0 and steps > 0 else Sweep(0.0, 0.0, 1)
-
-
-def _phi_sweep(flags: Flags) -> tuple[Sweep, float]:
-    """The rotation's steps, and its range as given: nanoBragg's rules for it are its own.
-
-    A negative range, which nanoBragg takes for none, turns backwards.
-    """
-    given = flags.get("osc")
-    extent, step, steps = (
-        abs(given) if given is not None else -1.0,
-        flags.get("phistep", -1.0),
-        flags.get("phisteps", -1),
-    )
-    if extent < 0:
-        if step > 0:
-            return Sweep(step, step, 2), step
-        if steps < 0:
-            return Sweep(0.0, 0.0, 1), 0.0
-        extent, step = ALONE_DEG, -1.0
-    if steps >= 0:
-        steps = max(steps, 1)
-        step = step if step >= 0 else extent / steps
-    elif step <= 0:
-        steps, step = 2, extent / 2
-    else:
-        steps = max(1, _steps_of("-osc -phistep", extent / DEGREES_A_RADIAN, step / DEGREES_A_RADIAN))
-    if given is not None and given < 0:
-        extent, step = -extent, -step
-    return Sweep(extent, step, steps), extent
-
-
-def spectrum_sweep(flags: Flags) -> Sweep:
-    """The wavelengths' steps, in percent of the mean."""
-    return _sweep(flags, "dispersion", "", "dispsteps", 0.0, ALONE_PERCENT)
-
-
-def _beam(flags: Flags, folder: Path) -> dict[str, Any]:
+def _beam(flags: Flags, folder: Path) -> Section:
     get, custom = flags.get, flags.convention == "custom"
-    beam: dict[str, Any] = {
+    beam: Section = {
         "wavelength_A": get("lambda", 1.0),
         "polarization_factor": get("polar", 0.0),
         "polarization_vector": get("polar_vector") if custom else None,
@@ -355,8 +189,8 @@ def _beam(flags: Flags, folder: Path) -> dict[str, Any]:
         beam["fluence_photons_per_m2"] = get("fluence")
     if get("sourcefile"):
         return beam | {"source_file": input_path("sourcefile", flags, folder)}
-    horizontal = _sweep(flags, "hdivrange", "hdivstep", "hdivsteps", -1.0, ALONE_MRAD)
-    vertical = _sweep(flags, "vdivrange", "vdivstep", "vdivsteps", -1.0, ALONE_MRAD)
+    horizontal = flag_sweep(flags, "hdivrange", "hdivstep", "hdivsteps", -1.0, ALONE_MRAD)
+    vertical = flag_sweep(flags, "vdivrange", "vdivstep", "vdivsteps", -1.0, ALONE_MRAD)
     spectrum = spectrum_sweep(flags)
     if not all(sweep.reaches_its_end for sweep in (horizontal, vertical, spectrum)):
         return beam | {"sources": _sources(flags, horizontal, vertical, spectrum)}
@@ -371,10 +205,10 @@ def _beam(flags: Flags, folder: Path) -> dict[str, Any]:
     return beam
 
 
-def _sources(flags: Flags, horizontal: Sweep, vertical: Sweep, spectrum: Sweep) -> list[dict[str, Any]]:
+def _sources(flags: Flags, horizontal: Sweep, vertical: Sweep, spectrum: Sweep) -> list[Section]:
     """Sources of a grid whose steps do not end where its range does, one by one."""
     counts = {"hdivsteps": horizontal.steps, "vdivsteps": vertical.steps, "dispsteps": spectrum.steps}
-    _require_count(math.prod(counts.values()), counts)
+    require_possible(counts)
 
     def share(tilt: float, sweep: Sweep) -> float:
         return (tilt * tilt - (sweep.step**2 / 4 if sweep.steps % 2 == 0 else 0.0)) / sweep.extent**2
@@ -402,10 +236,10 @@ def _sources(flags: Flags, horizontal: Sweep, vertical: Sweep, spectrum: Sweep) 
     ]
 
 
-def _crystal(flags: Flags, folder: Path) -> dict[str, Any]:
+def _crystal(flags: Flags, folder: Path) -> Section:
     get = flags.get
     spread, domains = max(get("mosaic", 0.0), 0.0), get("mosaic_domains", 0)
-    crystal: dict[str, Any] = {
+    crystal: Section = {
         "misset_deg": random_misset(flags) if get("misset") == "random" else get("misset", (0.0, 0.0, 0.0)),
         "N_cells": tuple(max(1, get(name, 1)) for name in ("Na", "Nb", "Nc")),
         "shape": get("shape", "square"),
@@ -448,7 +282,7 @@ def _rescaled_matrix(flags: Flags, folder: Path, cell: Sequence[float]) -> list[
     return [tuple(map(float, row)) for row in dual_vectors(real)]
 
 
-def _structure_factors(flags: Flags, folder: Path) -> dict[str, Any]:
+def _structure_factors(flags: Flags, folder: Path) -> Section:
     default_F = flags.get("default_F", 0.0)
     if flags.get("hkl"):
         return {"kind": "file", "file": input_path("hkl", flags, folder), "default_F": default_F}
@@ -513,11 +347,11 @@ class _Place:
         )
 
 
-def _detector(flags: Flags, folder: Path, place: _Place) -> dict[str, Any]:
+def _detector(flags: Flags, folder: Path, place: _Place) -> Section:
     get, custom, pixel = flags.get, flags.convention == "custom", place.pixel_mm
     fast, slow = place.pixels
     x, y = place.beam_center_mm
-    panel: dict[str, Any] = {
+    panel: Section = {
         "spixels": slow,
         "fpixels": fast,
         "pixel_size_mm": pixel,
@@ -539,7 +373,7 @@ def _detector(flags: Flags, folder: Path, place: _Place) -> dict[str, Any]:
         panel["close_distance_mm"] = get("close_distance")
     else:
         panel["distance_mm"] = get("distance", DEFAULT_DISTANCE_MM)
-    detector: dict[str, Any] = {
+    detector: Section = {
         "convention": flags.convention,
         "mask_file": input_path("mask", flags, folder) if get("mask") else None,
         "pivot": flags.pivot if custom else None,
@@ -553,8 +387,8 @@ def _detector(flags: Flags, folder: Path, place: _Place) -> dict[str, Any]:
     return detector
 
 
-def _sensor(flags: Flags) -> dict[str, Any] | None:
-    sweep, depth = _sweep(flags, "detector_thick", "", "thicksteps", 0.0, ALONE_UM), flags.get("detector_abs", -1.0)
+def _sensor(flags: Flags) -> Section | None:
+    sweep, depth = flag_sweep(flags, "detector_thick", "", "thicksteps", 0.0, ALONE_UM), flags.get("detector_abs", -1.0)
     if sweep.extent == 0:
         return None
     if depth < 0:
@@ -563,7 +397,7 @@ def _sensor(flags: Flags) -> dict[str, Any] | None:
     return {"thickness_um": sweep.extent, "layers": sweep.steps, "attenuation_depth_um": depth or TRANSPARENT_UM}
 
 
-def _region(roi: tuple[int, int, int, int], pixels: tuple[int, int]) -> dict[str, Any]:
+def _region(roi: tuple[int, int, int, int], pixels: tuple[int, int]) -> Section:
     """nanoBragg's inclusive fmin fmax smin smax, below 0 where open, cut to the detector, as half-open ranges."""
     spans = []
     for first, last, count in zip(roi[::2], roi[1::2], pixels, strict=True):

@@ -6,7 +6,7 @@ Programs read nanoBragg's output line by line, so the lines have its words, unit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.experiment.lattice import cell_from_real, dual_vectors
-from nbdist.nanobragg.flags import DEGREES_A_RADIAN, Simulation, spectrum_sweep
+from nbdist.nanobragg.flags import Simulation
 from nbdist.nanobragg.inputs import ROUNDING, clipped_sizes
+from nbdist.nanobragg.sweeps import DEGREES_A_RADIAN, spectrum_sweep
 from nbdist.scene.resolve import recommended_oversample
 from nbdist.scene.scene import Scene
 
@@ -26,7 +27,7 @@ MOST_LOOKED_AT = 5 * 10**7
 """Evaluations that are looked at to see whether a run meets a departure; a larger image is taken to meet it."""
 
 
-def _numbers(values: Any) -> str:
+def _numbers(values: Iterable[float]) -> str:
     return " ".join(f"{value + 0.0:g}" for value in values)
 
 

@@ -4,22 +4,24 @@ A word that begins with a dash is held against every flag in turn. A flag is kno
 must be the whole word; one word may be several flags; the words after it are its values where enough of them are left, and are looked
 at as words themselves all the same. Later flags win. What no flag takes is passed over.
 
-What each flag is called and does is `nanobragg_table`'s; what they mean together is `nanobragg_flags`'.
+What each flag is called and does is `table`'s; what they mean together is `flags`'.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.beam import EV_ANGSTROM
 from nbdist.experiment.detector import Convention, Pivot
 
-LARGEST_WHOLE = 2**31 - 1
+LARGEST_WHOLE, LARGEST_REAL = 2**31 - 1, 1e300
+LONGEST_NUMBER = 400
+"""Characters; Python refuses to make a whole number of a few thousand."""
+N = TypeVar("N", int, float)
 WHOLE, REAL = re.compile(r"[+-]?\d+"), re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 PIVOTS: dict[Convention, Pivot] = {"mosflm": "beam", "xds": "sample", "adxv": "beam", "denzo": "beam", "dials": "beam"}
 """What a named convention says about the pivot at its place in the line; it counts where a vector makes the convention custom later."""
@@ -36,7 +38,7 @@ class Flags:
     Attributes
     ----------
     values
-        By canonical name, in nanoBragg's units.
+        By canonical name, in nanoBragg's units: the name says the type.
     convention, pivot
         What the last flag that spoke of it said.
     warnings
@@ -76,19 +78,18 @@ class Following:
 
     def real(self) -> float:
         """Take the number that the next word begins with (C's atof)."""
-        return self._number(REAL, float, "a number")
+        return self._number(REAL, float, LARGEST_REAL, "a number")
 
     def whole(self) -> int:
         """Take the whole number that the next word begins with: 8.7 is 8 (C's atoi)."""
-        return self._number(WHOLE, int, "a whole number")
+        return self._number(WHOLE, int, LARGEST_WHOLE, "a whole number")
 
-    def _number(self, pattern: re.Pattern[str], convert: type[int] | type[float], kind: str) -> Any:
+    def _number(self, pattern: re.Pattern[str], convert: Callable[[str], N], largest: N, kind: str) -> N:
         word = self.text()
         found = pattern.match(word)
         if found is None:
             raise FlagError(f"{self.flag}: expected {kind}, found {word}")
-        value = convert(found[0]) if len(found[0]) < 400 else math.inf
-        if abs(value) > (LARGEST_WHOLE if convert is int else 1e300):
+        if len(found[0]) >= LONGEST_NUMBER or abs(value := convert(found[0])) > largest:
             raise FlagError(f"{self.flag}: {word} is out of range")
         if found[0] != word and not (REAL.fullmatch(word) and float(word) == value):
             self._warnings.append(f"{self.flag}: {word} is read as {found[0]}, as nanoBragg does")
@@ -137,7 +138,7 @@ class Flag:
         return any(known == word if spelling.endswith("$") else known in word for spelling, known in pairs)
 
 
-def number(*names: str, pivot: Pivot | None = None, **others: Any) -> Reader:
+def number(*names: str, pivot: Pivot | None = None, **others: object) -> Reader:
     """Reads one number into each of `names`; `pivot` is what the flag says about the pivot, `others` what it sets besides."""
 
     def read(flags: Flags, following: Following) -> None:
@@ -165,7 +166,7 @@ def wholes(name: str, count: int) -> Reader:
     return read
 
 
-def switch(name: str, value: Any = True) -> Reader:
+def switch(name: str, value: object = True) -> Reader:
     """Takes no value."""
 
     def read(flags: Flags, following: Following) -> None:
@@ -174,7 +175,7 @@ def switch(name: str, value: Any = True) -> Reader:
     return read
 
 
-def text(name: str, **others: Any) -> Reader:
+def text(name: str, **others: object) -> Reader:
     """Reads a word, a file's name for instance; `others` are what the flag sets besides."""
 
     def read(flags: Flags, following: Following) -> None:

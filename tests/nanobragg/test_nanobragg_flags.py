@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from nbdist.errors import ExperimentError
-from nbdist.nanobragg.flags import FlagError, experiment_from_flags
+from nbdist.nanobragg.flags import experiment_from_flags
 from nbdist.nanobragg.table import TABLE
-from nbdist.nanobragg.words import read_words
+from nbdist.nanobragg.words import FlagError, read_words
 from nbdist.scene import resolve
 
 BARE = "-default_F 100 -cell 100 100 100 90 90 90"

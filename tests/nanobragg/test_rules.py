@@ -9,9 +9,9 @@ import pytest
 
 from nbdist.errors import NbdistError
 from nbdist.formats.smv import smv_bytes
-from nbdist.nanobragg.flags import FlagError, experiment_from_flags, simulation_from_flags
+from nbdist.nanobragg.flags import experiment_from_flags, simulation_from_flags
 from nbdist.nanobragg.table import GROUPS, TABLE
-from nbdist.nanobragg.words import read_words
+from nbdist.nanobragg.words import FlagError, read_words
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 
@@ -220,7 +220,7 @@ def test_an_error_names_its_flag_in_one_line(flags, tmp_path):
 
 def resolve_flags(flags: str, folder):
     """Through the numbers, as the command goes."""
-    from nbdist.nanobragg.flags import named_by_flags
+    from nbdist.nanobragg.fields import named_by_flags
 
     try:
         load_reflections(resolve(experiment(flags, folder)))
