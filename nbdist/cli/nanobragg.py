@@ -1,29 +1,21 @@
-"""`nbdist nanobragg`: nanoBragg's command line, from flags to its files.
-
-Nothing is written before everything has been rendered; what nbdist adds has two dashes.
-"""
+"""`nbdist nanobragg`: nanoBragg's command line. Its flags are nanoBragg's; what nbdist adds has two dashes."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import typer
 
 from nbdist.cli.arguments import DeviceName, KernelName, Precision
 from nbdist.cli.display import console, error_console, interactive
-from nbdist.errors import NbdistError
+from nbdist.errors import NbdistError, require_extra
 
 if TYPE_CHECKING:
-    from nbdist.experiment import Experiment
-    from nbdist.nanobragg.flags import Simulation
-    from nbdist.nanobragg.outputs import Outputs
-    from nbdist.run.context import RunContext
+    from nbdist.kernels.devices import Device
+    from nbdist.nanobragg.command import Progress, Settings
 
 HELP = ("-h", "-help", "--help")
 OWN = {
@@ -36,31 +28,33 @@ OWN = {
 TRACE_FOLDER = "trace"
 
 
-@dataclass(frozen=True)
-class Own:
-    """The options that nanoBragg does not have."""
-
-    save: Path | None = None
-    device: str = "auto"
-    precision: str | None = None
-    kernel: str = "compiled"
-    workers: int = 1
-
-
 def nanobragg(context: typer.Context) -> None:
     """Render one image from nanoBragg's command line; -h lists the flags."""
-    words = list(context.args)
-    if any(word in HELP for word in words):
+    if any(word in HELP for word in context.args):
         _help()
         return
-    own, words = read_own(words)
+    from nbdist.nanobragg.command import read_command
+
+    settings, words = read_own(context.args)
     try:
-        simulate(words, own, Path.cwd())
+        command = read_command(words, settings)
+        pixel = command.outputs.trace_pixel
+        if pixel is not None:
+            require_extra("torch", "-trace_pixel")
+        _print(command.lines())
+        with _progress(command.outputs.progress) as progress:
+            lines = command.render(progress)
+        _print(lines)
+        if pixel is not None:
+            from nbdist.cli.trace import trace_to
+            from nbdist.frames.trace import Choice
+
+            trace_to(Path.cwd() / TRACE_FOLDER, command.traced_experiment, pixel, 0, Choice(), settings.device)
     except MemoryError:
         raise NbdistError("-detpixels -hkl: there is not enough memory for this image") from None
 
 
-def read_own(words: Sequence[str]) -> tuple[Own, list[str]]:
+def read_own(words: Sequence[str]) -> tuple[Settings, list[str]]:
     """Take the options with two dashes out of a command line; a flag of nanoBragg may have two dashes, too, and stays.
 
     Raises
@@ -68,6 +62,7 @@ def read_own(words: Sequence[str]) -> tuple[Own, list[str]]:
     NbdistError
         Naming the option that is unknown or wrong.
     """
+    from nbdist.nanobragg.command import Settings
     from nbdist.nanobragg.table import TABLE
 
     rest, given = [], dict[str, str]()
@@ -92,137 +87,24 @@ def read_own(words: Sequence[str]) -> tuple[Own, list[str]]:
     save = Path(given["--save-experiment"]) if "--save-experiment" in given else None
     if save is not None and (save.is_dir() or not save.absolute().parent.is_dir()):
         raise NbdistError(f"--save-experiment: {save} cannot be written")
-    return (
-        Own(
-            save,
-            given.get("--device", "auto"),
-            given.get("--precision"),
-            given.get("--kernel", "compiled"),
-            int(workers),
-        ),
-        rest,
-    )
-
-
-def simulate(words: Sequence[str], own: Own, folder: Path) -> None:
-    """Render what a command line asks for, report it and write its files.
-
-    Raises
-    ------
-    NbdistError
-        In one line, naming the flag; nothing is written then.
-    """
-    from nbdist.kernels.devices import pick_device
-    from nbdist.nanobragg.flags import named_by_flags, simulation_from_flags
-    from nbdist.nanobragg.outputs import Outputs
-    from nbdist.nanobragg.table import TABLE
-    from nbdist.nanobragg.words import read_words
-    from nbdist.run.single import single_context
-
-    flags = read_words(words, TABLE)
-    clock = int(time.time())
-    flags.values.setdefault("misset_seed", flags.get("seed", clock))
-    outputs = Outputs.of(flags, Path(), clock)
-    outputs.require_other_than(own.save)
-    simulation = simulation_from_flags(flags, folder)
-    outputs.require_pixels(simulation.experiment.detector.shapes[0])
-    experiment = simulation.experiment.with_changes(
-        sampling={"precision": own.precision} if own.precision else {},
-        noise={"photon_noise": outputs.noise_file is not None, "seed": outputs.seed},
-    )
-    device = pick_device(own.device)
-    try:
-        context = single_context(experiment, device, own.kernel)  # type: ignore[arg-type]
-    except NbdistError as error:
-        raise named_by_flags(error, flags, folder) from None
-    _say_what(context, simulation, folder)
-    _render_and_write(context, simulation, outputs, own)
-    if outputs.trace_pixel is not None:
-        from nbdist.cli.trace import trace_to
-
-        precise = experiment.with_changes(sampling={"precision": own.precision or "float64"})
-        options = {"frame": 0, "source": 0, "mosaic": None, "subpixels": False}
-        trace_to(precise, outputs.trace_pixel, folder / TRACE_FOLDER, device, options)
-
-
-def _say_what(context: RunContext, simulation: Simulation, folder: Path) -> None:
-    from nbdist.nanobragg.report import departures, report, warnings
-
-    scene = context.scene
-    assert context.reflections is not None  # until the renderer takes them
-    (reflections,) = context.reflections
-    _print(report(simulation, scene, len(reflections.indices)))
-    _print(f"WARNING: {text}" for text in warnings(simulation, scene, folder))
-    _print(f"note: {text}" for text in departures(simulation, scene, reflections.indices))
+    device, kernel = cast("Device", given.get("--device", "auto")), given.get("--kernel", "compiled")
+    return Settings(save, device, given.get("--precision"), kernel, int(workers)), rest
 
 
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
-        console.print(line, markup=False)
-
-
-def _render_and_write(context: RunContext, simulation: Simulation, outputs: Outputs, own: Own) -> None:
-    from nbdist.frames.products import COUNTS, INTENSITY
-    from nbdist.nanobragg.outputs import Statistics, printed_pixels, rendered_files, write_all
-    from nbdist.nanobragg.report import detector_solid_angle
-    from nbdist.run.rendering import finished_frame
-    from nbdist.run.single import render_image
-
-    scene, experiment = context.scene, context.scene.experiment
-    with _progress(outputs.progress) as report:
-        products = finished_frame(context, 0, render_image(context, own.workers, report))
-    (image,) = INTENSITY.of(products)
-    (counts,) = COUNTS.of(products) if COUNTS.name in products else (None,)
-    region = experiment.detector.region_of_interest
-    where = (slice(*region.slow), slice(*region.fast)) if region else (slice(None), slice(None))
-    statistics = Statistics.of(image, scene.instrument.panels[0].usable, where)
-    rendered = rendered_files(simulation, scene, outputs, image, counts, statistics)
-    files = dict(rendered.files)
-    if own.save is not None:
-        files[own.save] = _experiment_file(experiment, own.save)
-    write_all(files)
-    for fast, slow, value in printed_pixels(image, outputs, scene.instrument.panels[0].usable):
-        _print((f"{fast:4d} {slow:4d} :", f"pixel   {value:15.10g}"))
-    steradian = detector_solid_angle(scene)
-    # nanoBragg's place of a pixel is its last subpixel's, in metres
-    pixel_m, last = scene.instrument.panels[0].pixel_m, 1 - 0.5 / scene.instrument.oversample
-    x, y = (pixel_m * (number + last) if statistics.largest > 0 else 0.0 for number in statistics.at)
-    lines = [
-        f"solid angle subtended by detector = {steradian:g} steradian ( {100 * steradian / (4 * math.pi):g}% sphere)",
-        f"writing {outputs.float_file} as {image.size} 4-byte floats",
-        f"max_I = {statistics.largest:g}  at {x:g} {y:g}",
-        f"mean= {statistics.mean:g} rms= {statistics.rms:g} rmsd= {statistics.deviation:g}",
-        f"intfile_scale = {rendered.scale:g}",
-        f"writing {outputs.int_file} as 2-byte integers",
-    ]
-    if outputs.pgm_file is not None:
-        lines += [f"pgm_scale = {rendered.pgm_scale:g}", f"writing {outputs.pgm_file} as 1-byte integers"]
-    if outputs.noise_file is not None:
-        lines += [
-            f"  seed: {-outputs.seed}",
-            f"{rendered.photons} photons on noise image ({rendered.overloads} overloads)",
-            f"writing {outputs.noise_file} as 2-byte integers",
-        ]
-    _print(lines)
-
-
-def _experiment_file(experiment: Experiment, path: Path) -> bytes:
-    from nbdist.experiment.files import experiment_to_yaml
-
-    json = path.suffix.lower() == ".json"
-    text = experiment.model_dump_json(indent=1) + "\n" if json else experiment_to_yaml(experiment)
-    return text.encode()
+        console.print(line)
 
 
 @contextmanager
-def _progress(wanted: bool) -> Iterator[Any]:
+def _progress(wanted: bool) -> Iterator[Progress]:
     """A bar where a person watches, and nothing elsewhere."""
     if not (wanted and interactive()):
         yield lambda done, total: None
         return
-    from rich.progress import Progress
+    from rich.progress import Progress as Bar
 
-    with Progress(console=error_console, transient=True) as bar:
+    with Bar(console=error_console, transient=True) as bar:
         task = bar.add_task("rendering")
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -239,7 +121,7 @@ def _help() -> None:
         )
     )
     for group, flags in GROUPS.items():
-        console.print(f"\n{group}", markup=False, style="bold")
+        console.print(f"\n{group}", style="bold")
         _print(f"  {' '.join((*flag.words, flag.values)):46} {flag.help}" for flag in flags)
-    console.print("\nnbdist's own", markup=False, style="bold")
+    console.print("\nnbdist's own", style="bold")
     _print(f"  {f'{name} {values}':46} {text}" for name, (values, text) in OWN.items())

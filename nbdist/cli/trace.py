@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nbdist.cli.arguments import DeviceName, Precision, load
 from nbdist.cli.display import console
-from nbdist.errors import NbdistError
+from nbdist.errors import NbdistError, require_extra
 from nbdist.formats.text import user_path
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from nbdist.experiment import Experiment
+    from nbdist.frames.trace import Choice, PixelTrace
 
 REPEATED_SHOWN = 12
 """Orientations whose terms the table shows; trace.log has all."""
@@ -44,7 +50,8 @@ def trace(
     precision: Annotated[Precision, typer.Option("--precision", help="Of the terms.")] = Precision.float64,
 ) -> None:
     """Take one pixel's intensity apart, factor by factor."""
-    from nbdist.run.tracing import LOG, read_trace
+    from nbdist.formats.trace_log import comparison_lines, read_trace
+    from nbdist.run.tracing import LOG
 
     output = user_path(output)
     if path is None and against is None:
@@ -55,42 +62,50 @@ def trace(
     if path is not None:
         if pixel is None:
             raise NbdistError("--pixel SLOW FAST is needed")
-        options = {"frame": frame, "source": source, "mosaic": mosaic, "subpixels": subpixels}
-        trace_to(load(path, precision), pixel, output, device.value, options, table=against is None)
+        require_extra("torch", "nbdist trace")
+        from nbdist.frames.trace import Choice
+
+        choice = Choice(source, mosaic, subpixels)
+        trace_to(output, load(path, precision), pixel, frame, choice, device.value, table=against is None)
     if against is not None:
-        show_comparison(output / LOG, against, tolerance)
+        for line in comparison_lines(output / LOG, against, tolerance):
+            console.print(line)
 
 
 def trace_to(
-    experiment: Any, pixel: tuple[int, int], folder: Path, device: str, options: dict[str, Any], table: bool = True
+    folder: Path,
+    experiment: Experiment,
+    pixel: tuple[int, int],
+    frame: int,
+    choice: Choice,
+    device: str,
+    table: bool = True,
 ) -> None:
-    """Trace a pixel, write the three files, and print the chain and what is to be said about it.
-
-    Parameters
-    ----------
-    options
-        frame, source, mosaic and subpixels.
-    """
-    from nbdist.frames.trace import Choice
+    """Trace a pixel, write the three files, and print the chain and what is to be said about it."""
     from nbdist.kernels.devices import pick_device
     from nbdist.run.tracing import trace_experiment, write_trace
 
-    choice = Choice(options["source"], options["mosaic"], options["subpixels"])
     device = pick_device(device)
-    chain = trace_experiment(experiment, pixel, options["frame"], choice, device)  # type: ignore[arg-type]
-    about = {"pixel": list(pixel), **options, "device": device, "precision": experiment.sampling.precision}
+    chain = trace_experiment(experiment, pixel, frame, choice, device)
+    about = {
+        "pixel": list(pixel),
+        "frame": frame,
+        **choice._asdict(),
+        "device": device,
+        "precision": experiment.sampling.precision,
+    }
     written = write_trace(folder, chain, experiment, about)
     if table:
-        _show(chain, f"pixel {pixel[0]} {pixel[1]} (slow fast), frame {options['frame']}")
+        console.print(_table(chain, f"pixel {pixel[0]} {pixel[1]} (slow fast), frame {frame}"))
     for note in chain.notes:
         console.print(f"note: {note}")
     console.print(f"wrote {', '.join(map(str, written))}")
 
 
-def _show(chain: Any, title: str) -> None:
+def _table(chain: PixelTrace, title: str) -> Table:
     from rich.table import Table
 
-    from nbdist.run.tracing import shown
+    from nbdist.formats.trace_log import number_text
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("factor", style="cyan", no_wrap=True)
@@ -103,56 +118,5 @@ def _show(chain: Any, title: str) -> None:
             table.add_row("...", f"{orientations - REPEATED_SHOWN} more orientations in the log")
         orientations = 0 if after_terms else orientations
         if orientations <= REPEATED_SHOWN:
-            table.add_row(line.key, "  ".join(shown(value) for value in line.values))
-    console.print(table)
-
-
-def show_comparison(here: Path, there: Path, tolerance: float) -> None:
-    """Print two logs side by side with the relative difference of each factor, and name the first that differs."""
-    from nbdist.run.tracing import compare, first_difference, read_trace
-
-    compared = compare(read_trace(here), read_trace(there))
-    console.print(_row("factor", str(here), str(there), "relative difference"), markup=False)
-    for one in compared:
-        columns = [_column(one.here), _column(one.there)]
-        for number in range(max(map(len, columns))):
-            left, right = (column[number] if number < len(column) else "" for column in columns)
-            first_row = number == 0
-            console.print(
-                _row(_name(one) if first_row else "", left, right, _difference(one, tolerance) if first_row else ""),
-                markup=False,
-            )
-    both = sum(one.here is not None and one.there is not None for one in compared)
-    first = first_difference(compared, tolerance)
-    if not both:
-        console.print("the two logs have no factor in common")
-    elif first is None:
-        console.print(f"the {both} factors that both have agree within {tolerance:g}")
-    else:
-        where = f" ({first.place})" if first.place else ""
-        console.print(
-            f"first difference: {first.key}{where}: {_numbers(first.here)} in {here}, {_numbers(first.there)} in {there}"
-        )
-
-
-def _row(factor: str, left: str, right: str, difference: str) -> str:
-    return f"{factor:28} {left:>24} {right:>24}  {difference}".rstrip()
-
-
-def _name(one: Any) -> str:
-    place = " ".join(word for word in one.place.replace(",", "").split() if not word[0].isalpha())
-    return f"{one.key} [{place}]" if place else one.key
-
-
-def _column(values: tuple[float, ...] | None) -> list[str]:
-    return ["-"] if values is None else [f"{value:.15g}" for value in values]
-
-
-def _numbers(values: tuple[float, ...] | None) -> str:
-    return " ".join(_column(values))
-
-
-def _difference(one: Any, tolerance: float) -> str:
-    if one.relative is None:
-        return "" if one.here is None or one.there is None else "not the same kind of number"
-    return f"{one.relative:.2e}" + (" *" if not one.relative <= tolerance else "")
+            table.add_row(line.key, "  ".join(map(number_text, line.values)))
+    return table

@@ -1,25 +1,19 @@
-"""Traces as files: making one from an experiment, writing it with what it was made on and of, and comparing two logs.
-
-trace.log holds one `KEY value ...` a line, 15 significant digits. Keys that belong to an orientation repeat, in the order of phi steps
-and mosaic domains, after a `phi_step`, a `phi_deg` and a `mosaic_domain` line that say which. Sentences follow the key `note`.
-"""
+"""The trace of one pixel of an experiment, and its files: the log, what it was made on, and what of."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import re
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nbdist.errors import FileFormatError, RunError
+from nbdist.errors import RunError
 from nbdist.experiment import Experiment
-from nbdist.formats.text import read_text
-from nbdist.kernels.devices import Device, pick_device
+from nbdist.formats.trace_log import trace_log
+from nbdist.kernels.devices import pick_device
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 
@@ -28,10 +22,6 @@ if TYPE_CHECKING:
 
 LOG, ENVIRONMENT, SNAPSHOT = "trace.log", "environment.json", "config_snapshot.json"
 SECTIONS = ("crystal", "detector", "beam", "scan", "sampling")
-FOREIGN_PREFIX = "TRACE_C:"
-INDEX_KEYS = ("phi_step", "phi_deg", "mosaic_domain", "layer", "subpixel", "source")
-"""Keys that say where a number belongs: not factors, not compared."""
-Entry = tuple[str, tuple[float, ...]]
 
 
 def trace_experiment(
@@ -39,10 +29,10 @@ def trace_experiment(
     pixel: tuple[int, int],
     frame: int,
     choice: Choice,
-    device: Device = "cpu",
+    device: str = "cpu",
     panel: int = 0,
 ) -> PixelTrace:
-    """The chain of one pixel; see `frames.trace.trace_pixel`.
+    """The chain of one pixel; see `nbdist.frames.trace.trace_pixel`.
 
     Raises
     ------
@@ -74,18 +64,7 @@ def trace_experiment(
     return trace_pixel(renderer, reflections, pixel, frame, choice, panel)
 
 
-def log_text(trace: PixelTrace) -> str:
-    """The trace as it is written to trace.log."""
-    lines = [f"{line.key} {' '.join(shown(value) for value in line.values)}" for line in trace.lines]
-    return "\n".join([*lines, *(f"note {note}" for note in trace.notes)]) + "\n"
-
-
-def shown(value: float) -> str:
-    """A number in 15 significant digits; a whole one as it is."""
-    return str(value) if isinstance(value, int) else f"{value:.15g}"
-
-
-def write_trace(folder: Path, trace: PixelTrace, experiment: Experiment, about: dict[str, Any]) -> list[Path]:
+def write_trace(folder: Path, trace: PixelTrace, experiment: Experiment, about: Mapping[str, object]) -> list[Path]:
     """Write trace.log, environment.json and config_snapshot.json; return their paths.
 
     Parameters
@@ -101,8 +80,8 @@ def write_trace(folder: Path, trace: PixelTrace, experiment: Experiment, about: 
     content = experiment.model_dump(mode="json")
     others = {name: value for name, value in content.items() if name not in SECTIONS}
     files = {
-        LOG: log_text(trace),
-        ENVIRONMENT: json.dumps(environment() | about, indent=1) + "\n",
+        LOG: trace_log(trace.lines, trace.notes),
+        ENVIRONMENT: json.dumps({**environment(), **about}, indent=1) + "\n",
         SNAPSHOT: json.dumps({**{name: content[name] for name in SECTIONS}, **others}, indent=1) + "\n",
     }
     try:
@@ -114,7 +93,7 @@ def write_trace(folder: Path, trace: PixelTrace, experiment: Experiment, about: 
     return [folder / name for name in files]
 
 
-def environment() -> dict[str, Any]:
+def environment() -> dict[str, object]:
     """Versions, threads and platform of this process."""
     from importlib.metadata import version
 
@@ -130,90 +109,3 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
     }
-
-
-# ---- comparing
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One factor in two logs; a side that does not have it is None. `place` tells repeated keys apart."""
-
-    key: str
-    place: str
-    here: tuple[float, ...] | None
-    there: tuple[float, ...] | None
-
-    @property
-    def relative(self) -> float | None:
-        """Length of the difference over the longer of the two; None where one side is missing or has another length."""
-        if self.here is None or self.there is None or len(self.here) != len(self.there):
-            return None
-        size = max(_length(self.here), _length(self.there))
-        return _length([a - b for a, b in zip(self.here, self.there, strict=True)]) / size if size else 0.0
-
-
-def read_trace(path: Path) -> list[Entry]:
-    """Read a trace.log of nbdist, or the `TRACE_C: key value ...` lines of nanoBragg's output.
-
-    Raises
-    ------
-    FileFormatError
-        If the file is missing or holds neither.
-    """
-    lines = read_text(path, "trace").splitlines()
-    foreign = [line.split(FOREIGN_PREFIX, 1)[1] for line in lines if FOREIGN_PREFIX in line]
-    entries = list(_entries(foreign or lines))
-    if not entries:
-        raise FileFormatError(f"{path} holds no trace: neither `KEY value` nor `{FOREIGN_PREFIX} key value` lines")
-    return entries
-
-
-def _entries(lines: Iterable[str]) -> Iterator[Entry]:
-    for line in lines:
-        key, *words = re.split(r"[\s=,:]+", line.strip())
-        numbers = []
-        for word in words:
-            try:
-                numbers.append(float(word))
-            except ValueError:
-                break  # a unit or a remark after the numbers
-        if re.fullmatch(r"[A-Za-z_]\w*", key) and numbers and key != "note":
-            yield key, tuple(numbers)
-
-
-def compare(here: Iterable[Entry], there: Iterable[Entry]) -> list[Comparison]:
-    """Pair the factors of two logs: the n-th line of a key with the n-th of the same key.
-
-    Order is that of `here`, then what only `there` has.
-    """
-    others: dict[str, list[tuple[float, ...]]] = {}
-    for key, values in there:
-        others.setdefault(key, []).append(values)
-    compared, index = [], dict[str, str]()
-    for key, values in here:
-        if key in INDEX_KEYS:
-            others.pop(key, None)
-            index[key] = " ".join(f"{value:g}" for value in values)
-            continue
-        place = ""
-        if key in ("hkl_frac", "hkl_rounded", "F_cell", "term") or key.startswith("F_latt"):
-            place = ", ".join(f"{name} {index[name]}" for name in INDEX_KEYS if name != "phi_deg" and name in index)
-        rest = others.get(key, [])
-        compared.append(Comparison(key, place, values, rest.pop(0) if rest else None))
-    for key, left in others.items():
-        compared += [Comparison(key, "", None, values) for values in left if key not in INDEX_KEYS]
-    return compared
-
-
-def first_difference(compared: Iterable[Comparison], tolerance: float) -> Comparison | None:
-    """The first factor of the chain that both have and that differs by more than `tolerance`."""
-    for one in compared:
-        both = one.here is not None and one.there is not None
-        if both and (one.relative is None or not one.relative <= tolerance):
-            return one
-    return None
-
-
-def _length(vector: Iterable[float]) -> float:
-    return sum(value * value for value in vector) ** 0.5
