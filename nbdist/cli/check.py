@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nbdist.cli.arguments import ExperimentFile, load
-from nbdist.cli.display import console, count, facts
+from nbdist.cli.display import console, count, facts, panels_row
 
 if TYPE_CHECKING:
     from nbdist.scene import Lattice, Scene
@@ -99,10 +99,8 @@ def _detector(scene: Scene) -> list[tuple[str, str]]:
 
     panels = scene.instrument.panels
     dead = sum(int((~panel.usable).sum()) for panel in panels)
-    sizes = sorted({panel.shape for panel in panels})
-    count = f"{len(panels)} panels, " if len(panels) > 1 else ""
-    shown = " and ".join(f"{slow} x {fast}" for slow, fast in sizes)
-    rows = [("image", f"{count}{shown} pixels (slow x fast), {dead:,} not rendered or dead")]
+    name, shapes = panels_row(scene.instrument.shapes)
+    rows = [(name, f"{shapes}, {dead:,} not rendered or dead")]
     for number, panel in enumerate(panels):
         edge, finest = panel_resolutions_A(panel, scene.experiment.beam.mean_wavelength_A, RESOLUTION_POINTS)
         rows += [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -23,6 +24,14 @@ def facts(rows: Iterable[tuple[str, str]], title: str | None = None) -> None:
     for name, value in rows:
         table.add_row(Text(f"  {name}"), Text(value))
     console.print(table)
+
+
+def panels_row(panels: Sequence[tuple[int, int]]) -> tuple[str, str]:
+    """Shape of the image, or how many panels there are of which shape."""
+    if len(panels) == 1:
+        return "image", "{} x {} pixels (slow x fast)".format(*panels[0])
+    shapes = (f"{count} of {slow} x {fast} pixels" for (slow, fast), count in Counter(panels).items())
+    return "panels", f"{', '.join(shapes)} (slow x fast)"
 
 
 def size(number: float) -> str:

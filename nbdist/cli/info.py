@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from nbdist.cli.arguments import StoreLocation
-from nbdist.cli.display import console, duration, facts, size
+from nbdist.cli.display import console, duration, facts, panels_row, size
 
 if TYPE_CHECKING:
     from nbdist.store import StoreSummary
@@ -60,14 +58,6 @@ def _holds(summary: StoreSummary) -> list[tuple[str, str]]:
     ]
     rows += [("failed", f"unit {unit}: {error}") for unit, error in failed[:FAILED_SHOWN]]
     return rows + [("", "and more")] * (len(failed) > FAILED_SHOWN)
-
-
-def panels_row(panels: Sequence[tuple[int, int]]) -> tuple[str, str]:
-    """Shape of the image, or how many panels there are of which shape."""
-    if len(panels) == 1:
-        return "image", "{} x {} pixels (slow x fast)".format(*panels[0])
-    shapes = (f"{count} of {slow} x {fast} pixels" for (slow, fast), count in Counter(panels).items())
-    return "panels", f"{', '.join(shapes)} (slow x fast)"
 
 
 def _made(summary: StoreSummary) -> list[tuple[str, str]]:

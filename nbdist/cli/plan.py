@@ -19,7 +19,7 @@ from nbdist.cli.arguments import (
     load,
     read_tile,
 )
-from nbdist.cli.display import console, count, duration, facts, size
+from nbdist.cli.display import console, count, duration, facts, panels_row, size
 
 if TYPE_CHECKING:
     from nbdist.run.context import RunContext
@@ -71,6 +71,7 @@ def _rows(context: RunContext, workers: int, device: str) -> list[tuple[str, str
     total_s = cost.seconds * plan.frames / max(1, min(workers, plan.unit_count * plan.tasks_per_frame))
     piece, shorter = ("task", "a smaller --tile or --phi-chunk") if plan.split else ("unit", "fewer --frames-per-shard")
     rows = [
+        panels_row(schema.panels),
         ("steps", f"{scene.steps} (photons are divided by it once)"),
         ("pixel-steps", f"{count(cost.pixel_steps)} a frame, {count(cost.pixel_steps * plan.frames)} in all"),
         ("tiles", f"{len(plan.tiles)} a frame, of {settings.tile[0]} x {settings.tile[1]} pixels"),
