@@ -244,9 +244,9 @@ def held_pixels(experiment: Experiment, frames: Sequence[Products]) -> int | Non
 
 
 def same(a: Images | Columns, b: Images | Columns) -> bool:
-    """Whether a product of a frame has the same values as another, in every image or column."""
+    """Whether a product of a frame has the same values as another, in every image or column; what is no number in both is the same."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+        return a.keys() == b.keys() and all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
     assert not isinstance(a, Mapping)
     assert not isinstance(b, Mapping)
     return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))

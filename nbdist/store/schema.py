@@ -20,6 +20,7 @@ from nbdist.frames.products import PRODUCTS, PixelProduct, Product, Products, Ta
 from nbdist.planning import Settings, Units
 from nbdist.planning.layout import Layout, PanelArray, panel_arrays
 from nbdist.scene.scene import Scene
+from nbdist.store.objects import objects_of
 
 OF_FRAMES = {"frame": "int64", "phi_start_deg": "float64", "phi_end_deg": "float64", "orientation": "float64"}
 """Coordinates of a frame and their types."""
@@ -159,8 +160,12 @@ def schema_of(group: zarr.Group) -> Schema:
         if not schema.units or not schema.panels or not schema.arrays:
             raise ValueError("no frames, panels or products")
     except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{group.store}: its attributes are not those of a series ({one_line(error)})") from None
+        raise StoreError(
+            f"{objects_of(group).location}: its attributes are not those of a series ({one_line(error)})"
+        ) from None
     unknown = set(names) - PRODUCTS.keys()
     if unknown:
-        raise StoreError(f"{group.store}: it holds {', '.join(sorted(unknown))}, which this nbdist does not know")
+        raise StoreError(
+            f"{objects_of(group).location}: it holds {', '.join(sorted(unknown))}, which this nbdist does not know"
+        )
     return schema

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import xarray
 import zarr
 from typer.testing import CliRunner
 
@@ -121,6 +122,15 @@ def _said(*words):
     ran = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "1000"})
     assert ran.exit_code == 0, (ran.output, ran.exception)
     return " ".join(ran.output.split())
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+def test_any_slice_of_panels_is_copied_by_to_zarr(whole, shapes, tmp_path):
+    data = open_series(whole)
+    some = data.isel(panel=1) if shapes is EQUAL else data.isel(slow_1=slice(2, 7))
+    for number, part in enumerate((data.isel(frame=slice(1, 3)), some)):
+        part.to_zarr(tmp_path / f"{number}.zarr", zarr_format=3)
+        xarray.testing.assert_equal(xarray.open_zarr(tmp_path / f"{number}.zarr", zarr_format=3), part)
 
 
 def test_a_dataset_takes_panels(whole, shapes):
