@@ -1,6 +1,6 @@
 """The products of a frame, in one table: what a store holds, how it is kept, and the function that makes it.
 
-What holds: a product is made of the photons as they are stored, of the frame's number and of the experiment, and of nothing else. So it
+What holds: a product is made of the photons as they are stored, of the frame's number and of the scene, and of nothing else. So it
 can be made again from a store, on any machine, and must come out the same; `nbdist verify` does that.
 
 A new product is an entry in `PRODUCTS` and the function that it names. The plan, the store, its checks and its readers go by the table.
@@ -19,6 +19,7 @@ from nbdist.errors import RunError
 from nbdist.experiment import Experiment
 from nbdist.planning.layout import READING_CHUNK
 from nbdist.readout.photon_noise import LARGEST_COUNT, photon_counts
+from nbdist.scene import Scene
 
 Images = Sequence[NDArray[Any]]
 """One image (slow, fast) a panel, in order."""
@@ -34,20 +35,17 @@ class RenderedFrame:
 
     Attributes
     ----------
-    experiment
-        What is simulated.
+    scene
+        The experiment's numbers.
     number
         Of the frame in its series.
     photons
         Expected photons a pixel, float32 (slow, fast) for each panel; finite and not negative.
-    usable
-        Whether a pixel counts, bool (slow, fast) for each panel.
     """
 
-    experiment: Experiment
+    scene: Scene
     number: int
     photons: Images
-    usable: Images
 
 
 def always(experiment: Experiment) -> bool:
@@ -169,9 +167,9 @@ def _intensity(frame: RenderedFrame) -> Images:
 def _counts(frame: RenderedFrame) -> Images:
     """Photons drawn for each pixel, whose random words are those of its place among the pixels of all panels; 0 in dead ones."""
     counts, first_pixel = [], 0
-    for photons, usable in zip(frame.photons, frame.usable, strict=True):
-        drawn = photon_counts(photons, frame.experiment.noise.seed, frame.number, first_pixel)
-        drawn[~usable] = 0
+    for photons, panel in zip(frame.photons, frame.scene.instrument.panels, strict=True):
+        drawn = photon_counts(photons, frame.scene.experiment.noise.seed, frame.number, first_pixel)
+        drawn[~panel.usable] = 0
         counts.append(drawn)
         first_pixel += photons.size
     return counts
@@ -205,9 +203,7 @@ def products_of(experiment: Experiment) -> tuple[Product, ...]:
     return tuple(product for product in PRODUCTS.values() if product.made_for(experiment))
 
 
-def rendered_frame(
-    experiment: Experiment, number: int, photons: Sequence[NDArray[np.floating[Any]]], usable: Images
-) -> RenderedFrame:
+def rendered_frame(scene: Scene, number: int, photons: Images) -> RenderedFrame:
     """A frame of rendered photons, (slow, fast) in any precision for each panel.
 
     Raises
@@ -228,12 +224,12 @@ def rendered_frame(
                 "the fluence, the crystal or the amplitudes are too large, or a pixel lies at the sample"
             )
         stored.append(kept)
-    return RenderedFrame(experiment, number, stored, usable)
+    return RenderedFrame(scene, number, stored)
 
 
 def made_of(frame: RenderedFrame) -> dict[str, Images | Columns]:
     """The products of a frame by name."""
-    return {product.name: product.make(frame) for product in products_of(frame.experiment)}
+    return {product.name: product.make(frame) for product in products_of(frame.scene.experiment)}
 
 
 def held_pixels(experiment: Experiment, frames: Sequence[Products]) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.frames.products import Products, RenderedFrame, held_pixels, made_of, rendered_frame
+from nbdist.frames.products import Products, held_pixels, made_of, rendered_frame
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.run.context import RunContext
 from nbdist.run.device_memory import partial_that_fits
@@ -53,21 +53,9 @@ def _photons(context: RunContext, partials: Iterable[Iterable[NDArray[np.float64
     return images
 
 
-def rendered(context: RunContext, frame: int, photons: Photons) -> RenderedFrame:
-    """What the products of a frame are made of.
-
-    Raises
-    ------
-    RunError
-        If a pixel has no number of photons that a store can hold.
-    """
-    usable = [panel.usable for panel in context.scene.instrument.panels]
-    return rendered_frame(context.scene.experiment, frame, photons, usable)
-
-
 def finished_frame(context: RunContext, frame: int, photons: Photons) -> Products:
     """What a store holds of a frame, by product."""
-    return made_of(rendered(context, frame, photons))
+    return made_of(rendered_frame(context.scene, frame, photons))
 
 
 def render_unit(

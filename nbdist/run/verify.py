@@ -16,10 +16,10 @@ import numpy as np
 
 from nbdist.errors import StoreError
 from nbdist.experiment import Experiment
-from nbdist.frames.products import INTENSITY, Products, made_of, same
+from nbdist.frames.products import INTENSITY, Products, made_of, rendered_frame, same
 from nbdist.kernels.devices import Device, pick_device
 from nbdist.run.context import RunContext, make_context
-from nbdist.run.rendering import render_frame, rendered, rendered_by
+from nbdist.run.rendering import render_frame, rendered_by
 from nbdist.store import StoredUnits, open_group, read_frame, summarize
 from nbdist.store.number_set import NumberSet
 from nbdist.store.units import Record
@@ -67,14 +67,14 @@ class Verification:
 
     def compare(self, context: RunContext, frame: int, record: Record, stored: Products) -> None:
         """Render a frame again and note how it compares with what is stored of it; `record` is its unit's."""
-        experiment, here = context.scene.experiment, rendered_by(context)
+        here = rendered_by(context)
         exact = all(record.get(name) == here[name] for name in MADE_BY)
-        again = rendered(context, frame, render_frame(context, frame))
+        again = rendered_frame(context.scene, frame, render_frame(context, frame))
         photons = INTENSITY.of(stored)
         apart = [np.abs(a.astype(np.float64) - b) for a, b in zip(again.photons, photons, strict=True)]
         scale = float(max(*(image.max() for image in again.photons), np.finfo(np.float32).tiny))
         self.compared[frame] = float(max(image.max() for image in apart)) / scale
-        allowed = 0.0 if exact else TOLERANCE[experiment.sampling.precision]
+        allowed = 0.0 if exact else TOLERANCE[context.scene.instrument.precision]
         if not exact:
             self.foreign[frame] = ", ".join(str(record.get(name, "unknown")) for name in MADE_BY)
         rounding = STORED if allowed else 0.0
@@ -84,8 +84,9 @@ class Verification:
                 f"its intensity differs by {self.compared[frame]:.2g} of its maximum; expected {expected}"
             )
             return
-        for name, product in made_of(replace(again, photons=photons)).items():
-            if not same(product, stored[name]):
+        made = made_of(replace(again, photons=photons))
+        for name, product in stored.items():
+            if not same(made[name], product):
                 self.wrong[frame] = f"its {name} are not those that its intensity gives"
 
 

@@ -124,6 +124,16 @@ def test_a_product_that_its_intensity_does_not_give_is_found(copy):
     assert verify(copy, sample=FRAMES).wrong == {0: "its tenths are not those that its intensity gives"}
 
 
+def test_a_store_that_was_made_before_a_product_goes_on_without_it(experiment, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        for name in ("tenths", "bright"):
+            patch.delitem(PRODUCTS, name)
+        generate(experiment, tmp_path / "a.zarr", frames=range(2), **CUT)
+    generate(experiment, tmp_path / "a.zarr", serial=True, resume=True)
+    assert set(open_series(tmp_path / "a.zarr").data_vars) == {"intensity"}
+    assert verify(tmp_path / "a.zarr", sample=FRAMES).good
+
+
 def test_rows_are_read_with_their_frames(whole):
     intensity = zarr.open_group(str(whole), mode="r")["intensity"][:]
     table = read_table(whole, "bright")
