@@ -29,8 +29,8 @@ SHAPE_COST = {"square": 1.0, "round": 2.0, "gauss": 1.0, "tophat": 1.0}
 INTERPOLATION_COST = 4.0
 KEPT_FACTORS_BYTES = 256 * MIB
 """What a renderer keeps of the detector from frame to frame, at most."""
-WORKER_BASE_BYTES = 400 * MIB
-"""A worker process with torch, Dask and a compiled kernel, before it renders."""
+WORKER_BASE_BYTES, TORCH_BYTES = 160 * MIB, 240 * MIB
+"""A worker process with Dask and a compiled kernel before it renders, and PyTorch where it needs that."""
 IMAGE_BYTES = 8
 """Of a pixel while it is computed."""
 CHECK_BYTES = 3
@@ -119,7 +119,7 @@ class Pieces(NamedTuple):
 
 
 def worker_memory(
-    scene: Scene, pieces: Pieces, amplitude_bytes: int, kernel: str, products: Sequence[Product]
+    scene: Scene, pieces: Pieces, amplitude_bytes: int, device: str, kernel: str, products: Sequence[Product]
 ) -> Memory:
     """Memory of a worker process.
 
@@ -127,8 +127,8 @@ def worker_memory(
     ----------
     amplitude_bytes
         The table of amplitudes, and the reflections that it is made of.
-    kernel
-        "compiled" or "eager".
+    device, kernel
+        "cpu" or "cuda", "compiled" or "eager".
     products
         What the store holds of each frame.
     """
@@ -136,9 +136,8 @@ def worker_memory(
     layers = instrument.layers if instrument.attenuation_per_m > 0 else 1
     kept_factors = min(KEPT_FACTORS_BYTES, layers * IMAGE_BYTES * pixels)
     # the domains are held as they are and, for a moment, as they came
-    shared = (
-        WORKER_BASE_BYTES + amplitude_bytes + 2 * ORIENTATION_BYTES * scene.specimen.all_domains + kept_factors + pixels
-    )
+    base = WORKER_BASE_BYTES + (TORCH_BYTES if device == "cuda" or kernel == "eager" else 0)
+    shared = base + amplitude_bytes + 2 * ORIENTATION_BYTES * scene.specimen.all_domains + kept_factors + pixels
 
     orientations = pieces.phi_chunk * scene.specimen.all_domains
     turned = ORIENTATION_BYTES * orientations + PHI_STEP_BYTES * scene.phi_steps

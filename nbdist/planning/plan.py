@@ -194,7 +194,7 @@ def make_plan(
         settings=Settings(tile, phi_chunk, frames_per_shard, kernel),
         split=split,
         cost=cost,
-        memory=worker_memory(scene, pieces, amplitude_bytes, kernel, products),
+        memory=worker_memory(scene, pieces, amplitude_bytes, device, kernel, products),
     )
 
 
