@@ -1,13 +1,15 @@
 """The ledger of a run: which unit is handed out next, which are in flight, and which are set aside. All of the policy of retries is here.
 
-Units go out in order. One that fails is tried again a few times, alone, and at other workers where there are others; a unit of several
-pieces counts the failures of each. One whose workers died under it is a suspect: it may have killed them, or have waited beside the one
-that did. Suspects go out one at a time, so that who dies then is known to have killed. A worker that fails unit after unit while others
-succeed is itself to blame: always idle, it would drain the whole list. What its units were charged is forgotten.
+Units go out in order, those first that come back. One that fails is tried again a few times, alone, and at other workers where there
+are others; a unit of several pieces counts the failures of each. One whose workers died under it is a suspect: it may have killed them,
+or have waited beside the one that did. Suspects go out one at a time, so that who dies then is known to have killed. A worker that fails
+unit after unit while others succeed is itself to blame: always idle, it would drain the whole list. What its units were charged is
+forgotten.
 """
 
 from __future__ import annotations
 
+import heapq
 import logging
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator, Sequence
@@ -45,7 +47,7 @@ class Ledger:
         self._fresh: Iterator[Work] = iter(units)
         self._progress, self._retries = progress, retries
         self._open = len(units)
-        self._again: deque[Work] = deque()
+        self._again: list[tuple[int, Work]] = []
         self._suspects: deque[Work] = deque()
         self._suspect_in_flight: int | None = None
         self._in_flight: set[int] = set()
@@ -79,12 +81,12 @@ class Ledger:
             self._suspect_in_flight = units[0].number
             most = 1
         while len(units) < most:
-            unit = self._again.popleft() if self._again else next(self._fresh, None)
+            unit = heapq.heappop(self._again)[1] if self._again else next(self._fresh, None)
             if unit is None:
                 break
             if unit.number in self._failures:  # alone, so that it takes no other along
                 if units:
-                    self._again.appendleft(unit)
+                    self._hand_out_again(unit)
                 else:
                     units.append(unit)
                 break
@@ -117,7 +119,8 @@ class Ledger:
         if outcome.killed:
             self._killed(list(units.values()), outcome.killed)
         else:
-            self._again.extendleft(reversed(units.values()))
+            for unit in units.values():
+                self._hand_out_again(unit)
 
     def failing_workers(self, there: Collection[str]) -> dict[str, ErrorLine]:
         """Those of the workers that are there which fail unit after unit while another succeeds, each once, with what to say of it.
@@ -154,6 +157,9 @@ class Ledger:
                 self._last_error = outcome.errors[unit.number]
             places.add(worker)
 
+    def _hand_out_again(self, unit: Work) -> None:
+        heapq.heappush(self._again, (unit.number, unit))
+
     def _done(self, unit: Work) -> None:
         self._failures.pop(unit.number, None)
         self._open -= 1
@@ -168,7 +174,7 @@ class Ledger:
             self._set_aside(unit, error)
         else:
             self._progress.unit_retried(unit, error)
-            self._again.append(unit)
+            self._hand_out_again(unit)
 
     def _killed(self, units: Sequence[Work], reason: str) -> None:
         """The workers of units died under them, again and again."""
@@ -195,4 +201,4 @@ class Ledger:
             self._failures.pop(unit.number, None)
             if self._progress.failed.pop(unit.number, None) is not None:
                 self._open += 1
-                self._again.append(unit)
+                self._hand_out_again(unit)

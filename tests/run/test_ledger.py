@@ -58,6 +58,13 @@ def test_what_was_not_begun_goes_out_next_and_in_order(progress):
     assert numbers(ledger.take(5)) == [1, 2, 3, 4, 5]
 
 
+def test_tasks_that_are_lost_together_go_out_again_in_order(progress):
+    ledger = Ledger(Units(9, 1), progress)
+    for units in [ledger.take(2) for _ in range(3)]:
+        ledger.settle(Outcome(units))
+    assert numbers(ledger.take(9)) == [*range(9)]
+
+
 def test_a_unit_that_fails_is_tried_again_alone_and_set_aside_after_its_retries(progress):
     ledger = Ledger(Units(4, 1), progress, retries=2)
     taken = ledger.take(3)
