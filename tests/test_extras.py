@@ -8,6 +8,7 @@ from importlib import reload
 from pathlib import Path
 
 import pytest
+import yaml
 
 from nbdist.errors import EXTRAS, MissingExtraError, is_fatal
 
@@ -55,6 +56,33 @@ def _learning():
     reload(nbdist.learning)
 
 
+def _device():
+    from nbdist.kernels.devices import pick_device
+
+    pick_device("cuda")
+
+
+def _gpus():
+    from nbdist.clusters.gpus import chosen_gpus
+
+    chosen_gpus("all")
+
+
+def _eager():
+    from nbdist.experiment import validate
+    from nbdist.experiment.template import TEMPLATE
+    from nbdist.kernels.backend import make_backend
+    from nbdist.scene import resolve
+
+    make_backend(resolve(validate(yaml.safe_load(TEMPLATE))).instrument, mode="eager")
+
+
+def _trace():
+    from nbdist.cli.trace import trace
+
+    trace(Path("experiment.yaml"), (0, 0))
+
+
 @pytest.mark.parametrize(
     ("extra", "use", "said"),
     [
@@ -64,6 +92,10 @@ def _learning():
         ("pictures", _contact_sheet, "the contact sheet needs matplotlib: pip install 'nbdist[pictures]'"),
         ("s3", _bucket, "s3://bucket/series.zarr needs obstore: pip install 'nbdist[s3]'"),
         ("tables", _table, "the table spots needs pyarrow: pip install 'nbdist[tables]'"),
+        ("torch", _device, "device cuda needs torch: pip install 'nbdist[torch]'"),
+        ("torch", _gpus, "--gpus needs torch: pip install 'nbdist[torch]'"),
+        ("torch", _eager, "kernel eager needs torch: pip install 'nbdist[torch]'"),
+        ("torch", _trace, "nbdist trace needs torch: pip install 'nbdist[torch]'"),
         ("torch", _learning, "nbdist.learning needs torch: pip install 'nbdist[torch]'"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from nbdist.bench.cases import cases
@@ -60,13 +61,12 @@ class Benchmark:
                     else:
                         yield measure_on_cores(case, self.inputs, dtype, number, self.repeats)
 
-    def start_seconds(self) -> tuple[float, float, float]:
-        """Seconds to a new process's first pixels: eagerly, with nothing compiled yet, and with everything compiled."""
+    def start_seconds(self) -> dict[str, float]:
+        """Seconds to a new process's first pixels: eagerly where there is PyTorch, with nothing compiled yet, and with everything."""
+        modes = {"eager": "eager"} if find_spec("torch") is not None else {}
+        modes |= {"compile cache empty": "compiled", "filled": "compiled"}
         cache = self.scratch / "cache"
-        eager, empty, filled = (
-            first_frame_seconds(self.inputs, mode, self.device, cache) for mode in ("eager", "compiled", "compiled")
-        )
-        return eager, empty, filled
+        return {what: first_frame_seconds(self.inputs, mode, self.device, cache) for what, mode in modes.items()}
 
 
 def limit_line(device: str) -> str:

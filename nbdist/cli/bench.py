@@ -53,10 +53,8 @@ def bench(
         if records:
             console.print(_table(records))
         if "start" in wanted:
-            eager, empty, filled = benchmark.start_seconds()
-            console.print(
-                f"first pixels of a new process: eager {eager:.1f} s, compile cache empty {empty:.1f} s, filled {filled:.1f} s"
-            )
+            seconds = [f"{what} {number:.1f} s" for what, number in benchmark.start_seconds().items()]
+            console.print(f"first pixels of a new process: {', '.join(seconds)}")
     if json_file is not None:
         try:
             json_file.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n", encoding="utf-8")

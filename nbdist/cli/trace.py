@@ -32,8 +32,10 @@ def trace(
     pixel: Annotated[
         tuple[int, int] | None, typer.Option("--pixel", metavar="SLOW FAST", help="Pixel of the image, from 0.")
     ] = None,
+    panel: Annotated[int, typer.Option("--panel", min=0, help="Panel of the pixel.")] = 0,
     frame: Annotated[int, typer.Option("--frame", min=0, help="Frame of the series.")] = 0,
     source: Annotated[int, typer.Option("--source", min=0, help="Source whose geometry and terms are listed.")] = 0,
+    lattice: Annotated[int, typer.Option("--lattice", min=0, help="Lattice whose terms are listed.")] = 0,
     mosaic: Annotated[
         int | None, typer.Option("--mosaic", min=0, help="List this mosaic domain only; sums keep all.")
     ] = None,
@@ -56,17 +58,18 @@ def trace(
     output = user_path(output)
     if path is None and against is None:
         raise NbdistError("nbdist trace needs an EXPERIMENT and --pixel, or --against")
+    if path is not None:
+        require_extra("torch", "nbdist trace")
     if against is not None:
         against = user_path(against)
         read_trace(against)  # what is wrong with it is said before anything is written
     if path is not None:
         if pixel is None:
             raise NbdistError("--pixel SLOW FAST is needed")
-        require_extra("torch", "nbdist trace")
         from nbdist.frames.trace import Choice
 
-        choice = Choice(source, mosaic, subpixels)
-        trace_to(output, load(path, precision), pixel, frame, choice, device.value, table=against is None)
+        choice = Choice(source, mosaic, subpixels, lattice)
+        trace_to(output, load(path, precision), pixel, frame, choice, device.value, panel, table=against is None)
     if against is not None:
         for line in comparison_lines(output / LOG, against, tolerance):
             console.print(line)
@@ -79,6 +82,7 @@ def trace_to(
     frame: int,
     choice: Choice,
     device: str,
+    panel: int = 0,
     table: bool = True,
 ) -> None:
     """Trace a pixel, write the three files, and print the chain and what is to be said about it."""
@@ -86,9 +90,10 @@ def trace_to(
     from nbdist.run.tracing import trace_experiment, write_trace
 
     device = pick_device(device)
-    chain = trace_experiment(experiment, pixel, frame, choice, device)
+    chain = trace_experiment(experiment, pixel, frame, choice, device, panel)
     about = {
         "pixel": list(pixel),
+        "panel": panel,
         "frame": frame,
         **choice._asdict(),
         "device": device,
@@ -96,7 +101,8 @@ def trace_to(
     }
     written = write_trace(folder, chain, experiment, about)
     if table:
-        console.print(_table(chain, f"pixel {pixel[0]} {pixel[1]} (slow fast), frame {frame}"))
+        place = f"pixel {pixel[0]} {pixel[1]} (slow fast){f' of panel {panel}' if panel else ''}"
+        console.print(_table(chain, f"{place}, frame {frame}"))
     for note in chain.notes:
         console.print(f"note: {note}")
     console.print(f"wrote {', '.join(map(str, written))}")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from nbdist.errors import NbdistError, RunError, one_line
+from nbdist.errors import NbdistError, RunError, one_line, require_extra
 from nbdist.kernels.devices import cuda_is_available
 from nbdist.private_folder import lock_folder
 
@@ -41,15 +41,17 @@ def chosen_gpus(text: str, visible: Sequence[str] | None = None) -> list[str]:
 
     Raises
     ------
-    RunError
-        If it is anything else, or a GPU is not there.
+    MissingExtraError, RunError
+        If PyTorch is not installed, it is anything else, or a GPU is not there.
     """
     words = [word.strip() for word in text.split(",")]
     if text != "all" and not all(word.isdecimal() for word in words):
         raise RunError(f"--gpus {text}: expected all, or numbers like 0,1")
     if len(set(words)) < len(words):
         raise RunError(f"--gpus {text}: a GPU is named twice")
-    visible = visible_gpus() if visible is None else visible
+    if visible is None:
+        require_extra("torch", "--gpus")
+        visible = visible_gpus()
     found = {0: "no GPU", 1: "one GPU, number 0"}.get(
         len(visible), f"{len(visible)} GPUs, numbers 0 to {len(visible) - 1}"
     )

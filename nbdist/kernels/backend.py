@@ -143,7 +143,9 @@ def make_backend(
             return NativeBackend(instrument, threads)
         except BuildError as error:
             return eager_backend(instrument, str(error))
-    return _torch_backend(instrument, device, mode == "compiled", "", f"{mode} functions on {device}")
+    return _torch_backend(
+        instrument, device, mode == "compiled", "", f"device {device}" if device != "cpu" else f"kernel {mode}"
+    )
 
 
 def eager_backend(instrument: Instrument, why: str) -> Backend:

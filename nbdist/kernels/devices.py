@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from nbdist.errors import RunError
+from nbdist.errors import RunError, require_extra
 
 Device = Literal["auto", "cpu", "cuda"]
 CUDA_DRIVERS = ("libcuda.so.1", "nvcuda.dll")
@@ -38,11 +38,13 @@ def pick_device(wanted: str) -> str:
 
     Raises
     ------
-    RunError
+    MissingExtraError, RunError
         If cuda is wanted and cannot be had.
     """
     if wanted == "auto":
         return "cuda" if cuda_is_available() else "cpu"
-    if wanted.startswith("cuda") and not cuda_is_available():
-        raise RunError(f"device {wanted}: there is no CUDA device that PyTorch can use here")
+    if wanted.startswith("cuda"):
+        require_extra("torch", f"device {wanted}")
+        if not cuda_is_available():
+            raise RunError(f"device {wanted}: there is no CUDA device that PyTorch can use here")
     return wanted

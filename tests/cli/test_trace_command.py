@@ -135,6 +135,8 @@ def test_subpixels_are_listed_on_request(nbdist, small_experiment):
     [
         ("e.yaml --pixel 96 0", "pixel 96 0 lies outside the image of 96 x 80 pixels"),
         ("e.yaml --pixel 0 0 --frame 3", "frame 3 lies outside 0:3"),
+        ("e.yaml --pixel 0 0 --panel 1", "panel 1 lies outside 0:1"),
+        ("e.yaml --pixel 0 0 --lattice 1", "lattice 1 lies outside 0:1"),
         ("e.yaml --pixel 0 0 --source 1", "source 1 lies outside 0:1"),
         ("e.yaml --pixel 0 0 --mosaic 1", "mosaic 1 lies outside 0:1"),
         ("e.yaml", "--pixel SLOW FAST is needed"),
