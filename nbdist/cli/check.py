@@ -116,10 +116,10 @@ def _sampling(scene: Scene) -> list[tuple[str, str]]:
     sampling = scene.experiment.sampling
     chosen = " (auto)" if sampling.oversample == "auto" else ""
     parts = f"{len(scene.instrument.sources)} sources x {scene.phi_steps} phi x {scene.specimen.domains} domains"
-    pixels = scene.instrument.pixels
+    pixels, rays = scene.instrument.pixels, scene.instrument.rays_per_pixel * len(scene.instrument.sources)
     return [
         ("oversample", f"{scene.instrument.oversample}{chosen}"),
         ("steps", f"{scene.steps} = {parts} x {scene.instrument.oversample}^2 subpixels"),
-        ("pixel-steps", f"{count(float(pixels) * scene.steps * scene.instrument.layers)} a frame"),
+        ("pixel-steps", f"{count(float(pixels) * rays * scene.orientations_per_frame)} a frame"),
         ("precision", sampling.precision),
     ]

@@ -4,8 +4,8 @@ reflections/
   hkl         (reflection, axis) int32   Miller indices
   F           (reflection) float64       amplitudes in electrons
 
-The attribute `default_F` of the group is the amplitude of every reflection that is not listed; `uniform` amplitudes list none. The
-attribute `lattices` says which lattices have these amplitudes; those of others are in reflections_1, reflections_2 and so on.
+Lattices with other amplitudes follow each other. The attribute `sets` of the group says of each set which `lattices` have it, from where
+to where its `reflections` go, and the amplitude `default_F` of every reflection that it does not list; `uniform` amplitudes list none.
 """
 
 from __future__ import annotations
@@ -29,37 +29,34 @@ REFLECTIONS_PER_CHUNK = 2**18
 def create_reflections(group: zarr.Group, reflections: Sequence[Reflections]) -> None:
     """Write the amplitudes of each lattice into a new store, in the order in which they are listed; those that lattices share, once."""
     distinct = {id(its): its for its in reflections}
-    numbers = {key: number for number, key in enumerate(distinct)}
-    for number, its in enumerate(distinct.values()):
-        description = {
-            "default_F": float(its.default_F),
-            "long_name": "amplitudes that the frames are rendered with",
-            "lattices": [lattice for lattice, other in enumerate(reflections) if numbers[id(other)] == number],
-        }
-        _create(group.create_group(_name(number), attributes=description), its)
-
-
-def _name(number: int) -> str:
-    return REFLECTIONS if number == 0 else f"{REFLECTIONS}_{number}"
-
-
-def _create(place: zarr.Group, reflections: Reflections) -> None:
-    count = len(reflections.indices)
-    for name, values, axes, attributes in (
-        ("hkl", reflections.indices, ("axis",), {"long_name": "Miller indices"}),
-        ("F", reflections.amplitudes, (), {"units": "electron", "long_name": "structure-factor amplitude"}),
+    sets, first = [], 0
+    for key, its in distinct.items():
+        last = first + len(its.indices)
+        lattices = [number for number, other in enumerate(reflections) if id(other) == key]
+        sets.append({"lattices": lattices, "reflections": [first, last], "default_F": float(its.default_F)})
+        first = last
+    description = {"long_name": "amplitudes that the frames are rendered with", "sets": sets}
+    place = group.create_group(REFLECTIONS, attributes=description)
+    for name, of_set, axes, attributes in (
+        ("hkl", [its.indices for its in distinct.values()], ("axis",), {"long_name": "Miller indices"}),
+        (
+            "F",
+            [its.amplitudes for its in distinct.values()],
+            (),
+            {"units": "electron", "long_name": "structure-factor amplitude"},
+        ),
     ):
         array = place.create_array(
             name,
-            shape=values.shape,
+            shape=(first, *of_set[0].shape[1:]),
             dtype=OF_REFLECTIONS[f"{REFLECTIONS}/{name}"],
-            chunks=(max(1, min(count, REFLECTIONS_PER_CHUNK)), *values.shape[1:]),
+            chunks=(max(1, min(first, REFLECTIONS_PER_CHUNK)), *of_set[0].shape[1:]),
             compressors=[BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.shuffle), Crc32cCodec()],
             dimension_names=("reflection", *axes),
             attributes=attributes,
         )
-        if count:
-            array[...] = values
+        if first:
+            array[...] = of_set[0] if len(of_set) == 1 else np.concatenate(of_set)
 
 
 def read_reflections(location: str | os.PathLike[str]) -> tuple[Reflections, ...]:
@@ -82,31 +79,17 @@ def read_reflections(location: str | os.PathLike[str]) -> tuple[Reflections, ...
     """
     group: Any = open_group(location, patient=True)
     found: dict[int, Reflections] = {}
-    number = 0
-    while (place := _opened(group, _name(number), location)) is not None:
-        its = _read(place, location)
-        found |= dict.fromkeys(map(int, place.attrs["lattices"]), its)
-        number += 1
-    return tuple(found[lattice] for lattice in sorted(found))
-
-
-def _opened(group: Any, name: str, location: str | os.PathLike[str]) -> Any:
     try:
-        return group[name]
-    except KeyError:
-        if name != REFLECTIONS:
-            return None
-        raise StoreError(f"{location}: {REFLECTIONS} do not decode (KeyError)") from None
-
-
-def _read(place: Any, location: str | os.PathLike[str]) -> Reflections:
-    try:
+        place = group[REFLECTIONS]
         indices, amplitudes = np.asarray(place["hkl"][...]), np.asarray(place["F"][...])
-        default_F = float(place.attrs["default_F"])
+        for its in place.attrs["sets"]:
+            some = slice(*map(int, its["reflections"]))
+            one = Reflections(indices[some], amplitudes[some], float(its["default_F"]))
+            found |= dict.fromkeys(map(int, its["lattices"]), one)
     except NbdistError:
         raise
     except Exception as error:
         raise StoreError(f"{location}: {REFLECTIONS} do not decode ({type(error).__name__})") from None
     if indices.shape != (len(amplitudes), 3):
         raise StoreError(f"{location}: {REFLECTIONS} hold {indices.shape} indices for {len(amplitudes)} amplitudes")
-    return Reflections(indices, amplitudes, default_F)
+    return tuple(found[lattice] for lattice in sorted(found))

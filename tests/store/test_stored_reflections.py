@@ -40,7 +40,7 @@ def test_zarr_reads_them_without_nbdist(made):
     assert (str(group["hkl"].dtype), str(group["F"].dtype)) == ("int32", "float64")
     np.testing.assert_array_equal(group["hkl"][:], [[1, 2, 3], [-2, 0, 1], [1, 2, 3], [0, 0, 5]])
     np.testing.assert_array_equal(group["F"][:], [104.25, 50.1, 7.3, 1e-3])
-    assert dict(group.attrs)["default_F"] == 12.5
+    assert dict(group.attrs)["sets"] == [{"lattices": [0], "reflections": [0, 4], "default_F": 12.5}]
     assert group["hkl"].metadata.dimension_names == ("reflection", "axis")
 
 
