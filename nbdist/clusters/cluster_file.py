@@ -21,7 +21,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, fi
 
 from nbdist.errors import ExperimentError, RunError
 from nbdist.experiment.fields import Count, Section
-from nbdist.experiment.files import complaints, read_document
+from nbdist.experiment.files import read_document
+from nbdist.experiment.validation import complaints
 
 Kind = Literal["slurm", "pbs", "lsf", "sge"]
 SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}

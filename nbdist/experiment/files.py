@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.model import Experiment
+from nbdist.experiment.validation import shown, validated
 from nbdist.formats.text import user_path
-
-STRUCTURE_FACTOR_KINDS = ("file", "uniform", "wilson")
 
 
 def load_experiment(path: str | os.PathLike[str]) -> Experiment:
@@ -33,7 +31,7 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     path = user_path(path)
     content = read_document(path, f"experiment file {path}")
     if not isinstance(content, dict):
-        raise ExperimentError(f"{path}: expected the sections of an experiment, found {_shown(content)}")
+        raise ExperimentError(f"{path}: expected the sections of an experiment, found {shown(content)}")
     try:
         return validate(content, path.parent.absolute())
     except ExperimentError as error:
@@ -56,10 +54,7 @@ def validate(content: dict[str, Any], folder: Path | None = None) -> Experiment:
     ExperimentError
         In one line: each wrong field, what was found and what is allowed.
     """
-    try:
-        return Experiment.model_validate(content, context=folder)
-    except ValidationError as error:
-        raise ExperimentError("; ".join(complaints(error.errors()))) from None
+    return validated(Experiment, content, folder)
 
 
 def experiment_to_yaml(experiment: Experiment) -> str:
@@ -117,54 +112,3 @@ def read_document(path: Path, name: str) -> Any:
         line = f", line {mark.line + 1}" if mark is not None else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
         raise ExperimentError(f"{path}{line}: {problem}") from None
-
-
-def complaints(details: Iterable[Any]) -> list[str]:
-    """Pydantic's errors as one sentence a wrong field.
-
-    Alternatives of a field are joined, and what merely follows from a field inside it is left out.
-    """
-    by_field: dict[tuple[Any, ...], list[Any]] = {}
-    for detail in details:
-        by_field.setdefault(_field(detail["loc"]), []).append(detail)
-    deepest = [
-        field
-        for field in by_field
-        if not any(other != field and other[: len(field)] == field for other in by_field if field)
-    ]
-    return [_complaint(".".join(map(str, field)), by_field[field]) for field in deepest]
-
-
-def _field(location: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The place in the file: pydantic's names for the branches of a union are no fields."""
-    last = len(location) - 1
-    return tuple(
-        part
-        for position, part in enumerate(location)
-        if isinstance(part, int)
-        or (
-            (part.isidentifier() and not (part in STRUCTURE_FACTOR_KINDS and position == 1 and position < last))
-            and part not in ("bool", "int", "float")
-        )
-    )
-
-
-def _complaint(field: str, details: list[Any]) -> str:
-    kind, found = details[0]["type"], details[0]["input"]
-    if kind == "extra_forbidden":
-        return f"{field}: unknown field (found {_shown(found)})"
-    if kind == "missing":
-        return f"{field}: is required and was not given"
-    if kind == "value_error":
-        message = details[0]["msg"].removeprefix("Value error, ")
-        return f"{field}: {message}" if field else message
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        found = found.get("kind") if isinstance(found, dict) else found
-        return f"{field}.kind: should be {', '.join(STRUCTURE_FACTOR_KINDS)}, found {_shown(found)}"
-    messages = [detail["msg"].replace("Input should be ", "", 1) for detail in details]
-    return f"{field}: should be {' or '.join(dict.fromkeys(messages))}, found {_shown(found)}"
-
-
-def _shown(value: Any) -> str:
-    text = " ".join(json.dumps(value, default=str).split())
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -17,6 +17,7 @@ from nbdist.experiment.fields import Section
 from nbdist.experiment.sampling import Background, Noise, Sampling
 from nbdist.experiment.scan import Scan
 from nbdist.experiment.structure_factors import StructureFactors
+from nbdist.experiment.validation import validated
 
 PHYSICS_VERSION = 2
 """Raised when the same experiment would give other pixel values, as by another default; it enters the fingerprint."""
@@ -99,13 +100,11 @@ class Experiment(Section):
         ExperimentError
             If the result is not a valid experiment.
         """
-        from nbdist.experiment.files import validate
-
         content = self.model_dump()
         for section, fields in sections.items():
             kept = content.get(section)
             content[section] = {**kept, **fields} if isinstance(kept, dict) and isinstance(fields, dict) else fields
-        return validate(content)
+        return validated(type(self), content)
 
 
 def _file_digest(field: str, path: Path) -> str:

@@ -15,7 +15,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.kernels.backend import Backend, BuildError, KernelMode, Turned, eager_backend, make_backend
+from nbdist.kernels.backend import Backend, BuildError, KernelMode, Turned
+from nbdist.kernels.choice import eager_backend, make_backend
 from nbdist.readout.water import water_photons
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.amplitudes import Reflections

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
@@ -10,13 +9,11 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.errors import NbdistError, require_extra
+from nbdist.errors import NbdistError
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.instrument import Factor, Instrument, Ray
 from nbdist.scene.specimen import Lattice, Orientations
 from nbdist.scene.tile import Tile
-
-logger = logging.getLogger(__name__)
 
 KernelMode = Literal["compiled", "eager"]
 KEPT_FACTORS_BYTES = 256 * 2**20
@@ -117,52 +114,3 @@ class WholePixelFactors(Generic[Values]):
                 self._kept_bytes += size
                 self._kept[tile] = layers
         return layers
-
-
-def make_backend(
-    instrument: Instrument, device: str = "cpu", mode: KernelMode = "compiled", threads: int | None = None
-) -> Backend:
-    """The fastest backend for an instrument; where no kernel can be compiled that is said once, and torch runs eagerly.
-
-    Parameters
-    ----------
-    device
-        "cpu", "cuda" or "cuda:N".
-    threads
-        Of the native kernel; all usable cores where left out.
-
-    Raises
-    ------
-    MissingExtraError
-        If it needs PyTorch, which is not installed.
-    """
-    if mode == "compiled" and device == "cpu":
-        from nbdist.kernels.native.backend import NativeBackend
-
-        try:
-            return NativeBackend(instrument, threads)
-        except BuildError as error:
-            return eager_backend(instrument, str(error))
-    return _torch_backend(
-        instrument, device, mode == "compiled", "", f"device {device}" if device != "cpu" else f"kernel {mode}"
-    )
-
-
-def eager_backend(instrument: Instrument, why: str) -> Backend:
-    """Torch's own operations on a CPU, where no kernel can be compiled, which is said once.
-
-    Raises
-    ------
-    MissingExtraError
-        If PyTorch is not installed either.
-    """
-    found = _torch_backend(instrument, "cpu", False, why, f"a machine on which no kernel can be compiled ({why})")
-    logger.warning("the kernel cannot be compiled here (%s); going on without it, several times slower", why)
-    return found
-
-
-def _torch_backend(instrument: Instrument, device: str, compiled: bool, why_eager: str, what: str) -> Backend:
-    require_extra("torch", what)
-    from nbdist.kernels.torch_backend import TorchBackend
-
-    return TorchBackend(instrument, device, compiled, why_eager)

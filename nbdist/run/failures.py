@@ -6,11 +6,10 @@ import errno
 import traceback
 from pathlib import Path
 
-import nbdist
 from nbdist.store.bucket_settings import scrubbed
 from nbdist.store.locations import one_line
 
-PACKAGE = Path(nbdist.__file__).parent
+PACKAGE = Path(__file__).parent.parent
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 

@@ -37,6 +37,15 @@ def load(tmp_path):
         (MINIMAL + "deetctor: {}", ["deetctor", "unknown field"]),
         (CRYSTAL, ["structure_factors", "required"]),
         (AMPLITUDES, ["crystal", "required"]),
+        (
+            "crystals: [{cell: [9, 9, 9, 90, 90, 90]}, {cell: [9, 9, 9, 90, 90, 90], weight: 0}]\n" + AMPLITUDES,
+            ["crystals.1.weight", "greater than 0"],
+        ),
+        (
+            "crystals: [{cell: [9, 9, 9, 90, 90, 90], structure_factors: {kind: wilson, d_min_A: -1}}]",
+            ["crystals.0.structure_factors.d_min_A", "greater than 0"],
+        ),
+        ("crystals: [{cell: [9, 9, 9, 90, 90, 90]}]", ["structure_factors", "required", "crystals.0"]),
         (MINIMAL + "beam: {wavelength_A: 0}", ["beam.wavelength_A", "greater than 0", "found 0"]),
         (MINIMAL + "beam: {wavelength_A: one}", ["beam.wavelength_A", "number", '"one"']),
         (MINIMAL + "beam: {wavelength_A: .nan}", ["beam.wavelength_A", "finite"]),
