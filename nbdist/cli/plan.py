@@ -66,7 +66,7 @@ def _rows(context: RunContext, workers: int, device: str) -> list[tuple[str, str
     plan, cost, scene = context.plan, context.plan.cost, context.scene
     settings, memory = plan.settings, plan.worker_memory_bytes()
     schema = schema_for(scene, settings)
-    chunks = {array.of.suffix: array.layout(settings.frames_per_shard).chunk for array in schema.arrays}
+    chunks = {array.panels.suffix: array.layout(settings.frames_per_shard).chunk for array in schema.arrays}
     unit_s = cost.seconds * settings.frames_per_shard / (plan.tasks_per_frame if plan.split else 1)
     total_s = cost.seconds * plan.frames / max(1, min(workers, plan.unit_count * plan.tasks_per_frame))
     piece, shorter = ("task", "a smaller --tile or --phi-chunk") if plan.split else ("unit", "fewer --frames-per-shard")

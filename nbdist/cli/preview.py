@@ -35,7 +35,7 @@ def preview(
 
     group, summary = open_group(location), summarize(location)
     schema = summary.schema
-    arrays = [a for a in schema.arrays if panel in a.of.panels]
+    arrays = [a for a in schema.arrays if panel in a.panels.numbers]
     if not arrays:
         raise NbdistError(f"--panel {panel}: lies outside 0:{len(schema.panels)}")
     names = [a.product.name for a in arrays]

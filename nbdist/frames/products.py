@@ -94,8 +94,8 @@ class PixelProduct:
     least: float = 0
     held_at: int | None = None
 
-    def of(self, products: Products) -> Images:
-        """This one among the products of a frame."""
+    def images(self, products: Products) -> Images:
+        """Its images among the products of a frame."""
         images = products[self.name]
         assert not isinstance(images, Mapping)
         return images
@@ -142,11 +142,11 @@ class TableProduct:
     made_for: Callable[[Experiment], bool] = always
     bytes_per_frame: int = 2**16
 
-    def of(self, products: Products) -> Columns:
-        """This one among the products of a frame."""
-        columns = products[self.name]
-        assert isinstance(columns, Mapping)
-        return columns
+    def rows(self, products: Products) -> Columns:
+        """Its rows among the products of a frame."""
+        rows = products[self.name]
+        assert isinstance(rows, Mapping)
+        return rows
 
     def frame_bytes(self, pixels: int) -> int:
         """Bytes of a frame's rows in memory, whatever its pixels."""
@@ -235,7 +235,7 @@ def made_of(frame: RenderedFrame) -> dict[str, Images | Columns]:
 def held_pixels(experiment: Experiment, frames: Sequence[Products]) -> int | None:
     """How many pixels of some frames are held at the largest value; None where no product has one."""
     limited = [p for p in products_of(experiment) if isinstance(p, PixelProduct) and p.held_at is not None]
-    held = (image == product.held_at for product in limited for frame in frames for image in product.of(frame))
+    held = (image == product.held_at for product in limited for frame in frames for image in product.images(frame))
     return sum(int(pixels.sum()) for pixels in held) if limited else None
 
 

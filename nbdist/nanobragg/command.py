@@ -93,8 +93,8 @@ class Command:
         scene, outputs, saved = self.context.scene, self.outputs, self.settings.experiment_file
         instrument, panel = scene.instrument, scene.instrument.panels[0]
         products = finished_frame(self.context, 0, render_image(self.context, self.settings.workers, progress))
-        (image,) = INTENSITY.of(products)
-        (counts,) = COUNTS.of(products) if COUNTS.name in products else (None,)
+        (image,) = INTENSITY.images(products)
+        (counts,) = COUNTS.images(products) if COUNTS.name in products else (None,)
         region = self.experiment.detector.region_of_interest
         where = (slice(*region.slow), slice(*region.fast)) if region else (slice(None), slice(None))
         statistics = Statistics.of(image, panel.usable, where)

@@ -14,21 +14,21 @@ READING_CHUNK = 512
 
 
 @dataclass(frozen=True)
-class PanelArray:
+class PanelGroup:
     """Panels of a detector whose images lie in one array of a product.
 
     Attributes
     ----------
     suffix
         What the names of the array and of its pixel dimensions end with.
-    panels
-        Numbers of the panels.
+    numbers
+        Of the panels.
     shape
         Of a frame: (slow, fast), or (panel, slow, fast).
     """
 
     suffix: str
-    panels: range
+    numbers: range
     shape: tuple[int, ...]
 
     @property
@@ -38,13 +38,13 @@ class PanelArray:
         return pixels if len(self.shape) == 2 else ("panel", *pixels)
 
 
-def panel_arrays(shapes: Sequence[tuple[int, int]]) -> tuple[PanelArray, ...]:
-    """The arrays that the images of panels of these shapes (slow, fast) need: one where the shapes are equal, else one a panel."""
+def panel_groups(shapes: Sequence[tuple[int, int]]) -> tuple[PanelGroup, ...]:
+    """Panels of these shapes (slow, fast) by the arrays that hold them: one where all shapes are equal, else one a panel."""
     if len(shapes) == 1:
-        return (PanelArray("", range(1), shapes[0]),)
+        return (PanelGroup("", range(1), shapes[0]),)
     if len(set(shapes)) == 1:
-        return (PanelArray("", range(len(shapes)), (len(shapes), *shapes[0])),)
-    return tuple(PanelArray(f"_{number}", range(number, number + 1), shape) for number, shape in enumerate(shapes))
+        return (PanelGroup("", range(len(shapes)), (len(shapes), *shapes[0])),)
+    return tuple(PanelGroup(f"_{number}", range(number, number + 1), shape) for number, shape in enumerate(shapes))
 
 
 def even_chunk(size: int, wanted: int) -> int:

@@ -70,7 +70,7 @@ class Verification:
         here = rendered_by(context)
         exact = all(record.get(name) == here[name] for name in MADE_BY)
         again = rendered_frame(context.scene, frame, render_frame(context, frame))
-        photons = INTENSITY.of(stored)
+        photons = INTENSITY.images(stored)
         apart = [np.abs(a.astype(np.float64) - b) for a, b in zip(again.photons, photons, strict=True)]
         scale = float(max(*(image.max() for image in again.photons), np.finfo(np.float32).tiny))
         self.compared[frame] = float(max(image.max() for image in apart)) / scale

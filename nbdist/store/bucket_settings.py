@@ -56,9 +56,8 @@ def bucket_settings() -> BucketSettings:
         If a profile is not there, or an endpoint is no URL or holds a password.
     """
     session = _session()
-    from botocore.configprovider import (
-        ConfiguredEndpointProvider,
-    )  # a client would tell, too: for 25 MB and half a second
+    # a client would tell, too, for 25 MB and half a second
+    from botocore.configprovider import ConfiguredEndpointProvider
 
     endpoint = ConfiguredEndpointProvider(session.full_config, session.get_scoped_config(), "s3").provide()
     # botocore does not go by these two, as others of AWS's tools and obstore do
@@ -77,15 +76,14 @@ def credentials() -> dict[str, Any]:
     StoreError
         If there are none.
     """
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, ClientError
 
+    session = _session()
     try:
-        found = _session().get_credentials()
+        found = session.get_credentials()
         keys = found and found.get_frozen_credentials()
-    except (BotoCoreError, OSError, ValueError) as error:
-        raise StoreError(
-            f"botocore finds no AWS credentials ({type(error).__name__})"
-        ) from None  # its text may tell some
+    except (BotoCoreError, ClientError, OSError, ValueError) as error:  # whose text may tell some
+        raise StoreError(f"botocore finds no AWS credentials ({type(error).__name__})") from None
     if not keys:
         raise StoreError("no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
     expires_at = datetime.now(UTC) + KEYS_KEPT

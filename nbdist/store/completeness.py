@@ -83,9 +83,11 @@ def read_completeness(group: zarr.Group, believe: bool = True) -> Completeness:
         If its attributes are not those of a series.
     """
     stored = StoredUnits(group)
-    said = _said(group, stored) if believe else None
-    if said is not None:
-        return said
+    return (_said(group, stored) if believe else None) or _recorded(stored)
+
+
+def _recorded(stored: StoredUnits) -> Completeness:
+    """How far a store is by its records."""
     size, seconds = 0, defaultdict[str, float](float)
     complete = np.zeros(len(stored.units), dtype=bool)
     for unit, record in stored.complete():
@@ -129,7 +131,8 @@ def mark_finished(location: str | os.PathLike[str]) -> bool:
         If the store is not there or cannot be written.
     """
     group = open_group(location, mode="r+")
-    found = read_completeness(group, believe=False)
+    stored = StoredUnits(group)
+    found = _recorded(stored)
     if not found.finished:
         return False
     consolidate(location)
@@ -137,7 +140,7 @@ def mark_finished(location: str | os.PathLike[str]) -> bool:
         "store_id": store_id_of(group),
         "units": len(found.units),
         "shard_bytes": found.shard_bytes,
-        "probed_bytes": _probed_bytes(group, StoredUnits(group)),
+        "probed_bytes": _probed_bytes(group, stored),
         "seconds": found.seconds,
     }
     objects = objects_of(group)

@@ -175,7 +175,7 @@ def _create_frames(group: zarr.Group, schema: Schema) -> None:
         codec = BloscCodec(cname=product.compressor, clevel=1, shuffle=BloscShuffle.bitshuffle)
         group.create_array(
             array.name,
-            shape=(schema.frames, *array.of.shape),
+            shape=(schema.frames, *array.panels.shape),
             dtype=product.dtype,
             chunks=layout.chunk,
             shards=layout.shard,
@@ -195,16 +195,16 @@ def _create_coordinates(group: zarr.Group, scene: Scene, schema: Schema) -> Iter
     """Write the coordinates, and pause after each chunk."""
     scan, degree, lattices = scene.experiment.scan, {"units": "degree"}, len(scene.specimen.lattices)
     masks = [(~panel.usable).astype(np.uint8) for panel in scene.instrument.panels]
-    for of in schema.panel_arrays:
-        *panels, slow, fast = of.shape
-        mask = np.stack([masks[panel] for panel in of.panels]).reshape(of.shape)
+    for panels in schema.panel_groups:
+        *shared, slow, fast = panels.shape
+        mask = np.stack([masks[panel] for panel in panels.numbers]).reshape(panels.shape)
         of_pixels: list[tuple[str, Any, tuple[str, ...], dict[str, str]]] = [
-            (f"slow{of.suffix}", np.arange(slow), of.dimensions[-2:-1], {"units": "pixel"}),
-            (f"fast{of.suffix}", np.arange(fast), of.dimensions[-1:], {"units": "pixel"}),
-            (f"mask{of.suffix}", mask, of.dimensions, {"long_name": "0 = usable"}),
+            (f"slow{panels.suffix}", np.arange(slow), panels.dimensions[-2:-1], {"units": "pixel"}),
+            (f"fast{panels.suffix}", np.arange(fast), panels.dimensions[-1:], {"units": "pixel"}),
+            (f"mask{panels.suffix}", mask, panels.dimensions, {"long_name": "0 = usable"}),
         ]
-        if panels:
-            of_pixels.append(("panel", np.arange(*panels), ("panel",), {"long_name": "panel of the detector, from 0"}))
+        if shared:
+            of_pixels.append(("panel", np.arange(*shared), ("panel",), {"long_name": "panel of the detector, from 0"}))
         for name, values, dimensions, attributes in of_pixels:
             _coordinate(group, name, schema, values.shape, dimensions, attributes)[...] = values
             yield

@@ -75,11 +75,14 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
         for kept in ("shards", "chunks", "preferred_chunks"):
             variable.encoding.pop(kept, None)
     for array in schema.arrays:
-        unit = dict(zip(array.dimensions, (found.units.size, *array.of.shape), strict=True))
+        unit = dict(zip(array.dimensions, (found.units.size, *array.panels.shape), strict=True))
         if chunks is not None:
-            given = chunks if isinstance(chunks, Mapping) else {}
-            data[array.name] = data[array.name].chunk({name: given.get(name, size) for name, size in unit.items()})
-        data[array.name].encoding.update(chunks=(1, *array.of.shape), preferred_chunks=unit)
+            given = chunks.items() if isinstance(chunks, Mapping) else ()
+            wanted = {
+                name: size for name, size in given if name in unit or name not in data.dims
+            }  # xarray refuses these
+            data[array.name] = data[array.name].chunk({**unit, **wanted})
+        data[array.name].encoding.update(chunks=(1, *array.panels.shape), preferred_chunks=unit)
     complete = found.frames.flags(found.units.frames)
     return data.assign_coords(complete=("frame", complete, {"long_name": "whether the frame is in the store"}))
 

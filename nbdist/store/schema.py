@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nbdist.errors import StoreError, one_line
 from nbdist.frames.products import PRODUCTS, PixelProduct, Product, Products, TableProduct, products_of
 from nbdist.planning import Settings, Units
-from nbdist.planning.layout import Layout, PanelArray, panel_arrays
+from nbdist.planning.layout import Layout, PanelGroup, panel_groups
 from nbdist.scene.scene import Scene
 from nbdist.store.objects import objects_of
 
@@ -35,30 +35,30 @@ class FrameArray:
     """An array of the store: a product of panels that share it."""
 
     product: PixelProduct
-    of: PanelArray
+    panels: PanelGroup
 
     @property
     def name(self) -> str:
         """Its name in the store."""
-        return self.product.name + self.of.suffix
+        return self.product.name + self.panels.suffix
 
     @property
     def dimensions(self) -> tuple[str, ...]:
         """Names of its dimensions."""
-        return "frame", *self.of.dimensions
+        return "frame", *self.panels.dimensions
 
     def layout(self, frames_per_shard: int) -> Layout:
         """Its chunks and shards."""
-        return Layout.of(self.of.shape, frames_per_shard, self.product.chunk)
+        return Layout.of(self.panels.shape, frames_per_shard, self.product.chunk)
 
     def stacked(self, frames: Sequence[Products]) -> NDArray[Any]:
         """The images of its panels in some frames, as the array holds them."""
-        images = [[self.product.of(frame)[panel] for panel in self.of.panels] for frame in frames]
-        return np.stack([panels[0] if len(self.of.shape) == 2 else np.stack(panels) for panels in images])
+        images = [[self.product.images(frame)[panel] for panel in self.panels.numbers] for frame in frames]
+        return np.stack([np.stack(of_frame) if len(self.panels.shape) == 3 else of_frame[0] for of_frame in images])
 
     def index(self, panel: int) -> tuple[int, ...]:
         """Where a panel lies along the dimension `panel`; empty where the array has none."""
-        return (self.of.panels.index(panel),) if len(self.of.shape) == 3 else ()
+        return (self.panels.numbers.index(panel),) if len(self.panels.shape) == 3 else ()
 
     def images(self, frame: NDArray[Any]) -> list[NDArray[Any]]:
         """The images of its panels, of what the array holds of a frame."""
@@ -92,15 +92,15 @@ class Schema:
         return Units(self.frames, self.frames_per_shard)
 
     @cached_property
-    def panel_arrays(self) -> tuple[PanelArray, ...]:
-        """The arrays that each product of pixels needs."""
-        return panel_arrays(self.panels)
+    def panel_groups(self) -> tuple[PanelGroup, ...]:
+        """Panels by the arrays that hold them, of each product of pixels."""
+        return panel_groups(self.panels)
 
     @cached_property
     def arrays(self) -> tuple[FrameArray, ...]:
         """The arrays of frames, in the order of the products."""
         pixels = [product for product in self.products if isinstance(product, PixelProduct)]
-        return tuple(FrameArray(product, of) for product in pixels for of in self.panel_arrays)
+        return tuple(FrameArray(product, group) for product in pixels for group in self.panel_groups)
 
     @cached_property
     def tables(self) -> tuple[TableProduct, ...]:
@@ -110,14 +110,14 @@ class Schema:
     @cached_property
     def dtypes(self) -> dict[str, str]:
         """All arrays of the store and their types; none is of Python objects."""
-        pixels = {f"{name}{of.suffix}": dtype for of in self.panel_arrays for name, dtype in OF_PIXELS.items()}
-        shared = {"panel": "int64"} if any(len(of.panels) > 1 for of in self.panel_arrays) else {}
+        pixels = {f"{name}{group.suffix}": dtype for group in self.panel_groups for name, dtype in OF_PIXELS.items()}
+        shared = {"panel": "int64"} if any(len(group.numbers) > 1 for group in self.panel_groups) else {}
         return {array.name: array.product.dtype for array in self.arrays} | pixels | shared | OF_FRAMES | OF_REFLECTIONS
 
     @cached_property
     def coordinates(self) -> tuple[str, ...]:
         """Coordinates that are no index of a dimension."""
-        masks = (f"mask{of.suffix}" for of in self.panel_arrays)
+        masks = (f"mask{group.suffix}" for group in self.panel_groups)
         return *(name for name in OF_FRAMES if name != "frame"), *masks
 
     @property

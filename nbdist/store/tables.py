@@ -80,7 +80,7 @@ class TablePacker:
     def _rows(self, number: int, frame: Products) -> pyarrow.Table:
         import pyarrow
 
-        columns = self._product.of(frame)
+        columns = self._product.rows(frame)
         values = [np.asarray(columns[column.name], column.dtype) for column in self._product.columns]
         return pyarrow.table([np.full(len(values[0]), number), *values], self.schema)
 

@@ -93,6 +93,11 @@ def test_a_chunk_of_dask_is_a_shard(sharded):
     assert open_series(sharded, chunks={"frame": 1}).intensity.chunks == ((1,) * 5, (20,), (9,))
 
 
+def test_chunks_of_a_dimension_that_is_not_there_are_refused(sharded):
+    with pytest.raises(ValueError, match="frames"):
+        open_series(sharded, chunks={"frames": 1})
+
+
 SLICES = {
     "all of it": lambda data: data,
     "frames from the middle of a shard": lambda data: data.isel(frame=slice(1, 4)),
