@@ -65,7 +65,7 @@ def render_unit(
     render: Callable[[RunContext, int], Photons] | None = None,
 ) -> dict[str, Any]:
     """Render a unit's frames (with `render_frame`, where nothing else is given), write its shards, and return its record."""
-    render = render or render_frame
+    render = render_frame if render is None else render
     with context.turn:
         started, began = time.time(), time.perf_counter()
         frames = [finished_frame(context, frame, render(context, frame)) for frame in unit.frames]

@@ -12,10 +12,13 @@ from distributed import Client, Scheduler, SpecCluster, Worker
 from waiting import LIMIT_S
 
 from nbdist.experiment import Experiment
+from nbdist.run.context import RunContext
 from nbdist.run.executors.choice import Workers, chosen_workers
 from nbdist.run.generate import run_series
 from nbdist.run.progress import Progress
+from nbdist.run.rendering import Photons, render_frame
 from nbdist.run.settings import Cut, Pacing, RunSettings
+from nbdist.store.parts import Part
 
 
 def run(
@@ -26,6 +29,8 @@ def run(
     workers: Workers | None = None,
     frames_per_shard: int | None = 1,
     pacing: Pacing = Pacing(),  # noqa: B008
+    frames: range | None = None,
+    part: Part | None = None,
     resume: bool = False,
     **options: Any,
 ) -> Progress:
@@ -35,9 +40,20 @@ def run(
         kernel="eager",
         serial=client is None,
         pacing=pacing,
+        frames=frames,
+        part=part,
         resume=resume,
     )
     return run_series(experiment, location, settings, workers or chosen_workers(settings, client), **options)
+
+
+class Rendered(list[int]):
+    """A renderer that keeps the numbers of the frames it renders."""
+
+    def __call__(self, context: RunContext, frame: int) -> Photons:
+        """Render a frame."""
+        self.append(frame)
+        return render_frame(context, frame)
 
 
 class Here:

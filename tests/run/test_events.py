@@ -6,36 +6,34 @@ import json
 import re
 
 import pytest
+from injected import run
 
-from nbdist import generate
 from nbdist.errors import RunError
-from nbdist.run import rendering
 from nbdist.run.events import LogFile
 from nbdist.run.progress import Progress
+from nbdist.run.rendering import render_frame
 
 
 @pytest.fixture
-def logged_run(light_experiment, tmp_path, monkeypatch):
+def logged_run(light_experiment, tmp_path):
     """`logged_run("json")`: the lines of a run of four frames, one of which fails twice and one always; without notes on the experiment."""
 
-    def run(form):
+    def logged(form):
         failures = {1: 2, 2: 99}
 
-        def failing(context, frame, original=rendering.render_frame):
+        def failing(context, frame):
             if failures.get(frame, 0):
                 failures[frame] -= 1
                 raise ValueError(f"no frame {frame}")
-            return original(context, frame)
+            return render_frame(context, frame)
 
-        monkeypatch.setattr(rendering, "render_frame", failing)
         log = LogFile(tmp_path / "run.log", form)
-        cut = {"serial": True, "kernel": "eager", "frames_per_shard": 1}
-        progress = generate(light_experiment(4), tmp_path / "a.zarr", log=log, **cut)
+        progress = run(light_experiment(4), tmp_path / "a.zarr", render_frame=failing, log=log)
         log.close()
         lines = (tmp_path / "run.log").read_text().splitlines()
         return progress, [line for line in lines if '"event": "note"' not in line and "Z note " not in line]
 
-    return run
+    return logged
 
 
 def test_every_event_is_a_json_line(logged_run):

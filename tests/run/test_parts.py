@@ -9,13 +9,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from injected import Rendered, run
 from waiting import LIMIT_S, until
 
 from nbdist import generate
 from nbdist.errors import RunError, StoreError
 from nbdist.experiment import experiment_to_yaml
 from nbdist.planning import Units
-from nbdist.run import rendering
 from nbdist.run.finish import finish
 from nbdist.store import open_group, summarize
 from nbdist.store.parts import Part
@@ -40,16 +40,9 @@ def undisturbed(experiment, tmp_path_factory):
 
 
 @pytest.fixture
-def rendered(monkeypatch):
-    """Numbers of the frames that are rendered from now on."""
-    frames: list[int] = []
-
-    def counting(context, frame, original=rendering.render_frame):
-        frames.append(frame)
-        return original(context, frame)
-
-    monkeypatch.setattr(rendering, "render_frame", counting)
-    return frames
+def rendered():
+    """A renderer with the numbers of the frames that it renders."""
+    return Rendered()
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 7, 10, 16])
@@ -70,11 +63,11 @@ def test_what_is_no_part_is_refused(text):
 
 def test_parts_together_are_the_series(experiment, undisturbed, tmp_path, rendered, assert_same_bits):
     location = tmp_path / "a.zarr"
-    assert generate(experiment, location, part=Part(2, 3), **CUT).frames_done == 3
+    assert run(experiment, location, part=Part(2, 3), render_frame=rendered).frames_done == 3
     assert rendered == [1, 4, 7]
     assert open_group(location).metadata.consolidated_metadata is None
     for number in (3, 1):
-        generate(experiment, location, part=Part(number, 3))
+        run(experiment, location, part=Part(number, 3), render_frame=rendered)
     assert sorted(rendered) == list(range(FRAMES)), "each frame once"
     assert finish(location).missing == []
     assert open_group(location).metadata.consolidated_metadata is not None
@@ -87,13 +80,13 @@ def test_a_part_again_renders_what_is_missing_of_it(resume, experiment, undistur
     for unit in (3, 4, 6):
         (location / f"intensity/c/{unit}/0/0").unlink()
     (location / "records/00000001.json").unlink()
-    generate(experiment, location, part=Part(2, 3), resume=resume)
+    run(experiment, location, part=Part(2, 3), resume=resume, render_frame=rendered)
     assert rendered == [1, 4], "3 and 6 are of another part"
     assert generate(experiment, location, part=Part(2, 3), resume=resume).frames_total == 0
 
 
 def test_more_parts_than_units_leave_some_with_nothing_to_do(experiment, tmp_path, rendered):
-    progress = generate(experiment, tmp_path / "a.zarr", part=Part(12, 12), **CUT)
+    progress = run(experiment, tmp_path / "a.zarr", part=Part(12, 12), render_frame=rendered)
     assert (progress.frames_total, rendered) == (0, [])
     assert summarize(tmp_path / "a.zarr").frames == FRAMES
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from injected import Rendered, run
 
 from nbdist import NbdistError, generate
 from nbdist.errors import RunError, StoreError
-from nbdist.run import rendering
 from nbdist.store import summarize
 
 FRAMES = 6
@@ -37,37 +37,29 @@ def copy(undisturbed, tmp_path):
 
 
 @pytest.fixture
-def rendered(monkeypatch):
-    """Numbers of the frames that are rendered from now on, in order."""
-    frames: list[int] = []
-    original = rendering.render_frame
-
-    def counting(context, frame):
-        frames.append(frame)
-        return original(context, frame)
-
-    monkeypatch.setattr(rendering, "render_frame", counting)
-    return frames
+def rendered():
+    """A renderer with the numbers of the frames that it renders, in order."""
+    return Rendered()
 
 
 def test_a_part_and_then_the_rest_is_the_whole(experiment, undisturbed, tmp_path, rendered, assert_same_bits):
     location = tmp_path / "parts.zarr"
-    first = generate(experiment, location, serial=True, kernel="eager", frames_per_shard=2, frames=range(2, 4))
+    first = run(experiment, location, frames_per_shard=2, frames=range(2, 4), render_frame=rendered)
     assert (first.frames_total, first.frames_done, rendered) == (2, 2, [2, 3])
     assert summarize(location).complete == {1}
     assert not zarr.open_group(str(location), mode="r")["intensity"][4:].any(), "the rest is not written yet"
-    rest = generate(experiment, location, serial=True, kernel="eager", resume=True)
+    rest = run(experiment, location, frames_per_shard=None, resume=True, render_frame=rendered)
     assert (rest.frames_total, rest.frames_done, rendered[2:]) == (4, 4, [0, 1, 4, 5])
     assert_same_bits(location, undisturbed)
 
 
 def test_a_part_is_rounded_out_to_whole_shards(experiment, tmp_path, rendered):
-    generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2, frames=range(3, 5))
+    run(experiment, tmp_path / "a.zarr", frames_per_shard=2, frames=range(3, 5), render_frame=rendered)
     assert rendered == [2, 3, 4, 5]
 
 
 def test_resuming_a_complete_store_renders_nothing(experiment, copy, undisturbed, rendered, assert_same_bits):
-    progress = generate(experiment, copy, serial=True, kernel="eager", resume=True)
+    progress = run(experiment, copy, frames_per_shard=None, resume=True, render_frame=rendered)
     assert (progress.frames_total, progress.frames_done, rendered) == (0, 0, [])
     assert_same_bits(copy, undisturbed)
 
@@ -104,7 +96,7 @@ DAMAGE = {
 def test_resume_repairs(name, experiment, copy, undisturbed, rendered, assert_same_bits):
     key, harm = DAMAGE[name]
     harm(copy / key)
-    progress = generate(experiment, copy, serial=True, kernel="eager", resume=True)
+    progress = run(experiment, copy, frames_per_shard=None, resume=True, render_frame=rendered)
     assert rendered == [2, 3], "only the damaged unit is rendered again"
     assert progress.failed == {}
     assert_same_bits(copy, undisturbed)
