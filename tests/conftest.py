@@ -7,12 +7,14 @@ import ipaddress
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from nbdist.errors import MissingExtraError
 from nbdist.experiment import Experiment, validate
 
 ROOT = Path(__file__).parent.parent
@@ -57,6 +59,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: -weights[item.path])
 
 
+NEED_TORCH = (
+    "frames/test_trace_chain.py",
+    "kernels/test_gradients.py",
+    "kernels/test_kernels.py",
+    "kernels/test_pixel_factors.py",
+    "kernels/test_shapes.py",
+    "learning/test_frame_dataset.py",
+    "run/test_device_memory.py",
+    "scene/test_amplitude_table.py",
+    "test_reference_lysozyme.py",
+)
+"""Files of tests that are all about PyTorch: left out where it is not installed, as most installations are."""
+WITHOUT_TORCH = find_spec("torch") is None
+collect_ignore = NEED_TORCH if WITHOUT_TORCH else ()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Iterator[None]:
     """See `_skipping_without_torch`."""
@@ -73,8 +91,8 @@ def _skipping_without_torch() -> Iterator[None]:
     """Where PyTorch is not installed, a test that needs it is skipped, and the others run."""
     try:
         yield
-    except ModuleNotFoundError as missing:
-        if missing.name != "torch":
+    except (ModuleNotFoundError, MissingExtraError) as missing:
+        if not WITHOUT_TORCH or "torch" not in str(missing):
             raise
         pytest.skip("PyTorch is not installed")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,8 @@ def nbdist(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
         except SystemExit as ended:
             code = ended.code or 0
         said = capsys.readouterr()
+        if find_spec("torch") is None and "nbdist[torch]" in said.err:
+            pytest.skip("PyTorch is not installed")
         return SimpleNamespace(code=code, out=" ".join(said.out.split()), raw=said.out, err=said.err)
 
     return run

@@ -11,7 +11,6 @@ import zarr
 from nbdist import generate, simulate_frame, verify
 from nbdist.errors import ExperimentError
 from nbdist.frames.renderer import Renderer
-from nbdist.frames.trace import Choice, trace_pixel
 from nbdist.kernels.native.backend import NativeBackend
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import Reflections, load_reflections
@@ -65,6 +64,8 @@ def test_background_and_steps_are_the_experiments_however_many_lattices(small_ex
 
 
 def test_the_trace_of_a_pixel_lists_a_lattice_and_adds_all(small_experiment):
+    from nbdist.frames.trace import Choice, trace_pixel
+
     experiment = lattices(small_experiment, FIRST, SECOND)
     scene = resolve(experiment)
     reflections = load_reflections(scene)

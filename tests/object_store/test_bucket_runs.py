@@ -12,14 +12,12 @@ import numpy as np
 import pytest
 import zarr
 from harm import Harm
-from torch.utils.data import DataLoader
 from waiting import LIMIT_S, until
 
 from nbdist import generate, load_experiment, open_series, verify
 from nbdist.errors import StoreError
 from nbdist.experiment import experiment_to_yaml
 from nbdist.frames.products import PRODUCTS, Column, TableProduct
-from nbdist.learning import FrameDataset
 from nbdist.run.finish import finish
 from nbdist.store import StoredUnits, bucket, consolidate, open_group, read_table, remove, summarize
 from nbdist.store.objects import objects_at
@@ -168,6 +166,10 @@ def test_a_series_opens_without_nbdist_and_with_one_object_of_metadata(experimen
 
 
 def test_a_dataset_reads_a_bucket_in_loader_processes(experiment, local, location):
+    from torch.utils.data import DataLoader
+
+    from nbdist.learning import FrameDataset
+
     generate(experiment, location, serial=True, **CUT)
     dataset, other = FrameDataset(location), FrameDataset(local)
     for name, value in other[3].items():
@@ -180,6 +182,10 @@ def test_a_dataset_reads_a_bucket_in_loader_processes(experiment, local, locatio
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # fork is what is tested
 def test_a_forked_process_is_refused_instead_of_hanging(experiment, location):
+    from torch.utils.data import DataLoader
+
+    from nbdist.learning import FrameDataset
+
     generate(experiment, location, serial=True, **CUT)
     loader = DataLoader(FrameDataset(location), num_workers=1, multiprocessing_context="fork", timeout=LIMIT_S)
     with pytest.raises(StoreError, match="multiprocessing_context='forkserver'"):

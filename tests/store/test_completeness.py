@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import frame_dataset
 
 from nbdist import generate, open_series
 from nbdist.errors import StoreError
-from nbdist.learning import FrameDataset
 from nbdist.planning import make_plan
 from nbdist.run import rendering
 from nbdist.run.finish import finish
@@ -61,7 +61,7 @@ def test_a_finished_store_is_read_without_a_record(finished, no_records):
     summary = summarize(finished)
     assert (summary.complete, summary.frames_complete, summary.found.finished) == ({0, 1, 2}, 5, True)
     assert open_series(finished).complete.values.tolist() == [True] * 5
-    assert len(FrameDataset(finished)) == 5
+    assert len(frame_dataset(finished)) == 5
 
 
 def test_what_it_says_is_what_its_records_say(finished):
@@ -143,7 +143,7 @@ def test_a_finished_store_with_a_hole_is_not_believed(harm, copy):
     harm(copy)
     assert summarize(copy).complete == {0, 2}
     assert open_series(copy).complete.values.tolist() == [True, True, False, False, True]
-    assert FrameDataset(copy).frames == [0, 1, 4]
+    assert frame_dataset(copy).frames == [0, 1, 4]
 
 
 def test_of_many_shards_a_few_are_looked_at(monkeypatch, finished):
@@ -240,7 +240,7 @@ def _grown(experiment, frames, location, monkeypatch, use):
 
 
 def _dataset(location):
-    return FrameDataset(location)
+    return frame_dataset(location)
 
 
 def _summary(location):

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from datasets import frame_dataset
 
 from nbdist import generate, load_experiment, open_series, verify
 from nbdist.errors import ExperimentError, NbdistError, StoreError
-from nbdist.learning import FrameDataset
 from nbdist.store import summarize
 
 
@@ -48,7 +48,7 @@ class Bomb:
 READERS = [
     open_series,
     summarize,
-    FrameDataset,
+    frame_dataset,
     verify,
     lambda place: generate(summarize(place).experiment, place, serial=True, resume=True),
 ]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from datasets import frame_dataset
 
 from nbdist import generate, open_series, verify
 from nbdist.errors import StoreError
-from nbdist.learning import FrameDataset
 from nbdist.run.finish import finish
 from nbdist.store import summarize
 from nbdist.store.objects import normalised
@@ -22,7 +22,7 @@ def home(small_experiment, tmp_path_factory):
 
 
 @pytest.mark.parametrize("said", ["~/a b.zarr", "file://{home}/a%20b.zarr", "a b.zarr/", "{home}/../{name}/a b.zarr"])
-@pytest.mark.parametrize("read", [open_series, FrameDataset, summarize, finish])
+@pytest.mark.parametrize("read", [open_series, frame_dataset, summarize, finish])
 def test_every_reader_finds_the_store(said, read, home, monkeypatch):
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(home)
@@ -31,7 +31,7 @@ def test_every_reader_finds_the_store(said, read, home, monkeypatch):
 
 def test_what_was_opened_by_a_relative_name_is_read_after_a_change_of_folder(home, tmp_path, monkeypatch):
     monkeypatch.chdir(home)
-    data, dataset = open_series("a b.zarr"), FrameDataset(Path("a b.zarr"))
+    data, dataset = open_series("a b.zarr"), frame_dataset(Path("a b.zarr"))
     monkeypatch.chdir(tmp_path)
     assert float(data.intensity.max()) > 0
     assert float(dataset[0]["intensity"].max()) > 0

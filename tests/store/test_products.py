@@ -13,13 +13,13 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import zarr
+from datasets import frame_dataset
 from typer.testing import CliRunner
 
 from nbdist import generate, open_series, verify
 from nbdist.cli.main import app
 from nbdist.errors import MissingExtraError, StoreError
 from nbdist.frames.products import PRODUCTS, Column, PixelProduct, TableProduct
-from nbdist.learning import FrameDataset
 from nbdist.run.context import make_context
 from nbdist.run.finish import finish
 from nbdist.store import read_table, summarize
@@ -104,7 +104,7 @@ def test_a_product_of_pixels_is_an_array_of_the_store(whole):
 
 
 def test_every_reader_shows_a_product(whole, tmp_path):
-    data, sample = open_series(whole), FrameDataset(whole)[1]
+    data, sample = open_series(whole), frame_dataset(whole)[1]
     assert set(data.data_vars) == {"intensity", "tenths"}
     np.testing.assert_array_equal(data.tenths[1], sample["tenths"])
     told = " ".join(CliRunner().invoke(app, ["info", str(whole)], env={"COLUMNS": "1000"}).output.split())

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 import xarray
 import zarr
+from datasets import frame_dataset
 from typer.testing import CliRunner
 
 from nbdist import generate, open_series, simulate_frame, verify
 from nbdist.cli.main import app
-from nbdist.learning import FrameDataset
 from nbdist.readout.photon_noise import photon_counts
 from nbdist.run.finish import finish
 from nbdist.store import open_group, read_completeness
@@ -134,10 +133,10 @@ def test_any_slice_of_panels_is_copied_by_to_zarr(whole, shapes, tmp_path):
 
 
 def test_a_dataset_takes_panels(whole, shapes):
-    sample, intensity = FrameDataset(whole)[2], _stored(whole, "intensity")
+    sample, intensity = frame_dataset(whole)[2], _stored(whole, "intensity")
     if shapes is EQUAL:
         np.testing.assert_array_equal(sample["intensity"], np.stack([panel[2] for panel in intensity]))
-        assert (sample["mask"].shape, sample["mask"].dtype) == ((2, 20, 14), torch.bool)
+        assert (sample["mask"].shape, str(sample["mask"].dtype)) == ((2, 20, 14), "torch.bool")
     else:
         for panel in range(3):
             np.testing.assert_array_equal(sample[f"intensity_{panel}"], intensity[panel][2])
