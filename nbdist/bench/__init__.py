@@ -1,7 +1,8 @@
 """The benchmark: what is timed, against what limit, and how.
 
 `cases` are what is rendered, `limit` is what the machine's arithmetic would allow, `measure` times one case in a process of its own, and
-`benchmark` goes over all that were asked for.
+`benchmark` goes over all that were asked for. It says its cases in the flags of `nbdist.nanobragg`, so that another nanoBragg can be
+timed with them, and `nbdist.cli.bench` prints what it finds.
 """
 
 GROUPS = ("reference", "mosaic", "sources", "sharp", "shapes", "series", "start")

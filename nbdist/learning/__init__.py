@@ -1,4 +1,4 @@
-"""Training on stores: PyTorch datasets."""
+"""Training on stores: PyTorch datasets over what `nbdist.store` reads; PyTorch is needed (`nbdist[torch]`)."""
 
 from nbdist.errors import require_extra
 
