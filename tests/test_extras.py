@@ -71,7 +71,7 @@ def _gpus():
 def _eager():
     from nbdist.experiment import validate
     from nbdist.experiment.template import TEMPLATE
-    from nbdist.kernels.backend import make_backend
+    from nbdist.kernels.choice import make_backend
     from nbdist.scene import resolve
 
     make_backend(resolve(validate(yaml.safe_load(TEMPLATE))).instrument, mode="eager")
