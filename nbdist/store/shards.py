@@ -24,20 +24,21 @@ from nbdist.store.schema import FrameArray
 class ShardPacker:
     """Packs and unpacks the shards of an array of frames; each thread has its own memory for it."""
 
-    def __init__(self, array: Any, of: FrameArray) -> None:
-        self._array, self._of = array, of
-        self._key = "/".join(["c", *"0" * array.ndim])
+    def __init__(self, array: Any, described: FrameArray) -> None:
+        self._array, self._described = array, described
+        self._folder, self._rest = f"{described.name}/c", "/0" * (array.ndim - 1)
+        self._key = f"c/0{self._rest}"
         self._mine = threading.local()
 
     def key(self, unit: int) -> str:
         """Key of a unit's shard."""
-        return "/".join([self._of.name, "c", str(unit), *"0" * (self._array.ndim - 1)])
+        return f"{self._folder}/{unit}{self._rest}"
 
     def pack(self, unit: Unit, frames: Sequence[Products]) -> memoryview:
         """The shard of a unit's frames."""
         memory, array = self._scratch(len(frames))
         memory.pop(self._key, None)
-        array[...] = self._of.stacked(frames)
+        array[...] = self._described.stacked(frames)
         return memoryview(memory.pop(self._key).as_numpy_array()).cast("B")
 
     def wrong(self, unit: Unit, shard: bytes) -> str | None:
@@ -49,7 +50,7 @@ class ShardPacker:
             Of zarr's many, if the bytes are not a shard.
         """
         values = self.unpack(shard, len(unit.frames))
-        good = np.isfinite(values).all() and (values >= self._of.product.least).all()
+        good = np.isfinite(values).all() and (values >= self._described.product.least).all()
         return None if good else "holds values that no image has"
 
     def unpack(self, shard: bytes, frames: int) -> NDArray[Any]:
