@@ -26,7 +26,8 @@ from nbdist.errors import StoreError, UnfinishedError
 from nbdist.run import rendering
 from nbdist.run.context import RunContext, make_context
 from nbdist.run.executors import worker_run
-from nbdist.run.executors.choice import chosen_workers
+from nbdist.run.executors.choice import Workers, chosen_workers
+from nbdist.run.executors.dask import DaskExecutor
 from nbdist.run.executors.roster import CANDIDATES, Roster, WorkerThere
 from nbdist.run.failures import ErrorLine
 from nbdist.run.generate import run_series
@@ -204,6 +205,36 @@ def test_workers_none_of_which_has_a_compiler_render_without(light_experiment, t
     monkeypatch.setattr(worker_run, "prepare", lambda *a, f=worker_run.prepare: f(*a) | eager)
     progress = generate(light_experiment(4), tmp_path / "a.zarr", client, kernel="compiled", frames_per_shard=1)
     assert (progress.frames_done, progress.left_out) == (4, {})
+
+
+@pytest.mark.integration
+def test_a_unit_that_hangs_by_the_clock_that_is_handed_in_is_rendered_elsewhere(light_experiment, threaded, tmp_path):
+    client, _ = threaded(1, 1)
+    now, hung, released = [0.0], threading.Event(), threading.Event()
+
+    def hanging(context, frame):
+        if frame == 3 and not hung.is_set():
+            hung.set()
+            released.wait(LIMIT_S)
+        return rendering.render_frame(context, frame)
+
+    def report(progress):
+        if hung.is_set() and progress.frames_done == 7 and not progress.retried:
+            now[0] += Pacing.stuck_after_s + 1
+
+    def executor(job, progress, units):
+        return contextlib.closing(DaskExecutor(job, client, progress, clock=lambda: now[0]))
+
+    workers = Workers(2, "cpu", executor)
+    try:
+        progress = run(
+            light_experiment(8), tmp_path / "a.zarr", workers=workers, render_frame=Here(hanging), report=report
+        )
+    finally:
+        released.set()
+    assert now[0] >= Pacing.stuck_after_s
+    assert (progress.frames_done, progress.failed) == (8, {})
+    assert progress.retried >= 1
 
 
 # ---- paused
