@@ -86,9 +86,8 @@ def local_processes(
     return Workers(max(1, workers.count), workers.device, partial(_on_local_processes, workers, local, pacing))
 
 
-@contextlib.contextmanager
-def _here(job: Job, progress: Progress, units: int) -> Iterator[Executor]:
-    yield SerialExecutor(job)
+def _here(job: Job, progress: Progress, units: int) -> AbstractContextManager[Executor]:
+    return contextlib.closing(SerialExecutor(job))
 
 
 @contextlib.contextmanager
