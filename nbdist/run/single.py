@@ -32,7 +32,7 @@ PIECES = 32
 Report = Callable[[int, int], None]
 
 
-def single_context(experiment: Experiment, device: Device, kernel: str) -> RunContext:
+def single_context(experiment: Experiment, device: Device, kernel: str = "compiled") -> RunContext:
     """Resolve, load and cut an experiment of one frame.
 
     Raises

@@ -63,7 +63,7 @@ def finished(small_experiment, tmp_path_factory) -> Path:
     from nbdist import generate
 
     location = tmp_path_factory.mktemp("finished") / "series.zarr"
-    generate(small_experiment(), location, serial=True, kernel="eager", frames_per_shard=1)
+    generate(small_experiment(), location, serial=True, frames_per_shard=1)
     return location
 
 
@@ -73,5 +73,5 @@ def part(small_experiment, tmp_path_factory) -> Path:
     from nbdist import generate
 
     location = tmp_path_factory.mktemp("part") / "series.zarr"
-    generate(small_experiment(), location, serial=True, kernel="eager", frames_per_shard=1, frames=range(1))
+    generate(small_experiment(), location, serial=True, frames_per_shard=1, frames=range(1))
     return location

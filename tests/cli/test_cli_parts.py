@@ -8,7 +8,7 @@ import zarr
 
 from nbdist.store import summarize
 
-CUT = ("--kernel", "eager", "--frames-per-shard", 1)
+CUT = ("--frames-per-shard", 1)
 
 
 def test_parts_and_finish(nbdist, experiment_file, finished, tmp_path):

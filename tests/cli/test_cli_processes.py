@@ -43,7 +43,7 @@ def test_from_file_to_store_with_the_compiled_kernel_on_two_workers(experiment_f
 
 def test_ctrl_c_leaves_a_store_that_resume_completes_and_no_process_behind(write_experiment, tmp_path):
     file = write_experiment(tmp_path / "long.yaml", scan={"frames": 40})
-    store, cut = tmp_path / "a.zarr", ["--kernel", "eager", "--frames-per-shard", "1"]
+    store, cut = tmp_path / "a.zarr", ["--frames-per-shard", "1"]
     harm = Harm(tmp_path, held_from=20)
     process = subprocess.Popen(
         [shutil.which("nbdist"), "run", str(file), "-o", str(store), "--workers", "2", *cut],
@@ -74,7 +74,7 @@ def test_ctrl_c_leaves_a_store_that_resume_completes_and_no_process_behind(write
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.startswith(f"{store}: {40 - complete} frames in "), "what was complete is kept"
     undisturbed = tmp_path / "undisturbed.zarr"
-    generate(load_experiment(file), undisturbed, serial=True, kernel="eager", frames_per_shard=1)
+    generate(load_experiment(file), undisturbed, serial=True, frames_per_shard=1)
     one, other = (zarr.open_group(str(path), mode="r")["intensity"][:] for path in (store, undisturbed))
     assert one.any()
     np.testing.assert_array_equal(one, other)

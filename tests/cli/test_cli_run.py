@@ -11,7 +11,7 @@ import zarr
 from nbdist.run import rendering
 from nbdist.store import summarize
 
-SERIAL = ("--serial", "--kernel", "eager")
+SERIAL = ("--serial",)
 
 
 def _intensity(location):
@@ -41,7 +41,12 @@ def test_tile_chunk_and_shard_are_the_stores(nbdist, experiment_file, tmp_path):
     cut = ("--tile", "50,40", "--phi-chunk", 3, "--frames-per-shard", 2)
     assert nbdist("run", experiment_file, "-o", store, *cut, *SERIAL).code == 0
     settings = summarize(store).settings
-    assert (settings.tile, settings.phi_chunk, settings.frames_per_shard, settings.kernel) == ((50, 40), 3, 2, "eager")
+    assert (settings.tile, settings.phi_chunk, settings.frames_per_shard, settings.kernel) == (
+        (50, 40),
+        3,
+        2,
+        "compiled",
+    )
 
 
 def test_precision_is_the_experiments_of_the_store(nbdist, experiment_file, finished, tmp_path):
@@ -106,7 +111,7 @@ def test_the_command_that_goes_on_has_the_options_that_were_given_and_can_be_pas
 
     monkeypatch.setattr(rendering, "render_frame", interrupted)
     file, store = write_experiment(tmp_path / "an experiment.yaml"), tmp_path / "it's [a] store.zarr"
-    given = ("--serial", "--frames", "0:2", "--precision", "float64", "--device", "cpu", "--kernel", "eager")
+    given = ("--serial", "--frames", "0:2", "--precision", "float64", "--device", "cpu")
     ran = nbdist("run", file, "-o", store, *given)
     command = shlex.split(ran.err.partition("Go on with: ")[2])
     assert command[:6] == ["nbdist", "run", str(file), "-o", str(store), "--resume"]
@@ -132,6 +137,6 @@ def test_a_running_cluster_is_used_by_its_address(nbdist, experiment_file, finis
     store = tmp_path / "a.zarr"
     with local_cluster(1, security=read_security(certificates[0])) as cluster:
         there = ("--scheduler", cluster.scheduler_address, "--security", certificates[0])
-        ran = nbdist("run", experiment_file, "-o", store, *there, "--kernel", "eager")
+        ran = nbdist("run", experiment_file, "-o", store, *there)
     assert ran.code == 0
     np.testing.assert_array_equal(_intensity(store), _intensity(finished))

@@ -39,7 +39,7 @@ def test_info_tells_a_complete_store(nbdist, finished):
         "phi 10 to 11.5 deg, 0.5 a frame",
         "steps 4",
         "cut tile 96 x 80, phi chunk 4, 1 frame(s) a shard",
-        "cpu float32 eager",
+        "cpu float32 compiled",
     ):
         assert said in told.out
     assert "unfinished" not in told.out

@@ -11,7 +11,7 @@ import zarr
 from nbdist.cli import main
 from nbdist.errors import ExperimentError
 
-SERIAL = ("--serial", "--kernel", "eager")
+SERIAL = ("--serial",)
 PANEL = {"spixels": 96, "fpixels": 80, "pixel_size_mm": 0.8, "distance_mm": 100}
 
 

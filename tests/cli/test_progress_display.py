@@ -34,7 +34,7 @@ def test_workers_are_shown_by_kind_with_what_is_in_flight_failed_and_tried_again
 
 def test_the_end_of_a_run_says_what_it_came_to(nbdist, experiment_file, tmp_path):
     store, log = tmp_path / "a.zarr", tmp_path / "run.log"
-    ran = nbdist("run", experiment_file, "-o", store, "--serial", "--kernel", "eager", "--log-file", log)
+    ran = nbdist("run", experiment_file, "-o", store, "--serial", "--log-file", log)
     assert ran.code == 0
     assert "units" in ran.out
     assert "done, 0 tried again, 0 failed" in ran.out
@@ -44,7 +44,7 @@ def test_the_end_of_a_run_says_what_it_came_to(nbdist, experiment_file, tmp_path
 
 
 def test_counts_that_do_not_fit_are_said_once_and_kept_in_the_records(nbdist, write_experiment, tmp_path):
-    words = ("--serial", "--kernel", "eager", "--frames-per-shard", 1)
+    words = ("--serial", "--frames-per-shard", 1)
     bright = {"noise": {"photon_noise": True}, "sampling": {"oversample": 8}}
     for fluence, full in ((1e24, False), (1e36, True)):
         file = write_experiment(tmp_path / "a.yaml", beam={"fluence_photons_per_m2": fluence}, **bright)

@@ -32,7 +32,7 @@ def _nbdist(*words: object, shell: str = "{}", **environment: str) -> subprocess
 @pytest.mark.integration
 def test_a_run_whose_print_is_lost_ends_as_it_would_have(where, experiment_file, tmp_path):
     store = tmp_path / "a.zarr"
-    ran = _nbdist("run", experiment_file, "-o", store, "--serial", "--kernel", "eager", shell="{} " + where)
+    ran = _nbdist("run", experiment_file, "-o", store, "--serial", shell="{} " + where)
     assert ran.returncode == 0, ran.stderr
     assert b"Traceback" not in ran.stdout + ran.stderr
     assert summarize(store).frames_complete == 3
@@ -53,8 +53,6 @@ def test_a_run_goes_on_when_its_terminal_is_gone(experiment_file, tmp_path):
         "-o",
         str(store),
         "--serial",
-        "--kernel",
-        "eager",
     ]
     process = subprocess.Popen(
         ["bash", "-c", "trap '' HUP; exec \"$@\"", "-", *command],

@@ -45,7 +45,7 @@ def test_everything_of_a_local_run_listens_on_the_loopback_interface(small_exper
                     if used.status == psutil.CONN_LISTEN
                 )
 
-    generate(small_experiment(), tmp_path / "a.zarr", workers=1, kernel="eager", report=look)
+    generate(small_experiment(), tmp_path / "a.zarr", workers=1, report=look)
     opened = [one for one in seen if one not in before]
     assert len(opened) >= 3, "the scheduler, a nanny and a worker"
     assert {address for address, _ in opened} == {"127.0.0.1"}
@@ -58,22 +58,20 @@ def test_a_local_cluster_talks_tls_and_refuses_strangers(certificates, small_exp
         assert address.startswith("tls://127.0.0.1:")
         with connect(address, security=ours) as client:
             assert all(worker.startswith("tls://") for worker in client.nthreads())
-            generate(small_experiment(), tmp_path / "a.zarr", client, kernel="eager")
+            generate(small_experiment(), tmp_path / "a.zarr", client)
         with pytest.raises(RunError, match=r"--scheduler tls://.*: no Dask scheduler answers there"):
             connect(address, security=theirs)
         with pytest.raises(RunError, match="needs --security CA,CERT,KEY"):
             connect(address)
         with pytest.raises(RunError, match="--security is for a scheduler at tls://"):
             connect(address.replace("tls://", "tcp://"), security=ours)
-    generate(small_experiment(), tmp_path / "b.zarr", serial=True, kernel="eager")
+    generate(small_experiment(), tmp_path / "b.zarr", serial=True)
     assert_same_bits(tmp_path / "a.zarr", tmp_path / "b.zarr")
 
 
 def test_a_local_run_with_certificates(certificates, small_experiment, tmp_path):
     security = read_security(certificates[0])
-    assert (
-        generate(small_experiment(), tmp_path / "a.zarr", workers=1, kernel="eager", security=security).frames_done == 3
-    )
+    assert generate(small_experiment(), tmp_path / "a.zarr", workers=1, security=security).frames_done == 3
 
 
 def test_certificates_that_do_not_belong_together_are_refused(certificates, tmp_path):

@@ -78,7 +78,7 @@ def test_every_socket_of_a_local_run_asks_for_a_certificate(small_experiment, tm
         if progress.frames_done and not seen:
             seen.update({port: _asks_for_a_certificate(port) for _, port in _listening() - before})
 
-    generate(small_experiment(), tmp_path / "a.zarr", workers=1, kernel="eager", report=look)
+    generate(small_experiment(), tmp_path / "a.zarr", workers=1, report=look)
     assert len(seen) >= 3, "the scheduler, a nanny and a worker"
     assert all(seen.values()), seen
 

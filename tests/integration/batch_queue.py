@@ -13,8 +13,8 @@ import psutil
 from waiting import LIMIT_S
 
 ROOT = Path(__file__).parent.parent.parent
-CUT = {"kernel": "eager", "frames_per_shard": 1}
-RUN_OPTIONS = ("--kernel", "eager", "--frames-per-shard", "1")
+CUT = {"frames_per_shard": 1}
+RUN_OPTIONS = ("--frames-per-shard", "1")
 
 
 def records(store: Path) -> int:

@@ -31,7 +31,7 @@ def experiment(small_experiment):
 @pytest.fixture(scope="module")
 def location(experiment, tmp_path_factory):
     location = tmp_path_factory.mktemp("learning") / "series.zarr"
-    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=2)
+    generate(experiment, location, serial=True, frames_per_shard=2)
     return location
 
 
@@ -63,12 +63,12 @@ def test_a_sample_holds_what_the_store_holds(location):
 
 
 def test_a_store_without_noise_has_no_counts(small_experiment, tmp_path):
-    generate(small_experiment(scan={"frames": 1}), tmp_path / "a.zarr", serial=True, kernel="eager")
+    generate(small_experiment(scan={"frames": 1}), tmp_path / "a.zarr", serial=True)
     assert set(FrameDataset(tmp_path / "a.zarr")[0]) == {"intensity", "mask", "phi", "orientation", "frame"}
 
 
 def test_only_complete_frames_are_counted(experiment, tmp_path):
-    generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2, frames=range(2, 6))
+    generate(experiment, tmp_path / "a.zarr", serial=True, frames_per_shard=2, frames=range(2, 6))
     (tmp_path / "a.zarr/counts/c/2/0/0").unlink()
     dataset = FrameDataset(tmp_path / "a.zarr")
     assert dataset.frames == [2, 3]
@@ -103,7 +103,7 @@ def test_coordinates_are_read_a_chunk_at_a_time(experiment, location, tmp_path, 
         return original(store, name, chunk)
 
     monkeypatch.setattr(creation, "FRAMES_PER_CHUNK", 4)
-    generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2)
+    generate(experiment, tmp_path / "a.zarr", serial=True, frames_per_shard=2)
     monkeypatch.setattr(frames._Store, "_read_chunk", noted)
     dataset = FrameDataset(tmp_path / "a.zarr")
     samples = {index: dataset[index] for index in (5, 0, 3, 5)}
@@ -113,7 +113,7 @@ def test_coordinates_are_read_a_chunk_at_a_time(experiment, location, tmp_path, 
 
 
 def test_a_dataset_of_a_finished_store_is_small_to_send(small_experiment, tmp_path, monkeypatch):
-    generate(small_experiment(scan={"frames": 1}), tmp_path / "a.zarr", serial=True, kernel="eager")
+    generate(small_experiment(scan={"frames": 1}), tmp_path / "a.zarr", serial=True)
     dataset = FrameDataset(tmp_path / "a.zarr")
     dataset.frames = NumberSet(range(10**6))
     assert len(pickle.dumps(dataset)) < 1000 + len(str(tmp_path))
@@ -141,7 +141,7 @@ def test_a_dataset_travels_without_open_files(location):
 
 def test_a_frame_that_is_gone_since_is_an_error_and_not_an_empty_image(experiment, tmp_path):
     dark = experiment.with_changes(beam={"fluence_photons_per_m2": 1e-30})
-    generate(dark, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2)
+    generate(dark, tmp_path / "a.zarr", serial=True, frames_per_shard=2)
     dataset = FrameDataset(tmp_path / "a.zarr")
     assert not dataset[2]["counts"].any(), "an empty image that is there"
     (tmp_path / "a.zarr/counts/c/1/0/0").unlink()

@@ -36,7 +36,7 @@ def experiment(small_experiment):
 @pytest.fixture(scope="module")
 def local(experiment, tmp_path_factory):
     location = tmp_path_factory.mktemp("local") / "series.zarr"
-    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    generate(experiment, location, serial=True, frames_per_shard=1)
     return location
 
 
@@ -63,7 +63,7 @@ def test_a_run_outlives_a_server_that_is(kind, experiment, local, location, prox
             raise proxy.fault(*dice.choice(KINDS[kind]))
 
     proxy.rule = rule
-    progress = generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    progress = generate(experiment, location, serial=True, frames_per_shard=1)
     assert (progress.frames_done, progress.failed) == (4, {})
     assert proxy.faults > 5, "there was trouble"
     np.testing.assert_array_equal(open_series(location).intensity, open_series(local).intensity)
@@ -78,7 +78,7 @@ def test_a_store_whose_making_lost_its_answer_is_still_ours(experiment, local, l
             raise proxy.lost_answer()
 
     proxy.rule = rule
-    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    generate(experiment, location, serial=True, frames_per_shard=1)
     assert lost, "the answer to the first object was lost, so that its repetition met the object itself"
     np.testing.assert_array_equal(open_series(location).intensity, open_series(local).intensity)
 
@@ -94,7 +94,7 @@ def test_a_server_that_is_away_for_good_fails_units_and_resume_goes_on(experimen
             raise proxy.fault(503, "SlowDown")
 
     proxy.rule = rule
-    progress = generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    progress = generate(experiment, location, serial=True, frames_per_shard=1)
     assert list(progress.failed) == [2]
     assert "answers 503 SlowDown to every attempt" in progress.failed[2]
     proxy.rule = lambda method, path, number: None
@@ -109,7 +109,7 @@ def test_credentials_that_are_taken_away_end_the_run_at_once(experiment, locatio
 
     proxy.rule = rule
     with pytest.raises(StoreError, match=r"access was refused by http://127\.0\.0\.1:\d+ \(403 ExpiredToken\)"):
-        generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+        generate(experiment, location, serial=True, frames_per_shard=1)
     proxy.rule = lambda method, path, number: None
     assert summarize(location).complete == {0}
 
@@ -146,7 +146,7 @@ def test_wrong_credentials_are_said_in_one_line_without_them(
 
     proxy.rule = rule
     words = [file if word == "FILE" else word for word in arguments]
-    options = ("--serial", "--kernel", "eager") if "run" in words else ()
+    options = ("--serial",) if "run" in words else ()
     code, shown = _run_here(monkeypatch, capfd, *words, location, *options)
     assert code == (-1 if "--debug" in words else 2)
     assert f"{location}: access was refused by {proxy.url} (403 SignatureDoesNotMatch)" in shown
@@ -156,7 +156,7 @@ def test_wrong_credentials_are_said_in_one_line_without_them(
 
 
 def test_an_exception_carries_no_error_that_quotes_credentials(experiment, location, proxy, assert_no_secret):
-    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    generate(experiment, location, serial=True, frames_per_shard=1)
     data, objects = open_series(location, chunks=None), objects_at(location)
 
     def rule(method, path, number):
@@ -348,7 +348,7 @@ def test_a_bucket_that_is_gone_ends_the_run(location, proxy):
 
 
 def test_a_worker_that_opens_the_store_while_the_server_is_away_waits(experiment, location, proxy, monkeypatch):
-    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    generate(experiment, location, serial=True, frames_per_shard=1)
     monkeypatch.setattr(bucket, "FIRST_RETRY_S", 0.2)
     refused, away = [], True
 

@@ -26,7 +26,7 @@ from nbdist.store.parts import Part
 pytestmark = pytest.mark.integration
 
 FRAMES = 6
-CUT = {"kernel": "eager", "frames_per_shard": 2}
+CUT = {"frames_per_shard": 2}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_what_is_missing_or_damaged_is_rendered_again(experiment, local, locatio
 
 def test_overwriting_leaves_nothing_of_the_series_before(experiment, location):
     generate(experiment, location, serial=True, **CUT)
-    generate(experiment.with_changes(scan={"frames": 1}), location, serial=True, kernel="eager", overwrite=True)
+    generate(experiment.with_changes(scan={"frames": 1}), location, serial=True, overwrite=True)
     assert summarize(location).frames == 1
     assert objects_at(location).read("intensity/c/1/0/0") is None
     remove(location)
@@ -99,7 +99,7 @@ def test_what_is_not_a_series_is_left_alone(experiment, location):
     objects_at(location).write("thesis.tex", b"years of work")
     for how in ({}, {"overwrite": True}, {"resume": True}):
         with pytest.raises(StoreError, match="is not a Zarr store of nbdist"):
-            generate(experiment, location, serial=True, kernel="eager", **how)
+            generate(experiment, location, serial=True, **how)
     assert objects_at(location).read("thesis.tex") == b"years of work"
 
 
@@ -200,7 +200,7 @@ def experiment_file(experiment, tmp_path):
 
 
 def test_the_commands_take_a_bucket(experiment_file, experiment, local, location, command, tmp_path):
-    cut = ("--kernel", "eager", "--frames-per-shard", "2")
+    cut = ("--frames-per-shard", "2")
     parts = [
         subprocess.Popen(
             [shutil.which("nbdist"), "run", experiment_file, "-o", location, "--part", f"{number}/3", *cut]
@@ -229,7 +229,7 @@ def test_a_run_on_two_workers_that_is_killed_goes_on_where_it_was(small_experime
         panel={"spixels": 16, "fpixels": 20, "pixel_size_mm": 4.0}, scan={"frames": 60, "phi_steps": 2}
     )
     file.write_text(experiment_to_yaml(experiment))
-    run = [shutil.which("nbdist"), "run", str(file), "-o", location, "--workers", "2", "--kernel", "eager"]
+    run = [shutil.which("nbdist"), "run", str(file), "-o", location, "--workers", "2"]
     process = subprocess.Popen(
         [*run, "--frames-per-shard", "1"],
         stdout=subprocess.DEVNULL,
@@ -247,7 +247,7 @@ def test_a_run_on_two_workers_that_is_killed_goes_on_where_it_was(small_experime
     resumed = subprocess.run([*run, "--resume"], capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.startswith(f"{location}: {60 - complete} frames in ")
-    generate(load_experiment(file), tmp_path / "local.zarr", serial=True, kernel="eager", frames_per_shard=1)
+    generate(load_experiment(file), tmp_path / "local.zarr", serial=True, frames_per_shard=1)
     np.testing.assert_array_equal(open_series(location).intensity, open_series(tmp_path / "local.zarr").intensity)
 
 

@@ -46,7 +46,7 @@ def undisturbed_series(light_experiment: Callable[..., Any], tmp_path_factory: A
     def make(frames: int) -> Path:
         if frames not in made:
             made[frames] = tmp_path_factory.mktemp("undisturbed") / "series.zarr"
-            generate(light_experiment(frames), made[frames], serial=True, kernel="eager", frames_per_shard=1)
+            generate(light_experiment(frames), made[frames], serial=True, frames_per_shard=1)
         return made[frames]
 
     return make

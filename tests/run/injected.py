@@ -34,10 +34,9 @@ def run(
     resume: bool = False,
     **options: Any,
 ) -> Progress:
-    """`run_series` in this process, or at the workers of a client, with the eager kernel and a frame a shard."""
+    """`run_series` in this process, or at the workers of a client, with a frame a shard."""
     settings = RunSettings(
         cut=Cut(frames_per_shard=frames_per_shard),
-        kernel="eager",
         serial=client is None,
         pacing=pacing,
         frames=frames,

@@ -69,7 +69,7 @@ def test_every_unit_is_rendered_once_and_recorded(experiment, client, tmp_path, 
     assert (progress.frames_done, progress.units_done, progress.frames_total) == (FRAMES, FRAMES, FRAMES)
     assert (progress.failed, progress.retried, progress.in_flight) == ({}, 0, 0)
     assert_whole(tmp_path / "a.zarr", stored)
-    same = {"precision": "float32", "kernel": "eager", "device": "cpu"}
+    same = {"precision": "float32", "kernel": "compiled", "device": "cpu"}
     for number, record in enumerate(summarize(tmp_path / "a.zarr").records):
         assert (record["unit"], record["frames"]) == (number, [number, number + 1])
         assert record.items() >= same.items()

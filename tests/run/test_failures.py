@@ -28,7 +28,7 @@ def experiment(small_experiment):
 @pytest.fixture(scope="module")
 def undisturbed(experiment, tmp_path_factory):
     location = tmp_path_factory.mktemp("undisturbed") / "series.zarr"
-    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    generate(experiment, location, serial=True, frames_per_shard=1)
     return location
 
 
@@ -87,7 +87,7 @@ def test_a_unit_that_is_removed_while_another_fails_is_left_too(experiment, tmp_
 def test_a_clock_that_jumps_back_changes_nothing(experiment, undisturbed, tmp_path, monkeypatch, assert_same_bits):
     now, hours = time.time(), itertools.count(start=0, step=-3600)
     monkeypatch.setattr(time, "time", lambda: now + next(hours))
-    progress = generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=1)
+    progress = generate(experiment, tmp_path / "a.zarr", serial=True, frames_per_shard=1)
     assert (progress.frames_done, progress.failed) == (4, {})
     assert all(0 < record["seconds"] < 60 for record in summarize(tmp_path / "a.zarr").records)
     assert progress.seconds > 0
@@ -152,7 +152,7 @@ def test_a_full_disk_stops_the_run_with_one_clear_line_and_resume_goes_on(
     )
     where = {"client": request.getfixturevalue("client")} if on_dask else {"serial": True}
     with pytest.raises(StoreError) as caught:
-        generate(experiment, small_disk / "a.zarr", kernel="eager", frames_per_shard=2, **where)
+        generate(experiment, small_disk / "a.zarr", frames_per_shard=2, **where)
     message = str(caught.value)
     assert "the disk is full" in message
     assert "--resume" in message
@@ -162,30 +162,30 @@ def test_a_full_disk_stops_the_run_with_one_clear_line_and_resume_goes_on(
     _mount("-o", "remount,size=50m", small_disk)
     progress = generate(experiment, small_disk / "a.zarr", resume=True, **where)
     assert progress.frames_done == 90 - 2 * len(complete), "what was complete is kept"
-    generate(experiment, tmp_path / "undisturbed.zarr", serial=True, kernel="eager", frames_per_shard=2)
+    generate(experiment, tmp_path / "undisturbed.zarr", serial=True, frames_per_shard=2)
     assert_same_bits(small_disk / "a.zarr", tmp_path / "undisturbed.zarr")
 
 
 def test_a_disk_too_full_for_the_store_itself_is_said_in_one_line(experiment, tmp_path, small_disk):
     (small_disk / "ballast").write_bytes(bytes(2 * 2**20 - 8192))
     with pytest.raises(StoreError, match="the disk is full") as caught:
-        generate(experiment, small_disk / "a.zarr", serial=True, kernel="eager")
+        generate(experiment, small_disk / "a.zarr", serial=True)
     assert "\n" not in str(caught.value)
     (small_disk / "ballast").unlink()
-    generate(experiment, small_disk / "a.zarr", serial=True, kernel="eager", overwrite=True)
+    generate(experiment, small_disk / "a.zarr", serial=True, overwrite=True)
     assert summarize(small_disk / "a.zarr").frames_complete == 4
 
 
 def test_a_missing_parent_folder_is_named(experiment, tmp_path):
     with pytest.raises(StoreError, match=r"nowhere does not exist"):
-        generate(experiment, tmp_path / "nowhere" / "a.zarr", serial=True, kernel="eager")
+        generate(experiment, tmp_path / "nowhere" / "a.zarr", serial=True)
     assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_parent_that_is_a_file_is_named(experiment, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file is not a folder"):
-        generate(experiment, tmp_path / "file" / "a.zarr", serial=True, kernel="eager")
+        generate(experiment, tmp_path / "file" / "a.zarr", serial=True)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_rendered(experiment, tmp_path):

@@ -11,7 +11,7 @@ from nbdist.errors import RunError, StoreError
 from nbdist.store import summarize
 from nbdist.store.objects import Folder
 
-HOW = {"serial": True, "kernel": "eager", "frames_per_shard": 1}
+HOW = {"serial": True, "frames_per_shard": 1}
 
 
 @contextlib.contextmanager
@@ -22,7 +22,7 @@ def _no_workers():
 
 def _failed_start(experiment, location, **how):
     with pytest.raises(RunError, match="the queue refuses"):
-        generate(experiment, location, _no_workers, kernel="eager", **how)
+        generate(experiment, location, _no_workers, **how)
 
 
 @pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])

@@ -30,7 +30,7 @@ class Command:
         self.process = None
 
     def start(self, *options, **environment):
-        resume = ("--resume",) if self.store.exists() else ("--kernel", "eager", "--frames-per-shard", "1")
+        resume = ("--resume",) if self.store.exists() else ("--frames-per-shard", "1")
         command = [shutil.which("nbdist"), "run", self.file, "-o", self.store, "--log-file", self.log]
         self.process = subprocess.Popen(
             [*map(str, command), "--log-format", "json", *resume, *map(str, options)],

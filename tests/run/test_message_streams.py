@@ -49,7 +49,7 @@ def test_a_message_is_sent_although_the_clock_was_set_back_after_the_one_before(
 
 @pytest.mark.integration
 def test_all_streams_of_a_run_on_local_workers_send_at_once(light_experiment, client, tmp_path):
-    generate(light_experiment(4), tmp_path / "a.zarr", client, kernel="eager", frames_per_shard=1)
+    generate(light_experiment(4), tmp_path / "a.zarr", client, frames_per_shard=1)
 
     def of_scheduler(dask_scheduler):
         streams = [*dask_scheduler.stream_comms.values(), *dask_scheduler.client_comms.values()]

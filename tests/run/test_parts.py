@@ -22,7 +22,7 @@ from nbdist.store.parts import Part
 
 ROOT = Path(__file__).parent.parent.parent
 FRAMES = 10
-CUT = {"kernel": "eager", "frames_per_shard": 1}
+CUT = {"frames_per_shard": 1}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_more_parts_than_units_leave_some_with_nothing_to_do(experiment, tmp_pat
     [
         ({"beam": {"wavelength_A": 1.1}}, {}, "another experiment"),
         ({}, {"frames_per_shard": 2}, "was begun with frames_per_shard 1"),
-        ({}, {"kernel": "compiled"}, "was begun with the eager kernel"),
+        ({}, {"kernel": "eager"}, "was begun with the compiled kernel"),
     ],
 )
 def test_a_part_of_something_else_is_refused_in_one_line(change, how, answer, experiment, undisturbed, tmp_path):
@@ -117,7 +117,7 @@ def test_parts_cut_alike_where_machines_differ(experiment, tmp_path, monkeypatch
     for number, cores in ((1, 2), (2, 64)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(range(cores)))
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
-        generate(experiment, tmp_path / "a.zarr", part=Part(number, 2), kernel="eager")
+        generate(experiment, tmp_path / "a.zarr", part=Part(number, 2))
     assert finish(tmp_path / "a.zarr").missing == []
 
 
@@ -150,7 +150,7 @@ def file(experiment, tmp_path):
 @pytest.mark.integration
 def test_many_parts_at_once_on_one_store_that_is_not_there_yet(file, undisturbed, tmp_path, assert_same_bits):
     store = tmp_path / "a.zarr"
-    run = [shutil.which("nbdist"), "run", file, "-o", store, "--kernel", "eager", "--frames-per-shard", "1"]
+    run = [shutil.which("nbdist"), "run", file, "-o", store, "--frames-per-shard", "1"]
     parts = [subprocess.Popen([*run, "--part", f"{number}/5"], start_new_session=True) for number in range(1, 6)]
     until((store / "zarr.json").exists, "the store")
     os.killpg(parts[0].pid, signal.SIGKILL)  # perhaps the one that makes the store, perhaps not begun yet

@@ -14,7 +14,7 @@ from nbdist.run.executors.tasks import RUNS, held_runs, prepare
 from nbdist.run.jobs import ImageJob
 
 pytestmark = pytest.mark.integration
-CUT = {"kernel": "eager", "frames_per_shard": 1}
+CUT = {"frames_per_shard": 1}
 
 
 def _runs(client):
@@ -67,7 +67,7 @@ def test_what_a_killed_client_left_with_the_cluster_is_removed_by_the_next_run(l
     from distributed import Client
 
     with Client(client.scheduler.address, security=client.security, set_as_default=False) as killed:
-        content = cloudpickle.dumps((ImageJob(make_context(light_experiment(1), kernel="eager")), killed.id))
+        content = cloudpickle.dumps((ImageJob(make_context(light_experiment(1))), killed.id))
         killed.run(prepare, content, "abandoned", RUNS, {})
     assert _runs(client)[0] == [["abandoned"], ["abandoned"]]
     generate(light_experiment(3), tmp_path / "a.zarr", client, **CUT)

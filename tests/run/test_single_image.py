@@ -11,12 +11,12 @@ from nbdist.run.single import render_image, single_context
 
 def test_every_piece_is_told_and_they_make_the_image(small_experiment):
     experiment = small_experiment(sampling={"precision": "float64"})
-    context = single_context(experiment, device="cpu", kernel="eager")
+    context = single_context(experiment, device="cpu")
     done = []
     [image] = render_image(context, report=lambda count, total: done.append((count, total)))
     pieces = len(context.plan.tiles)
     assert done == [(n, pieces) for n in range(1, pieces + 1)]
-    np.testing.assert_array_equal(image, simulate_frame(experiment, device="cpu", kernel="eager"))
+    np.testing.assert_array_equal(image, simulate_frame(experiment, device="cpu"))
 
 
 @pytest.mark.parametrize("size", [(40, 48), (300, 270)])

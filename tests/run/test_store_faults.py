@@ -21,7 +21,7 @@ from nbdist.store import summarize
 pytestmark = pytest.mark.integration
 
 FRAMES = 40
-CUT = ("--kernel", "eager", "--frames-per-shard", "1")
+CUT = ("--frames-per-shard", "1")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def file(experiment, tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(experiment, tmp_path_factory):
     location = tmp_path_factory.mktemp("undisturbed") / "series.zarr"
-    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=1)
+    generate(experiment, location, serial=True, frames_per_shard=1)
     return location
 
 

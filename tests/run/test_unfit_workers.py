@@ -36,7 +36,7 @@ from nbdist.run.settings import LocalProcesses, Pacing, RunSettings
 from nbdist.scene import Tile
 from nbdist.store import UnitWriter, summarize
 
-CUT = {"kernel": "eager", "frames_per_shard": 1}
+CUT = {"frames_per_shard": 1}
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def heavy(small_experiment, monkeypatch):
         crystal={"mosaic_spread_deg": 0.3, "mosaic_domains": 1000},
         scan={"frames": 1, "phi_steps": 10},
     )
-    assert make_context(experiment, workers=2, kernel="eager").plan.split
+    assert make_context(experiment, workers=2).plan.split
     return experiment
 
 
@@ -164,7 +164,7 @@ def test_what_the_client_sees_too_ends_the_run_and_no_worker_is_blamed(
 
     monkeypatch.setattr(UnitWriter, "require_usable", probe)
     experiment = heavy if split else light_experiment(30)
-    cut = {"kernel": "eager"} if split else CUT
+    cut = {} if split else CUT
     with pytest.raises(StoreError, match=r"writing stopped: the disk is full; .* --resume"):
         generate(experiment, tmp_path / "a.zarr", client, log=events.log, **cut)
     assert "worker-failed" not in events
@@ -305,10 +305,8 @@ def test_the_threads_of_a_worker_render_at_the_same_time_with_one_torch_thread_e
     name = "partial_that_fits" if split else "render_frame"
     monkeypatch.setattr(rendering, name, partial(meeting, original=getattr(rendering, name)))
     client, _ = threaded(2)
-    if split:
-        progress = generate(heavy, tmp_path / "a.zarr", client, kernel="eager")
-    else:
-        progress = generate(light_experiment(8), tmp_path / "a.zarr", client, **CUT)
+    experiment, cut = (heavy, {}) if split else (light_experiment(8), CUT)
+    progress = generate(experiment, tmp_path / "a.zarr", client, **cut)
     assert met.is_set()
     assert (progress.frames_done, progress.failed) == (1 if split else 8, {})
     assert torch_threads == {1}
@@ -320,7 +318,7 @@ def test_threads_take_turns_on_a_gpu_and_nowhere_else(device, alone, light_exper
         def __init__(self):
             self.backend = SimpleNamespace(device=device)
 
-    context = make_context(light_experiment(1), kernel="eager")
+    context = make_context(light_experiment(1))
     context._renderer = Fake()
     entered = []
 
@@ -434,8 +432,8 @@ def test_a_scheduler_of_another_version_is_named(threaded, monkeypatch):
 
 @pytest.mark.integration
 def test_a_piece_that_fails_is_rendered_again_and_the_others_are_kept(heavy, threaded, monkeypatch, tmp_path):
-    settings = RunSettings(kernel="eager", local=LocalProcesses(workers=2))  # planned for two, rendered by one in order
-    plan = make_context(heavy, workers=2, kernel="eager").plan
+    settings = RunSettings(local=LocalProcesses(workers=2))  # planned for two, rendered by one in order
+    plan = make_context(heavy, workers=2).plan
     pieces, rendered = len(plan.tiles) * len(plan.chunks), []
 
     def last_fails_twice(*arguments, original=rendering.partial_that_fits):
@@ -486,7 +484,7 @@ def test_what_a_worker_that_is_gone_has_said_does_not_count():
 
 
 def test_a_context_travels_with_locks_of_its_own(light_experiment):
-    context = make_context(light_experiment(1), kernel="eager")
+    context = make_context(light_experiment(1))
     again: RunContext = pickle.loads(pickle.dumps(context))
     assert again.renderer is again.renderer
 
@@ -495,7 +493,7 @@ def test_a_context_travels_with_locks_of_its_own(light_experiment):
 def test_a_client_plans_for_all_threads(small_experiment, threaded, tmp_path):
     client, _ = threaded(3)
     experiment = small_experiment(scan={"frames": 100})
-    generate(experiment, tmp_path / "a.zarr", client, kernel="eager", frames=range(1))
-    planned = make_context(experiment, workers=3, kernel="eager").plan.settings
+    generate(experiment, tmp_path / "a.zarr", client, frames=range(1))
+    planned = make_context(experiment, workers=3).plan.settings
     assert summarize(tmp_path / "a.zarr").settings == planned
-    assert planned != make_context(experiment, workers=1, kernel="eager").plan.settings
+    assert planned != make_context(experiment, workers=1).plan.settings

@@ -24,7 +24,7 @@ from nbdist.run.settings import Pacing
 from nbdist.store import summarize
 
 pytestmark = pytest.mark.integration
-CUT = {"kernel": "eager", "frames_per_shard": 1}
+CUT = {"frames_per_shard": 1}
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_one_heavy_frame_keeps_four_workers_busy(small_experiment, threaded, mon
         crystal={"mosaic_spread_deg": 0.3, "mosaic_domains": 1000},
         scan={"frames": 1, "phi_steps": 10},
     )
-    plan = make_context(experiment, workers=4, kernel="eager").plan
+    plan = make_context(experiment, workers=4).plan
     assert plan.split
     slept, s_per_step = Counter(), 8 / (1000 * 1100 * 10)  # 8 s in all, 2 a worker
 
@@ -142,7 +142,7 @@ def test_one_heavy_frame_keeps_four_workers_busy(small_experiment, threaded, mon
         return worker_tasks.Partial(np.ones((tile[1] - tile[0], tile[3] - tile[2])), by, length)
 
     monkeypatch.setattr(worker_tasks, "render_piece", sleep)
-    progress = generate(experiment, tmp_path / "a.zarr", threaded({}, {}, {}, {}), kernel="eager")
+    progress = generate(experiment, tmp_path / "a.zarr", threaded({}, {}, {}, {}))
     assert (progress.frames_done, progress.failed) == (1, {})
     assert slept.total() == pytest.approx(8)
     assert max(slept.values()) < slept.total() / 4 / 0.85, "no worker has much more to do than the others"

@@ -27,7 +27,7 @@ from nbdist.store.occupancy import occupy
 from nbdist.store.parts import Part
 from nbdist.store.units import FINISHED, UnitWriter
 
-CUT = {"serial": True, "kernel": "eager", "frames_per_shard": 2}
+CUT = {"serial": True, "frames_per_shard": 2}
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def test_what_it_says_is_what_its_records_say(finished):
     said, found = read_completeness(open_group(finished)), read_completeness(open_group(finished), believe=False)
     shards = [path for path in (finished / "intensity/c").rglob("*") if path.is_file()]
     assert said.shard_bytes == found.shard_bytes == sum(path.stat().st_size for path in shards)
-    assert list(said.seconds) == list(found.seconds) == ["cpu float32 eager"]
-    assert said.seconds["cpu float32 eager"] == found.seconds["cpu float32 eager"] > 0
+    assert list(said.seconds) == list(found.seconds) == ["cpu float32 compiled"]
+    assert said.seconds["cpu float32 compiled"] == found.seconds["cpu float32 compiled"] > 0
 
 
 def test_an_unfinished_store_does_not_say_that_it_is_finished(experiment, tmp_path):
@@ -83,7 +83,7 @@ def test_an_unfinished_store_does_not_say_that_it_is_finished(experiment, tmp_pa
 
 def test_parts_are_finished_by_finish(experiment, tmp_path):
     for number in (1, 2):
-        generate(experiment, tmp_path / "a.zarr", part=Part(number, 2), kernel="eager", frames_per_shard=1)
+        generate(experiment, tmp_path / "a.zarr", part=Part(number, 2), frames_per_shard=1)
         assert not (tmp_path / "a.zarr" / FINISHED).exists()
     assert not finish(tmp_path / "a.zarr").missing
     assert (tmp_path / "a.zarr" / FINISHED).exists()

@@ -21,7 +21,7 @@ from nbdist.store import summarize
 @pytest.fixture(scope="module")
 def location(small_experiment, tmp_path_factory):
     location = tmp_path_factory.mktemp("hostile") / "series.zarr"
-    generate(small_experiment(), location, serial=True, kernel="eager", frames_per_shard=1)
+    generate(small_experiment(), location, serial=True, frames_per_shard=1)
     return location
 
 
@@ -140,7 +140,7 @@ def test_a_file_of_pickled_objects_is_refused(section, small_experiment, tmp_pat
     np.save(file, array, allow_pickle=True)
     part, field = section.split(".")
     with pytest.raises(ExperimentError, match=field) as caught:
-        generate(small_experiment(**{part: {field: str(file)}}), tmp_path / "a.zarr", serial=True, kernel="eager")
+        generate(small_experiment(**{part: {field: str(file)}}), tmp_path / "a.zarr", serial=True)
     assert "\n" not in str(caught.value)
     assert not trap.exists()
 
@@ -184,7 +184,7 @@ def test_an_experiment_makes_nbdist_write_nothing_outside_the_output(small_exper
     monkeypatch.chdir(work)
     before = _tree(outside)
     experiment = load_experiment(work / "e.yaml")
-    generate(experiment, "out.zarr", serial=True, kernel="eager", frames_per_shard=1)
+    generate(experiment, "out.zarr", serial=True, frames_per_shard=1)
     verify("out.zarr", sample=1)
     assert _tree(outside) == before
     assert sorted(path.name for path in work.iterdir()) == ["e.yaml", "out.zarr"]
@@ -207,7 +207,7 @@ def test_a_field_that_would_name_an_output_is_unknown(name, small_experiment, tm
 def test_a_store_that_may_not_be_read_is_one_line(unreadable, small_experiment, tmp_path, monkeypatch):
     from nbdist.store.objects import Folder
 
-    generate(small_experiment(), tmp_path / "a.zarr", serial=True, kernel="eager", frames=range(1))
+    generate(small_experiment(), tmp_path / "a.zarr", serial=True, frames=range(1))
     original = Folder.read
 
     def read(folder, key):

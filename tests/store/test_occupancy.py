@@ -178,7 +178,7 @@ def test_a_run_that_another_took_over_ends(small_experiment, tmp_path, monkeypat
             )
 
     with pytest.raises(StoreError, match="another run took over"):
-        generate(small_experiment(), location, serial=True, kernel="eager", frames_per_shard=1, report=steal)
+        generate(small_experiment(), location, serial=True, frames_per_shard=1, report=steal)
     assert summarize(location).complete == {0, 1}
 
 
@@ -189,10 +189,10 @@ def test_a_second_run_is_refused_while_the_first_writes(how, small_experiment, t
     def second(progress):
         if progress.frames_done == 1 and not refused:
             with pytest.raises(StoreError, match="another run writes into it"):
-                generate(small_experiment(), location, serial=True, kernel="eager", **how)
+                generate(small_experiment(), location, serial=True, **how)
             refused.append(how)
 
-    progress = generate(small_experiment(), location, serial=True, kernel="eager", frames_per_shard=1, report=second)
+    progress = generate(small_experiment(), location, serial=True, frames_per_shard=1, report=second)
     assert refused
     assert progress.frames_done == 3
     assert summarize(location).complete == {0, 1, 2}
@@ -204,7 +204,7 @@ def test_a_run_that_ends_leaves_no_lock(small_experiment, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        generate(small_experiment(), tmp_path / "a.zarr", serial=True, kernel="eager", report=interrupt)
+        generate(small_experiment(), tmp_path / "a.zarr", serial=True, report=interrupt)
     assert not list((tmp_path / "a.zarr").rglob("*.lock"))
     assert not [thread for thread in threading.enumerate() if thread.name == "nbdist-occupation"]
 

@@ -26,7 +26,7 @@ from nbdist.store.objects import Folder
 @pytest.fixture(scope="module")
 def location(small_experiment, tmp_path_factory):
     location = tmp_path_factory.mktemp("open") / "series.zarr"
-    generate(small_experiment(noise={"photon_noise": True}), location, serial=True, kernel="eager", frames_per_shard=1)
+    generate(small_experiment(noise={"photon_noise": True}), location, serial=True, frames_per_shard=1)
     return location
 
 
@@ -51,16 +51,14 @@ def test_a_series_opens_without_dask(location):
 
 
 def test_an_unfinished_series_opens_and_reads_zero_where_nothing_is_rendered(small_experiment, tmp_path):
-    generate(
-        small_experiment(), tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=1, frames=range(1, 2)
-    )
+    generate(small_experiment(), tmp_path / "a.zarr", serial=True, frames_per_shard=1, frames=range(1, 2))
     sums = open_series(tmp_path / "a.zarr").intensity.sum(("slow", "fast")).values
     np.testing.assert_array_equal(sums > 0, [False, True, False])
 
 
 def test_frames_that_are_not_rendered_are_not_complete(small_experiment, tmp_path):
     generate(
-        small_experiment(scan={"frames": 5}), tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2,
+        small_experiment(scan={"frames": 5}), tmp_path / "a.zarr", serial=True, frames_per_shard=2,
         frames=range(2, 5),
     )  # fmt: skip
     data = open_series(tmp_path / "a.zarr")
@@ -82,7 +80,7 @@ def sharded(small_experiment, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for product in (INTENSITY, COUNTS):
             patch.setitem(PRODUCTS, product.name, dataclasses.replace(product, chunk=7))
-        generate(experiment, location, serial=True, kernel="eager", frames_per_shard=2)
+        generate(experiment, location, serial=True, frames_per_shard=2)
     return location
 
 
@@ -229,8 +227,8 @@ def test_a_store_whose_making_was_cut_short_is_answered_in_one_line(small_experi
     assert "\n" not in str(caught.value)
     again = small_experiment(noise={"photon_noise": True})
     with pytest.raises(StoreError, match="another experiment"):
-        generate(small_experiment(), tmp_path / "cut.zarr", serial=True, kernel="eager", resume=True)
-    generate(again, tmp_path / "cut.zarr", serial=True, kernel="eager", overwrite=True)
+        generate(small_experiment(), tmp_path / "cut.zarr", serial=True, resume=True)
+    generate(again, tmp_path / "cut.zarr", serial=True, overwrite=True)
     assert open_series(tmp_path / "cut.zarr").intensity.shape == (3, 96, 80)
 
 
@@ -247,7 +245,7 @@ def test_a_making_that_was_cut_short_anywhere_is_completed_to_the_same_bits(
         original(folder, key, content)
 
     again, place = small_experiment(noise={"photon_noise": True}), tmp_path / "cut.zarr"
-    how = {"serial": True, "kernel": "eager", "frames_per_shard": 1}
+    how = {"serial": True, "frames_per_shard": 1}
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "write", cut)
         with pytest.raises(KeyboardInterrupt):

@@ -17,7 +17,7 @@ from nbdist.store.objects import normalised
 @pytest.fixture(scope="module")
 def home(small_experiment, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
-    generate(small_experiment(), home / "a b.zarr", serial=True, kernel="eager")
+    generate(small_experiment(), home / "a b.zarr", serial=True)
     return home
 
 
@@ -39,7 +39,7 @@ def test_what_was_opened_by_a_relative_name_is_read_after_a_change_of_folder(hom
 
 def test_a_tilde_is_the_same_place_for_writing_and_checking(small_experiment, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    generate(small_experiment(), "~/b.zarr", serial=True, kernel="eager", frames=range(1))
+    generate(small_experiment(), "~/b.zarr", serial=True, frames=range(1))
     assert (tmp_path / "b.zarr").is_dir()
     assert verify("~/b.zarr", sample=0).frames_decoded > 0
 

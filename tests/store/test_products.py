@@ -24,7 +24,7 @@ from nbdist.run.context import make_context
 from nbdist.run.finish import finish
 from nbdist.store import read_table, summarize
 
-CUT = {"serial": True, "kernel": "eager", "frames_per_shard": 2}
+CUT = {"serial": True, "frames_per_shard": 2}
 FRAMES, IMAGE = 5, (16, 20)
 
 

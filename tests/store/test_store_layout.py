@@ -40,7 +40,7 @@ def experiment(small_experiment, tmp_path_factory):
 @pytest.fixture(scope="module")
 def location(experiment, tmp_path_factory):
     location = tmp_path_factory.mktemp("store") / "series.zarr"
-    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=2)
+    generate(experiment, location, serial=True, frames_per_shard=2)
     return location
 
 
@@ -63,7 +63,7 @@ def test_a_large_image_has_chunks_of_about_512_pixels(small_experiment, tmp_path
     experiment = small_experiment(
         panel=panel, detector={"region_of_interest": {"slow": [0, 8], "fast": [0, 8]}}, scan={"frames": 1}
     )
-    generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager")
+    generate(experiment, tmp_path / "a.zarr", serial=True)
     array = zarr.open_group(str(tmp_path / "a.zarr"), mode="r")["intensity"]
     assert array.shape == (1, 2527, 2463), "the true shape"
     assert array.chunks == (1, 506, 493), "a fifth of each side, rounded up"
@@ -83,7 +83,7 @@ def test_empty_images_are_written_too(small_experiment, tmp_path):
         sampling={"d_min_A": 1000.0},
         detector={"region_of_interest": {"slow": [0, 1], "fast": [0, 1]}},
     )
-    generate(nothing, tmp_path / "a.zarr", serial=True, kernel="eager")
+    generate(nothing, tmp_path / "a.zarr", serial=True)
     assert not zarr.open_group(str(tmp_path / "a.zarr"), mode="r")["intensity"][:].any()
     assert (tmp_path / "a.zarr/intensity/c/0/0/0").is_file()
 
@@ -92,7 +92,7 @@ def test_every_unit_has_a_record(location):
     records = [json.loads(path.read_text()) for path in sorted((location / "records").glob("0*.json"))]
     assert [record["frames"] for record in records] == [[0, 2], [2, 4], [4, 5]]
     for record in records:
-        assert (record["device"], record["kernel"], record["precision"]) == ("cpu", "eager", "float32")
+        assert (record["device"], record["kernel"], record["precision"]) == ("cpu", "compiled", "float32")
         for name, size in record["shard_bytes"].items():
             assert (location / name / f"c/{record['unit']}/0/0").stat().st_size == size
 
@@ -121,7 +121,7 @@ def test_orientation_is_that_of_the_middle_of_each_frame(group, experiment):
 
 def test_coordinates_of_many_frames_lie_in_chunks(experiment, location, tmp_path, monkeypatch):
     monkeypatch.setattr(creation, "FRAMES_PER_CHUNK", 2)
-    generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2, frames=range(1))
+    generate(experiment, tmp_path / "a.zarr", serial=True, frames_per_shard=2, frames=range(1))
     chunked, whole = (zarr.open_group(str(place), mode="r") for place in (tmp_path / "a.zarr", location))
     for name in ("frame", "phi_start_deg", "phi_end_deg", "orientation"):
         assert chunked[name].chunks[0] == 2
@@ -168,7 +168,7 @@ def test_attributes_say_what_the_series_is(group, experiment):
     assert attributes["fingerprint"] == experiment.fingerprint
     assert attributes["experiment"] == experiment.model_dump(mode="json")
     assert attributes["steps"] == 1
-    assert attributes["plan"] == {"tile": list(IMAGE), "phi_chunk": 1, "frames_per_shard": 2, "kernel": "eager"}
+    assert attributes["plan"] == {"tile": list(IMAGE), "phi_chunk": 1, "frames_per_shard": 2, "kernel": "compiled"}
     assert set(attributes["provenance"]["versions"]) >= {"nbdist", "zarr"}
 
 
@@ -212,7 +212,7 @@ assert data.attrs["format"] == "nbdist series"
 
 
 def test_an_unfinished_store_is_not_consolidated(experiment, tmp_path):
-    generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2, frames=range(2))
+    generate(experiment, tmp_path / "a.zarr", serial=True, frames_per_shard=2, frames=range(2))
     assert zarr.open_group(str(tmp_path / "a.zarr"), mode="r").metadata.consolidated_metadata is None
-    generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", resume=True)
+    generate(experiment, tmp_path / "a.zarr", serial=True, resume=True)
     assert zarr.open_group(str(tmp_path / "a.zarr"), mode="r").metadata.consolidated_metadata is not None

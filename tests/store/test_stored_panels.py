@@ -50,7 +50,7 @@ def shapes(request):
 @pytest.fixture(scope="module")
 def whole(shapes, panels_of, tmp_path_factory):
     location = tmp_path_factory.mktemp("panels") / "series.zarr"
-    generate(panels_of(shapes), location, serial=True, kernel="eager", frames_per_shard=2, tile=(7, 9))
+    generate(panels_of(shapes), location, serial=True, frames_per_shard=2, tile=(7, 9))
     return location
 
 
@@ -63,7 +63,7 @@ def _stored(location, name):
 
 
 def test_panels_of_equal_shape_share_an_array(panels_of, tmp_path):
-    generate(panels_of(EQUAL), tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2)
+    generate(panels_of(EQUAL), tmp_path / "a.zarr", serial=True, frames_per_shard=2)
     data = open_series(tmp_path / "a.zarr")
     assert data.intensity.dims == data.counts.dims == ("frame", "panel", "slow", "fast")
     assert data.intensity.shape == (FRAMES, 2, 20, 14)
@@ -74,7 +74,7 @@ def test_panels_of_equal_shape_share_an_array(panels_of, tmp_path):
 
 
 def test_panels_of_different_shapes_have_an_array_each(panels_of, tmp_path):
-    generate(panels_of(DIFFERENT), tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=2)
+    generate(panels_of(DIFFERENT), tmp_path / "a.zarr", serial=True, frames_per_shard=2)
     data = open_series(tmp_path / "a.zarr")
     assert set(data.data_vars) == {f"{name}_{panel}" for name in ("intensity", "counts") for panel in range(3)}
     for panel, shape in enumerate(DIFFERENT):
@@ -87,7 +87,7 @@ def test_panels_of_different_shapes_have_an_array_each(panels_of, tmp_path):
 def test_a_panel_is_rendered_as_if_it_were_alone(whole, shapes, panels_of):
     stored = _stored(whole, "intensity")
     for panel in range(len(shapes)):
-        alone = [simulate_frame(panels_of(shapes, panel), frame, kernel="eager") for frame in range(FRAMES)]
+        alone = [simulate_frame(panels_of(shapes, panel), frame) for frame in range(FRAMES)]
         assert np.max(alone) > 0
         # pieces of float64 sums are added in another order where the tiles are others
         np.testing.assert_allclose(stored[panel], alone, rtol=1e-5, atol=1e-6 * np.max(alone))

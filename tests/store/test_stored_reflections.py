@@ -31,7 +31,7 @@ def listed(small_experiment, tmp_path):
 
 @pytest.fixture
 def made(listed, tmp_path):
-    generate(listed, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=1)
+    generate(listed, tmp_path / "a.zarr", serial=True, frames_per_shard=1)
     return tmp_path / "a.zarr"
 
 
@@ -46,7 +46,7 @@ def test_zarr_reads_them_without_nbdist(made):
 
 def test_they_are_those_of_the_experiment_to_the_bit(small_experiment, tmp_path):
     experiment = small_experiment()
-    generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager", frames=range(1))
+    generate(experiment, tmp_path / "a.zarr", serial=True, frames=range(1))
     [stored], [drawn] = read_reflections(tmp_path / "a.zarr"), load_reflections(resolve(experiment))
     assert len(stored.indices) > 1000
     np.testing.assert_array_equal(stored.indices, drawn.indices)
@@ -56,11 +56,11 @@ def test_they_are_those_of_the_experiment_to_the_bit(small_experiment, tmp_path)
 
 def test_one_amplitude_for_all_lists_none(small_experiment, tmp_path):
     experiment = small_experiment(structure_factors={"kind": "uniform", "F": 37.0}, scan={"frames": 1})
-    generate(experiment, tmp_path / "a.zarr", serial=True, kernel="eager")
+    generate(experiment, tmp_path / "a.zarr", serial=True)
     [found] = read_reflections(tmp_path / "a.zarr")
     assert (found.indices.shape, found.amplitudes.shape, found.default_F) == ((0, 3), (0,), 37.0)
     image = zarr.open_group(str(tmp_path / "a.zarr"), mode="r")["intensity"][0]
-    np.testing.assert_array_equal(image, simulate_frame(experiment, kernel="eager"))
+    np.testing.assert_array_equal(image, simulate_frame(experiment))
     assert summarize(tmp_path / "a.zarr").reflections == 0
 
 
@@ -68,11 +68,11 @@ def test_frames_are_rendered_with_the_stored_amplitudes_alone(listed, tmp_path, 
     """What the experiment's file says is read once, by the client that makes the store."""
     read = []
     monkeypatch.setattr(contexts, "load_reflections", lambda scene: read.append(1) or load_reflections(scene))
-    generate(listed, tmp_path / "a.zarr", serial=True, kernel="eager", frames_per_shard=1)
+    generate(listed, tmp_path / "a.zarr", serial=True, frames_per_shard=1)
     assert read == [1]
     frames = zarr.open_group(str(tmp_path / "a.zarr"), mode="r")["intensity"]
     for frame in range(2):
-        np.testing.assert_array_equal(frames[frame], simulate_frame(listed, frame, kernel="eager"))
+        np.testing.assert_array_equal(frames[frame], simulate_frame(listed, frame))
 
 
 def test_a_context_travels_without_amplitudes(small_experiment):
@@ -96,7 +96,7 @@ def test_a_store_whose_making_was_cut_short_gets_the_same_bits(listed, made, tmp
     root = json.loads((tmp_path / "b.zarr/zarr.json").read_text())
     del root["consolidated_metadata"]
     (tmp_path / "b.zarr/zarr.json").write_text(json.dumps(root))
-    generate(listed, tmp_path / "b.zarr", serial=True, kernel="eager", resume=True)
+    generate(listed, tmp_path / "b.zarr", serial=True, resume=True)
     files = [path.relative_to(made) for path in (made / "reflections").rglob("*") if path.is_file()]
     assert len(files) == 5, "three of metadata, one chunk of indices, one of amplitudes"
     for file in files:
