@@ -62,6 +62,7 @@ def test_a_run_goes_on_when_its_terminal_is_gone(experiment_file, tmp_path):
         start_new_session=True,
     )
     os.close(theirs)
+    assert os.read(ours, 1), "the shell has set its trap, and the run has begun"
     os.close(ours)
     assert process.wait(DEADLINE_S) == 0
     assert summarize(store).frames_complete == 3

@@ -26,7 +26,7 @@ def experiment(small_experiment):
 @pytest.fixture(scope="module")
 def undisturbed(experiment, tmp_path_factory):
     location = tmp_path_factory.mktemp("undisturbed") / "series.zarr"
-    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=2)
+    generate(experiment, location, serial=True, frames_per_shard=2)
     return location
 
 
@@ -113,7 +113,7 @@ def test_resume_on_dask_repairs_a_serial_store(experiment, copy, undisturbed, cl
 
 def test_resume_starts_a_store_where_there_is_none(experiment, undisturbed, tmp_path, assert_same_bits):
     location = tmp_path / "new.zarr"
-    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=2, resume=True)
+    generate(experiment, location, serial=True, frames_per_shard=2, resume=True)
     assert_same_bits(location, undisturbed)
 
 
@@ -149,7 +149,7 @@ def test_resume_accepts_the_cut_that_the_store_has(experiment, copy):
 
 def test_a_tile_larger_than_the_image_is_the_whole_image_also_when_resuming(experiment, tmp_path):
     location = tmp_path / "large.zarr"
-    asked = {"tile": (2048, 2048), "phi_chunk": 100, "kernel": "eager", "serial": True}
+    asked = {"tile": (2048, 2048), "phi_chunk": 100, "serial": True}
     generate(experiment, location, frames=range(1), **asked)
     assert generate(experiment, location, resume=True, **asked).failed == {}
 
@@ -169,13 +169,13 @@ def test_a_copy_of_the_experiment_with_another_beam_does_not_go_on(experiment, c
 def test_an_existing_store_is_not_written_over_unasked(experiment, copy):
     before = _content(copy)
     with pytest.raises(StoreError, match="--resume goes on with it, --overwrite replaces it"):
-        generate(experiment, copy, serial=True, kernel="eager")
+        generate(experiment, copy, serial=True)
     assert _content(copy) == before
 
 
 def test_overwrite_replaces_a_store(experiment, copy):
     other = experiment.with_changes(scan={"frames": 1})
-    generate(other, copy, serial=True, kernel="eager", overwrite=True)
+    generate(other, copy, serial=True, overwrite=True)
     assert summarize(copy).fingerprint == other.fingerprint
     assert zarr.open_group(str(copy), mode="r")["intensity"].shape == (1, 96, 80)
     assert not (copy / "intensity/c/1").exists(), "nothing of the store before is left"
@@ -210,7 +210,7 @@ def test_what_is_not_a_store_of_nbdist_is_left_alone(make, how, experiment, tmp_
     make(location)
     before = _content(location)
     with pytest.raises(StoreError):
-        generate(experiment, location, serial=True, kernel="eager", **how)
+        generate(experiment, location, serial=True, **how)
     assert _content(location) == before
 
 
@@ -219,14 +219,14 @@ def test_a_file_in_the_way_is_left_alone(experiment, tmp_path):
     location.write_text("notes")
     for how in ({}, {"overwrite": True}, {"resume": True}):
         with pytest.raises(StoreError):
-            generate(experiment, location, serial=True, kernel="eager", **how)
+            generate(experiment, location, serial=True, **how)
     assert location.read_text() == "notes"
 
 
 def test_an_empty_folder_becomes_the_store(experiment, undisturbed, tmp_path, assert_same_bits):
     location = tmp_path / "made.zarr"
     location.mkdir()
-    generate(experiment, location, serial=True, kernel="eager", frames_per_shard=2)
+    generate(experiment, location, serial=True, frames_per_shard=2)
     assert_same_bits(location, undisturbed)
 
 
@@ -255,9 +255,9 @@ def test_an_overwrite_that_is_killed_while_it_removes_can_be_gone_on_with(
         patch.setattr(Path, "unlink", cut(Path.unlink))
         patch.setattr(os, "unlink", cut(os.unlink))
         with pytest.raises(KeyboardInterrupt):
-            generate(experiment, copy, serial=True, kernel="eager", frames_per_shard=2, overwrite=True)
+            generate(experiment, copy, serial=True, frames_per_shard=2, overwrite=True)
     assert (copy / "zarr.json").exists()
-    generate(experiment, copy, serial=True, kernel="eager", frames_per_shard=2, **again)
+    generate(experiment, copy, serial=True, frames_per_shard=2, **again)
     assert_same_bits(copy, undisturbed)
     assert summarize(copy).complete == {0, 1, 2}
     for path in undisturbed.rglob("*"):
