@@ -145,13 +145,16 @@ class _Request:
         elif self.settings.overwrite and exists(self.location):
             open_group(self.location, begun=True)
         check_writable(self.location)
+        cut = self.settings.cut
         context = make_context(
             self.experiment,
             location=self.location,
             workers=self.workers,
             device=self.device,
             kernel=self.settings.kernel or "compiled",
-            **asdict(self.settings.cut),
+            tile=cut.tile,
+            phi_chunk=cut.phi_chunk,
+            frames_per_shard=cut.frames_per_shard,
         )
         context.plan.units(self.settings.frames)
         return context, True

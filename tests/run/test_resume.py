@@ -13,7 +13,11 @@ from injected import Rendered, run
 
 from nbdist import NbdistError, generate
 from nbdist.errors import RunError, StoreError
+from nbdist.planning import Unit
+from nbdist.run.opening import opened
+from nbdist.run.settings import RunSettings
 from nbdist.store import summarize
+from nbdist.store.number_set import NumberSet
 
 FRAMES = 6
 
@@ -101,6 +105,13 @@ def test_resume_repairs(name, experiment, copy, undisturbed, rendered, assert_sa
     assert progress.failed == {}
     assert_same_bits(copy, undisturbed)
     assert summarize(copy).complete == {0, 1, 2}
+
+
+def test_what_is_left_of_a_series_is_kept_as_numbers(experiment, copy):
+    (copy / "intensity/c/1/0/0").unlink()
+    with opened(experiment, str(copy), RunSettings(resume=True), 1, "cpu") as series:
+        assert isinstance(series.units.numbers, NumberSet), "four bytes a unit at most"
+        assert list(series.units) == [Unit(1, 2, 4)]
 
 
 @pytest.mark.integration

@@ -273,7 +273,8 @@ class DaskExecutor:
         """Make this run known to the workers."""
         with contextlib.suppress(KeyError):  # of a scheduler without web pages
             self._progress.dashboard = self._client.dashboard_link or None
-        send_at_once(self._client.scheduler_comm)
+        if (stream := self._client.scheduler_comm) is not None:  # as it is where the scheduler is lost this moment
+            send_at_once(stream)
         self._workers.connect()
         if not self._connected:
             self._connected, self._joining_until = True, self._clock() + JOINING_S
