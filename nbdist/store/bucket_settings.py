@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from nbdist.errors import StoreError, scrubbed
+from nbdist.errors import MissingExtraError, StoreError, scrubbed
 
 DEFAULT_REGION = "us-east-1"
 KEYS_KEPT = timedelta(minutes=10)
@@ -102,10 +102,14 @@ def _session() -> Any:
     ------
     StoreError
         If a file is none of AWS's, or has no such profile.
+    MissingExtraError
+        If botocore is not installed.
     """
-    import botocore.session
-    from botocore.exceptions import ConfigParseError, ProfileNotFound
-
+    try:
+        import botocore.session
+        from botocore.exceptions import ConfigParseError, ProfileNotFound
+    except ImportError:  # obstore alone was installed
+        raise MissingExtraError("s3:// needs botocore: pip install 'nbdist[s3]'") from None
     session = botocore.session.Session()
     try:
         session.get_scoped_config()

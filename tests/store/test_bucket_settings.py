@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
-from nbdist.errors import StoreError
+from nbdist.errors import MissingExtraError, StoreError
 from nbdist.store.bucket_settings import bucket_settings, credentials, scrubbed
 
 pytest.importorskip("botocore")
@@ -133,6 +134,12 @@ def test_keys_are_read_again_while_a_run_goes_on(home):
     assert _keys()[1] == "B"
     home(credentials=PLAIN.replace("= B", "= NEW"))
     assert _keys()[1] == "NEW"
+
+
+def test_without_botocore_the_command_to_install_it_is_said(home, monkeypatch):
+    monkeypatch.setitem(sys.modules, "botocore", None)
+    with pytest.raises(MissingExtraError, match=r"s3:// needs botocore: pip install 'nbdist\[s3\]'"):
+        bucket_settings()
 
 
 def test_a_password_of_a_url_is_blotted_out():
