@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from command_line import run_command
 
-from nbdist.cli import main
 from nbdist.experiment import experiment_to_yaml
 
 
@@ -21,17 +19,8 @@ def nbdist(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
     """Run `nbdist ARGUMENTS` in this process as the console script does; return its code, out (words joined by single blanks) and err."""
 
     def run(*arguments: object) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["nbdist", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            main.run()
-        except SystemExit as ended:
-            code = ended.code or 0
-        said = capsys.readouterr()
-        if find_spec("torch") is None and "nbdist[torch]" in said.err:
-            pytest.skip("PyTorch is not installed")
-        return SimpleNamespace(code=code, out=" ".join(said.out.split()), raw=said.out, err=said.err)
+        status, out, err = run_command([*map(str, arguments)], monkeypatch, capsys)
+        return SimpleNamespace(code=status, out=" ".join(out.split()), raw=out, err=err)
 
     return run
 

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
+from command_line import Ended, run_command
 
-from nbdist.cli.main import run
 from nbdist.experiment.files import experiment_to_yaml, load_experiment
 from nbdist.run.simulate import simulate_frame
-
-
-class Ended(NamedTuple):
-    status: int
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -31,14 +23,7 @@ def nbdist(tmp_path, monkeypatch, capsys, small_experiment) -> Callable[[str], E
     Path("c.yaml").write_text(experiment_to_yaml(small_experiment(scan={**left, "phi_zero_carryover": True})))
 
     def call(line: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["nbdist", *line.split()])
-        try:
-            run()
-            status: Any = 0
-        except SystemExit as ended:
-            status = ended.code or 0
-        out, err = capsys.readouterr()
-        return Ended(status, out, err)
+        return run_command(line.split(), monkeypatch, capsys)
 
     return call
 

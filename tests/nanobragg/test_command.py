@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import fabio
 import numpy as np
 import pytest
+from command_line import Ended, run_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbdist.cli.main import run
 from nbdist.formats.smv import read_smv, smv_bytes
 from nbdist.nanobragg.table import TABLE
 from nbdist.readout.photon_noise import photon_counts
@@ -28,26 +26,13 @@ CRYSTAL = (
 FILES = ("floatimage.bin", "image.pgm", "intimage.img", "noiseimage.img")
 
 
-class Ended(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def nbdist(tmp_path, monkeypatch, capsys) -> Callable[[str], Ended]:
     """Run a command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def call(line: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["nbdist", *line.split()])
-        try:
-            run()
-            status: Any = 0
-        except SystemExit as ended:
-            status = ended.code or 0
-        out, err = capsys.readouterr()
-        return Ended(status, out, err)
+        return run_command(line.split(), monkeypatch, capsys)
 
     return call
 
