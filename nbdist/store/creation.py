@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from nbdist.errors import StoreError
@@ -172,7 +172,7 @@ def provenance() -> dict[str, Any]:
 def _create_frames(group: zarr.Group, schema: Schema) -> None:
     for array in schema.arrays:
         product, layout = array.product, array.layout(schema.frames_per_shard)
-        codec = BloscCodec(cname=product.compressor, clevel=1, shuffle=BloscShuffle.bitshuffle)
+        codec = BloscCodec(cname=product.compressor, clevel=1, shuffle="bitshuffle")
         group.create_array(
             array.name,
             shape=(schema.frames, *array.panels.shape),

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from nbdist.errors import NbdistError, StoreError
 from nbdist.scene.amplitudes import Reflections
@@ -51,7 +51,7 @@ def create_reflections(group: zarr.Group, reflections: Sequence[Reflections]) ->
             shape=(first, *of_set[0].shape[1:]),
             dtype=OF_REFLECTIONS[f"{REFLECTIONS}/{name}"],
             chunks=(max(1, min(first, REFLECTIONS_PER_CHUNK)), *of_set[0].shape[1:]),
-            compressors=[BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.shuffle), Crc32cCodec()],
+            compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec()],
             dimension_names=("reflection", *axes),
             attributes=attributes,
         )
