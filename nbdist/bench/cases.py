@@ -9,6 +9,7 @@ from typing import Any
 
 from nbdist.experiment import Experiment
 from nbdist.nanobragg.flags import experiment_from_flags
+from nbdist.scene import Tile
 
 FRAMES = 30
 """Frames of the series."""
@@ -57,8 +58,6 @@ SHARP: dict[str, str] = {
 CELL = {"cell": "27.3 32.0 34.3 88.5 108.5 111.9", "misset": "15 40 -70"}
 """Stands for the orientation matrix where the reference data are not there."""
 
-Box = tuple[int, int, int, int]
-
 
 @dataclass(frozen=True)
 class Case:
@@ -72,27 +71,27 @@ class Case:
         nanoBragg's flags, by name; a flag without a value has the empty string.
     switches
         More flags, that take no value.
-    box
-        slow start, slow stop, fast start, fast stop: what is rendered.
+    tile
+        What is rendered.
     """
 
     name: str
     flags: dict[str, str]
     switches: tuple[str, ...]
-    box: Box
+    tile: Tile
 
     @property
     def words(self) -> list[str]:
-        """The flags as an argument list, without the box."""
+        """The flags as an argument list, without the tile."""
         words = [f"-{switch}" for switch in self.switches]
         for flag, value in self.flags.items():
             words += [f"-{flag}", *value.split()]
         return words
 
     @property
-    def words_of_the_box(self) -> list[str]:
+    def words_of_the_tile(self) -> list[str]:
         """The flags with nanoBragg's -roi (fast, then slow; the last pixel included)."""
-        slow0, slow1, fast0, fast1 = self.box
+        _, slow0, slow1, fast0, fast1 = self.tile
         return [*self.words, "-roi", *map(str, (fast0, fast1 - 1, slow0, slow1 - 1))]
 
     def experiment(self, folder: Path, precision: str) -> Experiment:
@@ -105,20 +104,20 @@ def cases(group: str, folder: Path) -> list[Case]:
     crystal = {"mat": "A.mat", "hkl": "scaled.hkl"} if (folder / "A.mat").exists() else {**CELL, "hkl": "scaled.hkl"}
     base = {**LYSOZYME, **crystal}
     switches = ("nonoise", "nointerpolate")
-    middle: Box = (1000, 1512, 1000, 1512)
+    middle = Tile(0, 1000, 1512, 1000, 1512)
 
-    def case(name: str, box: Box, more: dict[str, Any], own_switches: tuple[str, ...] = switches) -> Case:
-        return Case(name, {**base, **more}, own_switches, box)
+    def case(name: str, tile: Tile, more: dict[str, Any], own_switches: tuple[str, ...] = switches) -> Case:
+        return Case(name, {**base, **more}, own_switches, tile)
 
-    few_pixels: Box = (1000, 1032, 1000, 1032)
+    few_pixels = Tile(0, 1000, 1032, 1000, 1032)
     return {
-        "reference": [case("reference", (0, 2527, 0, 2463), {})],
+        "reference": [case("reference", Tile(0, 0, 2527, 0, 2463), {})],
         "mosaic": [
             case("mosaic_100", middle, {"mosaic": "0.5", "mosaic_dom": "100"}),
             case("mosaic_20000", few_pixels, {"mosaic": "0.5", "mosaic_dom": "20000"}),
         ],
-        "sources": [case("sources_9", (800, 1824, 800, 1824), {"dispersion": "2", "dispsteps": "9"})],
-        "sharp": [Case("sharp_N_1000", {**SHARP, "hkl": "scaled.hkl"}, switches, (0, 512, 0, 512))],
+        "sources": [case("sources_9", Tile(0, 800, 1824, 800, 1824), {"dispersion": "2", "dispsteps": "9"})],
+        "sharp": [Case("sharp_N_1000", {**SHARP, "hkl": "scaled.hkl"}, switches, Tile(0, 0, 512, 0, 512))],
         "shapes": [
             case("round", middle, {}, (*switches, "round_xtal")),
             case("gauss", middle, {}, (*switches, "gauss_xtal")),

@@ -16,11 +16,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec
 
-from nbdist.bench.cases import FRAMES, Box, Case
+from nbdist.bench.cases import FRAMES, Case
 from nbdist.bench.limit import SLOTS_PER_PIXEL_STEP, cpu_fma_per_s, cuda_fma_per_s
 from nbdist.errors import NbdistError
 
 P = ParamSpec("P")
+TILE = 1024
+"""Side of the tiles that a frame is cut into, as `nbdist run` cuts it."""
 ERROR_PIXELS = 256
 """Side of the square, around the brightest pixel rendered, in which the error is measured."""
 
@@ -71,7 +73,8 @@ def measure_on_cores(case: Case, folder: Path, dtype: str, cores: int, repeats: 
 def measure(case: Case, folder: Path, device: str, dtype: str, against: Path | None, repeats: int) -> Record:
     """Render a case on one core `repeats` times and compare each time with the limit, and with `against`."""
     from nbdist.frames.renderer import Renderer
-    from nbdist.scene import Tile, resolve
+    from nbdist.planning.cutting import cut_tiles
+    from nbdist.scene import resolve
     from nbdist.scene.amplitudes import load_reflections
 
     scene = resolve(case.experiment(folder, dtype))
@@ -79,13 +82,13 @@ def measure(case: Case, folder: Path, device: str, dtype: str, against: Path | N
     if renderer.backend.mode != "compiled":
         raise NbdistError("the kernel cannot be compiled here; there is nothing to measure")
     samples = scene.instrument.rays_per_pixel * len(scene.instrument.sources)
-    work = (case.box[1] - case.box[0]) * (case.box[3] - case.box[2]) * samples * scene.orientations_per_frame
-    boxes = _tiles(case.box)
+    work = case.tile.pixels * samples * scene.orientations_per_frame
+    tiles = cut_tiles([case.tile], (TILE, TILE))
 
     def render() -> float:
         started = time.perf_counter()
-        for box in boxes:
-            renderer.partial(Tile(0, *box), 0)
+        for tile in tiles:
+            renderer.partial(tile, 0)
         return work / (time.perf_counter() - started)
 
     render()
@@ -97,7 +100,7 @@ def measure(case: Case, folder: Path, device: str, dtype: str, against: Path | N
         rates.append(render())
         memory = max(memory, _cuda().max_memory_allocated() if device == "cuda" else _peak_memory_bytes())
         if against is not None:
-            ratios.append(rates[-1] / (work / _seconds_of(against, case.words_of_the_box, folder, 1)))
+            ratios.append(rates[-1] / (work / _seconds_of(against, case.words_of_the_tile, folder, 1)))
     fractions = [rate / limit for rate, limit in zip(rates, limits, strict=True)]
     return Record(
         case=case.name,
@@ -130,35 +133,21 @@ def _peak_memory_bytes(who: int = resource.RUSAGE_SELF) -> int:
     return resource.getrusage(who).ru_maxrss * 1024
 
 
-def _tiles(box: Box, side: int = 1024) -> list[Box]:
-    """The box as `nbdist run` cuts a frame."""
-    return [
-        (slow, min(slow + side, box[1]), fast, min(fast + side, box[3]))
-        for slow in range(box[0], box[1], side)
-        for fast in range(box[2], box[3], side)
-    ]
-
-
 def _max_error(case: Case, renderer: Any, folder: Path) -> float:
-    """Largest difference of float32 from float64 over the largest photon count, around the brightest pixel of the case's box."""
+    """Largest difference of float32 from float64 over the largest photon count, around the brightest pixel of the case's tile."""
     import numpy as np
 
     from nbdist.frames.renderer import Renderer
     from nbdist.scene import Tile, resolve
     from nbdist.scene.amplitudes import load_reflections
 
-    image = renderer.frame(0, Tile(0, *case.box))
+    image = renderer.frame(0, case.tile)
     slow, fast = np.unravel_index(int(image.argmax()), image.shape)
     start = [max(0, int(n) - ERROR_PIXELS // 2) for n in (slow, fast)]
     rows, columns = (slice(first, first + ERROR_PIXELS) for first in start)
     single = image[rows, columns]
-    tile = Tile(
-        0,
-        case.box[0] + start[0],
-        case.box[0] + start[0] + single.shape[0],
-        case.box[2] + start[1],
-        case.box[2] + start[1] + single.shape[1],
-    )
+    top, left = case.tile.slow_start + start[0], case.tile.fast_start + start[1]
+    tile = Tile(0, top, top + single.shape[0], left, left + single.shape[1])
     scene = resolve(case.experiment(folder, "float64"))
     exact = Renderer(scene, load_reflections(scene)).frame(0, tile)
     return float(np.abs(single - exact).max() / exact.max())
@@ -209,7 +198,7 @@ def measure_series(
     command = [sys.executable, "-m", "nbdist", "run", str(file), "-o", str(store), "--overwrite", "--device", device]
     command += ["--workers", str(workers)]
     steps = resolve(experiment).orientations_per_frame
-    work = FRAMES * (case.box[1] - case.box[0]) * (case.box[3] - case.box[2]) * steps
+    work = FRAMES * case.tile.pixels * steps
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     rates, limits, ratios, memory = [], [], [], 0
     for repeat in range(repeats + 1):

@@ -135,14 +135,13 @@ def detector_solid_angle(scene: Scene) -> float:
 
     As in the image it is that of the first subpixel, unless every subpixel carries its own: then the pixel's centre stands for them.
     """
-    panel, experiment = scene.instrument.panels[0], scene.experiment
-    inside = 0.5 if experiment.sampling.oversample_omega else 0.5 / scene.instrument.oversample
+    panel = scene.instrument.panels[0]
+    inside = 0.5 if scene.experiment.sampling.oversample_omega else 0.5 / scene.instrument.oversample
     total = 0.0
     for start in range(0, panel.spixels, ROWS_AT_A_TIME):
-        slow, fast = np.nonzero(scene.instrument.panels[0].usable[start : start + ROWS_AT_A_TIME])
-        distance = np.linalg.norm(panel.positions_m(slow + start + inside, fast + inside), axis=-1)
-        area = 1.0 if experiment.detector.point_pixels else panel.pixel_m**2 * panel.close_distance_m / distance
-        total += float((area / distance**2).sum())
+        slow, fast = np.nonzero(panel.usable[start : start + ROWS_AT_A_TIME])
+        each = panel.solid_angle_sr(slow + start + inside, fast + inside, scene.instrument.point_pixels)
+        total += float(each.sum())
     return total
 
 
@@ -245,16 +244,15 @@ def _cuts_through_a_pixel(scene: Scene) -> bool:
     d_min, panel = scene.experiment.sampling.d_min_A, scene.instrument.panels[0]
     if d_min is None:
         return False
-    if 4 * len(scene.instrument.sources) * int(scene.instrument.panels[0].usable.sum()) > MOST_LOOKED_AT:
+    if 4 * len(scene.instrument.sources) * int(panel.usable.sum()) > MOST_LOOKED_AT:
         return True
     first, last = 0.5 / scene.instrument.oversample, 1 - 0.5 / scene.instrument.oversample
     corners = ((first, first), (first, last), (last, first), (last, last))
     for start in range(0, panel.spixels, ROWS_AT_A_TIME):
-        slow, fast = np.nonzero(scene.instrument.panels[0].usable[start : start + ROWS_AT_A_TIME])
+        slow, fast = np.nonzero(panel.usable[start : start + ROWS_AT_A_TIME])
         kept = np.zeros(len(slow), dtype=bool)
         for corner, (down, across) in enumerate(corners):
-            position = panel.positions_m(slow + start + down, fast + across)
-            towards = position / np.linalg.norm(position, axis=-1, keepdims=True)
+            towards, _ = panel.directions(slow + start + down, fast + across)
             for source, (beam, wavelength) in enumerate(
                 zip(scene.instrument.sources.directions, scene.instrument.sources.wavelengths_A, strict=True)
             ):
@@ -269,14 +267,12 @@ def _cuts_through_a_pixel(scene: Scene) -> bool:
 
 def _leaves_the_table(scene: Scene, indices: NDArray[np.integer[Any]]) -> bool:
     """Whether a pixel's centre comes, at some orientation, within two reflections of the table's end: there nanoBragg gives up."""
-    orientations = scene.orientations_per_frame * len(scene.instrument.sources)
-    if not len(indices) or orientations * int(scene.instrument.panels[0].usable.sum()) > MOST_LOOKED_AT:
+    orientations, panel = scene.orientations_per_frame * len(scene.instrument.sources), scene.instrument.panels[0]
+    if not len(indices) or orientations * int(panel.usable.sum()) > MOST_LOOKED_AT:
         return True
     lowest, highest = indices.min(axis=0) + 2, indices.max(axis=0) - 2
-    panel = scene.instrument.panels[0]
-    slow, fast = np.nonzero(scene.instrument.panels[0].usable)
-    position = panel.positions_m(slow + 0.5, fast + 0.5)
-    towards = position / np.linalg.norm(position, axis=-1, keepdims=True)
+    slow, fast = np.nonzero(panel.usable)
+    towards, _ = panel.directions(slow + 0.5, fast + 0.5)
     for beam, wavelength in zip(
         scene.instrument.sources.directions, scene.instrument.sources.wavelengths_A, strict=True
     ):

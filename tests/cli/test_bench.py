@@ -104,7 +104,7 @@ def test_every_case_is_an_experiment(tmp_path):
         for case in cases(group, folder):
             scene = resolve(case.experiment(folder, "float32"))
             rows, columns = scene.instrument.panels[0].usable.shape
-            assert 0 <= case.box[0] < case.box[1] <= rows
-            assert 0 <= case.box[2] < case.box[3] <= columns
+            assert 0 <= case.tile.slow_start < case.tile.slow_stop <= rows
+            assert 0 <= case.tile.fast_start < case.tile.fast_stop <= columns
     [sources] = cases("sources", folder)
     assert len(resolve(sources.experiment(folder, "float32")).instrument.sources.weights) == 9
