@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nbdist.experiment import Experiment
 from nbdist.nanobragg.flags import experiment_from_flags
@@ -106,7 +105,7 @@ def cases(group: str, folder: Path) -> list[Case]:
     switches = ("nonoise", "nointerpolate")
     middle = Tile(0, 1000, 1512, 1000, 1512)
 
-    def case(name: str, tile: Tile, more: dict[str, Any], own_switches: tuple[str, ...] = switches) -> Case:
+    def case(name: str, tile: Tile, more: dict[str, str], own_switches: tuple[str, ...] = switches) -> Case:
         return Case(name, {**base, **more}, own_switches, tile)
 
     few_pixels = Tile(0, 1000, 1032, 1000, 1032)

@@ -14,11 +14,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
 from nbdist.bench.cases import FRAMES, Case
 from nbdist.bench.limit import SLOTS_PER_PIXEL_STEP, cpu_fma_per_s, cuda_fma_per_s
 from nbdist.errors import NbdistError
+
+if TYPE_CHECKING:
+    from nbdist.frames.renderer import Renderer
 
 P = ParamSpec("P")
 TILE = 1024
@@ -133,7 +136,7 @@ def _peak_memory_bytes(who: int = resource.RUSAGE_SELF) -> int:
     return resource.getrusage(who).ru_maxrss * 1024
 
 
-def _max_error(case: Case, renderer: Any, folder: Path) -> float:
+def _max_error(case: Case, renderer: Renderer, folder: Path) -> float:
     """Largest difference of float32 from float64 over the largest photon count, around the brightest pixel of the case's tile."""
     import numpy as np
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,6 +33,8 @@ def bench(
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Runs of each case.")] = 5,
 ) -> None:
     """Measure the kernel and a whole series against the machine's own limit."""
+    import tempfile
+
     from nbdist.bench.benchmark import Benchmark, limit_line
     from nbdist.bench.cases import input_folder
     from nbdist.kernels.devices import pick_device
@@ -83,6 +83,8 @@ def _threads(text: str) -> list[int]:
 def _program(path: Path | None) -> Path | None:
     if path is None:
         return None
+    import shutil
+
     found = shutil.which(path)
     if found is None:
         raise NbdistError(f"--against {path}: there is no such program")

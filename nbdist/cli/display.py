@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 error_console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
@@ -16,6 +14,9 @@ error_console = Console(stderr=True, highlight=False, soft_wrap=True, markup=Fal
 
 def facts(rows: Iterable[tuple[str, str]], title: str | None = None) -> None:
     """Print names and values in two columns."""
+    from rich.table import Table
+    from rich.text import Text
+
     if title:
         console.print(title, style="bold")
     table = Table.grid(padding=(0, 2))

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import sys
-import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -166,6 +165,8 @@ def _said_of(error: BaseException) -> str:
 
 def _kept(error: BaseException) -> str:
     """Write the traceback of an error that nobody foresaw to a file, since what led to it may have taken hours; the file's name."""
+    import tempfile
+
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="nbdist-traceback-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -278,11 +277,11 @@ def _special(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def printed_pixels(image: Image, outputs: Outputs, usable: NDArray[np.bool_]) -> Iterator[tuple[int, int, Any]]:
+def printed_pixels(image: Image, outputs: Outputs, usable: NDArray[np.bool_]) -> Iterator[tuple[int, int, float]]:
     """(fast, slow, photons) of the pixels that -printout or -printout_pixel asks for."""
     if outputs.printout_pixel is not None:
         fast, slow = outputs.printout_pixel
-        yield fast, slow, image[slow, fast]
+        yield fast, slow, float(image[slow, fast])
     elif outputs.printout:
         for slow, fast in np.argwhere(usable):
-            yield int(fast), int(slow), image[slow, fast]
+            yield int(fast), int(slow), float(image[slow, fast])
