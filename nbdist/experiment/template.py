@@ -20,6 +20,9 @@ crystal:
   shape: square                          # square, round, gauss or tophat
   mosaic_spread_deg: 0.0
   # mosaic_domains: 10                   # 10 when there is a spread, else 1
+# crystals:                       # instead of crystal: several, whose photons add up
+#   - {cell: [79.1, 79.1, 37.9, 90, 90, 90], misset_deg: [14, -31, 52], N_cells: [10, 10, 20]}
+#   - {cell: [79.1, 79.1, 37.9, 90, 90, 90], misset_deg: [18, -30, 50], N_cells: [8, 8, 10], weight: 0.3}
 
 scan:
   frames: 30
@@ -37,6 +40,7 @@ detector:
       pixel_size_mm: 0.172
       distance_mm: 150
       # near_point_pixels: [500.5, 550.5]   # ORGX, ORGY; the middle
+    # more panels, each with its own size, pixel and place: origin_mm is the corner of its first pixel
   # sensor: {thickness_um: 450, attenuation_depth_um: 350, layers: 5}
   # mask_file: mask.npy           # anything but 0 is a dead pixel; a panel may have one of its own
   # region_of_interest: {slow: [0, 500], fast: [0, 500]}
