@@ -14,6 +14,7 @@ import threading
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from distributed import Future, get_worker
 from distributed.core import Status
@@ -65,12 +66,7 @@ def events():
 @pytest.fixture
 def heavy(small_experiment, monkeypatch):
     """A frame that is split, whose pieces are all ones and cost nothing."""
-    import torch
-
-    def ones(context, tile, frame, chunk):
-        return torch.ones((tile[1] - tile[0], tile[3] - tile[2]), dtype=torch.float64)
-
-    monkeypatch.setattr(rendering, "partial_that_fits", ones)
+    monkeypatch.setattr(rendering, "partial_that_fits", lambda context, tile, frame, chunk: np.ones(tile.shape))
     experiment = small_experiment(
         panel={"spixels": 1000, "fpixels": 1100},
         crystal={"mosaic_spread_deg": 0.3, "mosaic_domains": 1000},
@@ -288,19 +284,17 @@ def test_a_run_whose_workers_are_all_paused_ends_and_says_so(light_experiment, t
 
 @pytest.mark.integration
 @pytest.mark.parametrize("split", [False, True], ids=["whole frames", "split frames"])
-def test_the_threads_of_a_worker_render_at_the_same_time_with_one_torch_thread_each(
+def test_the_threads_of_a_worker_render_at_the_same_time_with_one_thread_of_the_kernel_each(
     split, light_experiment, heavy, threaded, monkeypatch, tmp_path
 ):
-    import torch
+    both, met, kernel_threads = threading.Barrier(2, timeout=LIMIT_S), threading.Event(), set()
 
-    both, met, torch_threads = threading.Barrier(2, timeout=LIMIT_S), threading.Event(), set()
-
-    def meeting(*arguments, original):
-        torch_threads.add(torch.get_num_threads())
+    def meeting(context, *arguments, original):
+        kernel_threads.add(context.threads)
         if not met.is_set():
             both.wait()  # breaks, and the run fails, where one thread waits for the other
             met.set()
-        return original(*arguments)
+        return original(context, *arguments)
 
     name = "partial_that_fits" if split else "render_frame"
     monkeypatch.setattr(rendering, name, partial(meeting, original=getattr(rendering, name)))
@@ -309,7 +303,7 @@ def test_the_threads_of_a_worker_render_at_the_same_time_with_one_torch_thread_e
     progress = generate(experiment, tmp_path / "a.zarr", client, **cut)
     assert met.is_set()
     assert (progress.frames_done, progress.failed) == (1 if split else 8, {})
-    assert torch_threads == {1}
+    assert kernel_threads == {1}
 
 
 @pytest.mark.parametrize(("device", "alone"), [("cpu", False), ("cuda", True)])

@@ -139,7 +139,7 @@ def test_one_heavy_frame_keeps_four_workers_busy(small_experiment, threaded, mon
         slept[get_worker().address] += length
         time.sleep(length)
         by = {"kernel": "eager", "device": "cpu", "compiler": "none", "processor": "none"}
-        return worker_tasks.Partial(np.ones((tile[1] - tile[0], tile[3] - tile[2])), by, length)
+        return worker_tasks.Partial(np.ones(tile.shape), by, length)
 
     monkeypatch.setattr(worker_tasks, "render_piece", sleep)
     progress = generate(experiment, tmp_path / "a.zarr", threaded({}, {}, {}, {}))

@@ -79,6 +79,7 @@ def prepare(content: bytes, run: str, worker: Any) -> dict[str, Any]:
 def _made(content: bytes) -> WorkerRun:
     job, client = pickle.loads(content)
     wanted, job.context.device = job.context.device, worker_device(job.context.device)
+    job.context.threads = 1  # the processes and the threads of a worker share the cores
     job.prepare()
     return WorkerRun(job, client, wanted, "")
 
@@ -92,7 +93,7 @@ def kind_of(run: WorkerRun, worker: Any) -> str:
 def prepared_run(name: str, address: str) -> WorkerRun | None:
     """The run of a task, once this worker is prepared; None where that takes too long, or the run was dropped here.
 
-    Torch's number of threads is each thread's own: one, for the processes and the threads of a worker share the cores.
+    Torch's number of threads is each thread's own: one, as the native kernel's.
     """
     with _changed:
         _changed.wait_for(lambda: (name, address) in _runs, PREPARING_S)
@@ -100,7 +101,7 @@ def prepared_run(name: str, address: str) -> WorkerRun | None:
     if held is None:
         time.sleep(ELSEWHERE_S)
         return None
-    if (torch := sys.modules.get("torch")) is not None:  # its number of threads is each thread's own
+    if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(1)
     return held
 
