@@ -126,11 +126,12 @@ def test_a_task_that_takes_too_long_gives_back_what_it_has_not_begun(
 def test_one_heavy_frame_keeps_four_workers_busy(small_experiment, threaded, monkeypatch, tmp_path):
     experiment = small_experiment(
         panel={"spixels": 1000, "fpixels": 1100},
-        crystal={"mosaic_spread_deg": 0.3, "mosaic_domains": 1000},
+        crystal={"mosaic_spread_deg": 0.3, "mosaic_domains": 17_000},
         scan={"frames": 1, "phi_steps": 10},
     )
     plan = make_context(experiment, workers=4).plan
     assert plan.split
+    assert len(plan.tiles) * len(plan.chunks) == 20, "five pieces a worker"
     slept, s_per_step = Counter(), 8 / (1000 * 1100 * 10)  # 8 s in all, 2 a worker
 
     def sleep(run, frame, tile, chunk):
