@@ -21,7 +21,7 @@ from nbdist.readout.photon_noise import photon_counts
 GOLDEN = Path(__file__).parent.parent / "golden"
 CRYSTAL = (
     f"-hkl {GOLDEN}/inputs/triclinic.hkl -mat {GOLDEN}/inputs/triclinic.mat -lambda 0.9768 -N 12 -distance 90 -pixel 0.4 "
-    "-detpixels_x 60 -detpixels_y 50 -oversample 1 -fluence 1e24 -nointerpolate --kernel eager"
+    "-detpixels_x 60 -detpixels_y 50 -oversample 1 -fluence 1e24 -nointerpolate"
 )
 FILES = ("floatimage.bin", "image.pgm", "intimage.img", "noiseimage.img")
 
@@ -69,7 +69,7 @@ def test_the_golden_image_comes_out(nbdist, folder, name):
     flags = json.loads((GOLDEN.parent / folder / "cases.json").read_text())[name].replace(
         "{in}", str(GOLDEN / "inputs")
     )
-    assert nbdist(f"nanobragg {flags} --kernel eager --precision float64 -nopgm -nonoise").status == 0
+    assert nbdist(f"nanobragg {flags} --precision float64 -nopgm -nonoise").status == 0
     golden = np.load(GOLDEN.parent / folder / "images" / f"{name}.npy")
     # both are float64 sums, rounded to float32
     np.testing.assert_allclose(float_image(golden.shape), golden, rtol=1.3e-7, atol=1e-12 * golden.max())
@@ -171,7 +171,7 @@ def test_the_image_and_its_noise_are_the_same_on_any_number_of_workers(nbdist):
 )
 def test_the_saved_experiment_gives_the_same_image_to_the_bit(nbdist, flags):
     assert nbdist(f"nanobragg {CRYSTAL} {flags} --save-experiment e.yaml").status == 0
-    ended = nbdist("run e.yaml -o e.zarr --serial --kernel eager")
+    ended = nbdist("run e.yaml -o e.zarr --serial")
     assert ended.status == 0, ended.err
     from nbdist.store import open_group
 
