@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from nbdist.errors import StoreError
 from nbdist.store.locations import open_group
-from nbdist.store.objects import normalised
+from nbdist.store.places import normalised
 from nbdist.store.reading import summarize
 from nbdist.store.schema import schema_of
 from nbdist.store.units import StoredUnits

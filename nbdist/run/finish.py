@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from nbdist.errors import StoreError
 from nbdist.store import StoredUnits, mark_finished, open_group, read_completeness, summarize
 from nbdist.store.number_set import NumberSet
-from nbdist.store.objects import objects_of
 from nbdist.store.occupancy import occupy
 from nbdist.store.parts import Part, commands_to_go_on, missing_parts
+from nbdist.store.places import objects_of
 
 
 @dataclass

@@ -18,8 +18,8 @@ from nbdist.run.progress import Progress, Report, silent
 from nbdist.run.settings import Cut, LocalProcesses, Pacing, RunSettings
 from nbdist.store import mark_finished
 from nbdist.store.failures import FailureRecords
-from nbdist.store.objects import normalised, objects_at
 from nbdist.store.parts import Part
+from nbdist.store.places import normalised, objects_at
 
 if TYPE_CHECKING:
     from distributed import Client, Security

@@ -18,9 +18,10 @@ from nbdist.store import StoredUnits, create_store, exists, open_group, remove
 from nbdist.store.creation import complete_store
 from nbdist.store.locations import LAST_MADE, check_writable
 from nbdist.store.number_set import NumberSet
-from nbdist.store.objects import ROOT, objects_at
+from nbdist.store.objects import ROOT
 from nbdist.store.occupancy import Occupation, occupy
 from nbdist.store.parts import note_part
+from nbdist.store.places import objects_at
 from nbdist.store.units import store_id_of
 
 RECORD = re.compile(r"\d+\.json")

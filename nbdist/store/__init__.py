@@ -6,7 +6,7 @@ It stands on `frames.products`, the table of what a store holds; runs write thro
 from nbdist.store.completeness import consolidate, mark_finished, read_completeness
 from nbdist.store.creation import create_store
 from nbdist.store.locations import exists, open_group, remove
-from nbdist.store.objects import is_url
+from nbdist.store.places import is_url
 from nbdist.store.reading import StoreSummary, open_series, read_frame, read_table, summarize
 from nbdist.store.reflections import read_reflections
 from nbdist.store.units import StoredUnits, UnitWriter

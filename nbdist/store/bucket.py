@@ -115,7 +115,7 @@ class Bucket(Objects):
         except StoreError as error:
             raise StoreError(f"{url}: {error}") from None
         self.bucket, _, self.prefix = url.removeprefix("s3://").partition("/")
-        self._client = self._connected(RETRY_S)
+        self.client = self._connected(RETRY_S)
 
     def _connected(self, retry_s: float) -> Any:
         from obstore.store import S3Store
@@ -164,17 +164,11 @@ class Bucket(Objects):
             if not error.args[0].endswith(BUSY):
                 raise
 
-    def zarr_store(self, read_only: bool) -> Any:
-        """A BucketStore."""
-        from nbdist.store.bucket_store import BucketStore
-
-        return BucketStore(self._client, self, read_only=read_only)
-
     def read(self, key: str) -> bytes | None:
         """An object's content, or None where there is none."""
         import obstore
 
-        return self._asked(lambda: bytes(obstore.get(self._client, key).bytes()), None)
+        return self._asked(lambda: bytes(obstore.get(self.client, key).bytes()), None)
 
     def write(self, key: str, content: bytes | memoryview) -> str | None:
         """Write an object, or replace it, in one step; return its ETag.
@@ -186,7 +180,7 @@ class Bucket(Objects):
 
         put: Any = obstore.put
         for _ in range(UPLOADS):
-            done = self._asked(lambda: put(self._client, key, content, chunk_size=MULTIPART_BYTES), None)
+            done = self._asked(lambda: put(self.client, key, content, chunk_size=MULTIPART_BYTES), None)
             if done is not None:
                 return _etag(done)
             if (
@@ -203,7 +197,7 @@ class Bucket(Objects):
         put: Any = obstore.put
         for attempt in range(CREATIONS):
             try:
-                self._asked(lambda: put(self._client, key, content, mode="create"), None)
+                self._asked(lambda: put(self.client, key, content, mode="create"), None)
                 return True
             except AlreadyExistsError:
                 # an answer that was lost makes the repeated request meet its own object
@@ -221,7 +215,7 @@ class Bucket(Objects):
         """Remove an object, if there is one."""
         import obstore
 
-        self._asked(lambda: obstore.delete(self._client, key), None)
+        self._asked(lambda: obstore.delete(self.client, key), None)
 
     def delete_if(self, key: str, content: bytes) -> bool:
         """Remove an object that has this content; False, and nothing removed, where there is another or none.
@@ -252,7 +246,7 @@ class Bucket(Objects):
     def _size(self, key: str) -> int | None:
         import obstore
 
-        return self._asked(lambda: int(obstore.head(self._client, key)["size"]), None)
+        return self._asked(lambda: int(obstore.head(self.client, key)["size"]), None)
 
     def _listed(self, keys: list[str], field: Callable[[Any], Any]) -> dict[str, Any]:
         """A field of those objects that exist, read off a listing that goes no further than the keys."""
@@ -272,7 +266,7 @@ class Bucket(Objects):
         import obstore
 
         options: dict[str, Any] = {"prefix": folder, "offset": after, "chunk_size": LISTED_AT_ONCE}
-        pages = self._asked(lambda: iter(obstore.list(self._client, **options)), iter(()))
+        pages = self._asked(lambda: iter(obstore.list(self.client, **options)), iter(()))
         while (page := self._asked(lambda: next(pages, None), None)) is not None:
             yield from page
 
@@ -288,7 +282,7 @@ class Bucket(Objects):
     def _tag(self, key: str) -> str | None:
         import obstore
 
-        return self._asked(lambda: _etag(obstore.head(self._client, key)), None)
+        return self._asked(lambda: _etag(obstore.head(self.client, key)), None)
 
     def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Each key with its content, in order."""
@@ -310,7 +304,7 @@ class Bucket(Objects):
         kept = {ROOT, *keep}
         keys = (item["path"] for item in self._listing() if item["path"] not in kept)
         while some := list(islice(keys, LISTED_AT_ONCE)):
-            self._asked(lambda some=some: obstore.delete(self._client, some), None)  # type: ignore[misc]
+            self._asked(lambda some=some: obstore.delete(self.client, some), None)  # type: ignore[misc]
         if ROOT not in keep:
             self.delete(ROOT)
 

@@ -13,13 +13,13 @@ from nbdist.store.bucket import Bucket, bucket_at
 class BucketStore(ObjectStore):
     """A zarr store below s3://BUCKET/PATH; `objects` are its objects."""
 
-    def __init__(self, store: Any, objects: Bucket, *, read_only: bool = False) -> None:
-        super().__init__(store, read_only=read_only)
+    def __init__(self, objects: Bucket, *, read_only: bool = False) -> None:
+        super().__init__(objects.client, read_only=read_only)
         self.objects = objects
 
     def with_read_only(self, read_only: bool = False) -> BucketStore:
         """The same store, to read or to write."""
-        return BucketStore(self.store, self.objects, read_only=read_only)
+        return BucketStore(self.objects, read_only=read_only)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self.objects.location, self.read_only)
@@ -80,5 +80,4 @@ async def _all(names: AsyncIterator[str]) -> list[str]:
 
 
 def _reopened(url: str, read_only: bool) -> BucketStore:
-    store: BucketStore = bucket_at(url).zarr_store(read_only)
-    return store
+    return BucketStore(bucket_at(url), read_only=read_only)

@@ -22,7 +22,8 @@ from nbdist.errors import StoreError
 from nbdist.planning import Units
 from nbdist.store.locations import LAST_MADE, one_line, open_group
 from nbdist.store.number_set import NumberSet
-from nbdist.store.objects import ROOT, as_json, objects_of
+from nbdist.store.objects import ROOT, as_json
+from nbdist.store.places import objects_of
 from nbdist.store.schema import REFLECTIONS, schema_of
 from nbdist.store.units import FINISHED, StoredUnits, store_id_of
 

@@ -30,7 +30,8 @@ from nbdist.planning import Plan
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.scene import Scene
 from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group, was_whole
-from nbdist.store.objects import ROOT, objects_at
+from nbdist.store.objects import ROOT
+from nbdist.store.places import objects_at
 from nbdist.store.reflections import create_reflections
 from nbdist.store.schema import Schema, schema_for
 from nbdist.store.tables import parquet

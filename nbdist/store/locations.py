@@ -10,7 +10,8 @@ from typing import Any
 import zarr
 
 from nbdist.errors import NbdistError, StoreError, one_line
-from nbdist.store.objects import ROOT, Objects, objects_at
+from nbdist.store.objects import ROOT, Objects
+from nbdist.store.places import objects_at, zarr_store
 from nbdist.store.schema import schema_of
 
 FORMAT = "nbdist series"
@@ -46,7 +47,7 @@ def open_group(
     try:
         if not (objects.read(ROOT) or objects.exists()):
             raise StoreError(f"{location}: there is no store")
-        group = zarr.open_group(objects.zarr_store(read_only=mode == "r"), mode=mode, zarr_format=3)
+        group = zarr.open_group(zarr_store(objects, read_only=mode == "r"), mode=mode, zarr_format=3)
         whole = begun or was_whole(objects)
     except NbdistError:
         raise

@@ -15,10 +15,8 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from nbdist.errors import StoreError
-from nbdist.formats.text import user_path
 
 ROOT = "zarr.json"
 """Key of the object that makes a location a store."""
@@ -35,10 +33,6 @@ class Objects(abc.ABC):
     """The objects below one location; `location` is a path or a URL as it is shown to people."""
 
     location: str
-
-    @abc.abstractmethod
-    def zarr_store(self, read_only: bool) -> Any:
-        """What zarr opens."""
 
     @abc.abstractmethod
     def read(self, key: str) -> bytes | None:
@@ -98,22 +92,16 @@ class Objects(abc.ABC):
 
 
 class Folder(Objects):
-    """Objects as files below a folder; each is written beside its place and renamed."""
+    """Objects as files below a folder, `root`; each is written beside its place and renamed."""
 
     def __init__(self, location: str | os.PathLike[str]) -> None:
         self.location = str(location)
-        self._root = Path(location)
-
-    def zarr_store(self, read_only: bool) -> Any:
-        """A LocalStore."""
-        from zarr.storage import LocalStore
-
-        return LocalStore(self._root, read_only=read_only)
+        self.root = Path(location)
 
     def read(self, key: str) -> bytes | None:
         """An object's content, or None where there is none."""
         try:
-            return (self._root / key).read_bytes()
+            return (self.root / key).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
@@ -122,7 +110,7 @@ class Folder(Objects):
         written = self._written_beside(key, content)
         try:
             stamp = _stamp(written)
-            written.replace(self._root / key)
+            written.replace(self.root / key)
             return stamp
         except BaseException:
             written.unlink(missing_ok=True)
@@ -132,7 +120,7 @@ class Folder(Objects):
         """Write an object where there is none; False, and nothing written, where there is one."""
         written = self._written_beside(key, content)
         try:
-            return _linked(written, self._root / key)
+            return _linked(written, self.root / key)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
                 raise
@@ -142,7 +130,7 @@ class Folder(Objects):
 
     def _create_unlinked(self, key: str, content: bytes) -> bool:
         """Create on a file system without hard links: exclusive, though a reader may see the file while it fills."""
-        path = self._root / key
+        path = self.root / key
         try:
             file = path.open("xb")
         except FileExistsError:
@@ -156,7 +144,7 @@ class Folder(Objects):
         return True
 
     def _written_beside(self, key: str, content: bytes | memoryview) -> Path:
-        path = self._root / key
+        path = self.root / key
         beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
         try:
             for attempt in range(4):
@@ -174,7 +162,7 @@ class Folder(Objects):
 
     def delete(self, key: str) -> None:
         """Remove an object, if there is one, and folders that are empty then."""
-        path = self._root / key
+        path = self.root / key
         try:
             path.unlink(missing_ok=True)
         except NotADirectoryError:
@@ -183,7 +171,7 @@ class Folder(Objects):
 
     def _remove_empty(self, folder: Path) -> None:
         """Remove a folder and those above it, up to the location, as far as they are empty."""
-        while folder.is_relative_to(self._root):
+        while folder.is_relative_to(self.root):
             try:
                 folder.rmdir()
             except OSError as error:  # there is something in it, it is gone, or it is a link
@@ -199,7 +187,7 @@ class Folder(Objects):
         """
         if self.read(key) != content:
             return False
-        path = self._root / key
+        path = self.root / key
         taken = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
         try:
             path.rename(taken)
@@ -218,7 +206,7 @@ class Folder(Objects):
     def each_name(self, folder: str) -> Iterator[str]:
         """Names of the objects directly below a folder, one after the other; none where there is no such folder."""
         try:
-            with os.scandir(self._root / folder) as entries:
+            with os.scandir(self.root / folder) as entries:
                 yield from (entry.name for entry in entries if not entry.name.endswith(PARTIAL))
         except (FileNotFoundError, NotADirectoryError):
             return
@@ -228,14 +216,14 @@ class Folder(Objects):
         found = {}
         for key in keys:
             try:
-                found[key] = os.stat(self._root / key).st_size  # noqa: PTH116
+                found[key] = os.stat(self.root / key).st_size  # noqa: PTH116
             except (FileNotFoundError, NotADirectoryError):
                 continue
         return found
 
     def stamps(self, keys: Iterable[str]) -> dict[str, str]:
         """Size and time of the last change of those files that exist."""
-        found = {key: _stamp(self._root / key) for key in keys}
+        found = {key: _stamp(self.root / key) for key in keys}
         return {key: stamp for key, stamp in found.items() if stamp is not None}
 
     def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
@@ -244,13 +232,13 @@ class Folder(Objects):
 
     def exists(self) -> bool:
         """Whether anything lies at the location; folders are nothing, nor are locks and what a killed writer left half written."""
-        if not self._root.is_dir():
-            return self._root.exists()
+        if not self.root.is_dir():
+            return self.root.exists()
 
         def fail(error: OSError) -> None:
             raise error
 
-        files = (name for _, _, names in os.walk(self._root, onerror=fail) for name in names)
+        files = (name for _, _, names in os.walk(self.root, onerror=fail) for name in names)
         return any(not name.endswith(PASSING) for name in files)
 
     def check_writable(self) -> None:
@@ -261,7 +249,7 @@ class Folder(Objects):
         StoreError
             If it is not, or a file is in the way.
         """
-        path = self._root.absolute()
+        path = self.root.absolute()
         parent = path.parent
         if not parent.exists():
             raise StoreError(f"{self.location}: the folder {parent} does not exist")
@@ -274,11 +262,11 @@ class Folder(Objects):
 
     def clear(self, keep: Collection[str] = ()) -> None:
         """Remove every object but those of these keys; the folder itself stays: it may be a link to another disk."""
-        _clear(self._root.resolve(), {tuple(key.split("/")) for key in keep})
+        _clear(self.root.resolve(), {tuple(key.split("/")) for key in keep})
 
     def sweep(self) -> None:
         """Remove what writers that were killed left half written; only while nobody writes."""
-        for folder, _, files in os.walk(self._root):
+        for folder, _, files in os.walk(self.root):
             for name in files:
                 if name.endswith(PARTIAL):
                     (Path(folder) / name).unlink(missing_ok=True)
@@ -314,60 +302,6 @@ def _stamp(path: Path) -> str | None:
     return f"{found.st_size} bytes, {found.st_mtime_ns} ns"
 
 
-def normalised(location: str | os.PathLike[str]) -> str:
-    """A location that means the same in every process and working folder: an absolute path with `~` expanded, or s3://BUCKET/PATH.
-
-    A file:// URL is the path that it names.
-
-    Raises
-    ------
-    StoreError
-        If it is another URL, one that holds credentials, or no path.
-    """
-    text = os.fspath(location)
-    if "\0" in text:
-        raise StoreError(f"{text!r} is no path: it holds a NUL character")
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        return str(user_path(text).absolute())
-    if scheme == "file":
-        host, _, path = rest.partition("/")
-        if host not in ("", "localhost"):
-            raise StoreError(f"{text}: a file:// URL names a path of this machine, as file:///PATH")
-        return f"/{unquote(path)}".rstrip("/") or "/"
-    from nbdist.store.bucket import checked_url
-
-    return checked_url(text)
-
-
 def as_json(record: dict[str, Any]) -> bytes:
     """Canonical JSON bytes of a record."""
     return json.dumps(record, sort_keys=True).encode()
-
-
-def is_url(location: str | os.PathLike[str]) -> bool:
-    """Whether a location is a URL rather than a path."""
-    return "://" in os.fspath(location)
-
-
-def objects_at(location: str | os.PathLike[str], patient: bool = False) -> Objects:
-    """The objects at a path or an s3:// URL; `patient` waits for a server that is away from the first request on.
-
-    Raises
-    ------
-    StoreError
-        If it is another kind of URL, the package for object stores is missing, or the bucket cannot be reached.
-    """
-    place = normalised(location)
-    if not is_url(place):
-        return Folder(place)
-    from nbdist.store.bucket import bucket_at
-
-    return bucket_at(place, patient)
-
-
-def objects_of(group: Any) -> Objects:
-    """The objects of an open zarr group."""
-    store = group.store
-    objects = getattr(store, "objects", None)
-    return objects if isinstance(objects, Objects) else Folder(store.root)

@@ -14,7 +14,8 @@ import numpy as np
 from nbdist.errors import RunError
 from nbdist.planning import Units
 from nbdist.store.number_set import NumberSet
-from nbdist.store.objects import Objects, objects_at
+from nbdist.store.objects import Objects
+from nbdist.store.places import objects_at
 
 if TYPE_CHECKING:
     from nbdist.store.reading import StoreSummary

@@ -20,7 +20,7 @@ from nbdist.store.completeness import Completeness, read_completeness
 from nbdist.store.failures import FailureRecords
 from nbdist.store.locations import one_line, open_group
 from nbdist.store.number_set import NumberSet
-from nbdist.store.objects import is_url, normalised, objects_at, objects_of
+from nbdist.store.places import is_url, normalised, objects_at, objects_of, zarr_store
 from nbdist.store.schema import REFLECTIONS, Schema, schema_of
 from nbdist.store.tables import FRAME, TablePacker
 from nbdist.store.units import StoredUnits
@@ -63,7 +63,7 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
     found, schema = read_completeness(group), schema_of(group)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        store: Any = objects_at(location).zarr_store(read_only=True) if is_url(location) else location
+        store: Any = zarr_store(objects_at(location), read_only=True) if is_url(location) else location
         data = xarray.open_zarr(
             store, chunks=None, consolidated=group.metadata.consolidated_metadata is not None, zarr_format=3
         )

@@ -20,7 +20,7 @@ from nbdist.frames.products import PRODUCTS, PixelProduct, Product, Products, Ta
 from nbdist.planning import Settings, Units
 from nbdist.planning.layout import Layout, PanelGroup, panel_groups
 from nbdist.scene.scene import Scene
-from nbdist.store.objects import objects_of
+from nbdist.store.places import objects_of
 
 OF_FRAMES = {"frame": "int64", "phi_start_deg": "float64", "phi_end_deg": "float64", "orientation": "float64"}
 """Coordinates of a frame and their types."""

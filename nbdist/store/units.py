@@ -24,7 +24,8 @@ from nbdist.frames.products import Products
 from nbdist.planning import Unit
 from nbdist.store.locations import LAST_MADE, one_line, open_group
 from nbdist.store.number_set import NumberSet
-from nbdist.store.objects import ROOT, as_json, objects_of
+from nbdist.store.objects import ROOT, as_json
+from nbdist.store.places import objects_of
 from nbdist.store.schema import schema_of
 from nbdist.store.shards import ShardPacker
 from nbdist.store.tables import TablePacker, parquet

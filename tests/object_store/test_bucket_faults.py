@@ -18,7 +18,7 @@ from nbdist.cli import main
 from nbdist.errors import MissingExtraError, NbdistError, StoreError, UnreachableError
 from nbdist.experiment import experiment_to_yaml
 from nbdist.store import UnitWriter, bucket, summarize
-from nbdist.store.objects import objects_at
+from nbdist.store.places import objects_at, zarr_store
 
 pytestmark = pytest.mark.integration
 
@@ -186,7 +186,7 @@ def open_group_members(location):
     async def names(store):
         return [name async for name in store.list_dir("")]
 
-    return asyncio.run(names(objects_at(location).zarr_store(read_only=True)))
+    return asyncio.run(names(zarr_store(objects_at(location), read_only=True)))
 
 
 def test_a_bucket_that_is_not_there_is_said_in_one_line(s3_environment, command, file, assert_no_secret):

@@ -20,8 +20,8 @@ from nbdist.experiment import experiment_to_yaml
 from nbdist.frames.products import PRODUCTS, Column, TableProduct
 from nbdist.run.finish import finish
 from nbdist.store import StoredUnits, bucket, consolidate, open_group, read_table, remove, summarize
-from nbdist.store.objects import objects_at
 from nbdist.store.parts import Part
+from nbdist.store.places import objects_at
 
 pytestmark = pytest.mark.integration
 

@@ -168,7 +168,7 @@ def test_a_folder_is_cleared_but_for_what_is_kept(folder):
     for name in ("zarr.json", "a/zarr.json", "a/c/0", "records/zarr.json", "records/runs/run.lock", "records/runs/b"):
         folder.write(name, b"1")
     folder.clear({"zarr.json", "records/runs/run.lock"})
-    root = folder._root
+    root = folder.root
     left = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     assert left == {"zarr.json", "records/runs/run.lock"}
     assert not (root / "a").exists()

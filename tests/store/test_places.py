@@ -11,7 +11,7 @@ from nbdist import generate, open_series, verify
 from nbdist.errors import StoreError
 from nbdist.run.finish import finish
 from nbdist.store import summarize
-from nbdist.store.objects import normalised
+from nbdist.store.places import normalised
 
 
 @pytest.fixture(scope="module")
