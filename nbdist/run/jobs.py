@@ -120,6 +120,11 @@ class SeriesJob(Job):
         return render_unit(self.context, self.writer, unit, self.render_frame)
 
 
+def piece_name(frame: int, tile: tuple[int, ...], chunk: tuple[int, ...]) -> str:
+    """Name of one (tile, chunk) of a frame."""
+    return " ".join(map(str, (frame, *tile, *chunk)))
+
+
 class Piece(NamedTuple):
     """One tile of an image over one phi chunk."""
 

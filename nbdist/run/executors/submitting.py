@@ -12,8 +12,8 @@ from distributed import Client, Future
 
 from nbdist.planning import Unit
 from nbdist.run.executors.roster import Places
-from nbdist.run.executors.tasks import assemble_task, call_as_bytes, make_call, piece_name, piece_task, unit_task
-from nbdist.run.jobs import Job
+from nbdist.run.executors.tasks import assemble_task, call_as_bytes, make_call, piece_task, unit_task
+from nbdist.run.jobs import Job, piece_name
 from nbdist.run.progress import Work
 from nbdist.run.settings import Pacing
 

@@ -47,11 +47,6 @@ def piece_task(run: str, frame: int, tile: tuple[int, ...], chunk: tuple[int, in
     return worker_tasks.render_piece(run, frame, tile, chunk)
 
 
-def piece_name(frame: int, tile: tuple[int, ...], chunk: tuple[int, ...]) -> str:
-    """Name of one (tile, chunk) of a frame."""
-    return " ".join(map(str, (frame, *tile, *chunk)))
-
-
 def _sent_whole() -> tuple[Callable[..., Any], ...]:
     def assemble(run: str, unit: tuple[int, int, int], started: float, frames: list[list[list[Any]]]) -> Any:
         from nbdist.run.executors import worker_tasks

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from nbdist.errors import is_fatal
 from nbdist.planning import PhiChunk, Tile, Unit
-from nbdist.run.executors.tasks import piece_name
 from nbdist.run.executors.worker_run import Answer, PieceError, prepared_run
 from nbdist.run.failures import ErrorLine
-from nbdist.run.jobs import SeriesJob
+from nbdist.run.jobs import SeriesJob, piece_name
 from nbdist.run.rendering import (
     assemble_frame,
     finished_frame,
