@@ -44,10 +44,13 @@ MOST_PROCESSES = 8
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """A process for each core; none besides this one where one file is asked for, which starts at once that way."""
+    """A process for each core, and one more, as tests of clusters wait for most of their time.
+
+    None besides this one where one file is asked for, which starts at once that way.
+    """
     if len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py"):
         return 0
-    return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+    return min(len(os.sched_getaffinity(0)) + 1, MOST_PROCESSES)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

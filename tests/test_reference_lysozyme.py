@@ -126,7 +126,7 @@ def test_factors_of_the_traced_pixel(traced_pixel, trace, experiment):
     instrument, panel, _, direction, distance = traced_pixel
     incident, wavelength = instrument.sources[0]
     assert pixels.solid_angle(distance, panel, False).item() == pytest.approx(common["omega_pixel"], rel=1e-9)
-    sensor = instrument.sensors[0]
+    [[sensor]] = instrument.sensors
     polar = pixels.polarization(direction, incident, sensor.polarization_vector, sensor.kahn_factor)
     assert polar.item() == pytest.approx(common["polar"], rel=1e-9)
     assert (direction[:, 0] @ incident).item() == pytest.approx(common["cos_2theta"], rel=1e-9)

@@ -84,7 +84,7 @@ def measure(case: Case, folder: Path, device: str, dtype: str, against: Path | N
     renderer = Renderer(scene, load_reflections(scene), device, threads=1)
     if renderer.backend.mode != "compiled":
         raise NbdistError("the kernel cannot be compiled here; there is nothing to measure")
-    samples = scene.instrument.rays_per_pixel * len(scene.instrument.sources)
+    samples = scene.instrument.rays_per_pixel(0) * len(scene.instrument.sources)
     work = case.tile.pixels * samples * scene.orientations_per_frame
     tiles = cut_tiles([case.tile], (TILE, TILE))
 

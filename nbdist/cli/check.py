@@ -116,10 +116,13 @@ def _sampling(scene: Scene) -> list[tuple[str, str]]:
     sampling = scene.experiment.sampling
     chosen = " (auto)" if sampling.oversample == "auto" else ""
     parts = f"{len(scene.instrument.sources)} sources x {scene.phi_steps} phi x {scene.specimen.domains} domains"
-    pixels, rays = scene.instrument.pixels, scene.instrument.rays_per_pixel * len(scene.instrument.sources)
+    instrument = scene.instrument
+    rays = len(instrument.sources) * sum(
+        slow * fast * instrument.rays_per_pixel(number) for number, (slow, fast) in enumerate(instrument.shapes)
+    )
     return [
         ("oversample", f"{scene.instrument.oversample}{chosen}"),
         ("steps", f"{scene.steps} = {parts} x {scene.instrument.oversample}^2 subpixels"),
-        ("pixel-steps", f"{count(float(pixels) * rays * scene.orientations_per_frame)} a frame"),
+        ("pixel-steps", f"{count(float(rays) * scene.orientations_per_frame)} a frame"),
         ("precision", sampling.precision),
     ]

@@ -16,6 +16,16 @@ MOST_PIXELS = 2**28
 """Pixels of the largest image that is rendered."""
 
 
+class Sensor(Section):
+    """A thick sensor, modelled as layers."""
+
+    thickness_um: Positive
+    attenuation_depth_um: Positive | None = Field(
+        description="depth in which 1/e of the photons are left; null counts every photon once in every layer, as nanoBragg does"
+    )
+    layers: Count = Field(description="layers that stand for the thickness")
+
+
 class Panel(Section):
     """A flat rectangle of square pixels."""
 
@@ -41,6 +51,7 @@ class Panel(Section):
     origin_mm: Vector | None = Field(
         None, description="lab position of the first pixel's outer corner; overrides centres and distances"
     )
+    sensor: Sensor | None = Field(None, description="the detector's when left out")
     mask_file: FilePath | None = Field(
         None,
         description="dead pixels of this panel, (spixels, fpixels), as in the detector's mask_file; either makes one dead",
@@ -51,16 +62,6 @@ class Panel(Section):
         if self.distance_mm is not None and self.close_distance_mm is not None:
             raise ValueError("give distance_mm or close_distance_mm, not both")
         return self
-
-
-class Sensor(Section):
-    """A thick sensor, modelled as layers."""
-
-    thickness_um: Positive
-    attenuation_depth_um: Positive | None = Field(
-        description="depth in which 1/e of the photons are left; null counts every photon once in every layer, as nanoBragg does"
-    )
-    layers: Count = Field(description="layers that stand for the thickness")
 
 
 class Region(Section):
@@ -87,7 +88,7 @@ class Detector(Section):
         None, description="what stays put when the detector is rotated; the convention's when left out"
     )
     panels: tuple[Panel, ...] = Field((Panel(),), min_length=1)
-    sensor: Sensor | None = None
+    sensor: Sensor | None = Field(None, description="of every panel that has none of its own")
     curved: bool = Field(
         False, description="panels wrapped around the sample, every pixel at `distance`; they may not be tilted"
     )

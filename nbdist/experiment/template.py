@@ -40,7 +40,7 @@ detector:
       pixel_size_mm: 0.172
       distance_mm: 150
       # near_point_pixels: [500.5, 550.5]   # ORGX, ORGY; the middle
-    # more panels, each with its own size, pixel and place: origin_mm is the corner of its first pixel
+    # more panels, each with its own size, pixel, place, mask and sensor: origin_mm is the corner of its first pixel
   # sensor: {thickness_um: 450, attenuation_depth_um: 350, layers: 5}
   # mask_file: mask.npy           # anything but 0 is a dead pixel; a panel may have one of its own
   # region_of_interest: {slow: [0, 500], fast: [0, 500]}

@@ -165,7 +165,7 @@ class _Place:
 
     def position(self, ray: Ray) -> Tensor:
         """In space, metres (3, 1)."""
-        return positions(*self.coordinates(ray), self.tensors.depth(ray), self.panel, self.curved)
+        return positions(*self.coordinates(ray), self.tensors.depth(self.tile.panel, ray), self.panel, self.curved)
 
 
 def _parts(place: _Place, frame: int) -> Iterator[_Part]:
@@ -177,9 +177,11 @@ def _parts(place: _Place, frame: int) -> Iterator[_Part]:
             (tensors.tensor(real), tensors.tensor(reference))
             for real, reference in scene.orientation_groups(lattice, frame)
         ]
-        for number, ray in enumerate(instrument.rays()):
-            coordinates = (*place.coordinates(ray), tensors.depth(ray))
-            direction, _ = directions(positions(*place.middle, tensors.depth(ray), place.panel, place.curved))
+        for number, ray in enumerate(instrument.rays(place.tile.panel)):
+            coordinates = (*place.coordinates(ray), tensors.depth(place.tile.panel, ray))
+            direction, _ = directions(
+                positions(*place.middle, tensors.depth(place.tile.panel, ray), place.panel, place.curved)
+            )
             for source, beam in enumerate(tensors.sources):
                 q_reference = scattering_vectors(direction, *beam)[:, 0]
                 parts = []
@@ -203,7 +205,7 @@ def _parts(place: _Place, frame: int) -> Iterator[_Part]:
 def _factors(place: _Place, ray: Ray, source: int) -> tuple[float, float, float, float]:
     """Solid angle, polarization, capture and resolution of a ray: its own where evaluated for every term, else the pixel's."""
     instrument, tensors = place.instrument, place.tensors
-    first = instrument.first_ray(0)
+    first, every_term = instrument.first_ray(0), instrument.every_term(place.tile.panel)
     chosen = [
         (Factor.OMEGA, first, 0),
         (Factor.POLAR, first, 0),
@@ -212,10 +214,14 @@ def _factors(place: _Place, ray: Ray, source: int) -> tuple[float, float, float,
     ]
     values = []
     for row, (factor, whole, whole_source) in enumerate(chosen):
-        here, beam = (ray, source) if factor & instrument.every_term else (whole, whole_source)
-        choice = tensors.choice(factor & (instrument.every_term | instrument.whole_pixel), place.tile.panel)
+        here, beam = (ray, source) if factor & every_term else (whole, whole_source)
+        choice = tensors.choice(factor & (every_term | instrument.whole_pixel(place.tile.panel)), place.tile.panel)
         rows = pixel_factors(
-            *place.coordinates(here), place.panel, *tensors.sources[beam], tensors.sensors[here.layer], choice
+            *place.coordinates(here),
+            place.panel,
+            *tensors.sources[beam],
+            tensors.sensors[place.tile.panel][here.layer],
+            choice,
         )
         values.append(float(rows[row, 0]))
     return values[0], values[1], values[2], values[3]
@@ -372,8 +378,8 @@ def _notes(
     if side > 1:
         listed = "" if choice.subpixels else "; the geometry and the terms listed are the first one's"
         yield f"{side} x {side} subpixels make up the pixel{listed}"
-    if instrument.layers > 1:
-        yield f"{instrument.layers} sensor layers add up; capture_fraction is their mean, weighted by their intensity"
+    if panel.layers > 1:
+        yield f"{panel.layers} sensor layers add up; capture_fraction is their mean, weighted by their intensity"
     on = [name for name in ("omega", "polar", "thick") if getattr(sampling, f"oversample_{name}")]
     if on and len(parts) > len(lattices):
         yield f"{' and '.join(on)}: worked out for every term; the mean stands in the chain, weighted by intensity"

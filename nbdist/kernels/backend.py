@@ -102,13 +102,14 @@ class WholePixelFactors(Generic[Values]):
         kept = self._kept.get(tile)
         if kept is not None:
             return kept
-        instrument, which = self._instrument, self._instrument.whole_pixel
+        instrument, which = self._instrument, self._instrument.whole_pixel(tile.panel)
+        count = instrument.panels[tile.panel].layers
         fixed = self._evaluate(tile, instrument.first_ray(0), which & ~Factor.CAPTURE)
-        layers = [fixed] * instrument.layers
+        layers = [fixed] * count
         if which & Factor.CAPTURE:
-            rays = map(instrument.first_ray, range(instrument.layers))
+            rays = map(instrument.first_ray, range(count))
             layers = [fixed * self._evaluate(tile, ray, Factor.CAPTURE) for ray in rays]
-        size = 8 * tile.pixels * (instrument.layers if which & Factor.CAPTURE else 1)
+        size = 8 * tile.pixels * (count if which & Factor.CAPTURE else 1)
         with self._keeping:  # threads of a worker share the backend
             if tile not in self._kept and self._kept_bytes + size <= KEPT_FACTORS_BYTES:
                 self._kept_bytes += size

@@ -97,7 +97,7 @@ class TorchBackend:
         ]
         for block in self.blocks(tile):
             for turned, its_groups in zip(lattices, groups, strict=True):
-                for ray in self._instrument.rays():
+                for ray in self._instrument.rays(tile.panel):
                     values = self._partial(tile.panel, block, ray, turned, its_groups) * block.vector(scale[ray.layer])
                     total[block.target] += block.image(values)
         return np.asarray(total.cpu().numpy())
@@ -107,7 +107,7 @@ class TorchBackend:
     ) -> Tensor:
         tensors, lattice = self.tensors, turned.prepared
         assert isinstance(lattice, TorchLattice)
-        vectors, depth, curved = tensors.panels[panel], tensors.depth(ray), self._instrument.panels[panel].curved
+        vectors, depth, curved = tensors.panels[panel], tensors.depth(panel, ray), self._instrument.panels[panel].curved
         coordinates = (block.slow + ray.slow_shift, block.fast + ray.fast_shift, depth)
         towards, _ = directions(positions(*block.middle, depth, vectors, curved))
         total = torch.zeros_like(block.slow)
@@ -131,8 +131,8 @@ class TorchBackend:
                 )
                 summed = part if summed is None else summed + part
             assert summed is not None
-            if self._instrument.every_term:
-                summed = summed * self._block_factors(panel, block, ray, self._instrument.every_term, number)
+            if every_term := self._instrument.every_term(panel):
+                summed = summed * self._block_factors(panel, block, ray, every_term, number)
             total += summed * weight
         return total
 
@@ -149,7 +149,7 @@ class TorchBackend:
             coordinates,
             tensors.panels[panel],
             tensors.sources[source],
-            tensors.sensors[ray.layer],
+            tensors.sensors[panel][ray.layer],
             tensors.choice(which, panel),
         )
         return rows[0] * rows[1] * rows[2] * rows[3]

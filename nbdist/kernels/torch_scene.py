@@ -64,15 +64,18 @@ class TorchInstrument:
         self.dtype = torch.float64 if instrument.precision == "float64" else torch.float32
         self.panels = [self._panel_vectors(panel) for panel in instrument.panels]
         self.sensors = [
-            SensorNumbers(
-                polarization_vector=self.tensor(instrument.polarization_vector),
-                kahn_factor=self.tensor(instrument.polarization_factor or 0.0),
-                layer=self.tensor(float(layer)),
-                layer_thickness=self.tensor(instrument.layer_thickness_m),
-                attenuation=self.tensor(instrument.attenuation_per_m),
-                d_min=self.tensor(instrument.d_min_A or 0.0),
-            )
-            for layer in range(instrument.layers)
+            [
+                SensorNumbers(
+                    polarization_vector=self.tensor(instrument.polarization_vector),
+                    kahn_factor=self.tensor(instrument.polarization_factor or 0.0),
+                    layer=self.tensor(float(layer)),
+                    layer_thickness=self.tensor(panel.layer_thickness_m),
+                    attenuation=self.tensor(panel.attenuation_per_m),
+                    d_min=self.tensor(instrument.d_min_A or 0.0),
+                )
+                for layer in range(panel.layers)
+            ]
+            for panel in instrument.panels
         ]
         self.sources = Beams(self.tensor(instrument.sources.directions), self.tensor(instrument.sources.wavelengths_A))
 
@@ -89,9 +92,9 @@ class TorchInstrument:
         """The factors to evaluate, on a panel."""
         return FactorChoice(factors.value, self.instrument.panels[panel].curved, self.instrument.point_pixels)
 
-    def depth(self, ray: Ray) -> Tensor:
-        """Depth of a layer in the sensor, metres ()."""
-        sensor = self.sensors[ray.layer]
+    def depth(self, panel: int, ray: Ray) -> Tensor:
+        """Depth of a layer in a panel's sensor, metres ()."""
+        sensor = self.sensors[panel][ray.layer]
         return sensor.layer * sensor.layer_thickness
 
     def _panel_vectors(self, panel: PanelGeometry) -> PanelVectors:

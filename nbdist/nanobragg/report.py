@@ -198,7 +198,7 @@ def departures(simulation: Simulation, scene: Scene, indices: NDArray[np.integer
         for name, matters in (("thick", sensor is not None), ("polar", polarized), ("omega", True))
         if matters and getattr(sampling, f"oversample_{name}")
     ]
-    if on and scene.steps * scene.instrument.layers > 1:
+    if on and scene.steps * panel.layers > 1:
         yield f"{' '.join(on)}: factors of every term; nanoBragg.c multiplies the running sum"
     if sampling.oversample_polar and not polarized:
         yield "-nopolar: off is off; with -oversample_polar nanoBragg.c computes polarization all the same"

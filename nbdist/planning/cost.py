@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from nbdist.scene.scene import Scene
+from nbdist.scene.tile import Tile
 
 MIB = 2**20
 PIXEL_STEPS_PER_S = {
@@ -63,8 +64,6 @@ class Cost:
     """
 
     pixels: int
-    samples: int
-    orientations: int
     pixel_steps: float
     seconds: float
     disk_bytes: float
@@ -84,7 +83,10 @@ def frame_cost(scene: Scene, rendered_pixels: int, device: str, mode: str, produ
         What the store holds of the frame.
     """
     instrument = scene.instrument
-    samples = instrument.rays_per_pixel * len(instrument.sources)
+    rays = float(len(instrument.sources)) * sum(
+        Tile(number, *panel.region).pixels * instrument.rays_per_pixel(number)
+        for number, panel in enumerate(instrument.panels)
+    )
     rate = PIXEL_STEPS_PER_S[(device, mode, instrument.precision)]
     weighed = SETUP_PIXEL_STEPS + scene.phi_steps * sum(
         len(lattice.mosaic) * SHAPE_COST[lattice.shape] * (INTERPOLATION_COST if lattice.interpolate else 1.0)
@@ -92,10 +94,8 @@ def frame_cost(scene: Scene, rendered_pixels: int, device: str, mode: str, produ
     )
     return Cost(
         pixels=rendered_pixels,
-        samples=samples,
-        orientations=scene.orientations_per_frame,
-        pixel_steps=float(rendered_pixels) * samples * scene.orientations_per_frame,
-        seconds=float(rendered_pixels) * samples * weighed / rate,
+        pixel_steps=rays * scene.orientations_per_frame,
+        seconds=rays * weighed / rate,
         disk_bytes=sum(product.disk_bytes(rendered_pixels) for product in products),
         product_bytes=sum(product.frame_bytes(instrument.pixels) for product in products),
     )
@@ -133,7 +133,8 @@ def worker_memory(
         What the store holds of each frame.
     """
     instrument, pixels = scene.instrument, scene.instrument.pixels
-    layers = instrument.layers if instrument.attenuation_per_m > 0 else 1
+    # layers that absorb have factors of their own
+    layers = max(panel.layers if panel.attenuation_per_m > 0 else 1 for panel in instrument.panels)
     kept_factors = min(KEPT_FACTORS_BYTES, layers * IMAGE_BYTES * pixels)
     # the domains are held as they are and, for a moment, as they came
     base = WORKER_BASE_BYTES + (TORCH_BYTES if device == "cuda" or kernel == "eager" else 0)

@@ -34,9 +34,9 @@ def water_photons(
     """
     size_m = 1e-6 * instrument.water_um
     molecules = size_m**3 * WATER_G_PER_M3 * AVOGADRO / WATER_G_PER_MOL
-    fixed = instrument.whole_pixel & (Factor.OMEGA | Factor.POLAR)
-    varying = instrument.every_term & (Factor.OMEGA | Factor.POLAR)
-    rays = [ray for ray in instrument.rays() if ray.layer == 0] if varying else [instrument.first_ray(0)]
+    fixed = instrument.whole_pixel(tile.panel) & (Factor.OMEGA | Factor.POLAR)
+    varying = instrument.every_term(tile.panel) & (Factor.OMEGA | Factor.POLAR)
+    rays = [ray for ray in instrument.rays(tile.panel) if ray.layer == 0] if varying else [instrument.first_ray(0)]
     sources = range(len(instrument.sources)) if varying & Factor.POLAR else range(1)
     total = np.zeros(tile.shape)
     for ray in rays:

@@ -49,12 +49,10 @@ class Instrument:
         Directions, wavelengths and weights.
     fluence_per_m2
         Photons on the crystal in a frame.
-    layers, layer_thickness_m, attenuation_per_m
-        Of the sensor; without one a layer of no thickness. An attenuation of 0 counts every photon once in every layer.
     oversample
         Subpixels along each side of a pixel.
-    whole_pixel, every_term
-        The factors that are evaluated once for a pixel, and for every ray and source.
+    oversampled
+        The factors that are evaluated for every ray and source, where they apply; the others once for a pixel.
     d_min_A
         Resolution beyond which nothing is added, Angstrom; None for no limit.
     point_pixels
@@ -71,12 +69,8 @@ class Instrument:
     polarization_factor: float | None
     sources: Sources
     fluence_per_m2: float
-    layers: int
-    layer_thickness_m: float
-    attenuation_per_m: float
     oversample: int
-    whole_pixel: Factor
-    every_term: Factor
+    oversampled: Factor
     d_min_A: float | None
     point_pixels: bool
     water_um: float
@@ -92,18 +86,30 @@ class Instrument:
         """Pixels of all panels."""
         return sum(panel.spixels * panel.fpixels for panel in self.panels)
 
-    @property
-    def rays_per_pixel(self) -> int:
-        """Subpixels of all layers."""
-        return self.oversample**2 * self.layers
+    def rays_per_pixel(self, panel: int) -> int:
+        """Subpixels of all layers of a panel."""
+        return self.oversample**2 * self.panels[panel].layers
 
-    def rays(self) -> Iterator[Ray]:
-        """Every layer's subpixels."""
+    def rays(self, panel: int) -> Iterator[Ray]:
+        """Every layer's subpixels on a panel."""
         side = self.oversample
-        for layer in range(self.layers):
+        for layer in range(self.panels[panel].layers):
             for slow in range(side):
                 for fast in range(side):
                     yield Ray(layer, (slow + 0.5) / side, (fast + 0.5) / side)
+
+    def whole_pixel(self, panel: int) -> Factor:
+        """The factors that are evaluated once for a pixel of a panel."""
+        return self._applicable(panel) & ~self.oversampled
+
+    def every_term(self, panel: int) -> Factor:
+        """The factors that are evaluated for every ray and source on a panel."""
+        return self._applicable(panel) & self.oversampled
+
+    def _applicable(self, panel: int) -> Factor:
+        polarized = Factor.POLAR if self.polarization_factor is not None else Factor(0)
+        captured = Factor.CAPTURE if self.panels[panel].attenuation_per_m > 0 else Factor(0)
+        return Factor.OMEGA | polarized | captured | (Factor.LIMIT if self.d_min_A is not None else Factor(0))
 
     def first_ray(self, layer: int) -> Ray:
         """The ray of a layer that stands for whole pixels."""

@@ -71,6 +71,8 @@ class PanelGeometry:
         along the plane. The radius of a curved panel.
     curved
         Whether the panel is wrapped around the sample.
+    layers, layer_thickness_m, attenuation_per_m
+        Of its sensor; without one a layer of no thickness. An attenuation of 0 counts every photon once in every layer.
     usable
         Pixels (slow, fast) that are rendered and not masked, bool.
     region
@@ -89,6 +91,9 @@ class PanelGeometry:
     pivot: Pivot
     beam: Array
     curved: bool
+    layers: int
+    layer_thickness_m: float
+    attenuation_per_m: float
     usable: NDArray[np.bool_]
     region: tuple[int, int, int, int]
 
@@ -248,6 +253,7 @@ def panel_geometry(panel: Panel, detector: Detector, beam: Array, usable: NDArra
         there is none, or a curved panel is tilted.
     """
     convention, region = CONVENTIONS[detector.convention], detector.region_of_interest
+    sensor = panel.sensor or detector.sensor
     pivot = detector.pivot or convention.pivot
     fast, slow = unit(panel.fast_axis or convention.fast), unit(panel.slow_axis or convention.slow)
     if np.linalg.norm(np.cross(fast, slow)) < 1e-6:
@@ -302,6 +308,9 @@ def panel_geometry(panel: Panel, detector: Detector, beam: Array, usable: NDArra
         pivot=pivot,
         beam=beam,
         curved=detector.curved,
+        layers=1 if sensor is None else sensor.layers,
+        layer_thickness_m=0.0 if sensor is None else 1e-6 * sensor.thickness_um / sensor.layers,
+        attenuation_per_m=1e6 / sensor.attenuation_depth_um if sensor and sensor.attenuation_depth_um else 0.0,
         usable=usable,
         region=(0, panel.spixels, 0, panel.fpixels) if region is None else (*region.slow, *region.fast),
     )

@@ -108,14 +108,14 @@ def _instrument(
     sources: Sources,
     lattices: tuple[Lattice, ...],
 ) -> Instrument:
-    beam, sampling, sensor = experiment.beam, experiment.sampling, experiment.detector.sensor
-    applicable, oversampled = Factor.OMEGA, Factor.OMEGA if sampling.oversample_omega else Factor(0)
-    if beam.polarization_factor is not None:
-        applicable |= Factor.POLAR
-        oversampled |= Factor.POLAR if sampling.oversample_polar else Factor(0)
-    if sensor is not None and sensor.attenuation_depth_um is not None:
-        applicable |= Factor.CAPTURE
-        oversampled |= Factor.CAPTURE if sampling.oversample_thick else Factor(0)
+    beam, sampling = experiment.beam, experiment.sampling
+    oversampled = Factor.LIMIT
+    for factor, wanted in (
+        (Factor.OMEGA, sampling.oversample_omega),
+        (Factor.POLAR, sampling.oversample_polar),
+        (Factor.CAPTURE, sampling.oversample_thick),
+    ):
+        oversampled |= factor if wanted else Factor(0)
     return Instrument(
         panels=panels,
         beam_direction=direction,
@@ -123,12 +123,8 @@ def _instrument(
         polarization_factor=beam.polarization_factor,
         sources=sources,
         fluence_per_m2=beam.fluence,
-        layers=1 if sensor is None else sensor.layers,
-        layer_thickness_m=0.0 if sensor is None else 1e-6 * sensor.thickness_um / sensor.layers,
-        attenuation_per_m=1e6 / sensor.attenuation_depth_um if sensor and sensor.attenuation_depth_um else 0.0,
         oversample=_oversample(experiment, max(lattice.largest_A for lattice in lattices), panels),
-        whole_pixel=applicable & ~oversampled,
-        every_term=oversampled | (Factor.LIMIT if sampling.d_min_A is not None else Factor(0)),
+        oversampled=oversampled,
         d_min_A=sampling.d_min_A,
         point_pixels=experiment.detector.point_pixels,
         water_um=experiment.background.water_um,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nbdist import simulate_frame
 from nbdist.scene import Tile, resolve
 
 PIXEL_MM, ROWS, COLUMNS = 0.8, 96, 80
@@ -188,3 +189,22 @@ def test_uniform_amplitudes_equal_a_list_that_holds_the_same_value(small_experim
     listed = small_experiment(structure_factors={"kind": "file", "file": tmp_path / "one.hkl", "default_F": 50})
     image = image_of(make_renderer, uniform)
     assert np.abs(image_of(make_renderer, listed) - image).max() <= 1e-14 * image.max()
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+@pytest.mark.parametrize("thick", [False, True])
+def test_a_panel_may_have_a_sensor_of_its_own(custom_detector, make_renderer, mode, thick):
+    def image(panel, number=0):
+        sampling = {"precision": "float64", "oversample_thick": thick}
+        experiment = custom_detector(*panel).with_changes(sampling=sampling, background={"water_um": 20.0})
+        assert simulate_frame(experiment, kernel=mode, panel=number).max() > 0
+        return simulate_frame(experiment, kernel=mode, panel=number)
+
+    upper, lower = panel_at([-31.0, -40.0, 100.0], 30), panel_at([-31.0, -16.0, 100.0], 30)
+    thin = {"thickness_um": 450, "attenuation_depth_um": 230, "layers": 3}
+    deep = {"thickness_um": 900, "attenuation_depth_um": 400, "layers": 2}
+    alone = [image([upper]), image([{**lower, "sensor": deep}])]
+    both = [upper, {**lower, "sensor": deep}]
+    for number in (0, 1):
+        np.testing.assert_array_equal(image(both, number), alone[number])
+    assert not np.array_equal(alone[1], image([{**lower, "sensor": thin}]))

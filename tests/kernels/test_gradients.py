@@ -74,7 +74,7 @@ def partial_of(instrument, lattice, cell, rotation, wavelength, distance, N_cell
     orientations = orientation_part(real[None], reference, q_reference, torch.float64)
     intensity = orientation_sum(pixels, orientations, N_cells, lattice.fudge, lattice.tables[0], lattice.variant)
     choice = FactorChoice(int(Factor.OMEGA | Factor.POLAR), curved=False, point_pixels=False)
-    omega, polar, _, _ = pixel_factors(slow, fast, panel, incident, wavelength, instrument.sensors[0], choice)
+    omega, polar, _, _ = pixel_factors(slow, fast, panel, incident, wavelength, instrument.sensors[0][0], choice)
     return intensity * omega * polar
 
 

@@ -267,6 +267,6 @@ def test_eager_blocks_of_orientations_change_nothing_beyond_rounding(small_exper
 def test_the_instrument_lists_every_subpixel_of_every_layer(small_experiment):
     sensor = {"thickness_um": 300.0, "attenuation_depth_um": 200.0, "layers": 2}
     instrument = resolve(small_experiment(detector={"sensor": sensor}, sampling={"oversample": 2})).instrument
-    rays = list(instrument.rays())
+    rays = list(instrument.rays(0))
     assert [ray.layer for ray in rays] == [0] * 4 + [1] * 4
     assert {(r.slow_shift, r.fast_shift) for r in rays} == {(0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)}

@@ -132,8 +132,8 @@ class NativeBackend:
         reference = np.stack([group.reference for group in groups])
         size = np.array([len(group.real) for group in groups], dtype=np.int64)
         shape = table.values.shape[1:]
-        for number, ray in enumerate(self._instrument.rays()):
-            work = self._work(tile, ray, self._instrument.every_term)
+        for number, ray in enumerate(self._instrument.rays(tile.panel)):
+            work = self._work(tile, ray, self._instrument.every_term(tile.panel))
             work.add = number > 0 or not first
             work.sources, work.incident, work.wavelength, work.weight = (
                 len(weight),
@@ -168,7 +168,7 @@ class NativeBackend:
             row_shift=ray.slow_shift,
             column_shift=ray.fast_shift,
             layer=ray.layer,
-            layer_thickness=instrument.layer_thickness_m,
+            layer_thickness=panel.layer_thickness_m,
             **{name: (_real * 3)(*vector) for name, vector in named.items()},
             beam=(_real * 3)(*instrument.beam_direction),
             pixel=panel.pixel_m,
@@ -179,7 +179,7 @@ class NativeBackend:
             point_pixels=instrument.point_pixels,
             polarization=(_real * 3)(*instrument.polarization_vector),
             kahn_factor=instrument.polarization_factor or 0.0,
-            attenuation=instrument.attenuation_per_m,
+            attenuation=panel.attenuation_per_m,
             d_min=instrument.d_min_A or 0.0,
             factors=which.value,
             threads=self._threads,
