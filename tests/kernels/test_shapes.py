@@ -41,9 +41,9 @@ def envelope(h, n):
 def ball(x):
     """3 (sin x/x - cos x)/x^2 in extended precision; its series where that cancels."""
     x = np.asarray(x, dtype=np.longdouble)
-    series = 1 - x**2 / 10 + x**4 / 280
-    far = np.maximum(x, np.longdouble(1e-3))
-    return np.where(x < 1e-3, series, 3 * (np.sin(far) / far - np.cos(far)) / far**2).astype(np.float64)
+    series = 1 - x**2 / 10 + x**4 / 280 - x**6 / 15120 + x**8 / 1330560
+    far = np.maximum(x, np.longdouble(0.1))
+    return np.where(x < 0.1, series, 3 * (np.sin(far) / far - np.cos(far)) / far**2).astype(np.float64)
 
 
 def radius_squared(distances, cells):
