@@ -131,6 +131,6 @@ def _save(figure: Figure, output: Path) -> None:
     picture = io.BytesIO()
     try:
         figure.savefig(picture, dpi=130, format=output.suffix[1:] or "png")
-        user_path(output).write_bytes(picture.getbuffer())  # says what closing a file of matplotlib's keeps to itself
+        user_path(output).write_bytes(picture.getvalue())  # says what closing a file of matplotlib's keeps to itself
     except (OSError, ValueError) as error:
         raise NbdistError(f"{output} cannot be written: {one_line(error)}") from None
