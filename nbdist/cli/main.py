@@ -29,7 +29,7 @@ from nbdist.cli.nanobragg import nanobragg
 from nbdist.cli.plan import plan
 from nbdist.cli.preview import preview
 from nbdist.cli.run import run as run_command
-from nbdist.cli.stopping import EXIT_WRONG, status_of, told_to_end
+from nbdist.cli.stopping import EXIT_WRONG, status_of, told_to_end, was_told
 from nbdist.cli.streams import steady_streams
 from nbdist.cli.trace import trace
 from nbdist.cli.verify import verify
@@ -97,6 +97,8 @@ def _options(
     logging.raiseExceptions = False
     logging.getLogger("nbdist").setLevel(logging.INFO if verbose else logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING if verbose else logging.CRITICAL)
+    # a request of Dask's that was interrupted before it began fails in a callback; Dask sets this logger's level itself
+    logging.getLogger("tornado.application").addFilter(lambda record: verbose or not was_told())
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "info" if verbose else "critical")
     os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")

@@ -111,6 +111,11 @@ def told_to_end() -> Iterator[None]:
         put_back()
 
 
+def was_told() -> bool:
+    """Whether this process was told to end."""
+    return _told.first is not None
+
+
 def require_untold() -> None:
     """Raise `Terminated` where this process was told to end and goes on nevertheless: something has dropped the exception."""
     if _told.first is not None:

@@ -28,6 +28,22 @@ except KeyboardInterrupt as error:
     assert (ran.returncode, ran.stderr) == (128 + number, "")
 
 
+def test_callbacks_that_fail_for_an_interrupt_say_nothing():
+    # Dask's own request: interrupted before it began, it fails in a callback that is to cancel it
+    ran = _python("""
+import distributed, logging
+from nbdist.cli.main import _options
+_options(debug=False, verbose=False, version=False)
+logging.getLogger("tornado.application").error("before")
+try:
+    signal.raise_signal(signal.SIGTERM)
+except KeyboardInterrupt:
+    logging.getLogger("tornado.application").error("after")
+""")
+    assert "before" in ran.stderr
+    assert "after" not in ran.stderr
+
+
 def test_an_error_that_an_interrupt_became_is_still_an_interrupt():
     ran = _python("""
 try:
