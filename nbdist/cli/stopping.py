@@ -82,10 +82,15 @@ def listen() -> Callable[[], None]:
     hook = sys.unraisablehook
 
     def dropped(unraisable: sys.UnraisableHookArgs) -> None:
-        if _told.first is not None and unraisable.exc_value is _told.first:
-            _told.raise_again()
-        else:
+        if _told.first is None or unraisable.exc_value is not _told.first:
             hook(unraisable)
+            return
+        while True:
+            with contextlib.suppress(
+                Terminated
+            ):  # on a busy machine it may come before this hook is over, and would be dropped again
+                _told.raise_again()
+                return
 
     def put_back() -> None:
         for number in caught:

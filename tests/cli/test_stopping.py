@@ -44,6 +44,30 @@ except KeyboardInterrupt:
     assert "after" not in ran.stderr
 
 
+def test_an_interrupt_that_is_raised_again_too_early_is_not_lost():
+    ran = _python("""
+class Finalized:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        for _ in range(10): pass
+again, times = stopping._told.raise_again, []
+def raise_again():
+    again()
+    times.append(1)
+    if len(times) == 1:
+        time.sleep(10 * stopping.AGAIN_S)
+stopping._told.raise_again = raise_again
+try:
+    it = Finalized()
+    del it
+    for _ in range(1000):
+        time.sleep(0.01)
+except KeyboardInterrupt as error:
+    sys.exit(stopping.status_of(error))
+""")
+    assert (ran.returncode, ran.stderr) == (130, "")
+
+
 def test_an_error_that_an_interrupt_became_is_still_an_interrupt():
     ran = _python("""
 try:
