@@ -42,6 +42,7 @@ def plan(
     """Show how a run is cut, and its expected size and time."""
     from nbdist.clusters.local_workers import default_workers
     from nbdist.kernels.devices import pick_device
+    from nbdist.planning import Cut
     from nbdist.run.context import make_context
 
     where = pick_device(device.value)
@@ -51,9 +52,7 @@ def plan(
         workers=number,
         device=where,
         kernel=kernel.value if kernel else "compiled",
-        tile=read_tile(tile),
-        phi_chunk=phi_chunk,
-        frames_per_shard=frames_per_shard,
+        cut=Cut(read_tile(tile), phi_chunk, frames_per_shard),
     )
     facts(_rows(context, number, where), f"{path}: {context.plan.frames} frames")
     for note in context.notes:

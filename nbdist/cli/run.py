@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from nbdist.run.events import EventLog
     from nbdist.run.settings import RunSettings
 
-STUCK_AFTER_S = 1800.0
-
 
 class LogFormatName(StrEnum):
     """How a line of the log is written."""
@@ -87,14 +85,14 @@ def run(
     ] = None,
     log_format: Annotated[LogFormatName, typer.Option("--log-format", help="Of these lines.")] = LogFormatName.text,
     stuck_after: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--stuck-after",
             min=1,
             metavar="SECONDS",
-            help="Restart a worker whose unit takes longer than this and ten times longer than any other.",
+            help="Restart a worker whose unit takes longer than this (half an hour) and ten times longer than any other.",
         ),
-    ] = STUCK_AFTER_S,
+    ] = None,
 ) -> None:
     """Render a rotation series into a Zarr store."""
     where = Workers(workers, gpus, scheduler, scheduler_file, cluster, security, lifetime, serial, dashboard)
@@ -105,7 +103,8 @@ def run(
     output = output if "://" in output else str(user_path(output))
     wanted = read_span(frames, "--frames", experiment.scan.frames) if frames is not None else None
     share = read_part(part, where.elsewhere, {"--frames": frames is not None, "--overwrite": overwrite})
-    from nbdist.run.settings import Cut, Pacing, RunSettings
+    from nbdist.planning import Cut
+    from nbdist.run.settings import Pacing, RunSettings
 
     settings = RunSettings(
         cut=Cut(read_tile(tile), phi_chunk, frames_per_shard),
@@ -116,7 +115,7 @@ def run(
         resume=resume,
         overwrite=overwrite,
         serial=serial,
-        pacing=Pacing(stuck_after_s=stuck_after),
+        pacing=Pacing() if stuck_after is None else Pacing(stuck_after_s=stuck_after),
         made_by=made_by(path, precision),
     )
     given = {
@@ -126,7 +125,7 @@ def run(
         "--kernel": kernel.value if kernel else None,
         "--log-file": log_file,
         "--log-format": log_format.value if log_format != LogFormatName.text else None,
-        "--stuck-after": f"{stuck_after:g}" if stuck_after != STUCK_AFTER_S else None,
+        "--stuck-after": None if stuck_after is None else f"{stuck_after:g}",
     }
     continuing = ["--resume"] if share is None else ["--part", str(share)]
     words = ["nbdist", "run", str(path), "-o", output, *continuing, *where.words, *words_of(given)]

@@ -19,7 +19,7 @@ from nbdist.kernels.backend import Backend, BuildError, KernelMode, Turned
 from nbdist.kernels.choice import eager_backend, make_backend
 from nbdist.readout.water import water_photons
 from nbdist.scene.amplitude_table import AmplitudeTable
-from nbdist.scene.amplitudes import Reflections
+from nbdist.scene.amplitudes import Reflections, distinct
 from nbdist.scene.scene import Scene
 from nbdist.scene.specimen import Specimen
 from nbdist.scene.tile import Tile
@@ -62,10 +62,7 @@ class Renderer:
         backend: Backend | None = None,
     ) -> None:
         self.scene = scene
-        tables: dict[int, AmplitudeTable] = {}  # lattices that share their amplitudes share a table
-        for its in reflections:
-            if id(its) not in tables:
-                tables[id(its)] = AmplitudeTable.of(its, scene.instrument.precision)
+        tables = {id(its): AmplitudeTable.of(its, scene.instrument.precision) for its in distinct(reflections)}
         self.tables = [tables[id(its)] for its in reflections]
         self.backend = backend or make_backend(scene.instrument, device, mode, threads)
         try:

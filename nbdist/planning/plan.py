@@ -29,6 +29,25 @@ UNITS_PER_WORKER = 4
 
 
 @dataclass(frozen=True)
+class Cut:
+    """How a series is cut; what is None is chosen from the cost, or kept by a store that goes on.
+
+    Attributes
+    ----------
+    tile
+        Rows and columns of a tile.
+    phi_chunk
+        Phi steps of a chunk.
+    frames_per_shard
+        Frames in one object of the store.
+    """
+
+    tile: tuple[int, int] | None = None
+    phi_chunk: int | None = None
+    frames_per_shard: int | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """What decides the bits and the layout of a store besides the experiment; recorded in it and kept by every resume.
 
@@ -127,9 +146,7 @@ def make_plan(
     workers: int = 1,
     device: str = "cpu",
     kernel: str = "compiled",
-    tile: tuple[int, int] | None = None,
-    phi_chunk: int | None = None,
-    frames_per_shard: int | None = None,
+    cut: Cut = Cut(),
     settings: Settings | None = None,
     amplitude_bytes: int = 0,
 ) -> Plan:
@@ -145,8 +162,8 @@ def make_plan(
         Processes that will render.
     device, kernel
         "cpu" or "cuda", "compiled" or "eager": they set the time expected.
-    tile, phi_chunk, frames_per_shard
-        The user's choice; each is chosen from the cost where left out.
+    cut
+        The user's choice.
     settings
         Those of an existing store, instead.
     amplitude_bytes
@@ -159,12 +176,8 @@ def make_plan(
     """
     experiment, panels = scene.experiment, scene.instrument.panels
     if settings is not None:
-        tile, phi_chunk, frames_per_shard, kernel = (
-            settings.tile,
-            settings.phi_chunk,
-            settings.frames_per_shard,
-            settings.kernel,
-        )
+        cut, kernel = Cut(settings.tile, settings.phi_chunk, settings.frames_per_shard), settings.kernel
+    tile, phi_chunk, frames_per_shard = cut.tile, cut.phi_chunk, cut.frames_per_shard
     for name, value in (("tile", tile and min(tile)), ("phi chunk", phi_chunk), ("frames per shard", frames_per_shard)):
         if value is not None and value < 1:
             raise RunError(f"a {name} of {value} is too small; at least 1")

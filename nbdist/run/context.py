@@ -15,10 +15,10 @@ from nbdist.errors import RunError
 from nbdist.experiment import Experiment
 from nbdist.frames.products import products_of
 from nbdist.kernels.devices import pick_device
-from nbdist.planning import Plan, Settings, make_plan
+from nbdist.planning import Cut, Plan, Settings, make_plan
 from nbdist.scene import Scene, resolve
 from nbdist.scene.amplitude_table import amplitude_bytes
-from nbdist.scene.amplitudes import Reflections, load_reflections
+from nbdist.scene.amplitudes import Reflections, distinct, load_reflections
 from nbdist.scene.notes import notes
 from nbdist.store.reflections import read_reflections
 
@@ -85,9 +85,7 @@ def make_context(
     workers: int = 1,
     device: str = "cpu",
     kernel: str = "compiled",
-    tile: tuple[int, int] | None = None,
-    phi_chunk: int | None = None,
-    frames_per_shard: int | None = None,
+    cut: Cut = Cut(),  # noqa: B008  (it is frozen)
     settings: Settings | None = None,
     location: str | None = None,
 ) -> RunContext:
@@ -110,13 +108,9 @@ def make_context(
         workers=workers,
         device="cuda" if device == "cuda" else "cpu",
         kernel=kernel,
-        tile=tile,
-        phi_chunk=phi_chunk,
-        frames_per_shard=frames_per_shard,
+        cut=cut,
         settings=settings,
-        amplitude_bytes=sum(
-            amplitude_bytes(its, experiment.sampling.precision) for its in {id(r): r for r in reflections}.values()
-        ),
+        amplitude_bytes=sum(amplitude_bytes(its, experiment.sampling.precision) for its in distinct(reflections)),
     )
     said = tuple(notes(scene, reflections))
     return RunContext(scene, plan, device, location, reflections=reflections, notes=said)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nbdist.errors import StoreError, UnfinishedError, is_fatal, one_line
 from nbdist.experiment import Experiment
 from nbdist.kernels.devices import Device
+from nbdist.planning import Cut
 from nbdist.run.events import EventLog, no_log
 from nbdist.run.executors.choice import Workers, chosen_workers
 from nbdist.run.jobs import FrameRenderer, SeriesJob
@@ -15,7 +16,7 @@ from nbdist.run.ledger import ROUNDS, Ledger
 from nbdist.run.loop import run_units
 from nbdist.run.opening import OpenSeries, incomplete, opened
 from nbdist.run.progress import Progress, Report, silent
-from nbdist.run.settings import Cut, LocalProcesses, Pacing, RunSettings
+from nbdist.run.settings import LocalProcesses, Pacing, RunSettings
 from nbdist.store import mark_finished
 from nbdist.store.failures import FailureRecords
 from nbdist.store.parts import Part

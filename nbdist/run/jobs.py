@@ -6,6 +6,7 @@ number.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ FrameRenderer = Callable[[RunContext, int], Photons]
 
 
 @dataclass
-class Job:
+class Job(abc.ABC):
     """What the processes of a run do: what a series and an image have in common.
 
     Attributes
@@ -45,9 +46,11 @@ class Job:
         """Frames of a unit, or the share of a frame that it is."""
         return self.context.plan.settings.frames_per_shard
 
+    @abc.abstractmethod
     def prepare(self) -> None:
         """Make what is needed; called in the process that renders, before the first unit."""
 
+    @abc.abstractmethod
     def require_usable(self, workers: int, error: ErrorLine) -> None:
         """See whether what a worker met, of so many, is so here, too; then it is the fault of what is written to, and the run's.
 
@@ -59,13 +62,13 @@ class Job:
             If it cannot be written.
         """
 
+    @abc.abstractmethod
     def unit(self, number: int) -> Any:
         """The unit with this number."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def render(self, unit: Any) -> Record:
         """Render a unit; what is told of it."""
-        raise NotImplementedError
 
 
 @dataclass
@@ -151,6 +154,9 @@ class ImageJob(Job):
     def prepare(self) -> None:
         """Make the renderer: what is wrong with it is said before the first piece."""
         _ = self.context.renderer
+
+    def require_usable(self, workers: int, error: ErrorLine) -> None:
+        """Nothing is written: what a worker met is that worker's."""
 
     def unit(self, number: int) -> Piece:
         """The piece with this number."""

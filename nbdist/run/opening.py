@@ -146,16 +146,13 @@ class _Request:
         elif self.settings.overwrite and exists(self.location):
             open_group(self.location, begun=True)
         check_writable(self.location)
-        cut = self.settings.cut
         context = make_context(
             self.experiment,
             location=self.location,
             workers=self.workers,
             device=self.device,
             kernel=self.settings.kernel or "compiled",
-            tile=cut.tile,
-            phi_chunk=cut.phi_chunk,
-            frames_per_shard=cut.frames_per_shard,
+            cut=self.settings.cut,
         )
         context.plan.units(self.settings.frames)
         return context, True
@@ -198,7 +195,7 @@ class _Request:
         context = make_context(
             self.experiment, location=location, workers=self.workers, device=self.device, settings=kept
         )
-        wanted = make_plan(context.scene, **asdict(cut)).settings
+        wanted = make_plan(context.scene, cut=cut).settings
         for name, size in asdict(cut).items():
             if size is not None and getattr(wanted, name) != getattr(kept, name):
                 raise StoreError(f"{location} was begun with {name} {getattr(kept, name)}; it cannot go on with {size}")

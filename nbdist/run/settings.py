@@ -8,29 +8,11 @@ from typing import TYPE_CHECKING
 
 from nbdist.errors import RunError
 from nbdist.kernels.devices import Device
+from nbdist.planning import Cut
 from nbdist.store.parts import Part
 
 if TYPE_CHECKING:
     from distributed import Security
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How a series is cut; what is None is chosen from the cost, or kept by a store that goes on.
-
-    Attributes
-    ----------
-    tile
-        Rows and columns of a tile.
-    phi_chunk
-        Phi steps of a chunk.
-    frames_per_shard
-        Frames in one object of the store.
-    """
-
-    tile: tuple[int, int] | None = None
-    phi_chunk: int | None = None
-    frames_per_shard: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from nbdist.clusters.local_workers import LocalWorkers
 from nbdist.errors import RunError
 from nbdist.experiment import Experiment
 from nbdist.kernels.devices import Device, pick_device
+from nbdist.planning import Cut
 from nbdist.run.context import RunContext, make_context
 from nbdist.run.executors.choice import local_processes, this_process
 from nbdist.run.jobs import ImageJob
@@ -44,7 +45,7 @@ def single_context(experiment: Experiment, device: Device, kernel: str = "compil
     side = TILE
     while device == "cpu" and side > SMALLEST_TILE and _tiles(experiment.detector.shapes[0], side) < PIECES:
         side //= 2
-    return make_context(experiment, device=device, kernel=kernel, tile=(side, side))
+    return make_context(experiment, device=device, kernel=kernel, cut=Cut((side, side)))
 
 
 def _tiles(image_shape: tuple[int, int], side: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,11 @@ class Reflections(NamedTuple):
     amplitudes: NDArray[np.float64]
     default_F: float
     table_of_source: NDArray[np.int64] | None = None
+
+
+def distinct(reflections: Sequence[Reflections]) -> list[Reflections]:
+    """The amplitudes of all lattices, those that several share once."""
+    return list({id(its): its for its in reflections}.values())
 
 
 def load_reflections(scene: Scene) -> tuple[Reflections, ...]:

@@ -19,7 +19,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from nbdist.errors import NbdistError, StoreError
-from nbdist.scene.amplitudes import Reflections
+from nbdist.scene.amplitudes import Reflections, distinct
 from nbdist.store.locations import open_group
 from nbdist.store.schema import OF_REFLECTIONS, REFLECTIONS
 
@@ -28,20 +28,19 @@ REFLECTIONS_PER_CHUNK = 2**18
 
 def create_reflections(group: zarr.Group, reflections: Sequence[Reflections]) -> None:
     """Write the amplitudes of each lattice into a new store, in the order in which they are listed; those that lattices share, once."""
-    distinct = {id(its): its for its in reflections}
-    sets, first = [], 0
-    for key, its in distinct.items():
+    listed, sets, first = distinct(reflections), [], 0
+    for its in listed:
         last = first + len(its.indices)
-        lattices = [number for number, other in enumerate(reflections) if id(other) == key]
+        lattices = [number for number, other in enumerate(reflections) if other is its]
         sets.append({"lattices": lattices, "reflections": [first, last], "default_F": float(its.default_F)})
         first = last
     description = {"long_name": "amplitudes that the frames are rendered with", "sets": sets}
     place = group.create_group(REFLECTIONS, attributes=description)
     for name, of_set, axes, attributes in (
-        ("hkl", [its.indices for its in distinct.values()], ("axis",), {"long_name": "Miller indices"}),
+        ("hkl", [its.indices for its in listed], ("axis",), {"long_name": "Miller indices"}),
         (
             "F",
-            [its.amplitudes for its in distinct.values()],
+            [its.amplitudes for its in listed],
             (),
             {"units": "electron", "long_name": "structure-factor amplitude"},
         ),

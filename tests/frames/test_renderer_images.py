@@ -197,8 +197,9 @@ def test_a_panel_may_have_a_sensor_of_its_own(custom_detector, make_renderer, mo
     def image(panel, number=0):
         sampling = {"precision": "float64", "oversample_thick": thick}
         experiment = custom_detector(*panel).with_changes(sampling=sampling, background={"water_um": 20.0})
-        assert simulate_frame(experiment, kernel=mode, panel=number).max() > 0
-        return simulate_frame(experiment, kernel=mode, panel=number)
+        found = simulate_frame(experiment, kernel=mode, panel=number)
+        assert found.max() > 0
+        return found
 
     upper, lower = panel_at([-31.0, -40.0, 100.0], 30), panel_at([-31.0, -16.0, 100.0], 30)
     thin = {"thickness_um": 450, "attenuation_depth_um": 230, "layers": 3}

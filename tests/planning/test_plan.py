@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nbdist.errors import RunError
 from nbdist.frames.products import products_of
-from nbdist.planning import Layout, Settings, Tile, make_plan
+from nbdist.planning import Cut, Layout, Settings, Tile, make_plan
 from nbdist.planning.cutting import cut_phi, cut_tiles
 from nbdist.planning.plan import UNITS_PER_WORKER
 from nbdist.scene import resolve
@@ -20,8 +20,9 @@ from nbdist.scene import resolve
 FAST = 50
 
 
-def plan_of(experiment, **choices):
-    return make_plan(resolve(experiment), products=products_of(experiment), **choices)
+def plan_of(experiment, tile=None, phi_chunk=None, frames_per_shard=None, **choices):
+    cut = Cut(tile, phi_chunk, frames_per_shard)
+    return make_plan(resolve(experiment), products=products_of(experiment), cut=cut, **choices)
 
 
 def heavy(small_experiment, **scan):

@@ -12,12 +12,13 @@ from distributed import Client, Scheduler, SpecCluster, Worker
 from waiting import LIMIT_S
 
 from nbdist.experiment import Experiment
+from nbdist.planning import Cut
 from nbdist.run.context import RunContext
 from nbdist.run.executors.choice import Workers, chosen_workers
 from nbdist.run.generate import run_series
 from nbdist.run.progress import Progress
 from nbdist.run.rendering import Photons, render_frame
-from nbdist.run.settings import Cut, Pacing, RunSettings
+from nbdist.run.settings import Pacing, RunSettings
 from nbdist.store.parts import Part
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from waiting import LIMIT_S
 
 from nbdist import generate, simulate_frame
+from nbdist.planning import Cut
 from nbdist.planning import plan as planning
 from nbdist.run.context import make_context
 from nbdist.run.rendering import assemble_frame, render_frame, render_partial
@@ -86,19 +87,19 @@ def test_the_run_makes_its_own_workers_where_no_client_is_given(experiment, seri
 def test_frames_split_into_tasks_have_the_bits_of_whole_frames(
     kernel, experiment, client, tmp_path, monkeypatch, assert_same_bits
 ):
-    cut = {"tile": (40, 32), "phi_chunk": 3, "kernel": kernel, "frames_per_shard": 1}
-    generate(experiment, tmp_path / "whole.zarr", serial=True, **cut)
+    cut = {"tile": (40, 32), "phi_chunk": 3, "frames_per_shard": 1}
+    generate(experiment, tmp_path / "whole.zarr", serial=True, kernel=kernel, **cut)
     monkeypatch.setattr(planning, "SPLIT_TASK_S", 1e-9)
-    context = make_context(experiment, workers=2, **cut)
+    context = make_context(experiment, workers=2, kernel=kernel, cut=Cut(**cut))
     assert context.plan.split
     assert context.plan.tasks_per_frame == 3 * 3 * 2, "96 x 80 pixels in 40 x 32, 4 phi steps in 3"
-    progress = generate(experiment, tmp_path / "split.zarr", client, **cut)
+    progress = generate(experiment, tmp_path / "split.zarr", client, kernel=kernel, **cut)
     assert (progress.frames_done, progress.failed) == (FRAMES, {})
     assert_same_bits(tmp_path / "whole.zarr", tmp_path / "split.zarr")
 
 
 def test_a_frame_assembled_from_partials_is_the_frame_rendered_whole(small_experiment):
-    context = make_context(small_experiment(), kernel="eager", tile=(50, 33), phi_chunk=1)
+    context = make_context(small_experiment(), kernel="eager", cut=Cut((50, 33), 1))
     partials = [
         [render_partial(context, 1, tile, chunk) for chunk in context.plan.chunks] for tile in context.plan.tiles
     ]
@@ -116,7 +117,7 @@ def test_a_frame_assembled_from_partials_is_the_frame_rendered_whole(small_exper
 def test_another_tile_and_chunk_changes_rounding_only(tile, phi_chunk, precision, small_experiment):
     experiment = small_experiment(sampling={"precision": precision})
     whole = simulate_frame(experiment, 2, kernel="eager")
-    [cut] = render_frame(make_context(experiment, kernel="eager", tile=tile, phi_chunk=phi_chunk), 2)
+    [cut] = render_frame(make_context(experiment, kernel="eager", cut=Cut(tile, phi_chunk)), 2)
     assert whole.dtype == cut.dtype == precision
     # the bounds: the order of float64 additions, and one float32 rounding at the brightest pixel
     tolerance = {"float64": 1e-12, "float32": 1e-6}[precision] * whole.max()
@@ -124,7 +125,7 @@ def test_another_tile_and_chunk_changes_rounding_only(tile, phi_chunk, precision
 
 
 def test_photons_are_divided_by_the_steps_of_the_experiment_not_of_a_chunk(small_experiment):
-    context = make_context(small_experiment(), kernel="eager", phi_chunk=1)
+    context = make_context(small_experiment(), kernel="eager", cut=Cut(phi_chunk=1))
     assert context.scene.steps == 4, "one source, 4 phi steps, one domain, one subpixel"
     tile = context.plan.tiles[0]
     single = [

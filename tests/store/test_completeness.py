@@ -16,7 +16,7 @@ from datasets import frame_dataset
 
 from nbdist import generate, open_series
 from nbdist.errors import StoreError
-from nbdist.planning import make_plan
+from nbdist.planning import Cut, make_plan
 from nbdist.run import rendering
 from nbdist.run.finish import finish
 from nbdist.scene import resolve
@@ -219,7 +219,7 @@ def _grown(experiment, frames, location, monkeypatch, use):
     """Bytes that using a store of so many frames, one a unit and all but one complete, takes at its height and keeps."""
     series = experiment.with_changes(scan={"frames": frames})
     scene = resolve(series)
-    create_store(location, scene, make_plan(scene, frames_per_shard=1), load_reflections(scene))
+    create_store(location, scene, make_plan(scene, cut=Cut(frames_per_shard=1)), load_reflections(scene))
     pretended = Pretended(str(open_group(location).attrs["store_id"]), frames // 2)
     pretended.units = frames
     with monkeypatch.context() as patch:

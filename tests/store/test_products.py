@@ -20,6 +20,7 @@ from nbdist import generate, open_series, verify
 from nbdist.cli.main import app
 from nbdist.errors import MissingExtraError, StoreError
 from nbdist.frames.products import PRODUCTS, Column, PixelProduct, TableProduct
+from nbdist.planning import Cut
 from nbdist.run.context import make_context
 from nbdist.run.finish import finish
 from nbdist.store import read_table, summarize
@@ -83,9 +84,9 @@ def copy(whole, tmp_path):
 
 
 def test_the_plan_counts_a_product(experiment, monkeypatch):
-    more = make_context(experiment, frames_per_shard=2).plan
+    more = make_context(experiment, cut=Cut(frames_per_shard=2)).plan
     monkeypatch.delitem(PRODUCTS, "tenths")
-    less = make_context(experiment, frames_per_shard=2).plan
+    less = make_context(experiment, cut=Cut(frames_per_shard=2)).plan
     pixels = IMAGE[0] * IMAGE[1]
     assert more.cost.disk_bytes - less.cost.disk_bytes == TENTHS.disk_bytes_per_pixel * pixels
     assert more.cost.product_bytes - less.cost.product_bytes == 2 * pixels

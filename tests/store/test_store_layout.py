@@ -128,7 +128,7 @@ def test_coordinates_of_many_frames_lie_in_chunks(experiment, location, tmp_path
 HEIGHT = """
 import sys, tracemalloc, json
 from nbdist.experiment import validate
-from nbdist.planning import make_plan
+from nbdist.planning import Cut, make_plan
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 from nbdist.store import creation
@@ -138,7 +138,7 @@ folder, content = sys.argv[1], json.loads(sys.argv[2])
 
 def height(frames):
     scene = resolve(validate({**content, "scan": {"frames": frames, "osc_range_deg": 0.1}}))
-    amplitudes, plan = load_reflections(scene), make_plan(scene, frames_per_shard=100)
+    amplitudes, plan = load_reflections(scene), make_plan(scene, cut=Cut(frames_per_shard=100))
     creation.create_store(f"{folder}/{frames}.zarr", scene, plan, amplitudes)
     tracemalloc.start()
     creation.create_store(f"{folder}/{frames}-again.zarr", scene, plan, amplitudes)

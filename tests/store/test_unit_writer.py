@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbdist.frames.products import COUNTS, INTENSITY, PRODUCTS
-from nbdist.planning import make_plan
+from nbdist.planning import Cut, make_plan
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 from nbdist.store import StoredUnits, UnitWriter, create_store, open_group
@@ -27,7 +27,7 @@ from nbdist.store.objects import Folder
 
 def _empty_store(experiment, location, frames_per_shard):
     scene = resolve(experiment)
-    plan = make_plan(scene, frames_per_shard=frames_per_shard)
+    plan = make_plan(scene, cut=Cut(frames_per_shard=frames_per_shard))
     create_store(location, scene, plan, load_reflections(scene))
     return plan
 
