@@ -53,12 +53,8 @@ class Settings:
 
     Attributes
     ----------
-    tile
-        Rows and columns of a tile.
-    phi_chunk
-        Phi steps of a chunk.
-    frames_per_shard
-        Frames in one object of the store.
+    tile, phi_chunk, frames_per_shard
+        What was chosen for a `Cut`.
     kernel
         "compiled" or "eager".
     """
