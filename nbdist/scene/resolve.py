@@ -88,6 +88,8 @@ def _lattice(field: str, crystal: Crystal, experiment: Experiment, sources: Sour
         field=field,
         real_vectors_A=real,
         N_cells=N_cells,
+        cells_in_all=float(np.prod(N_cells, dtype=np.float64)),
+        shape_metric=np.diag(np.square(N_cells, dtype=np.float64)),
         shape=crystal.shape,
         fudge=crystal.fudge,
         mosaic=mosaic,

@@ -34,6 +34,10 @@ class Lattice:
         Rows a, b, c (3, 3) at phi 0, Angstrom.
     N_cells
         Cells along a, b, c.
+    cells_in_all
+        Cells of the whole crystal, a real number.
+    shape_metric
+        W (3, 3): r^2 = dh^T W dh is the squared radius of a spot at a distance dh from its h, k, l; diag(N_a^2, N_b^2, N_c^2).
     shape, fudge
         Shape transform, and what scales the radius of its spots.
     mosaic
@@ -53,6 +57,8 @@ class Lattice:
     field: str
     real_vectors_A: Array
     N_cells: tuple[int, int, int]
+    cells_in_all: float
+    shape_metric: Array
     shape: Shape
     fudge: float
     mosaic: Array
