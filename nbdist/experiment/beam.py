@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from nbdist.experiment.fields import Count, Direction, FilePath, NotNegative, Positive, Section
+from nbdist.experiment.fields import Count, Direction, FilePath, NotNegative, Pair, Positive, Section
 
 EV_ANGSTROM = 12398.42
 """Photon energy (eV) times wavelength (Angstrom), the value nanoBragg uses."""
@@ -73,6 +73,22 @@ class Beam(Section):
     source_file: FilePath | None = Field(
         None, description="nanoBragg source file: x y z weight wavelength (metres) a line"
     )
+    bandwidth_sigma: Annotated[float, Field(ge=0, le=0.1)] = Field(
+        0.0, description="rms of a normal spectrum, relative to the wavelength: of every source"
+    )
+    divergence_sigma_mrad: NotNegative | tuple[NotNegative, NotNegative] = Field(
+        0.0,
+        description="rms of a normal divergence, milliradians: of every source, along the polarization vector (a rotation about "
+        "beam x polarization) and across it (about polarization); one number stands for both",
+    )
+    spread_sources: Count | None = Field(
+        None,
+        description="sources that stand for bandwidth_sigma and divergence_sigma_mrad in method sum, for each other source; "
+        "100 when left out",
+    )
+    spread_seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(
+        0, description="which of them: another seed shifts all of them"
+    )
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Beam:
@@ -93,6 +109,12 @@ class Beam(Section):
             if 0 < self.fluence < math.inf:
                 return self
         raise ValueError("flux_photons_per_s exposure_s / beam_size_mm^2 is not a number of photons")
+
+    @property
+    def divergence_sigmas_mrad(self) -> Pair:
+        """Root mean square divergence along the polarization vector and across it, milliradians."""
+        given = self.divergence_sigma_mrad
+        return given if isinstance(given, tuple) else (given, given)
 
     @property
     def mean_wavelength_A(self) -> float:

@@ -15,6 +15,29 @@ DEFAULT_MOSAIC_SEED = -12345678
 Shape = Literal["square", "round", "gauss", "tophat"]
 
 
+class Mosaicity(Section):
+    """Misorientation of a crystal's blocks: rotation vectors, normal about three axes that are fixed to the crystal.
+
+    The axes are x along a, z along c* (that is a x b) and y = z x x. A block is turned before the spindle turns the crystal.
+    """
+
+    sigma_deg: NotNegative | tuple[NotNegative, NotNegative, NotNegative] = Field(
+        0.0,
+        description="rms rotation about x (along a), y and z (along c*), degrees; one number stands for three equal ones",
+    )
+    domains: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        None, description="rotations that stand for the distribution in method sum; 100 when left out"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(
+        0, description="which rotations: another seed shifts all of them"
+    )
+
+    @property
+    def sigmas_deg(self) -> Vector:
+        """Root mean square rotation about each axis, degrees."""
+        return self.sigma_deg if isinstance(self.sigma_deg, tuple) else (self.sigma_deg,) * 3
+
+
 class Crystal(Section):
     """One crystal. Give `cell` (with `misset_deg`), `matrix_file` or `reciprocal_vectors_per_A`; and `N_cells` or `size_mm`."""
 
@@ -49,6 +72,7 @@ class Crystal(Section):
     mosaic_rotations_file: FilePath | None = Field(
         None, description="explicit rotation matrices in a .npy file (n, 3, 3)"
     )
+    mosaicity: Mosaicity = Field(Mosaicity(), description="normal misorientations, instead of mosaic_spread_deg")
     weight: Positive = Field(1.0, description="what its photons are multiplied with, where there are several crystals")
     structure_factors: StructureFactors | None = Field(None, description="the experiment's when left out")
 
@@ -76,4 +100,19 @@ class Crystal(Section):
             raise ValueError(
                 "give mosaic_spread_deg with mosaic_domains, or mosaic_rotations, or mosaic_rotations_file"
             )
+        counted = self.counted_mosaic_field
+        if counted and self.mosaicity != Mosaicity():
+            raise ValueError(f"give mosaicity or {counted}, not both")
         return self
+
+    @property
+    def counted_mosaic_field(self) -> str | None:
+        """Name of the field that gives it counted mosaic domains, as nanoBragg has them, if one does."""
+        return next(
+            (
+                name
+                for name in ("mosaic_spread_deg", "mosaic_domains", "mosaic_rotations", "mosaic_rotations_file")
+                if getattr(self, name)
+            ),
+            None,
+        )

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic.fields import FieldInfo
@@ -46,7 +46,7 @@ class Section(BaseModel):
     def content(self, on_file: OnFile = _path_itself, place: str = "") -> dict[str, Any]:
         """Return the fields that differ from their defaults, at every depth, as JSON has them.
 
-        A field that can have one value only tells the members of a union apart, and is always there.
+        The `kind` that tells the members of a union apart is always there.
 
         Parameters
         ----------
@@ -59,13 +59,9 @@ class Section(BaseModel):
         for name, info in type(self).model_fields.items():
             value = _plain(getattr(self, name), on_file, f"{place}{name}")
             # defaults are compared as they are written: a tuple's may be a list, a section's may have grown fields of its own
-            if _is_tag(info) or info.is_required() or value != _default(info):
+            if name == "kind" or info.is_required() or value != _default(info):
                 found[name] = value
         return found
-
-
-def _is_tag(info: FieldInfo) -> bool:
-    return get_origin(info.annotation) is Literal and len(info.annotation.__args__) == 1  # type: ignore[union-attr]
 
 
 def _default(info: FieldInfo) -> Any:

@@ -54,6 +54,28 @@ class Experiment(Section):
                 raise ValueError(f"structure_factors is required; {field} has none of its own")
         return self
 
+    @model_validator(mode="after")
+    def _integrated_where_it_has_a_closed_form(self) -> Experiment:
+        if not self.sampling.integrated:
+            return self
+        why = "sampling.method integrated"
+        if self.sampling.interpolate is True:
+            raise ValueError(
+                f"sampling.interpolate: {why} adds up reflections, each with an amplitude of its own; leave it at false or auto"
+            )
+        for field, crystal in self.each_crystal.items():
+            if crystal.shape != "gauss":
+                raise ValueError(
+                    f"{field}.shape: {why} has a closed form for gauss alone, found {crystal.shape}; "
+                    "give gauss, or sampling.method sum"
+                )
+            counted = crystal.counted_mosaic_field
+            if counted:
+                raise ValueError(
+                    f"{field}.{counted}: is a sum over counted domains, which {why} does not take; give mosaicity.sigma_deg"
+                )
+        return self
+
     @property
     def each_crystal(self) -> dict[str, Crystal]:
         """The crystals by the names of their fields: "crystal", or "crystals.0", "crystals.1" ..."""

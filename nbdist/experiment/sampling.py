@@ -11,12 +11,22 @@ from nbdist.experiment.fields import NotNegative, Positive, Section
 MOST_OVERSAMPLE = 100_000
 """Subpixels along a side beyond which a number in a wrong unit is more likely than a wish."""
 
+Method = Literal["sum", "integrated"]
+
 
 class Sampling(Section):
-    """Subpixels, corrections, resolution limit, interpolation and precision."""
+    """Method, subpixels, corrections, resolution limit, interpolation and precision."""
 
+    method: Literal["sum"] = Field(
+        "sum", description="sum: over phi steps, mosaic domains and sources that are counted"
+    )
+    tolerance: Annotated[float, Field(gt=0, lt=0.1)] = Field(
+        1e-4,
+        description="of an integrated spot, relative to its peak: where it is cut off, and how many subpixels it takes",
+    )
     oversample: Annotated[int, Field(ge=1, le=MOST_OVERSAMPLE)] | Literal["auto"] = Field(
-        "auto", description="subpixels along each side of a pixel"
+        "auto",
+        description="subpixels along each side of a pixel; auto: three over a spot (integrated: as each reflection needs)",
     )
     oversample_thick: bool = Field(False, description="absorption at every subpixel; false: at the first of each layer")
     oversample_polar: bool = Field(
@@ -29,6 +39,12 @@ class Sampling(Section):
         description="tricubic interpolation of amplitudes between reflections; auto: when a crystal axis has 2 cells or fewer",
     )
     precision: Literal["float32", "float64"] = Field("float32", description="of the sum over orientations")
+
+    @property
+    def integrated(self) -> bool:
+        """Whether phi, mosaicity, spectrum and divergence are integrated over, a reflection at a time."""
+        method: Method = self.method
+        return method == "integrated"
 
 
 class Background(Section):

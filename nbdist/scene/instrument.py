@@ -46,11 +46,20 @@ class Instrument:
     polarization_factor
         Kahn factor; None leaves the correction out.
     sources
-        Directions, wavelengths and weights.
+        Directions, wavelengths and weights: what the method adds up.
+    bandwidth_sigma
+        Root mean square of the normal spectrum of every source, relative to its wavelength; among the sources where the method is sum.
+    divergence_sigma_rad
+        Root mean square of its normal divergence (2,), radians: a rotation about beam x polarization, which spreads along the
+        polarization vector, and one about the polarization vector; among the sources where the method is sum.
     fluence_per_m2
         Photons on the crystal in a frame.
     oversample
         Subpixels along each side of a pixel.
+    subpixels
+        The same where it was given; None where it is chosen: by the crystal's size for the sum, for each reflection when integrated.
+    tolerance
+        Of an integrated spot, relative to its peak.
     oversampled
         The factors that are evaluated for every ray and source, where they apply; the others once for a pixel.
     d_min_A
@@ -68,8 +77,12 @@ class Instrument:
     polarization_vector: Array
     polarization_factor: float | None
     sources: Sources
+    bandwidth_sigma: float
+    divergence_sigma_rad: Array
     fluence_per_m2: float
     oversample: int
+    subpixels: int | None
+    tolerance: float
     oversampled: Factor
     d_min_A: float | None
     point_pixels: bool

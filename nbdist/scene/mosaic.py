@@ -1,7 +1,8 @@
-"""The mosaic domains that nanoBragg draws: a spherical cap of rotations from a portable generator, in single precision.
+"""The mosaic domains that a sum takes: those that nanoBragg draws, and points of a normal distribution.
 
-The generator is Park and Miller's minimal standard with a Bays-Durham shuffle of 32 (Press et al., Numerical Recipes in C,
-section 7.1); it is written out here because the domains of a seed are part of the physics.
+nanoBragg's are a spherical cap of rotations from a portable generator, in single precision: Park and Miller's minimal standard with
+a Bays-Durham shuffle of 32 (Press et al., Numerical Recipes in C, section 7.1). It is written out here because the domains of a seed
+are part of the physics.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nbdist.experiment.lattice import rotation_matrices
+from nbdist.scene.normal_points import normal_points
 
 _MULTIPLIER, _MODULUS = 16807, 2147483647
 _TABLE = 32
@@ -61,3 +65,34 @@ def mosaic_rotations(spread_deg: float, domains: int, seed: int) -> NDArray[np.f
         rotation[...] = cap_rotation(np.deg2rad(spread_deg), deviates)
     rotations[0] = np.eye(3)
     return rotations
+
+
+def crystal_axes(real_vectors_A: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit vectors x, y, z fixed to a crystal, rows of (3, 3): x along a, z along c* (that is a x b), y = z x x.
+
+    Parameters
+    ----------
+    real_vectors_A
+        Rows a, b, c (3, 3).
+    """
+    a, b, _ = real_vectors_A
+    x, normal = a / np.linalg.norm(a), np.cross(a, b)
+    z = normal / np.linalg.norm(normal)
+    return np.stack([x, np.cross(z, x), z])
+
+
+def normal_rotations(
+    sigma_rad: NDArray[np.float64], axes: NDArray[np.float64], domains: int, seed: int
+) -> NDArray[np.float64]:
+    """Rotation matrices exp(w) of normal rotation vectors w, float64 (domains, 3, 3).
+
+    Parameters
+    ----------
+    sigma_rad
+        Root mean square of w about each axis (3,), radians.
+    axes
+        Those axes, unit vectors (3, 3).
+    domains, seed
+        How many, and which (see `normal_points`).
+    """
+    return rotation_matrices((normal_points(domains, 3, seed) * sigma_rad) @ axes)

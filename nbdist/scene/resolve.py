@@ -24,7 +24,7 @@ from nbdist.experiment.structure_factors import StructureFactors
 from nbdist.formats.mosflm_matrix import read_mosflm_cell, read_mosflm_matrix
 from nbdist.formats.smv import is_smv, read_smv
 from nbdist.scene.instrument import Factor, Instrument
-from nbdist.scene.mosaic import mosaic_rotations
+from nbdist.scene.mosaic import crystal_axes, mosaic_rotations, normal_rotations
 from nbdist.scene.panels import (
     CONVENTIONS,
     PanelGeometry,
@@ -35,10 +35,12 @@ from nbdist.scene.panels import (
 )
 from nbdist.scene.rocking import panel_resolutions_A, recommended_phi_steps, rocking_width_deg
 from nbdist.scene.scene import Scene
-from nbdist.scene.sources import Sources, are_parallel, make_sources
+from nbdist.scene.sources import Sources, are_parallel, make_sources, spread_sources
 from nbdist.scene.specimen import Lattice, Specimen, largest_size_A
 
 Array = NDArray[np.float64]
+DEFAULT_DOMAINS = 100
+"""Rotations that stand for a normal mosaicity in the sum."""
 
 
 def resolve(experiment: Experiment) -> Scene:
@@ -52,6 +54,8 @@ def resolve(experiment: Experiment) -> Scene:
     detector, beam = experiment.detector, experiment.beam
     direction, polarization = beam_direction(beam, detector), polarization_vector(beam, detector)
     sources = make_sources(beam, direction, polarization)
+    if not experiment.sampling.integrated:
+        sources = spread_sources(sources, beam, direction, polarization)
     _check_polarization(experiment, sources, polarization)
     panels = _panels(experiment, direction)
     finest_A = min(panel_resolutions_A(panel, beam.mean_wavelength_A)[1] for panel in panels)
@@ -81,7 +85,15 @@ def _panels(experiment: Experiment, beam: Array) -> tuple[PanelGeometry, ...]:
 
 def _lattice(field: str, crystal: Crystal, experiment: Experiment, sources: Sources, finest_A: float) -> Lattice:
     real = dual_vectors(_reciprocal_vectors(field, crystal, experiment.beam.mean_wavelength_A))
-    N_cells, mosaic = _cells(crystal, real), _mosaic(field, crystal)
+    N_cells, sigma_rad = _cells(crystal, real), np.deg2rad(crystal.mosaicity.sigmas_deg)
+    normal = bool(sigma_rad.any())
+    if experiment.sampling.integrated:
+        mosaic = np.eye(3)[None]
+    elif normal:
+        domains = crystal.mosaicity.domains or DEFAULT_DOMAINS
+        mosaic = normal_rotations(sigma_rad, crystal_axes(real), domains, crystal.mosaicity.seed)
+    else:
+        mosaic = _mosaic(field, crystal)
     structure_factors = crystal.structure_factors or experiment.structure_factors
     assert structure_factors is not None, "an experiment is validated"
     return Lattice(
@@ -93,6 +105,8 @@ def _lattice(field: str, crystal: Crystal, experiment: Experiment, sources: Sour
         shape=crystal.shape,
         fudge=crystal.fudge,
         mosaic=mosaic,
+        mosaic_turns_with_crystal=normal,
+        mosaic_sigma_rad=sigma_rad,
         weight=crystal.weight,
         structure_factors=structure_factors,
         amplitudes_field="structure_factors" if crystal.structure_factors is None else f"{field}.structure_factors",
@@ -124,8 +138,12 @@ def _instrument(
         polarization_vector=polarization,
         polarization_factor=beam.polarization_factor,
         sources=sources,
+        bandwidth_sigma=beam.bandwidth_sigma,
+        divergence_sigma_rad=1e-3 * np.array(beam.divergence_sigmas_mrad),
         fluence_per_m2=beam.fluence,
         oversample=_oversample(experiment, max(lattice.largest_A for lattice in lattices), panels),
+        subpixels=None if sampling.oversample == "auto" else sampling.oversample,
+        tolerance=sampling.tolerance,
         oversampled=oversampled,
         d_min_A=sampling.d_min_A,
         point_pixels=experiment.detector.point_pixels,
@@ -141,6 +159,8 @@ def _stated_cell(path: Path) -> Cell | None:
 
 def _phi_steps(experiment: Experiment, width_deg: float) -> int:
     scan = experiment.scan
+    if experiment.sampling.integrated:
+        return 1
     if scan.phi_steps != "auto":
         return scan.phi_steps
     automatic = recommended_phi_steps(scan.osc_range_deg, width_deg)
@@ -176,6 +196,8 @@ def _oversample(experiment: Experiment, largest_A: float, panels: Sequence[Panel
     given = experiment.sampling.oversample
     if given != "auto":
         return int(given)
+    if experiment.sampling.integrated:
+        return 1
     wavelength_A = experiment.beam.mean_wavelength_A
     automatic = max(recommended_oversample(largest_A, wavelength_A, panel) for panel in panels)
     if automatic > MOST_OVERSAMPLE:
@@ -190,6 +212,8 @@ def _interpolate(experiment: Experiment, structure_factors: StructureFactors, N_
     if structure_factors.kind == "uniform":
         return False
     given = experiment.sampling.interpolate
+    if experiment.sampling.integrated:
+        return False
     return min(N_cells) <= 2 if given == "auto" else bool(given)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nbdist.experiment.lattice import axis_rotation
 from nbdist.experiment.model import Experiment
+from nbdist.experiment.sampling import Method
 from nbdist.scene.instrument import Instrument
 from nbdist.scene.specimen import Lattice, Orientations, Specimen
 
@@ -32,7 +33,7 @@ class Scene:
     spindle_axis
         Unit vector (3,).
     phi_steps
-        Orientations that stand for one frame's oscillation.
+        Orientations that stand for one frame's oscillation; 1 where it is integrated.
     finest_A
         Resolution that the detector reaches within `sampling.d_min_A`, Angstrom.
     """
@@ -45,8 +46,18 @@ class Scene:
     finest_A: float
 
     @property
+    def method(self) -> Method:
+        """How a pixel gets its photons: "sum", or "integrated"."""
+        return self.experiment.sampling.method
+
+    @property
     def steps(self) -> int:
-        """The divisor of the whole experiment: sources x phi steps x mosaic domains x oversample^2 (never a part's)."""
+        """The divisor of the whole experiment, never a part's: sources x phi steps x mosaic domains x oversample^2.
+
+        Integrated, all but the sources are means, which have no divisor.
+        """
+        if self.method == "integrated":
+            return len(self.instrument.sources)
         return len(self.instrument.sources) * self.phi_steps * self.specimen.domains * self.instrument.oversample**2
 
     @property
@@ -78,12 +89,16 @@ class Scene:
         last_step = self.phi_steps if last_step is None else last_step
         osc_deg = abs(self.experiment.scan.osc_range_deg)
         size = self.phi_steps if osc_deg <= GROUP_DEG else max(1, int(GROUP_DEG * self.phi_steps / osc_deg))
-        turned = lattice.real_vectors_A @ self.phi_rotations(frame).transpose(0, 2, 1)
+        rotations, domains = self.phi_rotations(frame).transpose(0, 2, 1), lattice.mosaic.transpose(0, 2, 1)
+        turned = lattice.real_vectors_A @ rotations
         for start in range(first_step // size * size, last_step, size):
             stop = min(start + size, self.phi_steps)
             reference = turned[(start + stop - 1) // 2]
-            steps = turned[max(start, first_step) : min(stop, last_step)]
-            real = steps[:, None] @ lattice.mosaic.transpose(0, 2, 1)[None]
+            steps = slice(max(start, first_step), min(stop, last_step))
+            if lattice.mosaic_turns_with_crystal:
+                real = (lattice.real_vectors_A @ domains) @ rotations[steps, None]
+            else:
+                real = turned[steps, None] @ domains
             yield Orientations(np.ascontiguousarray(real.reshape(-1, 3, 3)), reference)
 
     def frame_orientations_A(self, frame: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -12,11 +13,13 @@ from nbdist.errors import ExperimentError
 from nbdist.experiment.beam import Beam, Divergence
 from nbdist.experiment.lattice import axis_rotation
 from nbdist.formats.source_list import read_source_list
+from nbdist.scene.normal_points import normal_points
 from nbdist.scene.panels import unit
 
 Array = NDArray[np.float64]
 SOURCE_DISTANCE_M = 10.0
 """Where nanoBragg puts a source whose line in the source file leaves coordinates out."""
+DEFAULT_SPREAD_SOURCES = 100
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Sources:
 
 
 def make_sources(beam: Beam, direction: Array, polarization: Array) -> Sources:
-    """List the sources of `beam`: its explicit list, its file, or its divergence and dispersion grids.
+    """List the sources of `beam`: its explicit list, its file, or its divergence and dispersion grids; without their normal spread.
 
     Parameters
     ----------
@@ -68,13 +71,45 @@ def make_sources(beam: Beam, direction: Array, polarization: Array) -> Sources:
     return Sources(np.array(directions), np.array(wavelengths, dtype=np.float64), relative / relative.mean())
 
 
+def spread_sources(sources: Sources, beam: Beam, direction: Array, polarization: Array) -> Sources:
+    """Put points of the normal spectrum and divergence of `beam` in place of every source, one source's after the other's.
+
+    A point of the three deviates makes the wavelength lambda (1 + d) and turns the direction about the E field, then about
+    beam x E field.
+
+    Raises
+    ------
+    ExperimentError
+        If it is turned about beam x E field where the two are parallel.
+    """
+    sigma = np.array([beam.bandwidth_sigma, *(1e-3 * mrad for mrad in beam.divergence_sigmas_mrad)])
+    if not sigma.any():
+        return sources
+    count = beam.spread_sources or DEFAULT_SPREAD_SOURCES
+    relative, along, across = (normal_points(count, 3, beam.spread_seed) * sigma).T
+    tilts = list(zip(along.tolist(), across.tolist(), strict=True))
+    turns = _tilts(direction, polarization, tilts, "beam.divergence_sigma_mrad.0")
+    return Sources(
+        directions=np.concatenate([np.stack(turns) @ one for one in sources.directions]),
+        wavelengths_A=np.outer(sources.wavelengths_A, 1 + relative).ravel(),
+        weights=np.repeat(sources.weights, count),
+    )
+
+
 def are_parallel(a: Array, b: Array) -> bool:
     """Whether two unit vectors have no plane in common that either of them names."""
     return bool(np.linalg.norm(np.cross(a, b)) < 1e-9)
 
 
-def tilted_directions(direction: Array, polarization: Array, tilts: list[tuple[float, float]]) -> list[Array]:
-    """Turn a beam by pairs of (horizontal, vertical) angles in radians, as nanoBragg does: about the E field, then about beam x E field.
+def tilted_directions(direction: Array, polarization: Array, tilts: Sequence[tuple[float, float]]) -> list[Array]:
+    """Turn a beam by pairs of (horizontal, vertical) angles in radians, as nanoBragg does; see `_tilts`."""
+    return [tilt @ direction for tilt in _tilts(direction, polarization, tilts, "beam.divergence.horizontal_mrad")]
+
+
+def _tilts(direction: Array, polarization: Array, tilts: Sequence[tuple[float, float]], field: str) -> list[Array]:
+    """Rotations by pairs of (horizontal, vertical) angles in radians: about the E field, then about beam x E field.
+
+    `field` is what asks for the horizontal ones.
 
     Raises
     ------
@@ -84,12 +119,10 @@ def tilted_directions(direction: Array, polarization: Array, tilts: list[tuple[f
     if not are_parallel(direction, polarization):
         upright = unit(np.cross(direction, polarization))
     elif any(horizontal != 0 for horizontal, _ in tilts):
-        raise ExperimentError(
-            "beam.divergence.horizontal_mrad: has no axis, because beam.polarization_vector is parallel to the beam"
-        )
+        raise ExperimentError(f"{field}: has no axis, because beam.polarization_vector is parallel to the beam")
     else:
         upright = direction  # nothing is turned about it
-    return [axis_rotation(upright, h) @ axis_rotation(polarization, v) @ direction for h, v in tilts]
+    return [axis_rotation(upright, h) @ axis_rotation(polarization, v) for h, v in tilts]
 
 
 def _divergence_grid(divergence: Divergence) -> list[tuple[float, float]]:

@@ -41,7 +41,12 @@ class Lattice:
     shape, fudge
         Shape transform, and what scales the radius of its spots.
     mosaic
-        Rotations of the mosaic domains (n, 3, 3).
+        Rotations of the mosaic domains that the sum takes (n, 3, 3).
+    mosaic_turns_with_crystal
+        Whether they turn the crystal before the spindle does, R(phi) exp(w) a, or after it, as nanoBragg's, U R(phi) a.
+    mosaic_sigma_rad
+        Root mean square of normal misorientations (3,), radians, about x along a, y = z x x and z along c*, fixed to the crystal;
+        0 for none.
     weight
         What its photons are multiplied with.
     structure_factors, amplitudes_field
@@ -62,6 +67,8 @@ class Lattice:
     shape: Shape
     fudge: float
     mosaic: Array
+    mosaic_turns_with_crystal: bool
+    mosaic_sigma_rad: Array
     weight: float
     structure_factors: StructureFactors
     amplitudes_field: str

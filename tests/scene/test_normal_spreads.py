@@ -1,0 +1,155 @@
+"""Normal mosaicity, spectrum and divergence: what the fields say, and the domains and sources that stand for them in the sum."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from nbdist.errors import ExperimentError
+from nbdist.experiment.lattice import axis_rotation, rotation_matrices
+from nbdist.scene import resolve
+from nbdist.scene.mosaic import crystal_axes
+from nbdist.scene.normal_points import normal_points
+
+
+@pytest.mark.parametrize(
+    ("sections", "field"),
+    [
+        ({"crystal": {"mosaicity": {"sigma_deg": -1}}}, "crystal.mosaicity.sigma_deg: should be"),
+        ({"crystal": {"mosaicity": {"sigma_deg": [1, 2]}}}, "crystal.mosaicity.sigma_deg"),
+        ({"crystal": {"mosaicity": {"sigma_deg": 1, "domains": 0}}}, "crystal.mosaicity.domains: should be"),
+        (
+            {"crystal": {"mosaicity": {"sigma_deg": 1}, "mosaic_spread_deg": 1}},
+            "mosaicity or mosaic_spread_deg, not both",
+        ),
+        ({"crystal": {"mosaicity": {"sigma_deg": 1}, "mosaic_domains": 3}}, "mosaicity or mosaic_domains, not both"),
+        ({"beam": {"bandwidth_sigma": -1e-3}}, "beam.bandwidth_sigma: should be"),
+        ({"beam": {"bandwidth_sigma": 0.5}}, "beam.bandwidth_sigma: should be"),
+        ({"beam": {"divergence_sigma_mrad": [0.1, -0.1]}}, "beam.divergence_sigma_mrad.1: should be"),
+        ({"beam": {"spread_sources": 0}}, "beam.spread_sources: should be"),
+        ({"sampling": {"tolerance": 0.1}}, "sampling.tolerance: should be less than 0.1"),
+        ({"sampling": {"method": "median"}}, "sampling.method: should be"),
+    ],
+)
+def test_what_no_spread_can_be_is_refused_by_its_field(small_experiment, sections, field):
+    with pytest.raises(ExperimentError) as refused:
+        small_experiment(**sections)
+    assert field in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_one_number_stands_for_all_axes(small_experiment):
+    def numbers(mosaicity_deg, divergence_mrad):
+        scene = resolve(
+            small_experiment(
+                crystal={"mosaicity": {"sigma_deg": mosaicity_deg}},
+                beam={"divergence_sigma_mrad": divergence_mrad, "bandwidth_sigma": 2e-3},
+            )
+        )
+        assert scene.instrument.bandwidth_sigma == 2e-3
+        return scene.specimen.lattices[0].mosaic_sigma_rad.tolist(), scene.instrument.divergence_sigma_rad.tolist()
+
+    assert numbers(0.3, 2) == numbers([0.3, 0.3, 0.3], [2, 2])
+    assert numbers([0.1, 0.2, 0.4], [1, 0.5]) == (np.deg2rad([0.1, 0.2, 0.4]).tolist(), [1e-3, 5e-4])
+
+
+def test_spreads_left_at_nothing_change_neither_numbers_nor_fingerprint(small_experiment):
+    plain = small_experiment()
+    none = small_experiment(
+        crystal={"mosaicity": {"sigma_deg": 0.0}},
+        beam={"bandwidth_sigma": 0, "divergence_sigma_mrad": 0},
+        sampling={"method": "sum", "tolerance": 1e-4},
+    )
+    assert none.fingerprint == plain.fingerprint
+    assert "method" not in plain.content().get("sampling", {})
+    scene = resolve(none)
+    assert len(scene.instrument.sources) == 1
+    np.testing.assert_array_equal(scene.specimen.lattices[0].mosaic, np.eye(3)[None])
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_points_have_the_moments_of_a_normal_distribution(dimensions):
+    points = normal_points(4096, dimensions, 5)
+    assert points.shape == (4096, dimensions)
+    # of random points both would be off by 1/64
+    np.testing.assert_allclose(points.mean(axis=0), 0, atol=4e-3)
+    np.testing.assert_allclose(points.T @ points / 4096, np.eye(dimensions), atol=2e-2)
+    np.testing.assert_array_equal(points[:100], normal_points(100, dimensions, 5))
+    assert not np.isin(points, normal_points(4096, dimensions, 6)).any()
+
+
+def test_rotation_matrices_are_those_about_an_axis_by_an_angle():
+    vectors = np.array([[0.3, -0.2, 1.1], [0, 0, 0], [1e-9, 0, 2e-9], [0, 3.1, 0]])
+    for vector, matrix in zip(vectors, rotation_matrices(vectors), strict=True):
+        angle = np.linalg.norm(vector)
+        np.testing.assert_allclose(matrix, axis_rotation(vector if angle else (1, 0, 0), angle), rtol=0, atol=1e-15)
+
+
+def test_domains_turn_about_axes_fixed_to_the_crystal(small_experiment):
+    sigma_deg = np.array([0.02, 0.3, 0.1])
+    mosaicity = {"sigma_deg": sigma_deg.tolist(), "domains": 2000, "seed": 3}
+    (lattice,) = resolve(small_experiment(crystal={"mosaicity": mosaicity})).specimen.lattices
+    axes = crystal_axes(lattice.real_vectors_A)
+    np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-15)
+    a, b, _ = lattice.real_vectors_A
+    c_star = np.cross(a, b)
+    np.testing.assert_allclose([np.cross(axes[0], a), np.cross(axes[2], c_star)], 0, atol=1e-11)
+    assert np.linalg.det(axes) == pytest.approx(1)
+    turns = (lattice.mosaic[:, [2, 0, 1], [1, 2, 0]] - lattice.mosaic[:, [1, 2, 0], [2, 0, 1]]) / 2 @ axes.T
+    np.testing.assert_allclose(np.rad2deg(turns.std(axis=0)), sigma_deg, rtol=0.02)
+
+
+def test_the_spindle_turns_the_domains_with_the_crystal(small_experiment):
+    scan = {"phi_start_deg": 0, "osc_range_deg": 90, "phi_steps": 2}
+    scene = resolve(small_experiment(scan=scan, crystal={"mosaicity": {"sigma_deg": 1, "domains": 3}}))
+    (lattice,) = scene.specimen.lattices
+    found = np.concatenate([group.real for group in scene.orientation_groups(lattice, 0)]).reshape(2, 3, 3, 3)
+    for rotation, domains in zip(scene.phi_rotations(0), found, strict=True):
+        for turn, real in zip(lattice.mosaic, domains, strict=True):
+            np.testing.assert_allclose(real, lattice.real_vectors_A @ (rotation @ turn).T, rtol=0, atol=1e-12)
+
+
+def test_every_source_has_the_spectrum_and_the_divergence(small_experiment):
+    listed = [
+        {"direction": [0, 0, 1], "wavelength_A": 1.5, "weight": 3},
+        {"direction": [0.1, 0, 1], "wavelength_A": 0.9},
+    ]
+    beam = {"sources": listed, "bandwidth_sigma": 0.01, "divergence_sigma_mrad": [3, 0.5], "spread_sources": 1500}
+    sources = resolve(small_experiment(beam=beam)).instrument.sources
+    assert len(sources) == 3000
+    assert sources.weights.sum() == pytest.approx(3000)
+    for number, source in enumerate(listed):
+        its = slice(1500 * number, 1500 * (number + 1))
+        assert set(sources.weights[its]) == {[1.5, 0.5][number]}
+        wavelengths = sources.wavelengths_A[its] / source["wavelength_A"] - 1
+        np.testing.assert_allclose([wavelengths.mean(), wavelengths.std()], [0, 0.01], atol=2e-4)
+        # the E field is x: the rotation about beam x E, which is y, moves the beam along x
+        tilts = sources.directions[its, :2] / sources.directions[its, 2:]
+        where = source["direction"][0]
+        np.testing.assert_allclose(tilts.mean(axis=0), [where, 0], atol=1e-4)
+        np.testing.assert_allclose(tilts.std(axis=0), [3e-3 * (1 + where**2), 5e-4], rtol=0.02)
+
+
+def test_a_divergence_needs_an_axis_across_the_field(small_experiment):
+    beam = {
+        "direction": [0, 0, 1],
+        "polarization_vector": [0, 0, 1],
+        "polarization_factor": 0.0,
+        "divergence_sigma_mrad": 1,
+    }
+    with pytest.raises(ExperimentError, match=r"^beam\.divergence_sigma_mrad\.0: has no axis"):
+        resolve(small_experiment(beam=beam))
+
+
+def test_a_mean_over_points_converges_faster_than_over_random_ones():
+    # <exp(-(x - 1)^2 / 2 s^2)> of a normal x in three dimensions, s = 0.5: (s / sqrt(1 + s^2) exp(-1 / 2 (1 + s^2)))^3
+    exact = (0.5 / math.sqrt(1.25) * math.exp(-1 / 2.5)) ** 3
+
+    def error(count):
+        seeds = [np.exp(-((normal_points(count, 3, seed) - 1) ** 2).sum(axis=1) / 0.5).mean() for seed in range(20)]
+        return math.sqrt(np.mean((np.array(seeds) / exact - 1) ** 2))
+
+    assert error(4096) < error(64) * 64**-0.7
+    assert error(4096) < 0.01
