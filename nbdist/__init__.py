@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from nbdist.run.generate import generate
     from nbdist.run.simulate import simulate_frame, simulate_series
     from nbdist.run.verify import verify
-    from nbdist.store import open_series
+    from nbdist.store import open_reflections, open_series, open_spots
 
 _HOMES = {
     "Experiment": "nbdist.experiment",
     "NbdistError": "nbdist.errors",
     "generate": "nbdist.run.generate",
     "load_experiment": "nbdist.experiment",
+    "open_reflections": "nbdist.store",
     "open_series": "nbdist.store",
+    "open_spots": "nbdist.store",
     "simulate_frame": "nbdist.run.simulate",
     "simulate_series": "nbdist.run.simulate",
     "verify": "nbdist.run.verify",
@@ -32,7 +34,9 @@ __all__ = [
     "NbdistError",
     "generate",
     "load_experiment",
+    "open_reflections",
     "open_series",
+    "open_spots",
     "simulate_frame",
     "simulate_series",
     "verify",

@@ -43,6 +43,7 @@ def say_how_to_go_on(summary: StoreSummary) -> None:
 def _holds(summary: StoreSummary) -> list[tuple[str, str]]:
     schema, scan = summary.schema, summary.experiment.scan
     arrays = [f"{array.name} {array.product.dtype}" for array in schema.arrays]
+    arrays += [f"{product.name} {product.dtype}" for product in schema.maps]
     failed = list(islice(summary.failed, FAILED_SHOWN + 1))
     rows = [
         (
@@ -51,7 +52,7 @@ def _holds(summary: StoreSummary) -> list[tuple[str, str]]:
         ),
         panels_row(schema.panels),
         ("arrays", ", ".join(arrays)),
-        *((("tables", ", ".join(table.name for table in schema.tables)),) if schema.tables else ()),
+        *((("tables", ", ".join(table.name for table in schema.all_tables)),) if schema.all_tables else ()),
         ("amplitudes", f"{summary.reflections:,} reflections" if summary.reflections else "one for all reflections"),
         ("phi", f"{scan.phi_start_deg:g} to {scan.frame_start_deg(scan.frames):g} deg, {scan.osc_range_deg:g} a frame"),
         ("size", size(summary.found.shard_bytes)),

@@ -22,7 +22,7 @@ def preview(
     ] = None,
     zoom: Annotated[str | None, typer.Option("--zoom", metavar="S0:S1,F0:F1", help="Rows and columns to show.")] = None,
     array: Annotated[
-        str | None, typer.Option("--array", help="intensity or counts; counts where the store has them.")
+        str | None, typer.Option("--array", help="An array of the store; counts where it has them.")
     ] = None,
     panel: Annotated[int, typer.Option("--panel", min=0, help="Panel to show.")] = 0,
 ) -> None:
@@ -41,7 +41,7 @@ def preview(
     names = [a.product.name for a in arrays]
     if array is not None and array not in names:
         raise NbdistError(f"--array {array}: the store holds {' and '.join(names)}")
-    shown = arrays[names.index(array) if array else -1]
+    shown = arrays[names.index(array or ("counts" if "counts" in names else names[0]))]
     wanted = read_span(max_over, "--max-over", schema.frames) if max_over is not None else range(frame, frame + 1)
     if wanted.stop > schema.frames:
         raise NbdistError(f"--frame {frame}: lies outside 0:{schema.frames}")

@@ -14,6 +14,7 @@ from nbdist.experiment.beam import Beam
 from nbdist.experiment.crystal import Crystal
 from nbdist.experiment.detector import Detector
 from nbdist.experiment.fields import Section
+from nbdist.experiment.labels import Labels
 from nbdist.experiment.sampling import Background, Noise, Sampling
 from nbdist.experiment.scan import Scan
 from nbdist.experiment.structure_factors import StructureFactors
@@ -42,6 +43,7 @@ class Experiment(Section):
     sampling: Sampling = Sampling()
     background: Background = Background()
     noise: Noise = Noise()
+    labels: Labels = Labels()
 
     @model_validator(mode="after")
     def _every_crystal_has_amplitudes(self) -> Experiment:

@@ -1,7 +1,8 @@
-"""The products of a frame, in one table: what a store holds, how it is kept, and the function that makes it.
+"""The products of a frame and of a series, in one table: what a store holds, how it is kept, and the function that makes it.
 
-What holds: a product is made of the photons as they are stored, of the frame's number and of the scene, and of nothing else. So it
-can be made again from a store, on any machine, and must come out the same; `nbdist verify` does that.
+What holds: a product is made of the scene, and one of a frame also of its number and of the photons as they are stored; labels are made
+while those are rendered. So it can be made again, and must come out the same: on any machine where it is made of stored photons, to
+the accuracy of rendering where it is a label. `nbdist verify` does that.
 
 A new product is an entry in `PRODUCTS` and the function that it names. The plan, the store, its checks and its readers go by the table.
 """
@@ -10,23 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nbdist.errors import RunError
 from nbdist.experiment import Experiment
+from nbdist.frames.labels import FrameLabels, Images
+from nbdist.frames.tables import SPOT_COLUMNS, Column, Columns
 from nbdist.planning.layout import READING_CHUNK
 from nbdist.readout.photon_noise import LARGEST_COUNT, photon_counts
 from nbdist.scene import Scene
+from nbdist.scene.amplitudes import Reflections
 
-Images = Sequence[NDArray[Any]]
-"""One image (slow, fast) a panel, in order."""
-Columns = Mapping[str, NDArray[Any]]
-"""Rows of a table by column, each (row,)."""
 Products = Mapping[str, Images | Columns]
 """The products of a frame by name."""
+
+
+ROWS_AT_ONCE = 64
+"""Rows of pixels whose directions are worked out together."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,14 @@ class RenderedFrame:
         Of the frame in its series.
     photons
         Expected photons a pixel, float32 (slow, fast) for each panel; finite and not negative.
+    labels
+        What was found out of it while it was rendered; None where the experiment asks for no label.
     """
 
     scene: Scene
     number: int
     photons: Images
+    labels: FrameLabels | None = None
 
 
 def always(experiment: Experiment) -> bool:
@@ -79,6 +85,8 @@ class PixelProduct:
         No value is less.
     held_at
         Value at which a pixel that would have more is held; the record of a unit tells how many are.
+    label
+        Whether it is made of the labels of a frame rather than of its photons.
     """
 
     name: str
@@ -93,6 +101,7 @@ class PixelProduct:
     fill: float = 0
     least: float = 0
     held_at: int | None = None
+    label: bool = False
 
     def images(self, products: Products) -> Images:
         """Its images among the products of a frame."""
@@ -110,16 +119,6 @@ class PixelProduct:
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column of a table: its name, NumPy dtype, units of measure, and what it is."""
-
-    name: str
-    dtype: str
-    units: str
-    long_name: str
-
-
-@dataclass(frozen=True)
 class TableProduct:
     """Any number of rows for each frame: one table a unit, to which the store adds a first column `frame`.
 
@@ -133,6 +132,8 @@ class TableProduct:
         Whether an experiment asks for it.
     bytes_per_frame
         Expected size of a frame's rows, in memory and in the store.
+    label
+        Whether it is made of the labels of a frame rather than of its photons.
     """
 
     name: str
@@ -141,6 +142,7 @@ class TableProduct:
     make: Callable[[RenderedFrame], Columns]
     made_for: Callable[[Experiment], bool] = always
     bytes_per_frame: int = 2**16
+    label: bool = False
 
     def rows(self, products: Products) -> Columns:
         """Its rows among the products of a frame."""
@@ -157,7 +159,65 @@ class TableProduct:
         return self.bytes_per_frame
 
 
-Product = PixelProduct | TableProduct
+class _OnceASeries:
+    """A product that frames take no room for."""
+
+    def frame_bytes(self, pixels: int) -> int:
+        """0: no frame has it."""
+        return 0
+
+    def disk_bytes(self, pixels: int) -> float:
+        """0: no frame has it."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class SeriesMap(_OnceASeries):
+    """A number for each pixel, the same in all frames: a coordinate (slow, fast), with a dimension `panel` where panels share one.
+
+    Attributes
+    ----------
+    name, dtype
+        Of the array.
+    units, long_name
+        Units of measure, and what it is.
+    make
+        One image a panel, (slow, fast) in `dtype`.
+    made_for
+        Whether an experiment asks for it.
+    """
+
+    name: str
+    dtype: str
+    units: str
+    long_name: str
+    make: Callable[[Scene], Images]
+    made_for: Callable[[Experiment], bool] = always
+
+
+@dataclass(frozen=True)
+class SeriesTable(_OnceASeries):
+    """A table of the whole series, written when its store is made.
+
+    Attributes
+    ----------
+    columns
+        Its columns.
+    make
+        The rows of an experiment, given the amplitudes of each lattice, a value for each of `columns`.
+    made_for
+        Whether an experiment asks for it.
+    """
+
+    name: str
+    long_name: str
+    columns: tuple[Column, ...]
+    make: Callable[[Scene, Sequence[Reflections]], Columns]
+    made_for: Callable[[Experiment], bool] = always
+
+
+FrameProduct = PixelProduct | TableProduct
+Product = FrameProduct | SeriesMap | SeriesTable
 
 
 def _intensity(frame: RenderedFrame) -> Images:
@@ -173,6 +233,25 @@ def _counts(frame: RenderedFrame) -> Images:
         counts.append(drawn)
         first_pixel += photons.size
     return counts
+
+
+def _labels(frame: RenderedFrame) -> FrameLabels:
+    if frame.labels is None:
+        raise RunError(f"frame {frame.number}: labels are asked for, and whoever rendered it gave none")
+    return frame.labels
+
+
+def _resolution(scene: Scene) -> Images:
+    """Spacing that scatters to the middle of each pixel, for the mean wavelength; a few rows at a time, whose vectors take memory."""
+    images = []
+    for panel in scene.instrument.panels:
+        columns, image = np.arange(panel.fpixels) + 0.5, np.empty(panel.shape, dtype=np.float32)
+        for first in range(0, panel.spixels, ROWS_AT_ONCE):
+            rows = np.arange(first, min(first + ROWS_AT_ONCE, panel.spixels))
+            wavelength_A = scene.experiment.beam.mean_wavelength_A
+            image[rows] = panel.resolution_A(rows[:, None] + 0.5, columns, wavelength_A)
+        images.append(image)
+    return images
 
 
 INTENSITY = PixelProduct(
@@ -194,7 +273,58 @@ COUNTS = PixelProduct(
     disk_bytes_per_pixel=0.4,
     held_at=LARGEST_COUNT,
 )
-PRODUCTS: dict[str, Product] = {product.name: product for product in (INTENSITY, COUNTS)}
+BRAGG = PixelProduct(
+    name="bragg",
+    dtype="float32",
+    units="photon",
+    long_name="expected photons that the crystals diffract",
+    make=lambda frame: _labels(frame).bragg,
+    made_for=lambda experiment: experiment.labels.bragg,
+    compressor="lz4",
+    disk_bytes_per_pixel=3.6,
+    label=True,
+)
+BACKGROUND = PixelProduct(
+    name="background",
+    dtype="float32",
+    units="photon",
+    long_name="expected photons of the background",
+    make=lambda frame: _labels(frame).background,
+    made_for=lambda experiment: experiment.labels.background,
+    compressor="lz4",
+    disk_bytes_per_pixel=3.6,
+    label=True,
+)
+SPOT = PixelProduct(
+    name="spot",
+    dtype="int32",
+    units="",
+    long_name="0, or 1 + the row among the frame's spots of the one that dominates the pixel",
+    make=lambda frame: _labels(frame).spot,
+    made_for=lambda experiment: experiment.labels.spot,
+    disk_bytes_per_pixel=0.1,
+    label=True,
+)
+SPOTS = TableProduct(
+    name="spots",
+    long_name="what each frame has of the reflections of the series",
+    columns=SPOT_COLUMNS,
+    make=lambda frame: _labels(frame).spots,
+    made_for=lambda experiment: experiment.labels.spots,
+    bytes_per_frame=2**18,
+    label=True,
+)
+RESOLUTION = SeriesMap(
+    name="resolution",
+    dtype="float32",
+    units="angstrom",
+    long_name="spacing that scatters to the pixel",
+    make=_resolution,
+    made_for=lambda experiment: experiment.labels.resolution,
+)
+PRODUCTS: dict[str, Product] = {
+    product.name: product for product in (INTENSITY, COUNTS, BRAGG, BACKGROUND, SPOT, SPOTS, RESOLUTION)
+}
 """All products by name, in the order in which they are made, written and listed."""
 
 
@@ -229,7 +359,8 @@ def rendered_frame(scene: Scene, number: int, photons: Images) -> RenderedFrame:
 
 def made_of(frame: RenderedFrame) -> dict[str, Images | Columns]:
     """The products of a frame by name."""
-    return {product.name: product.make(frame) for product in products_of(frame.scene.experiment)}
+    wanted = products_of(frame.scene.experiment)
+    return {product.name: product.make(frame) for product in wanted if isinstance(product, FrameProduct)}
 
 
 def held_pixels(experiment: Experiment, frames: Sequence[Products]) -> int | None:

@@ -12,6 +12,8 @@ from nbdist.store.number_set import NumberSet
 from nbdist.store.occupancy import occupy
 from nbdist.store.parts import Part, commands_to_go_on, missing_parts
 from nbdist.store.places import objects_of
+from nbdist.store.reading import read_series_table
+from nbdist.store.schema import schema_of
 
 
 @dataclass
@@ -55,9 +57,11 @@ def finish(
     Raises
     ------
     StoreError
-        If there is no store of nbdist, or a run writes into it.
+        If there is no store of nbdist, a table of the series does not decode, or a run writes into it.
     """
     group = open_group(location)
+    for table in schema_of(group).series_tables:
+        read_series_table(group, table.name)
     found = read_completeness(group, believe=False)
     result = Finishing(units=len(found.units), frames=found.units.frames)
     whole = (found.units[number] for number in found.complete)

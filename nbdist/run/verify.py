@@ -2,8 +2,9 @@
 
 Where the compiler and the processor are those that a unit's record names, its frames must come out the same to the bit. Another compiler
 adds in another order, and another processor has other instructions; there frames agree as closely as the physics is held to: each is
-within `TOLERANCE` of the exact image, and in practice a hundred times closer. All other products are made of the intensity that is
-stored, counts by an algorithm that is the same everywhere, so they must always be the same.
+within `TOLERANCE` of the exact image, and in practice a hundred times closer, and so are its labels of pixels in photons; which spot a
+pixel has, and the rows of a table, are not compared there. All other products are made of the intensity that is stored, counts by an
+algorithm that is the same everywhere, so they must always be the same.
 """
 
 from __future__ import annotations
@@ -13,15 +14,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nbdist.errors import StoreError
 from nbdist.experiment import Experiment
-from nbdist.frames.products import INTENSITY, Products, made_of, rendered_frame, same
+from nbdist.frames.labels import Images
+from nbdist.frames.products import (
+    INTENSITY,
+    PRODUCTS,
+    FrameProduct,
+    PixelProduct,
+    Products,
+    made_of,
+    rendered_frame,
+    same,
+)
 from nbdist.kernels.devices import Device, pick_device
 from nbdist.run.context import RunContext, make_context
 from nbdist.run.rendering import render_frame, rendered_by
 from nbdist.store import StoredUnits, open_group, read_frame, summarize
 from nbdist.store.number_set import NumberSet
+from nbdist.store.reading import read_series_table
 from nbdist.store.units import Record
 
 MIXED = "mixed"
@@ -71,23 +84,43 @@ class Verification:
         exact = all(record.get(name) == here[name] for name in MADE_BY)
         again = rendered_frame(context.scene, frame, render_frame(context, frame))
         photons = INTENSITY.images(stored)
-        apart = [np.abs(a.astype(np.float64) - b) for a, b in zip(again.photons, photons, strict=True)]
         scale = float(max(*(image.max() for image in again.photons), np.finfo(np.float32).tiny))
-        self.compared[frame] = float(max(image.max() for image in apart)) / scale
+        self.compared[frame] = max(float(image.max()) for image in _apart(again.photons, photons)) / scale
         allowed = 0.0 if exact else TOLERANCE[context.scene.instrument.precision]
         if not exact:
             self.foreign[frame] = ", ".join(str(record.get(name, "unknown")) for name in MADE_BY)
-        rounding = STORED if allowed else 0.0
-        if not all((a <= allowed * scale + rounding * b).all() for a, b in zip(apart, photons, strict=True)):
+        if not _close(again.photons, photons, allowed, scale):
             expected = f"{allowed:g} at most" if allowed else "the same bits"
             self.wrong[frame] = (
                 f"its intensity differs by {self.compared[frame]:.2g} of its maximum; expected {expected}"
             )
             return
         made = made_of(replace(again, photons=photons))
-        for name, product in stored.items():
-            if not same(made[name], product):
-                self.wrong[frame] = f"its {name} are not those that its intensity gives"
+        for name in stored:
+            product = PRODUCTS[name]
+            assert isinstance(product, FrameProduct)
+            if exact or not product.label:
+                if not same(made[name], stored[name]):
+                    source = "rendering it again" if product.label else "its intensity"
+                    self.wrong[frame] = f"its {name} are not those that {source} gives"
+            elif (
+                isinstance(product, PixelProduct)
+                and np.dtype(product.dtype).kind == "f"
+                and not _close(product.images(made), product.images(stored), allowed, scale)
+            ):
+                self.wrong[frame] = f"its {name} differs by more than {allowed:g} of its largest intensity"
+
+
+def _apart(images: Images, others: Images) -> list[NDArray[np.float64]]:
+    """How far images are from others, pixel by pixel."""
+    return [np.abs(a.astype(np.float64) - b) for a, b in zip(images, others, strict=True)]
+
+
+def _close(images: Images, stored: Images, allowed: float, scale: float) -> bool:
+    """Whether stored images are within a share of `scale` of others, apart from roundings; the same where nothing is allowed."""
+    rounding = STORED if allowed else 0.0
+    apart = zip(_apart(images, stored), stored, strict=True)
+    return all((a <= allowed * scale + rounding * b).all() for a, b in apart)
 
 
 def verify(
@@ -115,11 +148,13 @@ def verify(
     Raises
     ------
     StoreError
-        If there is no store of nbdist, or the experiment is not the store's.
+        If there is no store of nbdist, a table of the series does not decode, or the experiment is not the store's.
     """
     summary, result = summarize(location), Verification()
     group = open_group(location)
     found, units = StoredUnits(group), summary.units
+    for table in found.schema.series_tables:
+        read_series_table(group, table.name)
     complete, good = np.zeros(len(units), dtype=bool), np.zeros(len(units), dtype=bool)
     for unit, record in found.complete():
         complete[unit.number], good[unit.number] = True, record.get("kernel") != MIXED

@@ -5,6 +5,7 @@ It stands on `frames.products`, the table of what a store holds; runs write thro
 
 from nbdist.store.completeness import consolidate, mark_finished, read_completeness
 from nbdist.store.creation import create_store
+from nbdist.store.labels import open_reflections, open_spots
 from nbdist.store.locations import exists, open_group, remove
 from nbdist.store.places import is_url
 from nbdist.store.reading import StoreSummary, open_series, read_frame, read_table, summarize
@@ -21,7 +22,9 @@ __all__ = [
     "is_url",
     "mark_finished",
     "open_group",
+    "open_reflections",
     "open_series",
+    "open_spots",
     "read_completeness",
     "read_frame",
     "read_reflections",

@@ -12,6 +12,7 @@ import json
 import math
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import zarr
 
 from nbdist.errors import StoreError
-from nbdist.planning import Units
+from nbdist.planning import Unit, Units
 from nbdist.store.locations import LAST_MADE, one_line, open_group
 from nbdist.store.number_set import NumberSet
 from nbdist.store.objects import ROOT, as_json
@@ -85,6 +86,15 @@ def read_completeness(group: zarr.Group, believe: bool = True) -> Completeness:
     """
     stored = StoredUnits(group)
     return (_said(group, stored) if believe else None) or _recorded(stored)
+
+
+def complete_units(group: zarr.Group, units: Units) -> Iterator[Unit]:
+    """Those of some units that are complete, in order; a store that says it is finished is believed where many are asked for."""
+    stored = StoredUnits(group)
+    if len(units) > PROBED and _said(group, stored):
+        yield from units
+    else:
+        yield from (unit for unit, _ in stored.complete(units))
 
 
 def _recorded(stored: StoredUnits) -> Completeness:
@@ -171,7 +181,7 @@ def consolidate(location: str | os.PathLike[str]) -> None:
     """
     group = open_group(location, mode="r+")
     objects, schema = objects_of(group), schema_of(group)
-    groups = [REFLECTIONS, LAST_MADE, *(table.name for table in schema.tables)]
+    groups = [REFLECTIONS, LAST_MADE, *(table.name for table in schema.all_tables)]
     metadata = {name: json.loads(objects.read(f"{name}/{ROOT}") or b"{}") for name in sorted([*schema.dtypes, *groups])}
     for name in groups:
         metadata[name]["consolidated_metadata"] = _consolidated({})

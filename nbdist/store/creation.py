@@ -4,6 +4,7 @@ series.zarr/
   intensity   (frame, slow, fast) float32   expected photons; one array for each product of pixels (see `frames.products`, `schema`)
   mask        (slow, fast) uint8            0 = usable
   phi_start_deg, phi_end_deg (frame), orientation (frame, axis, xyz), frame, slow, fast, and panel where panels share an array
+  resolution  (slow, fast) float32          and what else is known of each pixel once
   NAME/       the rows of a table (see `tables`)
   reflections/  the amplitudes that the frames are rendered with (see `reflections`)
   records/    one small JSON object a finished unit, and who writes into the store now
@@ -26,6 +27,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from nbdist.errors import StoreError
+from nbdist.frames.labels import Images
 from nbdist.planning import Plan
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.scene import Scene
@@ -34,7 +36,7 @@ from nbdist.store.objects import ROOT
 from nbdist.store.places import objects_at
 from nbdist.store.reflections import create_reflections
 from nbdist.store.schema import Schema, schema_for
-from nbdist.store.tables import parquet
+from nbdist.store.tables import packed, parquet, series_key, series_rows
 
 VERSIONS = ("nbdist", "torch", "numpy", "zarr", "distributed", "pyarrow")
 """Packages whose versions a store names."""
@@ -152,6 +154,8 @@ def _content(
         yield from new()
     create_reflections(group, reflections)
     yield from new()
+    for table in schema.series_tables:
+        yield series_key(table.name), packed(series_rows(table, table.make(scene, reflections))).tobytes()
     group.create_group(LAST_MADE)
     yield from new()
 
@@ -186,7 +190,7 @@ def _create_frames(group: zarr.Group, schema: Schema) -> None:
             attributes={"units": product.units, "long_name": product.long_name},
             config={"write_empty_chunks": True},
         )
-    for table in schema.tables:
+    for table in schema.all_tables:
         parquet(table.name)  # missed before anything is rendered
         columns = {column.name: {"units": column.units, "long_name": column.long_name} for column in table.columns}
         group.create_group(table.name, attributes={"long_name": table.long_name, "columns": columns})
@@ -196,14 +200,18 @@ def _create_coordinates(group: zarr.Group, scene: Scene, schema: Schema) -> Iter
     """Write the coordinates, and pause after each chunk."""
     scan, degree, lattices = scene.experiment.scan, {"units": "degree"}, len(scene.specimen.lattices)
     masks = [(~panel.usable).astype(np.uint8) for panel in scene.instrument.panels]
+    maps: list[tuple[str, Images, dict[str, str]]] = [("mask", masks, {"long_name": "0 = usable"})]
+    for product in schema.maps:
+        maps.append((product.name, product.make(scene), {"units": product.units, "long_name": product.long_name}))
     for panels in schema.panel_groups:
         *shared, slow, fast = panels.shape
-        mask = np.stack([masks[panel] for panel in panels.numbers]).reshape(panels.shape)
         of_pixels: list[tuple[str, Any, tuple[str, ...], dict[str, str]]] = [
             (f"slow{panels.suffix}", np.arange(slow), panels.dimensions[-2:-1], {"units": "pixel"}),
             (f"fast{panels.suffix}", np.arange(fast), panels.dimensions[-1:], {"units": "pixel"}),
-            (f"mask{panels.suffix}", mask, panels.dimensions, {"long_name": "0 = usable"}),
         ]
+        for name, images, attributes in maps:
+            image = np.stack([images[panel] for panel in panels.numbers]).reshape(panels.shape)
+            of_pixels.append((f"{name}{panels.suffix}", image, panels.dimensions, attributes))
         if shared:
             of_pixels.append(("panel", np.arange(*shared), ("panel",), {"long_name": "panel of the detector, from 0"}))
         for name, values, dimensions, attributes in of_pixels:

@@ -16,7 +16,16 @@ import zarr
 from numpy.typing import NDArray
 
 from nbdist.errors import StoreError, one_line
-from nbdist.frames.products import PRODUCTS, PixelProduct, Product, Products, TableProduct, products_of
+from nbdist.frames.products import (
+    PRODUCTS,
+    PixelProduct,
+    Product,
+    Products,
+    SeriesMap,
+    SeriesTable,
+    TableProduct,
+    products_of,
+)
 from nbdist.planning import Settings, Units
 from nbdist.planning.layout import Layout, PanelGroup, panel_groups
 from nbdist.scene.scene import Scene
@@ -78,7 +87,7 @@ class Schema:
     panels
         (slow, fast) of each panel.
     products
-        What it holds of each frame.
+        What it holds of each frame, and of the series.
     """
 
     frames: int
@@ -108,17 +117,34 @@ class Schema:
         return tuple(product for product in self.products if isinstance(product, TableProduct))
 
     @cached_property
+    def maps(self) -> tuple[SeriesMap, ...]:
+        """What it holds of each pixel once."""
+        return tuple(product for product in self.products if isinstance(product, SeriesMap))
+
+    @cached_property
+    def series_tables(self) -> tuple[SeriesTable, ...]:
+        """The tables that it holds once."""
+        return tuple(product for product in self.products if isinstance(product, SeriesTable))
+
+    @property
+    def all_tables(self) -> tuple[TableProduct | SeriesTable, ...]:
+        """The tables of frames, and those of the series."""
+        return *self.tables, *self.series_tables
+
+    @cached_property
     def dtypes(self) -> dict[str, str]:
         """All arrays of the store and their types; none is of Python objects."""
-        pixels = {f"{name}{group.suffix}": dtype for group in self.panel_groups for name, dtype in OF_PIXELS.items()}
+        of_pixels = OF_PIXELS | {product.name: product.dtype for product in self.maps}
+        pixels = {f"{name}{group.suffix}": dtype for group in self.panel_groups for name, dtype in of_pixels.items()}
         shared = {"panel": "int64"} if any(len(group.numbers) > 1 for group in self.panel_groups) else {}
         return {array.name: array.product.dtype for array in self.arrays} | pixels | shared | OF_FRAMES | OF_REFLECTIONS
 
     @cached_property
     def coordinates(self) -> tuple[str, ...]:
         """Coordinates that are no index of a dimension."""
-        masks = (f"mask{group.suffix}" for group in self.panel_groups)
-        return *(name for name in OF_FRAMES if name != "frame"), *masks
+        of_pixels = ("mask", *(product.name for product in self.maps))
+        pixels = (f"{name}{group.suffix}" for group in self.panel_groups for name in of_pixels)
+        return *(name for name in OF_FRAMES if name != "frame"), *pixels
 
     @property
     def shards_per_unit(self) -> int:

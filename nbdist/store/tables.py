@@ -1,7 +1,8 @@
-"""Tables of a store: one Parquet object a unit with the rows of its frames, written and checked like a shard.
+"""Tables of a store, in Parquet: rows of frames, one object a unit, written and checked like a shard; and rows of the series, one object.
 
 series.zarr/
   NAME/00000007.parquet   the rows of the frames of unit 7, by frame; `frame` is the first column
+  NAME/series.parquet     the rows of a table of the series
 
 They are packed by pyarrow, which is imported when a table is met.
 """
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbdist.errors import require_extra
-from nbdist.frames.products import Products, TableProduct
+from nbdist.frames.products import Products, SeriesTable, TableProduct
+from nbdist.frames.tables import Columns
 from nbdist.planning import Unit
 
 if TYPE_CHECKING:
@@ -38,6 +40,58 @@ def parquet(table: str) -> Any:
     return pyarrow.parquet
 
 
+def arrow_schema(product: TableProduct | SeriesTable) -> pyarrow.Schema:
+    """The columns of a table with their units and meaning; `frame` is the first of a table of frames."""
+    parquet(product.name)
+    import pyarrow
+
+    fields = [pyarrow.field(FRAME, pyarrow.int64(), nullable=False)] if isinstance(product, TableProduct) else []
+    for column in product.columns:
+        described = {"units": column.units, "long_name": column.long_name}
+        kind = pyarrow.from_numpy_dtype(np.dtype(column.dtype))
+        fields.append(pyarrow.field(column.name, kind, nullable=False, metadata=described))
+    return pyarrow.schema(fields)
+
+
+def packed(table: pyarrow.Table) -> memoryview:
+    """A table as an object of a store."""
+    import pyarrow
+    import pyarrow.parquet
+
+    sink = pyarrow.BufferOutputStream()
+    # numbers of which hardly two are equal: a dictionary of them takes time and room, and nobody looks for a range of them
+    pyarrow.parquet.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)
+    return memoryview(sink.getvalue()).cast("B")
+
+
+def unpacked(content: bytes, columns: Sequence[str] | None = None) -> pyarrow.Table:
+    """The rows of an object; all columns, or those named, and no others are decoded.
+
+    Raises
+    ------
+    Exception
+        Of pyarrow's many, if the bytes are not Parquet.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    wanted = None if columns is None else list(columns)
+    return pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)).read(wanted, use_threads=False)
+
+
+def series_key(name: str) -> str:
+    """Key of the object with the rows of a table of the series."""
+    return f"{name}/series.parquet"
+
+
+def series_rows(product: SeriesTable, columns: Columns) -> pyarrow.Table:
+    """The rows of a table of the series."""
+    schema = arrow_schema(product)
+    import pyarrow
+
+    return pyarrow.table([np.asarray(columns[column.name], column.dtype) for column in product.columns], schema)
+
+
 class TablePacker:
     """Packs and unpacks the objects of a table.
 
@@ -53,15 +107,7 @@ class TablePacker:
     @cached_property
     def schema(self) -> pyarrow.Schema:
         """The columns, `frame` first."""
-        parquet(self._product.name)
-        import pyarrow
-
-        fields = [pyarrow.field(FRAME, pyarrow.int64(), nullable=False)]
-        for column in self._product.columns:
-            described = {"units": column.units, "long_name": column.long_name}
-            kind = pyarrow.from_numpy_dtype(np.dtype(column.dtype))
-            fields.append(pyarrow.field(column.name, kind, nullable=False, metadata=described))
-        return pyarrow.schema(fields)
+        return arrow_schema(self._product)
 
     def key(self, unit: int) -> str:
         """Key of the object with a unit's rows."""
@@ -69,20 +115,15 @@ class TablePacker:
 
     def pack(self, unit: Unit, frames: Sequence[Products]) -> memoryview:
         """The object with the rows of a unit's frames."""
-        pq = parquet(self._product.name)
+        rows = [self._product.rows(frame) for frame in frames]
+        counts = [len(its[self._product.columns[0].name]) for its in rows]
+        columns = [np.repeat(np.array(unit.frames, dtype=np.int64), counts)]
+        for column in self._product.columns:
+            columns.append(np.concatenate([np.asarray(its[column.name], column.dtype) for its in rows]))
+        schema = self.schema
         import pyarrow
 
-        tables = [self._rows(number, frame) for number, frame in zip(unit.frames, frames, strict=True)]
-        sink = pyarrow.BufferOutputStream()
-        pq.write_table(pyarrow.concat_tables(tables), sink, compression="zstd")
-        return memoryview(sink.getvalue()).cast("B")
-
-    def _rows(self, number: int, frame: Products) -> pyarrow.Table:
-        import pyarrow
-
-        columns = self._product.rows(frame)
-        values = [np.asarray(columns[column.name], column.dtype) for column in self._product.columns]
-        return pyarrow.table([np.full(len(values[0]), number), *values], self.schema)
+        return packed(pyarrow.table(columns, schema))
 
     def wrong(self, unit: Unit, content: bytes) -> str | None:
         """What is wrong with the rows of a unit's object, or None.
@@ -92,15 +133,9 @@ class TablePacker:
         Exception
             Of pyarrow's many, if the bytes are not Parquet.
         """
-        table = self.unpack(content)
-        if not table.schema.equals(self.schema):
+        schema, table = self.schema, unpacked(content)
+        if not table.schema.equals(schema):
             return "has other columns than its table"
         numbers = table[FRAME].to_numpy()
         ordered = (np.diff(numbers) >= 0).all() and ((numbers >= unit.first_frame) & (numbers < unit.last_frame)).all()
         return None if ordered else "holds rows of other frames"
-
-    def unpack(self, content: bytes) -> pyarrow.Table:
-        """The rows of an object."""
-        import pyarrow
-
-        return parquet(self._product.name).ParquetFile(pyarrow.BufferReader(content)).read()

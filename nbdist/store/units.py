@@ -100,7 +100,7 @@ class StoredUnits:
         """
         recorded = self.recorded()
         wanted = (unit for unit in (self.units if units is None else units) if unit.number in recorded)
-        for some in _batches(wanted, RECORDS_AT_ONCE):
+        for some in batches(wanted, RECORDS_AT_ONCE):
             stored = self._objects.read_all(record_key(unit.number) for unit in some)
             records: dict[Unit, Record] = {}
             for unit, (_, content) in zip(some, stored, strict=True):
@@ -122,7 +122,7 @@ class StoredUnits:
         A shard whose stamp is another than its record says, or is not there to be compared, is read and decoded; all others were
         written whole and are left alone since. So a long series is looked through without being read; `damages` reads all of it.
         """
-        for some in _batches(self.complete(units), RECORDS_AT_ONCE):
+        for some in batches(self.complete(units), RECORDS_AT_ONCE):
             doubtful = self._changed(dict(some))
             if doubtful:
                 logger.info(
@@ -146,7 +146,7 @@ class StoredUnits:
     def damages(self, units: Iterable[Unit]) -> Iterator[tuple[Unit, str | None]]:
         """What `damage` says of each unit, in order; a few are read at once."""
         with ThreadPoolExecutor(DECODED_AT_ONCE) as pool:
-            for some in _batches(units, 16 * DECODED_AT_ONCE):
+            for some in batches(units, 16 * DECODED_AT_ONCE):
                 yield from zip(some, pool.map(self.damage, some), strict=True)
 
     def damage(self, unit: Unit) -> str | None:
@@ -268,7 +268,8 @@ def _record(stored: bytes | None) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Items in lists of so many, in order; the last one may have fewer."""
     pending = iter(items)
     while some := list(islice(pending, size)):
         yield some

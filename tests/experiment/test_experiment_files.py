@@ -243,6 +243,7 @@ def test_the_json_schema_describes_every_section_and_forbids_others():
         "sampling",
         "background",
         "noise",
+        "labels",
     }
     assert set(schema["properties"]) == sections
     assert schema["oneOf"] == [{"required": ["crystal"]}, {"required": ["crystals"]}]

@@ -1,0 +1,146 @@
+"""The labels of a series as tables: the reflections of the series, and the spots that they make on its frames.
+
+What holds: of a table of frames no object is read besides those of the frames asked for, and of an object no column besides those asked
+for. What is read is of complete frames, so an unfinished store can be read at any time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from nbdist.frames.tables import REFLECTION_COLUMNS
+from nbdist.store.locations import open_group
+from nbdist.store.reading import frames_of, read_series_table, read_table, table_reader
+from nbdist.store.schema import schema_of
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+SPOTS, SERIES_REFLECTIONS = "spots", "series_reflections"
+"""Names of the two tables in a store."""
+OVERLAP, FIRST, LAST = "overlap", "first_frame", "last_frame"
+REFLECTION_NAMES = [column.name for column in REFLECTION_COLUMNS]
+
+
+def open_spots(
+    location: str | os.PathLike[str], frames: slice | range | None = None, columns: Sequence[str] | None = None
+) -> pandas.DataFrame:
+    """Read the spots of a series, one row a reflection and frame.
+
+    Parameters
+    ----------
+    location
+        Path or URL of the store; it may be unfinished.
+    frames
+        Frames whose spots are read, and no object besides theirs: `slice(100, 200)`; all when left out.
+    columns
+        The columns that are read; all when left out.
+
+    Returns
+    -------
+    DataFrame of the complete ones of those frames, in their order: `frame`, and the columns of `frames.tables.SPOT_COLUMNS`. Row n of a
+    frame is the spot whose pixels hold n + 1 in `spot`; `reflection` names its row in `open_reflections`.
+
+    Raises
+    ------
+    StoreError
+        If there is no series of nbdist, it has no spots, or frames or columns that it has not are asked for.
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    return _frame(read_table(location, SPOTS, frames, columns))
+
+
+def open_reflections(
+    location: str | os.PathLike[str], frames: slice | range | None = None, columns: Sequence[str] | None = None
+) -> pandas.DataFrame:
+    """Read the reflections of a series, one row each time that one crosses the Ewald sphere.
+
+    Parameters
+    ----------
+    location
+        Path or URL of the store; it may be unfinished.
+    frames
+        Read those of which any of these frames has a part: `slice(100, 200)`; all when left out.
+    columns
+        The columns that are read; all when left out.
+
+    Returns
+    -------
+    DataFrame of the columns of `frames.tables.REFLECTION_COLUMNS`. Where the store has spots, too, a column `overlap`, float32: the
+    largest of the spots of the reflection in the frames that are complete, NaN where there is none.
+
+    Raises
+    ------
+    StoreError
+        If there is no series of nbdist, it has no reflections, or frames or columns that it has not are asked for.
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    return _frame(read_reflection_rows(open_group(location), frames, columns))
+
+
+def read_reflection_rows(
+    group: zarr.Group, frames: slice | range | None = None, columns: Sequence[str] | None = None
+) -> pyarrow.Table:
+    """Reflections of an open store; see `open_reflections`."""
+    with_overlap = has_spots(group) and (columns is None or OVERLAP in columns)
+    names = (
+        REFLECTION_NAMES if columns is None else [name for name in columns if not (with_overlap and name == OVERLAP)]
+    )
+    rows = read_series_table(group, SERIES_REFLECTIONS, list(dict.fromkeys([*names, "reflection", FIRST, LAST])))
+    chosen, series = frames_of(group, frames), schema_of(group).frames
+    if len(chosen) < series:
+        rows = rows.filter(_touched(rows[FIRST].to_numpy(), rows[LAST].to_numpy(), chosen, series))
+    if with_overlap:
+        import pyarrow
+
+        largest = _largest_overlaps(group, rows)
+        field = pyarrow.field(OVERLAP, pyarrow.float32(), metadata={"units": "", "long_name": "largest of its spots"})
+        rows = rows.append_column(field, pyarrow.array(largest))
+    return rows.select([*REFLECTION_NAMES, *[OVERLAP] * with_overlap] if columns is None else list(columns))
+
+
+def _touched(
+    first: NDArray[np.integer[Any]], last: NDArray[np.integer[Any]], frames: range, series: int
+) -> NDArray[np.bool_]:
+    """Which ranges of frames, both ends included, hold any of some frames of a series of so many."""
+    before = np.zeros(series + 1, dtype=np.int64)
+    before[np.array(frames, dtype=np.int64) + 1] = 1
+    before = before.cumsum()
+    return np.asarray(before[np.clip(last.astype(np.int64) + 1, 0, series)] > before[np.clip(first, 0, series)])
+
+
+def _largest_overlaps(group: zarr.Group, rows: pyarrow.Table) -> NDArray[np.float32]:
+    """The largest overlap of the spots of each reflection (n,), NaN where no complete frame has one."""
+    identities, largest = rows["reflection"].to_numpy(), np.full(len(rows), -1, dtype=np.float32)
+    if len(rows):
+        series = schema_of(group).frames
+        first, last = max(0, int(rows[FIRST].to_numpy().min())), int(rows[LAST].to_numpy().max())
+        for _, spots in table_reader(group, SPOTS, ["reflection", OVERLAP]).units(range(first, min(last + 1, series))):
+            place, known = found_in(identities, spots["reflection"].to_numpy())
+            np.maximum.at(largest, place[known], spots[OVERLAP].to_numpy()[known])
+    return np.where(largest < 0, np.float32(np.nan), largest)
+
+
+def found_in(identities: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Where reflections are among others, whose identities ascend; and whether they are there at all."""
+    place = np.searchsorted(identities, wanted)
+    place[place == len(identities)] = 0
+    return place, identities[place] == wanted if len(identities) else np.zeros(len(wanted), dtype=bool)
+
+
+def has_spots(group: zarr.Group) -> bool:
+    """Whether a store has the spots of its frames."""
+    return any(table.name == SPOTS for table in schema_of(group).tables)
+
+
+def _frame(table: pyarrow.Table) -> pandas.DataFrame:
+    return table.to_pandas()
