@@ -29,6 +29,9 @@ os.environ.setdefault(
 # images this small gain nothing from threads, and beside other work on the machine their barriers cost tenfold
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
+# Dask looks at its event loops fifty times a second and at its threads a hundred times: with ten of its processes, half a core
+os.environ.setdefault("DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL", "1s")
+os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
 
 _unhurried: dict[str, Any] = {
     "deadline": None,

@@ -37,8 +37,8 @@ class ProcessCluster:
     def start_scheduler(self) -> None:
         """Start the scheduler, or the next one in its place."""
         self.scheduler = self._start(
-            "dask_scheduler", "--port", self._port, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"
-        )
+            "dask_scheduler", "--port", self._port, "--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"
+        )  # fmt: skip
 
     def add_worker(self, *options: str) -> subprocess.Popen[bytes]:
         """Start a worker."""
