@@ -17,12 +17,12 @@ SCRIPT = Path(__file__).parents[2] / "workflows" / "scale" / "null_kernel.py"
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("units", "options", "limit_kB"),
-    [(5_000, (), 2.5), (600, ("--units-per-task", "1"), 25.0)],
+    [(2_000, (), 2.5), (240, ("--units-per-task", "1"), 25.0)],
     ids=["tasks of many units", "a unit a task"],
 )
 def test_memory_stays_flat(units, options, limit_kB, tmp_path):
     ran = subprocess.run(
-        [sys.executable, str(SCRIPT), "--units", str(units), "--folder", str(tmp_path), "--json", *options],
+        [sys.executable, SCRIPT, "--units", str(units), "--workers", "1", "--folder", tmp_path, "--json", *options],
         capture_output=True,
         text=True,
         env={**os.environ, "DASK_LOGGING__DISTRIBUTED": "critical"},

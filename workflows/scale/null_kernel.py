@@ -52,7 +52,7 @@ def null_frame(context, frame):
 def cluster(folder: Path, workers: int):
     """A scheduler and workers, each a process; yields the file with the address, and the processes."""
     file, command = folder / "scheduler.json", [sys.executable, "-m", "distributed.cli.dask_scheduler"]
-    here = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    here = ["--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
     os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")  # as in clusters that nbdist starts
     scheduler = subprocess.Popen([*command, "--port", "0", *here, "--scheduler-file", str(file)])
     command = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-nanny", "--nthreads", "1"]
