@@ -24,6 +24,8 @@ RETRY_S = 240.0
 """How long a request is made again while a server throttles, fails or is away; below five minutes, the life of a signature."""
 FIRST_RETRY_S = 6.0
 """The same for the very first request: an endpoint that is wrong is said soon."""
+BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 10.0
+"""Seconds between two attempts: the first time, and at most, as they double."""
 CONNECT_S, REQUEST_S = 5, 60
 """Seconds for a connection to be made, and for one request to be answered in full."""
 CREATIONS = 5
@@ -122,7 +124,8 @@ class Bucket(Objects):
 
         endpoint = self.settings.url
         config = {"region": self.settings.region, "endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
-        backoff = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2}
+        first, longest = (timedelta(seconds=seconds) for seconds in (BACKOFF_S, LONGEST_BACKOFF_S))
+        backoff = {"init_backoff": first, "max_backoff": longest, "base": 2}
         retry = {"max_retries": 100, "retry_timeout": timedelta(seconds=retry_s), "backoff": backoff}
         options: dict[str, Any] = {
             "allow_http": endpoint.startswith("http://"),

@@ -94,6 +94,8 @@ class Proxy(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer in one piece: the body would wait until the client has said that it got the head
+    disable_nagle_algorithm = True
 
     def log_message(self, format: str, *arguments: Any) -> None:
         pass
@@ -169,9 +171,11 @@ def location(s3_environment: str) -> str:
 
 @pytest.fixture
 def proxy(s3_environment: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy between nbdist and the server."""
+    """A proxy between nbdist and the server; what fails is tried again soon."""
+    monkeypatch.setattr("nbdist.store.bucket.BACKOFF_S", 0.01)
+    monkeypatch.setattr("nbdist.store.bucket.LONGEST_BACKOFF_S", 0.01)
     server = Proxy(s3_environment)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()  # shutdown waits for its look
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
     yield server
     server.shutdown()
