@@ -73,6 +73,9 @@ class Backend(Protocol):
         The sum over lattices, rays, sources and orientations of share x weight x factors x F_cell^2 F_latt^2.
         """
 
+    def keep_nothing(self) -> None:
+        """Free what is kept of the instrument from frame to frame, and keep nothing any more: memory is short."""
+
 
 Values = TypeVar("Values", NDArray[np.float64], Any)
 
@@ -94,7 +97,7 @@ class WholePixelFactors(Generic[Values]):
         self._instrument = instrument
         self._evaluate: Callable[[Tile, Ray, Factor], Values] = evaluate
         self._kept: dict[Tile, list[Values]] = {}
-        self._kept_bytes = 0
+        self._kept_bytes, self._most_bytes = 0, KEPT_FACTORS_BYTES
         self._keeping = threading.Lock()
 
     def of(self, tile: Tile) -> list[Values]:
@@ -111,7 +114,13 @@ class WholePixelFactors(Generic[Values]):
             layers = [fixed * self._evaluate(tile, ray, Factor.CAPTURE) for ray in rays]
         size = 8 * tile.pixels * (count if which & Factor.CAPTURE else 1)
         with self._keeping:  # threads of a worker share the backend
-            if tile not in self._kept and self._kept_bytes + size <= KEPT_FACTORS_BYTES:
+            if tile not in self._kept and self._kept_bytes + size <= self._most_bytes:
                 self._kept_bytes += size
                 self._kept[tile] = layers
         return layers
+
+    def keep_nothing(self) -> None:
+        """Forget all tiles, now and from now on."""
+        with self._keeping:
+            self._kept.clear()
+            self._kept_bytes = self._most_bytes = 0

@@ -102,6 +102,10 @@ class TorchBackend:
                     total[block.target] += block.image(values)
         return np.asarray(total.cpu().numpy())
 
+    def keep_nothing(self) -> None:
+        """Free the whole-pixel factors that are kept, and keep none any more."""
+        self._whole_pixel.keep_nothing()
+
     def _partial(
         self, panel: int, block: Block, ray: Ray, turned: Turned, groups: Sequence[tuple[Tensor, Tensor]]
     ) -> Tensor:

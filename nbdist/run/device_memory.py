@@ -28,7 +28,8 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memo
 def partial_that_fits(context: RunContext, tile: Tile, frame: int, chunk: PhiChunk) -> NDArray[np.float64]:
     """Partial intensity of a tile, float64 (slow, fast); rendered in pieces as small as the memory of the device asks for.
 
-    What did not fit is remembered in `context.largest_tile`: the next tiles are cut at once.
+    What did not fit is remembered in `context.largest_tile`: the next tiles are cut at once. From then on the renderer keeps nothing of its
+    tiles, as what it kept of one piece would take the memory of the next.
 
     Raises
     ------
@@ -43,6 +44,7 @@ def partial_that_fits(context: RunContext, tile: Tile, frame: int, chunk: PhiChu
                 raise
         context.largest_tile = tile.pixels // 2 + tile.pixels % 2
         logger.warning("%d pixels do not fit the memory of %s: halved", tile.pixels, context.renderer.backend.device)
+        context.renderer.backend.keep_nothing()
         _free()
     first, second, axis = halves(tile)
     return np.concatenate([partial_that_fits(context, half, frame, chunk) for half in (first, second)], axis=axis)

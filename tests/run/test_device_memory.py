@@ -49,6 +49,7 @@ def test_the_tile_is_halved_until_it_fits_and_the_bits_stay(error, small_experim
     # 96 x 80 = 7680, 48 x 80 = 3840, 48 x 40 = 1920, 24 x 40 = 960
     assert [tile.pixels for tile in asked[:4]] == [7680, 3840, 1920, 960]
     assert sum(tile.pixels for tile in asked if tile.pixels <= 1000) == 7680
+    assert context.renderer.backend._whole_pixel._kept == {}, "what is kept of one piece is memory that the next wants"
     asked.clear()
     render_frame(context, 2)
     assert {tile.pixels for tile in asked} == {960}, "what did not fit is not tried again"

@@ -121,6 +121,10 @@ class NativeBackend:
             self._add(out, scale, tile, turned, first=number == 0)
         return out
 
+    def keep_nothing(self) -> None:
+        """Free the whole-pixel factors that are kept, and keep none any more."""
+        self._whole_pixel.keep_nothing()
+
     def _add(
         self, out: NDArray[np.float64], scale: Sequence[NDArray[np.float64]], tile: Tile, turned: Turned, first: bool
     ) -> None:
