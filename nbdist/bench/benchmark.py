@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from nbdist.bench.cases import cases
+from nbdist.bench.cases import Case, cases
 from nbdist.bench.limit import SLOTS_PER_PIXEL_STEP, vector_fma_per_cycle
 from nbdist.bench.measure import Record, first_frame_seconds, in_own_process, measure, measure_on_cores, measure_series
 from nbdist.kernels.devices import cuda_is_available
@@ -47,9 +48,9 @@ class Benchmark:
         """Measure the cases of a group."""
         if group == "series":
             [case] = cases("reference", self.inputs)
-            repeats = min(self.repeats, SERIES_REPEATS)
+            repeats, workers = min(self.repeats, SERIES_REPEATS), 1 if self.device == "cuda" else max(self.cores)
             yield in_own_process(
-                measure_series, case, self.inputs, self.device, max(self.cores), self.against, repeats, self.scratch
+                measure_series, case, self.inputs, self.device, workers, self.against, repeats, self.scratch
             )
             return
         dtypes = ("float32", "float64") if group in BOTH_PRECISIONS else ("float32",)
@@ -57,9 +58,16 @@ class Benchmark:
             for dtype in dtypes:
                 for number in self.cores if group == "reference" and self.device == "cpu" else [1]:
                     if number == 1:
-                        yield in_own_process(measure, case, self.inputs, self.device, dtype, self.against, self.repeats)
+                        yield self._alone(case, dtype)
                     else:
                         yield measure_on_cores(case, self.inputs, dtype, number, self.repeats)
+
+    def _alone(self, case: Case, dtype: str) -> Record:
+        arguments = case, self.inputs, self.device, dtype, self.against, self.repeats
+        if self.device == "cpu":
+            return in_own_process(measure, *arguments)
+        gc.collect()  # torch counts a GPU's memory, of what is alive: all cases share one process, which loads and compiles once
+        return measure(*arguments)
 
     def start_seconds(self) -> dict[str, float]:
         """Seconds to a new process's first pixels: eagerly where there is PyTorch, with nothing compiled yet, and with everything."""

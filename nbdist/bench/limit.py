@@ -14,7 +14,10 @@ SLOTS_PER_PIXEL_STEP = 87
 """Arithmetic instructions of one pixel-step of a brick-shaped crystal: three Miller indices, their roundings, six sines, a division
 and the amplitude. A rate is compared with (lane-FMA/s) / 87."""
 MEASURED_S = 0.3
-"""Length of one measurement of the peak: the cores are awake and the threads run side by side."""
+"""Length of one measurement of the peak: the cores are awake and the threads run side by side, and a GPU has its full clock."""
+CUDA_CHAIN, CUDA_CHAINS = 256, 2**25
+"""Multiply-adds of a chain on a GPU, and how many chains: reading and writing their ends takes about a quarter of the time of the
+arithmetic. Longer ones take too long to compile."""
 PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 
 
@@ -62,22 +65,28 @@ def cuda_fma_per_s(dtype: str) -> float:
     import torch
 
     kind = torch.float64 if dtype == "float64" else torch.float32
-    chain, count = 512, 2**24
 
     def chains(values: torch.Tensor) -> torch.Tensor:
-        for _ in range(chain):
+        for _ in range(CUDA_CHAIN):
             values = values * 0.999999 + 1e-6
         return values
 
     compiled = torch.compile(chains, fullgraph=True)
-    values = torch.full((count,), 0.5, dtype=kind, device="cuda")
-    compiled(values)
-    torch.cuda.synchronize()
-    started = time.perf_counter()
-    for _ in range(5):
-        compiled(values)
-    torch.cuda.synchronize()
-    return 5 * chain * count / (time.perf_counter() - started)
+    values = torch.full((CUDA_CHAINS,), 0.5, dtype=kind, device="cuda")
+
+    def seconds(calls: int) -> float:
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        for _ in range(calls):
+            compiled(values)
+        torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    seconds(1)  # compiles
+    calls = 1
+    while seconds(calls) < MEASURED_S / 4:
+        calls *= 2
+    return 4 * calls * CUDA_CHAIN * CUDA_CHAINS / seconds(4 * calls)
 
 
 def _fma(dtype: str) -> tuple[Callable[[int], int], int]:

@@ -41,25 +41,31 @@ def bench(
 
     wanted, cores = _groups(cases), _threads(threads)
     program, target = _program(against), pick_device(device.value)
-    records = []
+    records: list[Record] = []
     with tempfile.TemporaryDirectory(prefix="nbdist-bench-") as scratch:
         folder, inputs = input_folder(Path(scratch))
         benchmark = Benchmark(folder, Path(scratch), target, cores, program, repeats)
         console.print(f"inputs: {inputs}\n{limit_line(target)}")
-        for group in wanted:
-            for record in benchmark.records(group) if group != "start" else ():
-                records.append(record)
-                error_console.print(f"measured {record.case}, {record.dtype}, {record.threads} thread(s)")
-        if records:
-            console.print(_table(records))
+        try:
+            for group in wanted:
+                for record in benchmark.records(group) if group != "start" else ():
+                    records.append(record)
+                    error_console.print(f"measured {record.case}, {record.dtype}, {record.threads} thread(s)")
+        finally:  # what was measured takes minutes: an interruption, or a case that fails, does not lose it
+            if records:
+                console.print(_table(records))
+            if json_file is not None:
+                _write(json_file, records)
         if "start" in wanted:
             seconds = [f"{what} {number:.1f} s" for what, number in benchmark.start_seconds().items()]
             console.print(f"first pixels of a new process: {', '.join(seconds)}")
-    if json_file is not None:
-        try:
-            json_file.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise NbdistError(f"--json {json_file}: {error.strerror}") from None
+
+
+def _write(file: Path, records: list[Record]) -> None:
+    try:
+        file.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise NbdistError(f"--json {file}: {error.strerror}") from None
 
 
 def _groups(text: str) -> list[str]:

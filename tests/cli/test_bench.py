@@ -59,6 +59,24 @@ def test_the_measured_limit_is_a_rate_that_a_core_can_have(dtype):
     assert 1e6 < cpu_fma_per_s(dtype, 1) < 3.2e11
 
 
+def test_what_was_measured_before_a_case_failed_is_told(nbdist, tmp_path, monkeypatch):
+    from nbdist.bench.benchmark import Benchmark
+    from nbdist.bench.measure import Record
+    from nbdist.errors import NbdistError
+
+    def records(self, group):
+        yield Record("reference", "cpu", "float32", 1, 4e8, 5e8, 0.8, None, 2**28, 1e-7, 0.05)
+        raise NbdistError("the next case failed")
+
+    monkeypatch.setattr(Benchmark, "records", records)
+    ran = nbdist("bench", "--cases", "reference", "--threads", "1", "--json", tmp_path / "b.json")
+    assert ran.code == 2
+    assert "the next case failed" in ran.err
+    assert "reference float32 1 400 0.80" in " ".join(ran.out.split())
+    [record] = json.loads((tmp_path / "b.json").read_text())
+    assert record["pixel_steps_per_s"] == 4e8
+
+
 def test_what_was_not_measured_keeps_its_place_in_the_table(capsys):
     from nbdist.bench.measure import Record
     from nbdist.cli.bench import _table
