@@ -1,0 +1,40 @@
+"""What a GPU renders, where there is one: every golden image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_golden import CASES, FLOAT32, assert_agrees_in_float64, golden_experiment, golden_image
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+@pytest.fixture
+def render_on_gpu():
+    from nbdist.frames.renderer import Renderer
+    from nbdist.scene import resolve
+    from nbdist.scene.amplitudes import load_reflections
+
+    def render(experiment, mode):
+        scene = resolve(experiment)
+        renderer = Renderer(scene, load_reflections(scene), device="cuda", mode=mode)
+        image = renderer.frame(0)
+        assert renderer.backend.device == "cuda"
+        assert renderer.backend.mode == mode
+        return image
+
+    return render
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_gpu_agrees_with_the_golden_image_in_float64(name, render_on_gpu):
+    assert_agrees_in_float64(name, render_on_gpu(golden_experiment(name, "float64"), "eager"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_compiled_functions_of_a_gpu_agree_with_the_golden_image(name, render_on_gpu):
+    golden = golden_image(name)
+    image = render_on_gpu(golden_experiment(name, "float32"), "compiled")
+    assert np.abs(image - golden).max() <= FLOAT32 * golden.max()
