@@ -77,7 +77,7 @@ def _crystal(lattice: Lattice, reflections: Reflections, weighted: bool) -> list
         ("volume", f"{abs(np.linalg.det(lattice.real_vectors_A)):.6g} A^3"),
         ("cells", f"{' x '.join(map(str, lattice.N_cells))}, {lattice.shape}"),
         ("size", f"{' x '.join(f'{value:.4g}' for value in size_um)} um"),
-        ("mosaic domains", f"{len(lattice.mosaic)}"),
+        ("mosaic domains", f"{lattice.domains}"),
         ("interpolation", "on" if lattice.interpolate else "off"),
         ("amplitudes", amplitudes),
     ]

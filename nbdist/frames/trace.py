@@ -301,7 +301,7 @@ def _cell(place: _Place, frame: int, choice: Choice) -> Iterator[Line]:
 
 def _term_lines(place: _Place, parts: Sequence[_Part], frame: int, choice: Choice) -> Iterator[Line]:
     phi_deg = place.scene.phi_deg(frame)
-    domains = len(place.scene.specimen.lattices[choice.lattice].mosaic)
+    domains = place.scene.specimen.lattices[choice.lattice].domains
     seen = [part for part in parts if (part.source, part.lattice) == (choice.source, choice.lattice)]
     for part in seen if choice.subpixels else seen[:1]:
         if choice.subpixels:

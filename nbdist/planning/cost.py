@@ -89,7 +89,7 @@ def frame_cost(scene: Scene, rendered_pixels: int, device: str, mode: str, produ
     )
     rate = PIXEL_STEPS_PER_S[(device, mode, instrument.precision)]
     weighed = SETUP_PIXEL_STEPS + scene.phi_steps * sum(
-        len(lattice.mosaic) * SHAPE_COST[lattice.shape] * (INTERPOLATION_COST if lattice.interpolate else 1.0)
+        lattice.domains * SHAPE_COST[lattice.shape] * (INTERPOLATION_COST if lattice.interpolate else 1.0)
         for lattice in scene.specimen.lattices
     )
     return Cost(

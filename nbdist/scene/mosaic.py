@@ -8,13 +8,15 @@ are part of the physics.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.experiment.lattice import rotation_matrices
-from nbdist.scene.normal_points import normal_points
+from nbdist.scene.normal_points import even_sequence, normal_points
 
+Array = NDArray[np.float64]
 _MULTIPLIER, _MODULUS = 16807, 2147483647
 _TABLE = 32
 _LARGEST = np.float32(1.0 - 1.2e-7)
@@ -37,7 +39,7 @@ def uniform_deviates(seed: int) -> Iterator[float]:
         yield float(min(np.float32(shuffled * (1.0 / _MODULUS)), _LARGEST))
 
 
-def cap_rotation(spread_rad: float, deviates: Iterator[float]) -> NDArray[np.float64]:
+def cap_rotation(spread_rad: float, deviates: Iterator[float]) -> Array:
     """One rotation matrix (3, 3) of a spherical cap of radius `spread_rad`, from the next three deviates."""
     r1, r2, r3 = (2.0 * next(deviates) - 1.0 for _ in range(3))
     radius = np.sqrt(1.0 - r2 * r2)
@@ -54,7 +56,7 @@ def cap_rotation(spread_rad: float, deviates: Iterator[float]) -> NDArray[np.flo
     )
 
 
-def mosaic_rotations(spread_deg: float, domains: int, seed: int) -> NDArray[np.float64]:
+def mosaic_rotations(spread_deg: float, domains: int, seed: int) -> Array:
     """Rotation matrices of the mosaic domains, float64 (domains, 3, 3); domain 0 is the identity.
 
     Source: nanoBragg's mosaic_rotation_umat; drawn on the CPU, so the same on every device.
@@ -67,7 +69,7 @@ def mosaic_rotations(spread_deg: float, domains: int, seed: int) -> NDArray[np.f
     return rotations
 
 
-def crystal_axes(real_vectors_A: NDArray[np.float64]) -> NDArray[np.float64]:
+def crystal_axes(real_vectors_A: Array) -> Array:
     """Unit vectors x, y, z fixed to a crystal, rows of (3, 3): x along a, z along c* (that is a x b), y = z x x.
 
     Parameters
@@ -81,18 +83,31 @@ def crystal_axes(real_vectors_A: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([x, np.cross(z, x), z])
 
 
-def normal_rotations(
-    sigma_rad: NDArray[np.float64], axes: NDArray[np.float64], domains: int, seed: int
-) -> NDArray[np.float64]:
-    """Rotation matrices exp(w) of normal rotation vectors w, float64 (domains, 3, 3).
+@dataclass(frozen=True, eq=False)
+class NormalDomains:
+    """Mosaic domains at points of normal rotation vectors w about axes fixed to the crystal, other ones at every phi step.
 
-    Parameters
+    As the steps' points follow on one another in one even sequence, phi and w are sampled together: a spot that some steps see
+    is as smooth as with so many times the domains.
+
+    Attributes
     ----------
+    count
+        Domains of a phi step.
     sigma_rad
         Root mean square of w about each axis (3,), radians.
     axes
-        Those axes, unit vectors (3, 3).
-    domains, seed
-        How many, and which (see `normal_points`).
+        The axes, unit vectors (3, 3), in the orientation at phi 0.
+    seed
+        Of the points (see `even_sequence`).
     """
-    return rotation_matrices((normal_points(domains, 3, seed) * sigma_rad) @ axes)
+
+    count: int
+    sigma_rad: Array
+    axes: Array
+    seed: int
+
+    def rotations(self, step: int) -> Array:
+        """Rotation matrices exp(w) (count, 3, 3) at a phi step of a frame; they turn the crystal before the spindle does."""
+        points = normal_points(even_sequence(self.count, 3, self.seed, first=step * self.count))
+        return rotation_matrices((points * self.sigma_rad) @ self.axes)

@@ -126,7 +126,7 @@ def _sampling(scene: Scene) -> Iterator[str]:
         )
     for lattice, crystal in zip(scene.specimen.lattices, scene.experiment.each_crystal.values(), strict=True):
         if crystal.mosaic_spread_deg > 0 and crystal.mosaic_domains is None:
-            yield f"a mosaic spread without mosaic_domains: {len(lattice.mosaic)} are used"
+            yield f"a mosaic spread without mosaic_domains: {lattice.domains} are used"
 
 
 def _series(scene: Scene) -> Iterator[str]:

@@ -24,7 +24,7 @@ from nbdist.experiment.structure_factors import StructureFactors
 from nbdist.formats.mosflm_matrix import read_mosflm_cell, read_mosflm_matrix
 from nbdist.formats.smv import is_smv, read_smv
 from nbdist.scene.instrument import Factor, Instrument
-from nbdist.scene.mosaic import crystal_axes, mosaic_rotations, normal_rotations
+from nbdist.scene.mosaic import NormalDomains, crystal_axes, mosaic_rotations
 from nbdist.scene.panels import (
     CONVENTIONS,
     PanelGeometry,
@@ -85,15 +85,15 @@ def _panels(experiment: Experiment, beam: Array) -> tuple[PanelGeometry, ...]:
 
 def _lattice(field: str, crystal: Crystal, experiment: Experiment, sources: Sources, finest_A: float) -> Lattice:
     real = dual_vectors(_reciprocal_vectors(field, crystal, experiment.beam.mean_wavelength_A))
-    N_cells, sigma_rad = _cells(crystal, real), np.deg2rad(crystal.mosaicity.sigmas_deg)
-    normal = bool(sigma_rad.any())
-    if experiment.sampling.integrated:
-        mosaic = np.eye(3)[None]
-    elif normal:
+    N_cells, mosaic, sigma_rad = (
+        _cells(crystal, real),
+        _mosaic(field, crystal),
+        np.deg2rad(crystal.mosaicity.sigmas_deg),
+    )
+    normal_domains = None
+    if sigma_rad.any() and not experiment.sampling.integrated:
         domains = crystal.mosaicity.domains or DEFAULT_DOMAINS
-        mosaic = normal_rotations(sigma_rad, crystal_axes(real), domains, crystal.mosaicity.seed)
-    else:
-        mosaic = _mosaic(field, crystal)
+        normal_domains = NormalDomains(domains, sigma_rad, crystal_axes(real), crystal.mosaicity.seed)
     structure_factors = crystal.structure_factors or experiment.structure_factors
     assert structure_factors is not None, "an experiment is validated"
     return Lattice(
@@ -105,7 +105,7 @@ def _lattice(field: str, crystal: Crystal, experiment: Experiment, sources: Sour
         shape=crystal.shape,
         fudge=crystal.fudge,
         mosaic=mosaic,
-        mosaic_turns_with_crystal=normal,
+        normal_domains=normal_domains,
         mosaic_sigma_rad=sigma_rad,
         weight=crystal.weight,
         structure_factors=structure_factors,

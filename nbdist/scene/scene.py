@@ -89,16 +89,12 @@ class Scene:
         last_step = self.phi_steps if last_step is None else last_step
         osc_deg = abs(self.experiment.scan.osc_range_deg)
         size = self.phi_steps if osc_deg <= GROUP_DEG else max(1, int(GROUP_DEG * self.phi_steps / osc_deg))
-        rotations, domains = self.phi_rotations(frame).transpose(0, 2, 1), lattice.mosaic.transpose(0, 2, 1)
-        turned = lattice.real_vectors_A @ rotations
+        rotations = self.phi_rotations(frame)
         for start in range(first_step // size * size, last_step, size):
             stop = min(start + size, self.phi_steps)
-            reference = turned[(start + stop - 1) // 2]
-            steps = slice(max(start, first_step), min(stop, last_step))
-            if lattice.mosaic_turns_with_crystal:
-                real = (lattice.real_vectors_A @ domains) @ rotations[steps, None]
-            else:
-                real = turned[steps, None] @ domains
+            reference = lattice.real_vectors_A @ rotations[(start + stop - 1) // 2].T
+            first = max(start, first_step)
+            real = lattice.orientations_A(rotations[first : min(stop, last_step)], first)
             yield Orientations(np.ascontiguousarray(real.reshape(-1, 3, 3)), reference)
 
     def frame_orientations_A(self, frame: int) -> Array:

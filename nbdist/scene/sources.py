@@ -13,7 +13,7 @@ from nbdist.errors import ExperimentError
 from nbdist.experiment.beam import Beam, Divergence
 from nbdist.experiment.lattice import axis_rotation
 from nbdist.formats.source_list import read_source_list
-from nbdist.scene.normal_points import normal_points
+from nbdist.scene.normal_points import even_set, normal_points
 from nbdist.scene.panels import unit
 
 Array = NDArray[np.float64]
@@ -74,8 +74,8 @@ def make_sources(beam: Beam, direction: Array, polarization: Array) -> Sources:
 def spread_sources(sources: Sources, beam: Beam, direction: Array, polarization: Array) -> Sources:
     """Put points of the normal spectrum and divergence of `beam` in place of every source, one source's after the other's.
 
-    A point of the three deviates makes the wavelength lambda (1 + d) and turns the direction about the E field, then about
-    beam x E field.
+    A point is a deviate for each spread that there is: it makes the wavelength lambda (1 + d), and turns the direction about the E
+    field, then about beam x E field.
 
     Raises
     ------
@@ -83,11 +83,13 @@ def spread_sources(sources: Sources, beam: Beam, direction: Array, polarization:
         If it is turned about beam x E field where the two are parallel.
     """
     sigma = np.array([beam.bandwidth_sigma, *(1e-3 * mrad for mrad in beam.divergence_sigmas_mrad)])
-    if not sigma.any():
+    spread = np.flatnonzero(sigma)
+    if not len(spread):
         return sources
     count = beam.spread_sources or DEFAULT_SPREAD_SOURCES
-    relative, along, across = (normal_points(count, 3, beam.spread_seed) * sigma).T
-    tilts = list(zip(along.tolist(), across.tolist(), strict=True))
+    deviates = np.zeros((count, 3))
+    deviates[:, spread] = normal_points(even_set(count, len(spread), beam.spread_seed)) * sigma[spread]
+    relative, tilts = deviates[:, 0], deviates[:, 1:].tolist()
     turns = _tilts(direction, polarization, tilts, "beam.divergence_sigma_mrad.0")
     return Sources(
         directions=np.concatenate([np.stack(turns) @ one for one in sources.directions]),
@@ -106,7 +108,7 @@ def tilted_directions(direction: Array, polarization: Array, tilts: Sequence[tup
     return [tilt @ direction for tilt in _tilts(direction, polarization, tilts, "beam.divergence.horizontal_mrad")]
 
 
-def _tilts(direction: Array, polarization: Array, tilts: Sequence[tuple[float, float]], field: str) -> list[Array]:
+def _tilts(direction: Array, polarization: Array, tilts: Sequence[Sequence[float]], field: str) -> list[Array]:
     """Rotations by pairs of (horizontal, vertical) angles in radians: about the E field, then about beam x E field.
 
     `field` is what asks for the horizontal ones.

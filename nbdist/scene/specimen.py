@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nbdist.experiment.crystal import Shape
 from nbdist.experiment.lattice import Cell
 from nbdist.experiment.structure_factors import StructureFactors
+from nbdist.scene.mosaic import NormalDomains
 
 Array = NDArray[np.float64]
 
@@ -41,9 +42,9 @@ class Lattice:
     shape, fudge
         Shape transform, and what scales the radius of its spots.
     mosaic
-        Rotations of the mosaic domains that the sum takes (n, 3, 3).
-    mosaic_turns_with_crystal
-        Whether they turn the crystal before the spindle does, R(phi) exp(w) a, or after it, as nanoBragg's, U R(phi) a.
+        Rotations of counted mosaic domains (n, 3, 3), as nanoBragg has them: after the spindle's; one identity where there are none.
+    normal_domains
+        What stands for normal misorientations in the sum.
     mosaic_sigma_rad
         Root mean square of normal misorientations (3,), radians, about x along a, y = z x x and z along c*, fixed to the crystal;
         0 for none.
@@ -67,7 +68,7 @@ class Lattice:
     shape: Shape
     fudge: float
     mosaic: Array
-    mosaic_turns_with_crystal: bool
+    normal_domains: NormalDomains | None
     mosaic_sigma_rad: Array
     weight: float
     structure_factors: StructureFactors
@@ -81,6 +82,30 @@ class Lattice:
         """Size along its longest axis, Angstrom."""
         return largest_size_A(self.real_vectors_A, self.N_cells)
 
+    @property
+    def domains(self) -> int:
+        """Mosaic domains that the sum takes at every phi step."""
+        return len(self.mosaic) if self.normal_domains is None else self.normal_domains.count
+
+    def orientations_A(self, spindle_rotations: Array, first_step: int) -> Array:
+        """Rows a, b, c in every domain at consecutive phi steps of a frame, float64 (steps, domains, 3, 3), Angstrom.
+
+        Parameters
+        ----------
+        spindle_rotations
+            Of those steps (steps, 3, 3).
+        first_step
+            Number of the first of them in the frame.
+        """
+        if self.normal_domains is None:
+            turned = self.real_vectors_A @ spindle_rotations.transpose(0, 2, 1)
+            return np.asarray(turned[:, None] @ self.mosaic.transpose(0, 2, 1))
+        real = np.empty((len(spindle_rotations), self.domains, 3, 3))
+        for number, rotation in enumerate(spindle_rotations):
+            turns = rotation @ self.normal_domains.rotations(first_step + number)
+            np.matmul(self.real_vectors_A, turns.transpose(0, 2, 1), out=real[number])
+        return real
+
 
 @dataclass(frozen=True, eq=False)
 class Specimen:
@@ -91,16 +116,16 @@ class Specimen:
     @property
     def domains(self) -> int:
         """Mosaic domains that the experiment's steps count: those of the lattice that has most."""
-        return max(len(lattice.mosaic) for lattice in self.lattices)
+        return max(lattice.domains for lattice in self.lattices)
 
     @property
     def all_domains(self) -> int:
         """Mosaic domains of all lattices: orientations that one phi step costs."""
-        return sum(len(lattice.mosaic) for lattice in self.lattices)
+        return sum(lattice.domains for lattice in self.lattices)
 
     def share(self, lattice: Lattice) -> float:
         """What multiplies a lattice's partial intensity, which the experiment's steps divide: its weight, and the steps it lacks."""
-        return lattice.weight * (self.domains / len(lattice.mosaic))
+        return lattice.weight * (self.domains / lattice.domains)
 
 
 def largest_size_A(real_vectors_A: Array, N_cells: tuple[int, int, int]) -> float:
