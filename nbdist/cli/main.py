@@ -25,6 +25,7 @@ from nbdist.cli.finish import finish
 from nbdist.cli.info import info
 from nbdist.cli.init import init, schema
 from nbdist.cli.kernels import kernels
+from nbdist.cli.labels import labels
 from nbdist.cli.nanobragg import nanobragg
 from nbdist.cli.plan import plan
 from nbdist.cli.preview import preview
@@ -35,7 +36,7 @@ from nbdist.cli.trace import trace
 from nbdist.cli.verify import verify
 from nbdist.errors import NbdistError, one_line
 
-WORK = frozenset({"run", "demo", "init", "preview", "verify", "finish", "nanobragg", "trace"})
+WORK = frozenset({"run", "demo", "init", "preview", "labels", "verify", "finish", "nanobragg", "trace"})
 """Commands that write files, or whose status is their verdict: what they print may be lost. The others do nothing but print."""
 
 
@@ -108,7 +109,7 @@ def _options(
         sys.warnoptions.append("ignore:resource_tracker:UserWarning")
 
 
-for _command in (demo, init, check, plan, info, preview, verify, finish, schema, trace, bench, certificate):
+for _command in (demo, init, check, plan, info, preview, labels, verify, finish, schema, trace, bench, certificate):
     app.command()(_command)
 app.command(name="run")(run_command)
 app.add_typer(kernels, name="kernels")

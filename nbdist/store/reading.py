@@ -221,7 +221,7 @@ def read_table(
     found = [rows for _, rows in reader.units(frames_of(group, frames))]
     import pyarrow
 
-    return pyarrow.concat_tables([reader.empty(), *found])
+    return pyarrow.concat_tables([reader.columns.empty_table(), *found])
 
 
 def frames_of(group: zarr.Group, frames: slice | range | None) -> range:
@@ -266,6 +266,8 @@ class TableReader:
     ----------
     schema
         What the store holds.
+    columns
+        The columns that are read, as pyarrow describes them.
 
     Raises
     ------
@@ -276,17 +278,16 @@ class TableReader:
     def __init__(self, group: zarr.Group, table: TableProduct, columns: Sequence[str] | None = None) -> None:
         self.schema = schema_of(group)
         self._group, self._objects, self._packer = group, objects_of(group), TablePacker(table)
-        self._columns = selected(self._objects.location, table.name, self._packer.schema, columns)
+        self.columns = selected(self._objects.location, table.name, self._packer.schema, columns)
 
-    def empty(self) -> pyarrow.Table:
-        """No rows, with their columns."""
-        return self._columns.empty_table()
+    def touched(self, frames: range) -> Units:
+        """The units that hold any of some frames."""
+        units = self.schema.units
+        return Units(units.frames, units.size, np.unique(np.array(frames, dtype=int) // units.size).tolist())
 
     def units(self, frames: range) -> Iterator[tuple[Unit, pyarrow.Table]]:
         """Those units with any of some frames that are complete, in order, each with its rows of these frames; a few are read at once."""
-        units = self.schema.units
-        touched = np.unique(np.array(frames, dtype=int) // units.size).tolist()
-        wanted = complete_units(self._group, Units(units.frames, units.size, touched))
+        wanted = complete_units(self._group, self.touched(frames))
         with ThreadPoolExecutor(DECODED_AT_ONCE) as pool:
             for some in batches(wanted, 16 * DECODED_AT_ONCE):
                 yield from zip(some, pool.map(lambda unit: self.of_unit(unit, frames), some), strict=True)
@@ -295,14 +296,14 @@ class TableReader:
         """The rows of some frames, of those that lie in a unit."""
         key = self._packer.key(unit.number)
         content = self._objects.read(key)
-        names = self._columns.names
+        names = self.columns.names
         all_of_it = frames.step == 1 and frames.start <= unit.first_frame and unit.last_frame <= frames.stop
         try:
             rows = unpacked(content or b"", names if all_of_it or FRAME in names else [*names, FRAME])
             if not all_of_it:
                 rows = rows.filter(np.isin(rows[FRAME], np.array(frames)))
             rows = rows.select(names)
-            return rows if rows.schema.equals(self._columns) else rows.cast(self._columns)
+            return rows if rows.schema.equals(self.columns) else rows.cast(self.columns)
         except Exception as error:
             what = "is missing" if content is None else f"does not decode ({type(error).__name__})"
             raise StoreError(f"{self._objects.location}: {key} {what}") from None

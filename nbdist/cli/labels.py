@@ -1,0 +1,66 @@
+"""`nbdist labels`: the reflections and spots of a series as files of other programs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nbdist.cli.arguments import StoreLocation, load, read_span
+from nbdist.cli.display import console, error_console, interactive
+from nbdist.errors import NbdistError
+
+if TYPE_CHECKING:
+    from nbdist.store.label_files import Kind
+
+
+class Table(StrEnum):
+    """Which rows."""
+
+    reflections = "reflections"
+    spots = "spots"
+
+
+def labels(
+    location: StoreLocation,
+    parquet: Annotated[Path | None, typer.Option("--parquet", metavar="FILE", help="Write a Parquet file.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a CSV file.")] = None,
+    dials: Annotated[
+        Path | None, typer.Option("--dials", metavar="DIR", help="Write labels.expt and labels.refl of DIALS.")
+    ] = None,
+    table: Annotated[
+        Table | None, typer.Option("--table", help="Rows of --parquet and --csv; spots where the store has them.")
+    ] = None,
+    frames: Annotated[str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Of these frames alone.")] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option("--experiment", help="Experiment file for --dials, where its inputs have moved since."),
+    ] = None,
+) -> None:
+    """Write the labels of a series as Parquet, CSV, or files of DIALS."""
+    from nbdist.formats.text import user_path
+    from nbdist.store import open_group
+    from nbdist.store.dials import write_dials
+    from nbdist.store.label_files import write_labels
+    from nbdist.store.schema import schema_of
+
+    if parquet is None and csv is None and dials is None:
+        raise NbdistError("nothing to write: --parquet FILE, --csv FILE or --dials DIR")
+    series = schema_of(open_group(location)).frames
+    chosen = read_span(frames, "--frames", series) if frames is not None else None
+
+    def report(done: int, total: int) -> None:
+        if interactive():
+            error_console.print(f"read {done}/{total} units", end="\r")
+
+    wanted: dict[Kind, Path | None] = {"parquet": parquet, "csv": csv}
+    for kind, path in wanted.items():
+        if path is not None:
+            count = write_labels(location, user_path(path), kind, table, chosen, report=report)
+            console.print(f"wrote {path}: {count:,} rows")
+    if dials is not None:
+        moved = load(experiment) if experiment else None
+        count = write_dials(location, dials, chosen, experiment=moved, report=report)
+        console.print(f"wrote {dials}/labels.expt and {dials}/labels.refl: {count:,} reflections")

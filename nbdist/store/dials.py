@@ -1,0 +1,310 @@
+"""The reflections and spots of a series as DIALS' models and reflections: `labels.expt` and `labels.refl`.
+
+The laboratory frame is nbdist's own. A lattice is an experiment of its own, which shares beam, detector and scan with the others; its
+crystal is in P1. Predicted places (`xyzcal`) are those of the reflections of the series; observed ones (`xyzobs`), intensities and boxes
+are those of their spots together, weighted by photons, where the store has spots, and the predicted ones where it has none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from nbdist.errors import StoreError
+from nbdist.experiment import Experiment
+from nbdist.experiment.lattice import axis_rotation
+from nbdist.formats.dials_experiments import Beam, Panel, Scan, experiment_list
+from nbdist.formats.dials_reflections import Flag, reflection_table
+from nbdist.formats.files import written_whole
+from nbdist.formats.text import user_path
+from nbdist.scene import Scene, resolve
+from nbdist.scene.panels import PanelGeometry
+from nbdist.store.labels import SPOTS, found_in, has_spots, read_reflection_rows
+from nbdist.store.locations import open_group
+from nbdist.store.reading import frames_of, summarize, table_reader
+
+Array = NDArray[np.float64]
+Report = Callable[[int, int], None]
+LARGEST_SLANT = 1e-6
+"""Cosine between fast and slow above which dxtbx takes them for no panel's."""
+NAME = "labels"
+SPOT_NAMES = (
+    "frame",
+    "reflection",
+    "panel",
+    "photons",
+    "slow",
+    "fast",
+    "extent_slow2",
+    "extent_fast2",
+    "first_slow",
+    "last_slow",
+    "first_fast",
+    "last_fast",
+    "background",
+)
+
+
+def write_dials(
+    location: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    frames: slice | range | None = None,
+    *,
+    experiment: Experiment | None = None,
+    report: Report = lambda done, total: None,
+) -> int:
+    """Write `labels.expt` and `labels.refl` of a series into a folder, which is made where there is none.
+
+    Parameters
+    ----------
+    location
+        Path or URL of the store; it may be unfinished.
+    folder
+        Where the two files are written, each whole or not at all.
+    frames
+        Consecutive frames: the scan is of these, and the reflections are those of which they have a part. All when left out.
+    experiment
+        The experiment, where the files that the store names have moved.
+    report
+        Called with (units read, all units that are read).
+
+    Returns
+    -------
+    Reflections written: those that meet a panel.
+
+    Raises
+    ------
+    NbdistError
+        If there is no series of nbdist, it has no reflections, DIALS has no model of its detector, or a file cannot be written.
+    """
+    group, summary = open_group(location), summarize(location)
+    if experiment is not None and experiment.fingerprint != summary.fingerprint:
+        raise StoreError(f"{location} was made from other files or another experiment than the one given")
+    chosen = frames_of(group, frames)
+    if not chosen or chosen.step != 1:
+        raise StoreError(
+            f"{location}: frames {chosen.start}:{chosen.stop}:{chosen.step} are no scan; they should be consecutive"
+        )
+    scene = resolve(experiment or summary.experiment)
+    models = _Models.of(scene, chosen, str(location))
+    rows = {name: column.to_numpy() for name, column in _columns(read_reflection_rows(group, chosen)).items()}
+    on_panel = rows["panel"] >= 0
+    rows = {name: values[on_panel] for name, values in rows.items()}
+    spots = _sum_of_spots(group, rows, chosen, report) if has_spots(group) else None
+    identifiers = {number: f"{summary.fingerprint[:32]}-{number}" for number in range(len(models.crystals))}
+    place = user_path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    with written_whole(place / f"{NAME}.expt") as models_file, written_whole(place / f"{NAME}.refl") as table_file:
+        crystals = dict(zip(identifiers.values(), models.crystals, strict=True))
+        models_file.write(experiment_list(models.beam, models.panels, models.scan, crystals))
+        table_file.write(reflection_table(_table(scene, models, rows, spots), identifiers))
+    return len(rows["reflection"])
+
+
+def _columns(table: Any) -> dict[str, Any]:
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class _Models:
+    """The models of some frames of a series.
+
+    Attributes
+    ----------
+    axis
+        About which the crystals turn as phi rises.
+    crystals
+        Rows a, b, c of each lattice at a rotation of 0; at its phi, of a still.
+    """
+
+    beam: Beam
+    panels: tuple[Panel, ...]
+    axis: Array
+    scan: Scan | None
+    crystals: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, scene: Scene, frames: range, location: str) -> _Models:
+        instrument, scan = scene.instrument, scene.experiment.scan
+        still = scan.osc_range_deg == 0
+        if still and len(frames) > 1:
+            raise StoreError(f"{location}: DIALS has no scan of {len(frames)} stills; name one frame")
+        sense = -1.0 if scan.osc_range_deg < 0 else 1.0  # dxtbx turns forwards alone
+        axis = sense * scene.spindle_axis
+        start_deg = scan.frame_start_deg(frames.start)
+        turn = axis_rotation(scene.spindle_axis, np.deg2rad(start_deg)) if still else np.eye(3)
+        K = instrument.polarization_factor or 0.0
+        return cls(
+            beam=Beam(
+                instrument.beam_direction,
+                scene.experiment.beam.mean_wavelength_A,
+                _normal(instrument.beam_direction, instrument.polarization_vector),
+                (1 + K) / 2,
+            ),
+            panels=tuple(_panel(number, panel) for number, panel in enumerate(instrument.panels)),
+            axis=axis,
+            scan=None
+            if still
+            else Scan(axis, frames.start, len(frames), sense * start_deg, sense * scan.osc_range_deg),
+            crystals=tuple(lattice.real_vectors_A @ turn.T for lattice in scene.specimen.lattices),
+        )
+
+    def phi_rad(self, frame: Array) -> Array:
+        """Phi at a real number of frames from the start of the series, as the models count it."""
+        if self.scan is None:
+            return np.zeros_like(frame)
+        return np.deg2rad(self.scan.start_deg + (frame - self.scan.first_frame) * self.scan.osc_deg)
+
+
+def _panel(number: int, panel: PanelGeometry) -> Panel:
+    if panel.curved:
+        raise StoreError(f"detector.panels.{number} is curved, and DIALS has flat panels only")
+    slant = abs(float(panel.fast @ panel.slow))
+    if slant > LARGEST_SLANT:
+        angle = np.rad2deg(np.arccos(slant))
+        raise StoreError(f"detector.panels.{number}: fast and slow are {angle:.6g} degrees apart, and DIALS' are 90")
+    return Panel(
+        name=f"panel {number}",
+        origin_mm=1e3 * panel.origin_m,
+        fast=panel.fast,
+        slow=panel.slow,
+        shape=panel.shape,
+        pixel_mm=1e3 * panel.pixel_m,
+        thickness_mm=1e3 * panel.layer_thickness_m * panel.layers,
+        attenuation_per_mm=1e-3 * panel.attenuation_per_m,
+    )
+
+
+def _normal(beam: Array, polarization: Array) -> Array:
+    """Normal of the plane of the beam and its E vector; of any plane with the beam, where the vector lies along it."""
+    candidates = [np.cross(beam, vector) for vector in (polarization, *np.eye(3))]
+    normal = next(vector for vector in candidates if np.linalg.norm(vector) > 1e-3)
+    return np.asarray(normal / np.linalg.norm(normal))
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """The spots of each reflection together, (n,) each; a reflection without a spot has 0 photons and NaN for a place.
+
+    Attributes
+    ----------
+    centroid
+        Fast, slow, frame, weighted by photons (n, 3).
+    variance
+        Of a photon's place about it (n, 3).
+    box
+        First and last column, row and frame, each last one exclusive (n, 6).
+    """
+
+    photons: Array
+    background: Array
+    centroid: Array
+    variance: Array
+    box: NDArray[np.int32]
+
+
+def _sum_of_spots(group: zarr.Group, rows: dict[str, NDArray[Any]], frames: range, report: Report) -> _Sums:
+    count = len(rows["reflection"])
+    photons, background = np.zeros(count), np.zeros(count)
+    first, second = np.zeros((count, 3)), np.zeros((count, 3))
+    low, high = np.full((count, 3), np.iinfo(np.int32).max), np.zeros((count, 3), dtype=np.int64)
+    reader = table_reader(group, SPOTS, SPOT_NAMES)
+    total = len(reader.touched(frames))
+    for done, (_, table) in enumerate(reader.units(frames), start=1):
+        spots = {name: column.to_numpy() for name, column in _columns(table).items()}
+        place, known = found_in(rows["reflection"], spots["reflection"])
+        if count:
+            known &= spots["panel"] == rows["panel"][place]
+        place, spots = place[known], {name: values[known] for name, values in spots.items()}
+        weight, frame = spots["photons"], spots["frame"]
+        at = np.stack([spots["fast"], spots["slow"], frame + 0.5], axis=1).astype(np.float64)
+        spread = np.stack([spots["extent_fast2"], spots["extent_slow2"], np.full(len(frame), 1 / 12)], axis=1)
+        np.add.at(photons, place, weight)
+        np.add.at(background, place, spots["background"])
+        np.add.at(first, place, weight[:, None] * at)
+        np.add.at(second, place, weight[:, None] * (spread + at * at))
+        np.minimum.at(low, place, np.stack([spots["first_fast"], spots["first_slow"], frame], axis=1))
+        np.maximum.at(high, place, np.stack([spots["last_fast"], spots["last_slow"], frame + 1], axis=1))
+        report(done, total)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centroid = first / photons[:, None]
+        variance = np.maximum(second / photons[:, None] - centroid * centroid, 0)
+    box = np.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1], low[:, 2], high[:, 2]], axis=1)
+    return _Sums(photons, background, centroid, variance, box.astype(np.int32))
+
+
+def _table(scene: Scene, models: _Models, rows: dict[str, NDArray[Any]], sums: _Sums | None) -> dict[str, NDArray[Any]]:
+    """The columns of DIALS' table."""
+    predicted = np.stack([rows["fast"], rows["slow"], rows["frame"]], axis=1)
+    corner = np.floor(predicted).astype(np.int32)
+    seen = np.zeros(len(predicted), dtype=bool) if sums is None else sums.photons > 0
+    observed, variance = predicted.copy(), np.ones_like(predicted)
+    box = np.repeat(corner, 2, axis=1) + np.array([0, 1] * 3, dtype=np.int32)
+    photons, background = rows["photons"].copy(), np.zeros(len(predicted))
+    if sums is not None:
+        observed[seen], box[seen], photons, background = (
+            sums.centroid[seen],
+            sums.box[seen],
+            sums.photons,
+            sums.background,
+        )
+        variance[seen] = sums.variance[seen] / sums.photons[seen, None]
+    flags = np.full(len(predicted), Flag.PREDICTED | Flag.INDEXED, dtype=np.uint64)
+    flags[seen] |= np.uint64(Flag.OBSERVED | Flag.STRONG | Flag.INTEGRATED_SUM)
+    flags[rows["masked"]] |= np.uint64(Flag.FOREGROUND_INCLUDES_BAD_PIXELS)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(rows["photons"] > 0, photons / rows["photons"], 0.0)
+    incident, scattered = _wave_vectors(scene, rows)
+    across = np.cross(scattered, incident)
+    along_spindle = across @ models.axis
+    sine = np.linalg.norm(across, axis=1) * (incident @ incident) ** -1
+    millimetres = np.array([1e3 * panel.pixel_m for panel in scene.instrument.panels])[rows["panel"]]
+    per_millimetre = np.stack([millimetres, millimetres, np.ones(len(millimetres))], axis=1)
+    if models.scan is not None:
+        per_millimetre[:, 2] = np.deg2rad(models.scan.osc_deg)
+    lorentz = np.abs(along_spindle) / (incident @ incident) if models.scan is not None else sine
+    return {
+        "miller_index": np.stack([rows["h"], rows["k"], rows["l"]], axis=1),
+        "id": rows["lattice"],
+        "imageset_id": np.zeros(len(predicted)),
+        "panel": rows["panel"],
+        "flags": flags,
+        "entering": along_spindle < 0,
+        "d": rows["d_A"],
+        "lp": lorentz / rows["polarization"],
+        "zeta": along_spindle / np.linalg.norm(across, axis=1),
+        "partiality": share if sums is not None else np.where(rows["whole"], 1.0, 0.0),
+        "s1": scattered,
+        "xyzcal.px": predicted,
+        "xyzcal.mm": _millimetres(models, predicted, millimetres),
+        "xyzobs.px.value": observed,
+        "xyzobs.px.variance": variance,
+        "xyzobs.mm.value": _millimetres(models, observed, millimetres),
+        "xyzobs.mm.variance": variance * per_millimetre**2,
+        "bbox": box,
+        "intensity.sum.value": photons,
+        "intensity.sum.variance": photons + background,
+        "background.sum.value": background,
+        "background.sum.variance": background,
+    }
+
+
+def _wave_vectors(scene: Scene, rows: dict[str, NDArray[Any]]) -> tuple[Array, Array]:
+    """Wave vector of the beam (3,), and of the beams to the predicted places (n, 3), in 1/Angstrom."""
+    wavelength_A = scene.experiment.beam.mean_wavelength_A
+    scattered = np.empty((len(rows["panel"]), 3))
+    for number, panel in enumerate(scene.instrument.panels):
+        its = rows["panel"] == number
+        scattered[its] = panel.directions(rows["slow"][its], rows["fast"][its])[0] / wavelength_A
+    return scene.instrument.beam_direction / wavelength_A, scattered
+
+
+def _millimetres(models: _Models, pixels: Array, pixel_mm: Array) -> Array:
+    """Fast and slow in millimetres and phi in radians, of fast and slow in pixels and frames."""
+    return np.stack([pixels[:, 0] * pixel_mm, pixels[:, 1] * pixel_mm, models.phi_rad(pixels[:, 2])], axis=1)

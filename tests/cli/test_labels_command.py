@@ -1,0 +1,93 @@
+"""`nbdist labels` writes one table into one file, or files of DIALS, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pandas
+import pandas.testing
+import pytest
+from labelled import labelled_store, reflection_rows, spot_rows
+
+from nbdist import open_reflections, open_spots
+from nbdist.frames.products import PRODUCTS, SeriesTable
+from nbdist.frames.tables import REFLECTION_COLUMNS
+
+FRAMES = 6
+REFLECTIONS = reflection_rows(np.arange(5), np.arange(5), np.arange(5) + 1, whole=True, masked=np.arange(5) == 2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def series_table():
+    table = SeriesTable(
+        "series_reflections", "", REFLECTION_COLUMNS, lambda *_: REFLECTIONS, lambda e: e.labels.reflections
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRODUCTS, table.name, table)
+        yield
+
+
+@pytest.fixture(scope="module")
+def store(small_experiment, tmp_path_factory):
+    experiment = small_experiment(
+        panel={"spixels": 4, "fpixels": 4, "pixel_size_mm": 10.0},
+        scan={"frames": FRAMES},
+        labels={"reflections": True, "spots": True},
+    )
+    location = tmp_path_factory.mktemp("labels") / "a.zarr"
+    return labelled_store(experiment, location, REFLECTIONS, lambda frame: spot_rows(np.arange(frame), seed=frame))
+
+
+def test_a_table_becomes_a_file(store, nbdist, tmp_path):
+    said = nbdist("labels", store, "--parquet", tmp_path / "a.parquet", "--csv", tmp_path / "a.csv")
+    assert (said.code, said.out) == (0, f"wrote {tmp_path}/a.parquet: 15 rows wrote {tmp_path}/a.csv: 15 rows")
+    pandas.testing.assert_frame_equal(pandas.read_parquet(tmp_path / "a.parquet"), open_spots(store))
+    read = pandas.read_csv(tmp_path / "a.csv").astype(open_spots(store).dtypes)
+    pandas.testing.assert_frame_equal(read, open_spots(store))
+
+
+def test_frames_and_table_are_chosen(store, nbdist, tmp_path):
+    assert nbdist("labels", store, "--parquet", tmp_path / "a.parquet", "--frames", "2:4").code == 0
+    pandas.testing.assert_frame_equal(pandas.read_parquet(tmp_path / "a.parquet"), open_spots(store, slice(2, 4)))
+    chosen = ("--table", "reflections", "--frames", "2:3")
+    assert nbdist("labels", store, "--parquet", tmp_path / "a.parquet", *chosen).code == 0
+    found = pandas.read_parquet(tmp_path / "a.parquet")
+    pandas.testing.assert_frame_equal(found, open_reflections(store, range(2, 3)))
+    assert list(found.reflection) == [1, 2]
+
+
+def test_files_of_dials_are_written_into_a_folder(store, nbdist, tmp_path):
+    said = nbdist("labels", store, "--dials", tmp_path / "out", "--frames", "0:2")
+    assert (said.code, said.out) == (
+        0,
+        f"wrote {tmp_path}/out/labels.expt and {tmp_path}/out/labels.refl: 2 reflections",
+    )
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"labels.expt", "labels.refl"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "nothing to write: --parquet FILE, --csv FILE or --dials DIR"),
+        (("--csv", "a.csv", "--frames", "4:9"), "--frames 4:9: lies outside 0:6"),
+        (("--csv", "gone/a.csv"), "gone/a.csv cannot be written: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_written_is_said_in_one_line(options, said, store, nbdist, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = nbdist("labels", store, *options)
+    assert (ended.code, ended.err) == (2, f"nbdist: {said}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_stays_as_it_was_where_rows_cannot_be_read(store, nbdist, tmp_path):
+    copy = shutil.copytree(store, tmp_path / "copy.zarr")
+    rows = copy / "spots/00000002.parquet"
+    rows.write_bytes(bytes(rows.stat().st_size))
+    (tmp_path / "a.csv").write_text("as it was")
+    ended = nbdist("labels", copy, "--csv", tmp_path / "a.csv")
+    assert ended.code == 2
+    assert "spots/00000002.parquet does not decode" in ended.err
+    assert (tmp_path / "a.csv").read_text() == "as it was"
+    assert {path.name for path in tmp_path.iterdir()} == {"copy.zarr", "a.csv"}
