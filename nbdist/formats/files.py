@@ -20,27 +20,23 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     NbdistError
-        If the file cannot be made or moved to its place.
+        If the file cannot be made, written or moved to its place.
     """
     special = path.exists() and not path.is_file()
     beside = path if special else path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with _named(path):
-            stream = beside.open("wb")
-        with stream:
+        with beside.open("wb") as stream:
             yield stream
         if not special:
-            with _named(path):
-                beside.replace(path)
-    except BaseException:
+            beside.replace(path)
+    except OSError as error:
+        if error.filename not in (
+            None,
+            str(beside),
+        ):  # of another file, that the block reads; a stream's errors name none
+            raise
+        reason = one_line(OSError(error.errno, error.strerror)) if error.strerror else one_line(error)
+        raise NbdistError(f"{path} cannot be written: {reason}") from None
+    finally:
         if not special:
             beside.unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise NbdistError(f"{path} cannot be written: {error.strerror or one_line(error)}") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.formats.files import written_whole
 from nbdist.formats.pgm import greys, pgm_bytes
 from nbdist.formats.smv import Value, smv_bytes
 from nbdist.nanobragg.flags import Simulation
@@ -255,26 +256,14 @@ def write_all(files: dict[Path, bytes]) -> None:
 
     Raises
     ------
-    FlagError
+    NbdistError
         If one cannot be written.
     """
-    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files if not _special(path)}
-    try:
+    with contextlib.ExitStack() as whole:
         for path, data in files.items():
-            temporary.get(path, path).write_bytes(data)
-        for path, beside in temporary.items():
-            beside.replace(path)
-    except OSError as error:
-        raise FlagError(f"{error.filename}: cannot be written: {error.strerror}") from None
-    finally:
-        for beside in temporary.values():
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
-
-
-def _special(path: Path) -> bool:
-    """/dev/null and its like are written to, not replaced."""
-    return path.exists() and not path.is_file()
+            stream = whole.enter_context(written_whole(path))
+            stream.write(data)
+            stream.flush()
 
 
 def printed_pixels(image: Image, outputs: Outputs, usable: NDArray[np.bool_]) -> Iterator[tuple[int, int, float]]:

@@ -108,7 +108,7 @@ class Verification:
                 and np.dtype(product.dtype).kind == "f"
                 and not _close(product.images(made), product.images(stored), allowed, scale)
             ):
-                self.wrong[frame] = f"its {name} differs by more than {allowed:g} of its largest intensity"
+                self.wrong[frame] = f"its {name} differ by more than {allowed:g} of its largest intensity"
 
 
 def _apart(images: Images, others: Images) -> list[NDArray[np.float64]]:

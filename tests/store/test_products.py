@@ -125,6 +125,48 @@ def test_a_product_that_its_intensity_does_not_give_is_found(copy):
     assert verify(copy, sample=FRAMES).wrong == {0: "its tenths are not those that its intensity gives"}
 
 
+@pytest.fixture
+def labelled(experiment, tmp_path, monkeypatch):
+    """`labelled(changed, record)`: a store in which the brightest pixel of a label of frame 0 was changed by a factor."""
+    halves = PixelProduct(
+        name="halves",
+        dtype="float32",
+        units="photon",
+        long_name="",
+        make=lambda frame: [frame.photons[0] / 2],
+        label=True,
+    )
+    monkeypatch.setitem(PRODUCTS, "halves", halves)
+    store = tmp_path / "labelled.zarr"
+    generate(experiment.with_changes(scan={"frames": 1}), store, serial=True)
+
+    def change(factor, said):
+        array = zarr.open_group(str(store), mode="r+")["halves"]
+        image = array[0]
+        image[np.unravel_index(image.argmax(), image.shape)] *= np.float32(factor)
+        array[0] = image
+        record = store / "records/00000000.json"
+        content = json.loads(record.read_text()) | said
+        content["shard_bytes"]["halves"] = (store / "halves/c/0/0/0").stat().st_size
+        record.write_text(json.dumps(content))
+        return verify(store, sample=1)
+
+    return change
+
+
+ELSEWHERE = {"compiler": "clang version 99"}
+
+
+def test_a_label_that_rendering_again_does_not_give_is_found(labelled):
+    assert labelled(1, {}).good
+    assert labelled(1 + 2.0**-22, {}).wrong == {0: "its halves are not those that rendering it again gives"}
+
+
+def test_other_last_bits_of_a_label_of_another_compiler_are_expected_and_no_more(labelled):
+    assert labelled(1 + 2.0**-22, ELSEWHERE).good
+    assert labelled(1 + 1e-4, ELSEWHERE).wrong == {0: "its halves differ by more than 1e-05 of its largest intensity"}
+
+
 def test_a_store_that_was_made_before_a_product_goes_on_without_it(experiment, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         for name in ("tenths", "bright"):
