@@ -29,6 +29,8 @@ os.environ.setdefault(
 # images this small gain nothing from threads, and beside other work on the machine their barriers cost tenfold
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
+# each process that a test starts would compile nbdist's modules anew: a third of what it takes to start
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Dask looks at its event loops fifty times a second and at its threads a hundred times: with ten of its processes, half a core
 os.environ.setdefault("DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL", "1s")
 os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")

@@ -15,7 +15,8 @@ stop() { # end the process whose number is in this file, and wait for it
     pid=$(cat "$1")
     kill "$pid" 2>/dev/null || return 0
     for _ in $(seq 20); do
-        kill -0 "$pid" 2>/dev/null || return 0
+        # one that has ended may stay in the table until the machine's first process has looked at it
+        grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$pid/status" || return 0
         sleep 0.1
     done
     kill -9 "$pid" 2>/dev/null

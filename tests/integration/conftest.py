@@ -39,6 +39,13 @@ def held(tmp_path, monkeypatch) -> Harm:
     return harm
 
 
+@pytest.fixture
+def quick_looks(monkeypatch) -> None:
+    """Jobs that this process keeps in a queue are looked for many times a second, and soon missed."""
+    for name, seconds in (("LOOK_EVERY_S", 0.2), ("ASK_EVERY_S", 0.5), ("SUBMITTED_S", 1.0), ("LOST_S", 0.5)):
+        monkeypatch.setattr(f"nbdist.clusters.job_queue.{name}", seconds)
+
+
 @pytest.fixture(scope="session")
 def undisturbed(small_experiment, tmp_path_factory) -> Path:
     """The same ninety frames, rendered in one process."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from batch_queue import ROOT, RUN_OPTIONS, records
-from waiting import LIMIT_S, until
+from batch_queue import CUT, ROOT, RUN_OPTIONS
+from waiting import LIMIT_S
+
+from nbdist import generate, load_experiment
+from nbdist.clusters.cluster_file import load_cluster_file
+from nbdist.clusters.job_queue import queue_cluster
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 COMMANDS = {"pbs": ("qsub", "qstat", "qdel"), "sge": ("qsub", "qstat", "qdel"), "lsf": ("bsub", "bjobs", "bkill")}
@@ -45,17 +48,22 @@ def stand_in(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["pbs", "lsf", "sge"])
 def test_a_run_goes_on_when_a_job_of_the_queue_dies(
-    kind, stand_in, held, series_file, cluster_file, tmp_path, assert_undisturbed
+    kind, stand_in, quick_looks, held, series_file, cluster_file, tmp_path, assert_undisturbed
 ):
     jobs, store = stand_in(kind), tmp_path / "series.zarr"
-    file = cluster_file(kind=kind, queue=None, jobs={"maximum": 1})
-    command = [shutil.which("nbdist"), "run", series_file, "-o", store, "--cluster", file, *RUN_OPTIONS]
-    with (tmp_path / "client.log").open("w") as log:
-        run = subprocess.Popen(list(map(str, command)), cwd=tmp_path, stdout=log, stderr=log)
-    until(lambda: records(store) >= 3, "the first units")
-    os.killpg(int((jobs / "1001.pid").read_text()), signal.SIGKILL)
-    held.release()
-    assert run.wait(LIMIT_S) == 0, (tmp_path / "client.log").read_text()
+    file = load_cluster_file(cluster_file(kind=kind, queue=None, jobs={"maximum": 1}))
+    killed = []
+
+    def kill(progress):
+        if progress.frames_done >= 3 and not killed:
+            killed.append(int((jobs / "1001.pid").read_text()))
+            os.killpg(killed[0], signal.SIGKILL)
+            held.release()
+
+    with queue_cluster(file, report=lambda line: None) as client:
+        progress = generate(load_experiment(series_file), store, client, report=kill, **CUT)
+    assert (progress.frames_done, progress.failed) == (90, {})
+    assert killed
     assert len(list(jobs.glob("*.pid"))) == 2, "one in the place of the one that died, and no more"
     for script in jobs.glob("*.sh"):
         text = script.read_text()

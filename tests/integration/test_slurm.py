@@ -12,7 +12,10 @@ import time
 import psutil
 import pytest
 from batch_queue import ROOT, RUN_OPTIONS, listening, records, workers_started_with
+from command_line import run_command
 from waiting import LIMIT_S, until
+
+from nbdist import generate, load_experiment
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -44,40 +47,42 @@ def test_jobs_that_die_are_replaced(slurm, held, series_file, cluster_file, tmp_
 def test_a_client_that_is_killed_leaves_no_job_behind_for_long(
     slurm, held, series_file, cluster_file, tmp_path, assert_undisturbed
 ):
-    store = tmp_path / "series.zarr"
-    command = (shutil.which("nbdist"), "run", series_file, "-o", store, "--cluster", cluster_file(), *RUN_OPTIONS)
-    run = slurm.start(*command, cwd=tmp_path)
+    store, file = tmp_path / "series.zarr", cluster_file(jobs={"maximum": 1})
+    run = slurm.start(
+        shutil.which("nbdist"), "run", series_file, "-o", store, "--cluster", file, *RUN_OPTIONS, cwd=tmp_path
+    )
     until(lambda: records(store) >= 3, "the first units")
     run.send_signal(signal.SIGKILL)
     run.wait()
     until(lambda: not slurm.jobs(), "workers without a scheduler end, and their jobs with them")
     held.release()
-    assert slurm.start(*command, "--resume", cwd=tmp_path).wait(LIMIT_S) == 0
+    assert 0 < generate(load_experiment(series_file), store, serial=True, resume=True).frames_done < 90
     assert_undisturbed(store)
 
 
-def test_a_refused_job_is_told_in_one_line(slurm, series_file, cluster_file, tmp_path):
-    file = cluster_file(queue="no_such_partition")
-    run = slurm.start(
-        shutil.which("nbdist"), "run", series_file, "-o", tmp_path / "a.zarr", "--cluster", file, cwd=tmp_path
-    )
-    assert run.wait(LIMIT_S) == 2
-    said = (tmp_path / "client.log").read_text()
-    assert "Traceback" not in said
-    last = said.splitlines()[-1]
+@pytest.fixture
+def run_here(slurm, series_file, tmp_path, monkeypatch, capsys):
+    """`run_here(cluster_file)`: `nbdist run --cluster FILE` in this process."""
+    words = ["run", str(series_file), "-o", str(tmp_path / "a.zarr"), "--cluster"]
+    return lambda file: run_command([*words, str(file)], monkeypatch, capsys)
+
+
+def test_a_refused_job_is_told_in_one_line(run_here, cluster_file):
+    ended = run_here(cluster_file(queue="no_such_partition"))
+    assert ended.status == 2
+    assert "Traceback" not in ended.err
+    last = ended.err.splitlines()[-1]
     assert last.startswith("nbdist: sbatch refused the job: ")
     assert "no_such_partition" in last
 
 
-def test_jobs_that_cannot_start_their_workers_end_the_wait(slurm, series_file, cluster_file, tmp_path):
-    file = cluster_file(prologue=["echo this module is not known >&2; exit 3"], jobs={"minimum": 1, "maximum": 3})
-    run = slurm.start(
-        shutil.which("nbdist"), "run", series_file, "-o", tmp_path / "a.zarr", "--cluster", file, cwd=tmp_path
+def test_jobs_that_cannot_start_their_workers_end_the_wait(slurm, quick_looks, run_here, cluster_file):
+    ended = run_here(
+        cluster_file(prologue=["echo this module is not known >&2; exit 3"], jobs={"minimum": 1, "maximum": 3})
     )
-    assert run.wait(LIMIT_S) == 2
-    said = (tmp_path / "client.log").read_text()
-    assert "nbdist: 3 jobs ended before a worker joined: this module is not known (" in said
-    assert "Traceback" not in said
+    assert ended.status == 2
+    assert "nbdist: 3 jobs ended before a worker joined: this module is not known (" in ended.err
+    assert "Traceback" not in ended.err
     assert not slurm.jobs()
 
 
@@ -100,7 +105,8 @@ def test_workers_of_a_job_have_one_gpu_each_and_listen_on_the_loopback_interface
 
 def test_jobs_and_client_talk_tls(slurm, held, series_file, cluster_file, certificates, tmp_path, assert_undisturbed):
     store = tmp_path / "series.zarr"
-    options = ("--cluster", cluster_file(), "--security", certificates[0], *RUN_OPTIONS)
+    file = cluster_file(jobs={"maximum": 1})
+    options = ("--cluster", file, "--security", certificates[0], *RUN_OPTIONS)
     run = slurm.start(shutil.which("nbdist"), "run", series_file, "-o", store, *options, cwd=tmp_path)
     until(lambda: records(store) >= 1, "the first unit")
     commands = [" ".join(nanny.parent().cmdline()) for nanny in workers_started_with(certificates[0].split(",")[2])]
@@ -148,14 +154,14 @@ def test_a_whole_run_inside_one_job_that_is_requeued(
     assert not list(tmp_path.glob(".tls-*")), "nothing is left of the scheduler's file"
 
 
-def test_workers_that_reach_their_lifetime_end_in_order_and_are_replaced(slurm, cluster_file):
+def test_workers_that_reach_their_lifetime_end_in_order_and_are_replaced(slurm, quick_looks, cluster_file):
     from nbdist.clusters.cluster_file import load_cluster_file
     from nbdist.clusters.job_queue import queue_cluster
 
     file = load_cluster_file(cluster_file(jobs={"maximum": 1}))
-    with queue_cluster(file, lifetime_s=6, report=lambda line: None) as client:
+    with queue_cluster(file, lifetime_s=3, report=lambda line: None) as client:
         (first,) = slurm.jobs("RUNNING")
-        steps = [client.submit(time.sleep, 0.25, key=f"step-{number}") for number in range(40)]  # ten seconds of work
+        steps = [client.submit(time.sleep, 0.25, key=f"step-{number}") for number in range(24)]  # six seconds of work
 
         def collect():
             """Take in what is done: a result that stays on a worker ends with it."""
