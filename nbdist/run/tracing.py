@@ -53,7 +53,7 @@ def trace_experiment(
     for name, number, count in (
         ("frame", frame, experiment.scan.frames),
         ("source", choice.source, len(scene.instrument.sources)),
-        ("mosaic", choice.mosaic or 0, len(lattices[choice.lattice].mosaic)),
+        ("mosaic", choice.mosaic or 0, lattices[choice.lattice].domains),
     ):
         if not 0 <= number < count:
             raise RunError(f"{name} {number} lies outside 0:{count}")

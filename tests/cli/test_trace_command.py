@@ -115,6 +115,19 @@ def test_subpixels_are_listed_on_request(nbdist, small_experiment):
     assert "2 x 2 subpixels" in nbdist("trace o.yaml --pixel 20 30").out
 
 
+def test_domains_of_a_normal_mosaicity_can_be_listed_and_add_up(nbdist, small_experiment, make_renderer):
+    experiment = small_experiment(
+        crystal={"mosaicity": {"sigma_deg": 0.5, "domains": 3}}, sampling={"precision": "float64"}
+    )
+    Path("m.yaml").write_text(experiment_to_yaml(experiment))
+    assert nbdist("trace m.yaml --pixel 20 30 -o m --mosaic 2").status == 0
+    lines = Path("m/trace.log").read_text().splitlines()
+    assert [line for line in lines if line.startswith("mosaic_domain ")] == ["mosaic_domain 2"] * 4
+    (photons,) = (float(line.split()[1]) for line in lines if line.startswith("I_pixel_final "))
+    assert photons == pytest.approx(make_renderer(experiment).frame(0)[20, 30], rel=1e-12)
+    assert "mosaic 3 lies outside 0:3" in nbdist("trace m.yaml --pixel 20 30 --mosaic 3").err
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
