@@ -18,7 +18,8 @@ from nbdist.planning import Cut, Unit, make_plan
 from nbdist.scene import Scene, resolve
 from nbdist.scene.amplitudes import Reflections
 from nbdist.store import StoredUnits, create_store, open_group
-from nbdist.store.objects import Folder, as_json
+from nbdist.store.objects import as_json
+from nbdist.store.places import objects_at
 from nbdist.store.schema import schema_of
 from nbdist.store.tables import packed, series_key, series_rows
 from nbdist.store.units import record_key, store_id_of
@@ -51,20 +52,20 @@ def reflection_rows(identities: Any, first: Any, last: Any, **given: Any) -> Row
 
 def labelled_store(
     experiment: Experiment,
-    location: Path,
+    location: Path | str,
     reflections: Rows,
     spots: Callable[[int], Rows],
     frames_per_shard: int = 2,
     units: Sequence[int] | None = None,
-) -> Path:
+) -> Path | str:
     """A store of an experiment with these reflections and spots, images of zeros, and those units (all, if left out)."""
     scene = resolve(experiment)
     plan = make_plan(scene, cut=Cut(frames_per_shard=frames_per_shard))
     create_store(location, scene, plan, [Reflections(np.zeros((0, 3), dtype=np.int64), np.zeros(0), 1.0)])
     group: zarr.Group = open_group(location)
     for table in schema_of(group).series_tables:
-        Folder(location).write(series_key(table.name), packed(series_rows(table, reflections)))
-    objects, stored = Folder(location), StoredUnits(group)
+        objects_at(location).write(series_key(table.name), packed(series_rows(table, reflections)))
+    objects, stored = objects_at(location), StoredUnits(group)
     images = {array.name: array.product for array in stored.schema.arrays}
     empty = functools.cache(
         lambda name, unit: stored.packers[name].pack(unit, [_zeros(scene, images[name])] * len(unit.frames))

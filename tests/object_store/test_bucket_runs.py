@@ -9,15 +9,18 @@ import signal
 import subprocess
 
 import numpy as np
+import pandas.testing
 import pytest
 import zarr
 from harm import Harm
+from labelled import labelled_store, reflection_rows, spot_rows
 from waiting import LIMIT_S, until
 
-from nbdist import generate, load_experiment, open_series, verify
+from nbdist import generate, load_experiment, open_reflections, open_series, open_spots, verify
 from nbdist.errors import StoreError
 from nbdist.experiment import experiment_to_yaml
-from nbdist.frames.products import PRODUCTS, Column, TableProduct
+from nbdist.frames.products import PRODUCTS, Column, SeriesTable, TableProduct
+from nbdist.frames.tables import REFLECTION_COLUMNS
 from nbdist.run.finish import finish
 from nbdist.store import StoredUnits, bucket, consolidate, open_group, read_table, remove, summarize
 from nbdist.store.parts import Part
@@ -270,6 +273,26 @@ def test_rows_of_a_table_lie_in_a_bucket_and_are_checked_there(experiment, locat
     assert read_table(location, "brightest").equals(rows)
     remove(location)
     assert not objects_at(location).names("brightest")
+
+
+def test_labels_lie_in_a_bucket_and_are_read_from_there(small_experiment, location, tmp_path, monkeypatch):
+    reflections = reflection_rows(np.arange(5), np.arange(5), np.arange(5))
+    table = SeriesTable(
+        "series_reflections", "", REFLECTION_COLUMNS, lambda *_: reflections, lambda e: e.labels.reflections
+    )
+    monkeypatch.setitem(PRODUCTS, table.name, table)
+    few = small_experiment(
+        panel={"spixels": 4, "fpixels": 4},
+        scan={"frames": 5},
+        labels={"reflections": True, "spots": True, "resolution": True},
+    )
+    for place in (location, tmp_path / "local.zarr"):
+        labelled_store(few, place, reflections, lambda frame: spot_rows([frame], seed=frame))
+    pandas.testing.assert_frame_equal(open_spots(location), open_spots(tmp_path / "local.zarr"))
+    pandas.testing.assert_frame_equal(open_reflections(location), open_reflections(tmp_path / "local.zarr"))
+    np.testing.assert_array_equal(open_series(location).resolution, open_series(tmp_path / "local.zarr").resolution)
+    assert not finish(location).missing
+    assert list(open_spots(location, slice(2, 4), ["reflection"]).reflection) == [2, 3]
 
 
 def test_resume_reads_only_the_shards_that_changed(experiment, local, location, monkeypatch):
