@@ -358,9 +358,15 @@ def rendered_frame(scene: Scene, number: int, photons: Images) -> RenderedFrame:
 
 
 def made_of(frame: RenderedFrame) -> dict[str, Images | Columns]:
-    """The products of a frame by name."""
-    wanted = products_of(frame.scene.experiment)
-    return {product.name: product.make(frame) for product in wanted if isinstance(product, FrameProduct)}
+    """The products of a frame by name, columns of tables in the types that they have in a store."""
+    made: dict[str, Images | Columns] = {}
+    for product in products_of(frame.scene.experiment):
+        if isinstance(product, PixelProduct):
+            made[product.name] = product.make(frame)
+        elif isinstance(product, TableProduct):
+            rows = product.make(frame)
+            made[product.name] = {its.name: np.asarray(rows[its.name], its.dtype) for its in product.columns}
+    return made
 
 
 def held_pixels(experiment: Experiment, frames: Sequence[Products]) -> int | None:

@@ -12,8 +12,8 @@ from nbdist.store.number_set import NumberSet
 from nbdist.store.occupancy import occupy
 from nbdist.store.parts import Part, commands_to_go_on, missing_parts
 from nbdist.store.places import objects_of
-from nbdist.store.reading import read_series_table
 from nbdist.store.schema import schema_of
+from nbdist.store.table_reading import read_series_table
 
 
 @dataclass

@@ -34,7 +34,7 @@ from nbdist.run.context import RunContext, make_context
 from nbdist.run.rendering import render_frame, rendered_by
 from nbdist.store import StoredUnits, open_group, read_frame, summarize
 from nbdist.store.number_set import NumberSet
-from nbdist.store.reading import read_series_table
+from nbdist.store.table_reading import read_series_table
 from nbdist.store.units import Record
 
 MIXED = "mixed"

@@ -23,11 +23,13 @@ from nbdist.formats.dials_experiments import Beam, Panel, Scan, experiment_list
 from nbdist.formats.dials_reflections import Flag, reflection_table
 from nbdist.formats.files import written_whole
 from nbdist.formats.text import user_path
+from nbdist.frames.products import SPOTS
 from nbdist.scene import Scene, resolve
 from nbdist.scene.panels import PanelGeometry
-from nbdist.store.labels import SPOTS, found_in, has_spots, read_reflection_rows
+from nbdist.store.labels import found_in, has_spots, read_reflection_rows
 from nbdist.store.locations import open_group
-from nbdist.store.reading import frames_of, summarize, table_reader
+from nbdist.store.reading import summarize
+from nbdist.store.table_reading import frames_of, table_reader
 
 Array = NDArray[np.float64]
 Report = Callable[[int, int], None]
@@ -96,7 +98,9 @@ def write_dials(
     rows = {name: column.to_numpy() for name, column in _columns(read_reflection_rows(group, chosen)).items()}
     on_panel = rows["panel"] >= 0
     rows = {name: values[on_panel] for name, values in rows.items()}
-    spots = _sum_of_spots(group, rows, chosen, report) if has_spots(group) else None
+    if models.scan is None:
+        rows["frame"] = np.full(len(rows["frame"]), 0.5)
+    spots = _sum_of_spots(group, rows, chosen, models, report) if has_spots(group) else None
     identifiers = {number: f"{summary.fingerprint[:32]}-{number}" for number in range(len(models.crystals))}
     place = user_path(folder)
     place.mkdir(parents=True, exist_ok=True)
@@ -209,12 +213,15 @@ class _Sums:
     box: NDArray[np.int32]
 
 
-def _sum_of_spots(group: zarr.Group, rows: dict[str, NDArray[Any]], frames: range, report: Report) -> _Sums:
+def _sum_of_spots(
+    group: zarr.Group, rows: dict[str, NDArray[Any]], frames: range, models: _Models, report: Report
+) -> _Sums:
+    """The spots of these frames, those of each reflection together; the frame of a still is frame 0."""
     count = len(rows["reflection"])
     photons, background = np.zeros(count), np.zeros(count)
     first, second = np.zeros((count, 3)), np.zeros((count, 3))
     low, high = np.full((count, 3), np.iinfo(np.int32).max), np.zeros((count, 3), dtype=np.int64)
-    reader = table_reader(group, SPOTS, SPOT_NAMES)
+    reader = table_reader(group, SPOTS.name, SPOT_NAMES)
     total = len(reader.touched(frames))
     for done, (_, table) in enumerate(reader.units(frames), start=1):
         spots = {name: column.to_numpy() for name, column in _columns(table).items()}
@@ -222,7 +229,7 @@ def _sum_of_spots(group: zarr.Group, rows: dict[str, NDArray[Any]], frames: rang
         if count:
             known &= spots["panel"] == rows["panel"][place]
         place, spots = place[known], {name: values[known] for name, values in spots.items()}
-        weight, frame = spots["photons"], spots["frame"]
+        weight, frame = spots["photons"], spots["frame"] - (frames.start if models.scan is None else 0)
         at = np.stack([spots["fast"], spots["slow"], frame + 0.5], axis=1).astype(np.float64)
         spread = np.stack([spots["extent_fast2"], spots["extent_slow2"], np.full(len(frame), 1 / 12)], axis=1)
         np.add.at(photons, place, weight)
@@ -262,13 +269,15 @@ def _table(scene: Scene, models: _Models, rows: dict[str, NDArray[Any]], sums: _
         share = np.where(rows["photons"] > 0, photons / rows["photons"], 0.0)
     incident, scattered = _wave_vectors(scene, rows)
     across = np.cross(scattered, incident)
-    along_spindle = across @ models.axis
-    sine = np.linalg.norm(across, axis=1) * (incident @ incident) ** -1
+    along_spindle = (
+        across @ models.axis
+    )  # DIALS' zeta is this over its length, and a reflection enters where it is below 0
     millimetres = np.array([1e3 * panel.pixel_m for panel in scene.instrument.panels])[rows["panel"]]
-    per_millimetre = np.stack([millimetres, millimetres, np.ones(len(millimetres))], axis=1)
-    if models.scan is not None:
-        per_millimetre[:, 2] = np.deg2rad(models.scan.osc_deg)
-    lorentz = np.abs(along_spindle) / (incident @ incident) if models.scan is not None else sine
+    if models.scan is None:
+        frame_rad, inverse_lorentz = 1.0, np.ones(len(predicted))
+    else:
+        frame_rad, inverse_lorentz = np.deg2rad(models.scan.osc_deg), np.abs(along_spindle) / (incident @ incident)
+    per_pixel = np.stack([millimetres, millimetres, np.full(len(predicted), frame_rad)], axis=1)
     return {
         "miller_index": np.stack([rows["h"], rows["k"], rows["l"]], axis=1),
         "id": rows["lattice"],
@@ -277,7 +286,7 @@ def _table(scene: Scene, models: _Models, rows: dict[str, NDArray[Any]], sums: _
         "flags": flags,
         "entering": along_spindle < 0,
         "d": rows["d_A"],
-        "lp": lorentz / rows["polarization"],
+        "lp": inverse_lorentz / rows["polarization"],
         "zeta": along_spindle / np.linalg.norm(across, axis=1),
         "partiality": share if sums is not None else np.where(rows["whole"], 1.0, 0.0),
         "s1": scattered,
@@ -286,7 +295,7 @@ def _table(scene: Scene, models: _Models, rows: dict[str, NDArray[Any]], sums: _
         "xyzobs.px.value": observed,
         "xyzobs.px.variance": variance,
         "xyzobs.mm.value": _millimetres(models, observed, millimetres),
-        "xyzobs.mm.variance": variance * per_millimetre**2,
+        "xyzobs.mm.variance": variance * per_pixel**2,
         "bbox": box,
         "intensity.sum.value": photons,
         "intensity.sum.variance": photons + background,

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nbdist.formats.files import written_whole
-from nbdist.store.labels import SPOTS, has_spots, read_reflection_rows
+from nbdist.frames.products import SPOTS
+from nbdist.store.labels import has_spots, read_reflection_rows
 from nbdist.store.locations import open_group
-from nbdist.store.reading import frames_of, table_reader
+from nbdist.store.table_reading import frames_of, table_reader
 
 if TYPE_CHECKING:
     import pyarrow
@@ -58,7 +59,7 @@ def write_labels(
     if table == "reflections" or (table is None and not has_spots(group)):
         rows = read_reflection_rows(group, frames)
         return _written(path, kind, rows.schema, iter([rows]))
-    reader, chosen = table_reader(group, SPOTS), frames_of(group, frames)
+    reader, chosen = table_reader(group, SPOTS.name), frames_of(group, frames)
     total = len(reader.touched(chosen))
 
     def parts() -> Iterator[pyarrow.Table]:

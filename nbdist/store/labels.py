@@ -14,17 +14,18 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from nbdist.frames.products import SPOTS
 from nbdist.frames.tables import REFLECTION_COLUMNS
 from nbdist.store.locations import open_group
-from nbdist.store.reading import frames_of, read_series_table, read_table, table_reader
 from nbdist.store.schema import schema_of
+from nbdist.store.table_reading import frames_of, read_series_table, read_table, table_reader
 
 if TYPE_CHECKING:
     import pandas
     import pyarrow
 
-SPOTS, SERIES_REFLECTIONS = "spots", "series_reflections"
-"""Names of the two tables in a store."""
+SERIES_REFLECTIONS = "series_reflections"
+"""Name of the table in a store."""
 OVERLAP, FIRST, LAST = "overlap", "first_frame", "last_frame"
 REFLECTION_NAMES = [column.name for column in REFLECTION_COLUMNS]
 
@@ -55,7 +56,7 @@ def open_spots(
     MissingExtraError
         If pyarrow is not installed.
     """
-    return _frame(read_table(location, SPOTS, frames, columns))
+    return _frame(read_table(location, SPOTS.name, frames, columns))
 
 
 def open_reflections(
@@ -124,7 +125,9 @@ def _largest_overlaps(group: zarr.Group, rows: pyarrow.Table) -> NDArray[np.floa
     if len(rows):
         series = schema_of(group).frames
         first, last = max(0, int(rows[FIRST].to_numpy().min())), int(rows[LAST].to_numpy().max())
-        for _, spots in table_reader(group, SPOTS, ["reflection", OVERLAP]).units(range(first, min(last + 1, series))):
+        for _, spots in table_reader(group, SPOTS.name, ["reflection", OVERLAP]).units(
+            range(first, min(last + 1, series))
+        ):
             place, known = found_in(identities, spots["reflection"].to_numpy())
             np.maximum.at(largest, place[known], spots[OVERLAP].to_numpy()[known])
     return np.where(largest < 0, np.float32(np.nan), largest)
@@ -139,7 +142,7 @@ def found_in(identities: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[
 
 def has_spots(group: zarr.Group) -> bool:
     """Whether a store has the spots of its frames."""
-    return any(table.name == SPOTS for table in schema_of(group).tables)
+    return any(table.name == SPOTS.name for table in schema_of(group).tables)
 
 
 def _frame(table: pyarrow.Table) -> pandas.DataFrame:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +14,18 @@ import zarr
 from nbdist.errors import ExperimentError, StoreError
 from nbdist.experiment import Experiment, validate
 from nbdist.frames.labels import Images
-from nbdist.frames.products import TableProduct
 from nbdist.frames.tables import Columns
-from nbdist.planning import Settings, Unit, Units
-from nbdist.store.completeness import Completeness, complete_units, read_completeness
+from nbdist.planning import Settings, Units
+from nbdist.store.completeness import Completeness, read_completeness
 from nbdist.store.failures import FailureRecords
 from nbdist.store.locations import one_line, open_group
 from nbdist.store.number_set import NumberSet
-from nbdist.store.places import is_url, normalised, objects_at, objects_of, zarr_store
+from nbdist.store.places import is_url, normalised, objects_at, zarr_store
 from nbdist.store.schema import REFLECTIONS, Schema, schema_of
-from nbdist.store.tables import FRAME, TablePacker, arrow_schema, series_key, unpacked
-from nbdist.store.units import DECODED_AT_ONCE, StoredUnits, batches
+from nbdist.store.table_reading import TableReader
+from nbdist.store.units import StoredUnits
 
 if TYPE_CHECKING:
-    import pyarrow
     import xarray
 
 OF_A_STORE = ("format", "format_version", "store_id")
@@ -186,168 +183,3 @@ def read_frame(group: zarr.Group, frame: int) -> dict[str, Images | Columns]:
         rows = TableReader(group, table).of_unit(schema.units[frame // schema.units.size], range(frame, frame + 1))
         products[table.name] = {column.name: rows[column.name].to_numpy() for column in table.columns}
     return products
-
-
-def read_table(
-    location: str | os.PathLike[str],
-    name: str,
-    frames: slice | range | None = None,
-    columns: Sequence[str] | None = None,
-) -> pyarrow.Table:
-    """Read rows of a table of a store.
-
-    Parameters
-    ----------
-    location
-        Path or URL of the store; it may be unfinished.
-    name
-        Of the table.
-    frames
-        Frames whose rows are read, and no object besides theirs; all when left out.
-    columns
-        The columns that are read; all when left out.
-
-    Returns
-    -------
-    The rows of those frames that are complete, in the order of frames; their number is the column `frame`.
-
-    Raises
-    ------
-    StoreError
-        If there is no series of nbdist or no such table or column in it.
-    MissingExtraError
-        If pyarrow is not installed.
-    """
-    group = open_group(location)
-    reader = table_reader(group, name, columns)
-    found = [rows for _, rows in reader.units(frames_of(group, frames))]
-    import pyarrow
-
-    return pyarrow.concat_tables([reader.columns.empty_table(), *found])
-
-
-def frames_of(group: zarr.Group, frames: slice | range | None) -> range:
-    """Frames of a series: a slice of them, all where None.
-
-    Raises
-    ------
-    StoreError
-        If a range lies outside.
-    """
-    every = range(schema_of(group).frames)
-    if frames is None:
-        return every
-    if isinstance(frames, slice):
-        return every[frames]
-    if frames and not (frames[0] in every and frames[-1] in every):
-        raise StoreError(
-            f"{objects_of(group).location}: frames {frames.start}:{frames.stop} lie outside the series of {len(every)} frames"
-        )
-    return frames
-
-
-def table_reader(group: zarr.Group, name: str, columns: Sequence[str] | None = None) -> TableReader:
-    """What reads rows of a table of an open store.
-
-    Raises
-    ------
-    StoreError
-        If there is no such table or column in it.
-    """
-    schema, location = schema_of(group), objects_of(group).location
-    tables = {table.name: table for table in schema.tables}
-    if name not in tables:
-        raise StoreError(f"{location}: there is no table {name}; tables: {', '.join(tables) or 'none'}")
-    return TableReader(group, tables[name], columns)
-
-
-class TableReader:
-    """Reads rows of a table of frames, a unit at a time.
-
-    Attributes
-    ----------
-    schema
-        What the store holds.
-    columns
-        The columns that are read, as pyarrow describes them.
-
-    Raises
-    ------
-    StoreError
-        If there is no such column in it.
-    """
-
-    def __init__(self, group: zarr.Group, table: TableProduct, columns: Sequence[str] | None = None) -> None:
-        self.schema = schema_of(group)
-        self._group, self._objects, self._packer = group, objects_of(group), TablePacker(table)
-        self.columns = selected(self._objects.location, table.name, self._packer.schema, columns)
-
-    def touched(self, frames: range) -> Units:
-        """The units that hold any of some frames."""
-        units = self.schema.units
-        return Units(units.frames, units.size, np.unique(np.array(frames, dtype=int) // units.size).tolist())
-
-    def units(self, frames: range) -> Iterator[tuple[Unit, pyarrow.Table]]:
-        """Those units with any of some frames that are complete, in order, each with its rows of these frames; a few are read at once."""
-        wanted = complete_units(self._group, self.touched(frames))
-        with ThreadPoolExecutor(DECODED_AT_ONCE) as pool:
-            for some in batches(wanted, 16 * DECODED_AT_ONCE):
-                yield from zip(some, pool.map(lambda unit: self.of_unit(unit, frames), some), strict=True)
-
-    def of_unit(self, unit: Unit, frames: range) -> pyarrow.Table:
-        """The rows of some frames, of those that lie in a unit."""
-        key = self._packer.key(unit.number)
-        content = self._objects.read(key)
-        names = self.columns.names
-        all_of_it = frames.step == 1 and frames.start <= unit.first_frame and unit.last_frame <= frames.stop
-        try:
-            rows = unpacked(content or b"", names if all_of_it or FRAME in names else [*names, FRAME])
-            if not all_of_it:
-                rows = rows.filter(np.isin(rows[FRAME], np.array(frames)))
-            rows = rows.select(names)
-            return rows if rows.schema.equals(self.columns) else rows.cast(self.columns)
-        except Exception as error:
-            what = "is missing" if content is None else f"does not decode ({type(error).__name__})"
-            raise StoreError(f"{self._objects.location}: {key} {what}") from None
-
-
-def read_series_table(group: zarr.Group, name: str, columns: Sequence[str] | None = None) -> pyarrow.Table:
-    """Read the rows of a table of the series from an open store; all columns, or those named.
-
-    Raises
-    ------
-    StoreError
-        If there is no such table or column in it, or it does not decode.
-    MissingExtraError
-        If pyarrow is not installed.
-    """
-    objects, tables = objects_of(group), {table.name: table for table in schema_of(group).series_tables}
-    if name not in tables:
-        raise StoreError(
-            f"{objects.location}: there is no table {name}; tables of the series: {', '.join(tables) or 'none'}"
-        )
-    wanted = selected(objects.location, name, arrow_schema(tables[name]), columns)
-    content = objects.read(series_key(name))
-    try:
-        return unpacked(content or b"", wanted.names).select(wanted.names).cast(wanted)
-    except Exception as error:
-        what = "is missing" if content is None else f"does not decode ({type(error).__name__})"
-        raise StoreError(f"{objects.location}: {series_key(name)} {what}") from None
-
-
-def selected(location: str, table: str, schema: pyarrow.Schema, columns: Sequence[str] | None) -> pyarrow.Schema:
-    """Those columns of a table that are named, all where None.
-
-    Raises
-    ------
-    StoreError
-        If one is not among them.
-    """
-    if columns is None:
-        return schema
-    for name in columns:
-        if name not in schema.names:
-            raise StoreError(f"{location}: {table} has no column {name}; columns: {', '.join(schema.names)}")
-    import pyarrow
-
-    return pyarrow.schema([schema.field(name) for name in columns])

@@ -175,6 +175,25 @@ def test_without_spots_what_is_predicted_is_all_there_is(small_experiment, tmp_p
     assert (table["flags"][0, 0], table["intensity.sum.value"][0, 0], table["partiality"][0, 0]) == (1 + 4, 1000, 1)
 
 
+def test_a_still_is_a_frame_of_its_own_at_its_phi(small_experiment, tmp_path):
+    rows = reflection_rows(
+        [3], [2], [2], slow=10.25, fast=20.75, frame=2.5, photons=1000.0, polarization=0.8, whole=True, masked=False
+    )
+    experiment = experiment_of(small_experiment, osc_range_deg=0.0)
+    box = {"first_slow": 8, "last_slow": 12, "first_fast": 18, "last_fast": 24}
+    location = labelled_store(experiment, tmp_path / "a.zarr", rows, lambda frame: spot_rows([3], photons=900.0, **box))
+    write_dials(location, tmp_path, slice(2, 3))
+    _, table = read_table(tmp_path / "labels.refl")
+    assert [table[name][0, 2] for name in ("xyzcal.px", "xyzobs.px.value", "xyzcal.mm")] == [0.5, 0.5, 0]
+    np.testing.assert_array_equal(table["bbox"], [[18, 24, 8, 12, 0, 1]])
+    np.testing.assert_allclose(table["lp"], 1 / 0.8, rtol=1e-6)
+    models = json.loads((tmp_path / "labels.expt").read_text())
+    assert (models["scan"], models["goniometer"]) == ([], [])
+    scene = resolve(experiment)
+    turned = scene.specimen.lattices[0].real_vectors_A @ axis_rotation(scene.spindle_axis, np.deg2rad(25.0)).T
+    np.testing.assert_allclose(models["crystal"][0]["real_space_a"], turned[0])
+
+
 SQUARE = {"spixels": 40, "fpixels": 40, "pixel_size_mm": 1.0, "distance_mm": 80}
 
 
