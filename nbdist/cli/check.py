@@ -46,10 +46,17 @@ def _beam(scene: Scene) -> list[tuple[str, str]]:
     beam = scene.experiment.beam
     wavelength = beam.mean_wavelength_A
     factor = beam.polarization_factor
+    divergence = beam.divergence_sigmas_mrad
     return [
         ("wavelength", f"{wavelength:.6g} A ({EV_ANGSTROM / wavelength:.1f} eV)"),
         ("fluence", f"{beam.fluence:.6g} photons/m^2"),
         ("sources", f"{len(scene.instrument.sources)}"),
+        *([("spectrum", f"normal, {100 * beam.bandwidth_sigma:g} % rms")] if beam.bandwidth_sigma else []),
+        *(
+            [("divergence", "normal, {:g} mrad rms along the polarization, {:g} across".format(*divergence))]
+            if any(divergence)
+            else []
+        ),
         (
             "polarization",
             "correction left out" if factor is None else f"K = {factor:g}" + (" (unpolarised)" if factor == 0 else ""),
@@ -77,6 +84,11 @@ def _crystal(lattice: Lattice, reflections: Reflections, weighted: bool) -> list
         ("volume", f"{abs(np.linalg.det(lattice.real_vectors_A)):.6g} A^3"),
         ("cells", f"{' x '.join(map(str, lattice.N_cells))}, {lattice.shape}"),
         ("size", f"{' x '.join(f'{value:.4g}' for value in size_um)} um"),
+        *(
+            [("mosaicity", f"normal, {_vector(np.rad2deg(sigmas))} deg rms about a, c* x a, c*")]
+            if (sigmas := lattice.mosaic_sigma_rad).any()
+            else []
+        ),
         ("mosaic domains", f"{lattice.domains}"),
         ("interpolation", "on" if lattice.interpolate else "off"),
         ("amplitudes", amplitudes),
@@ -86,10 +98,12 @@ def _crystal(lattice: Lattice, reflections: Reflections, weighted: bool) -> list
 def _scan(scene: Scene) -> list[tuple[str, str]]:
     scan = scene.experiment.scan
     chosen = " (auto)" if scan.phi_steps == "auto" else ""
+    steps = f"{scene.phi_steps}{chosen} a frame, {scan.phi_rule}"
     return [
         ("frames", f"{scan.frames} of {scan.osc_range_deg:g} deg"),
+        ("rocking width", f"{scene.rocking_width_deg:.3g} deg at {scene.finest_A:.3g} A, at the least"),
         ("phi", f"{scan.phi_start_deg:g} to {scan.frame_start_deg(scan.frames):g} deg"),
-        ("phi steps", f"{scene.phi_steps}{chosen} a frame, {scan.phi_rule}"),
+        ("phi steps", "none, phi is integrated over" if scene.method == "integrated" else steps),
         ("spindle", _vector(scene.spindle_axis)),
     ]
 

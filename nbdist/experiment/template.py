@@ -11,6 +11,9 @@ beam:
   polarization_factor: 0.99       # Kahn factor K; 0 is unpolarised; null leaves the correction out
   # divergence: {horizontal_mrad: 0.2, horizontal_steps: 3, vertical_mrad: 0.1, vertical_steps: 3}
   # dispersion: {percent: 0.02, steps: 3}
+  # bandwidth_sigma: 0.0003       # rms of a normal spectrum, relative to the wavelength
+  # divergence_sigma_mrad: [0.1, 0.05]   # rms of a normal divergence, along the polarization and across it
+  # spread_sources: 100           # sources that stand for these two
   # source_file: sources.txt      # x y z weight wavelength (metres) a line, instead of the two grids
 
 crystal:
@@ -20,6 +23,7 @@ crystal:
   shape: square                          # square, round, gauss or tophat
   mosaic_spread_deg: 0.0
   # mosaic_domains: 10                   # 10 when there is a spread, else 1
+  # mosaicity: {sigma_deg: 0.1, domains: 100}   # instead of the two: normal misorientations, rms; or three, about a, c* x a, c*
 # crystals:                       # instead of crystal: several, whose photons add up
 #   - {cell: [79.1, 79.1, 37.9, 90, 90, 90], misset_deg: [14, -31, 52], N_cells: [10, 10, 20]}
 #   - {cell: [79.1, 79.1, 37.9, 90, 90, 90], misset_deg: [18, -30, 50], N_cells: [8, 8, 10], weight: 0.3}

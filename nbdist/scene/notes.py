@@ -5,6 +5,7 @@ An experiment with a note is valid and is rendered as it is. `check`, `plan` and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,8 +15,9 @@ from nbdist.experiment.lattice import cell_from_real, dual_vectors
 from nbdist.experiment.structure_factors import FromFile
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.resolve import recommended_oversample
-from nbdist.scene.rocking import recommended_phi_steps
+from nbdist.scene.rocking import own_width_rad, recommended_phi_steps, recommended_points
 from nbdist.scene.scene import Scene
+from nbdist.scene.sources import DEFAULT_SPREAD_SOURCES
 from nbdist.scene.specimen import Lattice
 
 LONGEST_WAVELENGTH_A, SHORTEST_WAVELENGTH_A, SHORTEST_AXIS_A = 10.0, 0.01, 1.0
@@ -116,10 +118,14 @@ def _sampling(scene: Scene) -> Iterator[str]:
     scan, wavelength_A = scene.experiment.scan, scene.experiment.beam.mean_wavelength_A
     largest = max(lattice.largest_A for lattice in scene.specimen.lattices)
     wanted = max(recommended_oversample(largest, wavelength_A, panel) for panel in scene.instrument.panels)
-    if wanted > scene.instrument.oversample:
+    integrated = scene.method == "integrated"
+    if wanted > scene.instrument.oversample and not (integrated and scene.instrument.subpixels is None):
         yield f"spots are narrower than the sampling; sampling.oversample: {wanted} (or auto) takes three samples a spot"
     step, width = abs(scan.osc_range_deg) / scene.phi_steps, scene.rocking_width_deg
-    if step > COARSEST_STEP * width:
+    if integrated:
+        if scan.phi_steps not in (1, "auto"):
+            yield f"scan.phi_steps: {scan.phi_steps} steps are not taken, as sampling.method integrated takes phi as continuous"
+    elif step > COARSEST_STEP * width:
         yield (
             f"phi steps of {step:.3g} deg are wider than reflections rock, {width:.2g} deg at {scene.finest_A:.3g} A: those between "
             f"two steps are lost; scan.phi_steps: {recommended_phi_steps(scan.osc_range_deg, width)} (or auto) takes three a width"
@@ -127,13 +133,50 @@ def _sampling(scene: Scene) -> Iterator[str]:
     for lattice, crystal in zip(scene.specimen.lattices, scene.experiment.each_crystal.values(), strict=True):
         if crystal.mosaic_spread_deg > 0 and crystal.mosaic_domains is None:
             yield f"a mosaic spread without mosaic_domains: {lattice.domains} are used"
+    if not integrated:
+        yield from _normal_spreads(scene)
+
+
+def _normal_spreads(scene: Scene) -> Iterator[str]:
+    """Say where the points of normal spreads are so few that a spot falls apart into the spots of each of them."""
+    beam, osc_deg, own = scene.experiment.beam, abs(scene.experiment.scan.osc_range_deg), math.inf
+    for lattice, crystal in zip(scene.specimen.lattices, scene.experiment.each_crystal.values(), strict=True):
+        width_rad = own_width_rad(crystal, lattice.largest_A, scene.finest_A)
+        own = min(own, width_rad)
+        if lattice.normal_domains is None:
+            continue
+        # every phi step has domains of its own: a spot is made of those of all steps that it rocks over
+        steps = max(1.0, scene.phi_steps * (min(1.0, lattice.rocking_width_deg / osc_deg) if osc_deg else 1.0))
+        wanted = math.ceil(recommended_points(width_rad, sorted(lattice.mosaic_sigma_rad)[1:]) / steps)
+        if wanted > lattice.domains:
+            yield (
+                f"{lattice.field}.mosaicity: {lattice.domains} domains are too few for spots {_degrees(width_rad)} wide at "
+                f"{scene.finest_A:.3g} A, which fall apart into those of each domain; mosaicity.domains: {_rounded_up(wanted)}"
+            )
+    sigmas = (beam.bandwidth_sigma, *scene.instrument.divergence_sigma_rad.tolist())
+    count, wanted = beam.spread_sources or DEFAULT_SPREAD_SOURCES, recommended_points(own, sigmas)
+    if any(sigmas) and wanted > count:
+        yield (
+            f"beam: {count} sources are too few for its normal spectrum and divergence and spots {_degrees(own)} wide at "
+            f"{scene.finest_A:.3g} A, which fall apart into those of each source; beam.spread_sources: {_rounded_up(wanted)}"
+        )
+
+
+def _degrees(angle_rad: float) -> str:
+    return f"{math.degrees(angle_rad):.2g} deg"
+
+
+def _rounded_up(number: int) -> int:
+    """To two digits."""
+    unit = 10 ** max(0, len(str(number)) - 2)
+    return -(-number // unit) * unit
 
 
 def _series(scene: Scene) -> Iterator[str]:
     scan = scene.experiment.scan
     if scan.osc_range_deg != 0:
         return
-    if scene.phi_steps > 1:
+    if scene.phi_steps > 1 and not any(lattice.normal_domains for lattice in scene.specimen.lattices):
         yield "osc_range_deg is 0: all phi steps are the same orientation"
     if scan.frames > 1:
         alike = "differ in nothing but their noise" if scene.experiment.noise.photon_noise else "are all alike"

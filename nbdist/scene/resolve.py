@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,15 +54,15 @@ def resolve(experiment: Experiment) -> Scene:
     """
     detector, beam = experiment.detector, experiment.beam
     direction, polarization = beam_direction(beam, detector), polarization_vector(beam, detector)
-    sources = make_sources(beam, direction, polarization)
-    if not experiment.sampling.integrated:
-        sources = spread_sources(sources, beam, direction, polarization)
+    listed = make_sources(beam, direction, polarization)
+    sources = listed if experiment.sampling.integrated else spread_sources(listed, beam, direction, polarization)
     _check_polarization(experiment, sources, polarization)
     panels = _panels(experiment, direction)
     finest_A = min(panel_resolutions_A(panel, beam.mean_wavelength_A)[1] for panel in panels)
     finest_A = max(finest_A, experiment.sampling.d_min_A or 0.0)
     lattices = tuple(
-        _lattice(field, crystal, experiment, sources, finest_A) for field, crystal in experiment.each_crystal.items()
+        _lattice(field, crystal, experiment, listed, len(sources), finest_A)
+        for field, crystal in experiment.each_crystal.items()
     )
     return Scene(
         experiment=experiment,
@@ -83,17 +84,17 @@ def _panels(experiment: Experiment, beam: Array) -> tuple[PanelGeometry, ...]:
     return tuple(panels)
 
 
-def _lattice(field: str, crystal: Crystal, experiment: Experiment, sources: Sources, finest_A: float) -> Lattice:
+def _lattice(
+    field: str, crystal: Crystal, experiment: Experiment, listed: Sources, sources: int, finest_A: float
+) -> Lattice:
+    """The numbers of a crystal; `listed` are the sources without their normal spread, `sources` how many there are with it."""
     real = dual_vectors(_reciprocal_vectors(field, crystal, experiment.beam.mean_wavelength_A))
-    N_cells, mosaic, sigma_rad = (
-        _cells(crystal, real),
-        _mosaic(field, crystal),
-        np.deg2rad(crystal.mosaicity.sigmas_deg),
-    )
-    normal_domains = None
-    if sigma_rad.any() and not experiment.sampling.integrated:
+    N_cells, mosaic, normal_domains = _cells(crystal, real), _mosaic(field, crystal), None
+    sigma_rad, integrated = np.deg2rad(crystal.mosaicity.sigmas_deg), experiment.sampling.integrated
+    if sigma_rad.any() and not integrated:
         domains = crystal.mosaicity.domains or DEFAULT_DOMAINS
         normal_domains = NormalDomains(domains, sigma_rad, crystal_axes(real), crystal.mosaicity.seed)
+    points = sources * (normal_domains.count if normal_domains else len(mosaic))
     structure_factors = crystal.structure_factors or experiment.structure_factors
     assert structure_factors is not None, "an experiment is validated"
     return Lattice(
@@ -111,7 +112,15 @@ def _lattice(field: str, crystal: Crystal, experiment: Experiment, sources: Sour
         structure_factors=structure_factors,
         amplitudes_field="structure_factors" if crystal.structure_factors is None else f"{field}.structure_factors",
         interpolate=_interpolate(experiment, structure_factors, N_cells),
-        rocking_width_deg=rocking_width_deg(crystal, largest_size_A(real, N_cells), mosaic, sources, finest_A),
+        rocking_width_deg=rocking_width_deg(
+            crystal,
+            experiment.beam,
+            largest_size_A(real, N_cells),
+            mosaic,
+            listed,
+            math.inf if integrated else points,
+            finest_A,
+        ),
         stated_cell=None if crystal.matrix_file is None else _stated_cell(crystal.matrix_file),
     )
 

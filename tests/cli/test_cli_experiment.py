@@ -63,6 +63,26 @@ def test_check_says_what_follows_from_an_experiment(nbdist, write_experiment, tm
         assert said in checked.out
 
 
+def test_check_shows_normal_spreads(nbdist, write_experiment, tmp_path):
+    file = write_experiment(
+        tmp_path / "a.yaml",
+        beam={"bandwidth_sigma": 0.003, "divergence_sigma_mrad": [1, 0.5], "spread_sources": 50},
+        crystal={"mosaicity": {"sigma_deg": [0.1, 0.2, 0.3], "domains": 20}},
+    )
+    checked = nbdist("check", file).out
+    for said in (
+        "sources 50",
+        "spectrum normal, 0.3 % rms",
+        "divergence normal, 1 mrad rms along the polarization, 0.5 across",
+        "mosaicity normal, 0.1 0.2 0.3 deg rms about a, c* x a, c*",
+        "mosaic domains 20",
+        "steps 4000 = 50 sources x 4 phi x 20 domains x 1^2 subpixels",
+        # 0.886 * 2.176 / 320 rad = 0.345, and 2.3548 times 0.1, 0.0286 (0.5 mrad) and 0.172 * tan(13.3 deg) = 0.0406 degrees
+        "rocking width 0.434 deg at 2.18 A, at the least",
+    ):
+        assert said in checked
+
+
 def test_check_recommends_an_oversampling_that_resolves_the_spots(nbdist, write_experiment, tmp_path):
     # the small crystal is 8 * 40 = 320 A or less along each axis; 0.8 mm pixels at 100 mm need 3 * 320 / (1 * 100 / 0.8) = 7.7
     assert (

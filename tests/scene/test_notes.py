@@ -267,6 +267,34 @@ def test_coarse_subpixels_and_domains_of_nobodys_choice_are_said():
     assert "without mosaic_domains: 10" in only(said(crystal={"mosaic_spread_deg": 0.1}))
 
 
+def test_domains_too_few_for_a_normal_mosaicity_are_said_with_a_number_that_is_enough():
+    def few(domains, **scan):
+        crystal = {**LARGE["crystal"], "mosaicity": {"sigma_deg": 0.1, "domains": domains}, "shape": "gauss"}
+        return said(scan={"frames": 1, **scan}, sampling=LARGE["sampling"], crystal=crystal)
+
+    # a spot of 0.934 * 4 A / 18000 A = 0.0119 degrees in a mosaicity of 0.2355 degrees: 20 widths each way, 10 points in each
+    assert "mosaicity.domains: 4000" in only(few(100, osc_range_deg=0.0))
+    assert few(4000, osc_range_deg=0.0) == []
+    # and other domains in each of the 40 phi steps over which it rocks, of those 85
+    line = only(few(10, osc_range_deg=0.5, phi_steps=85))
+    assert line.startswith("crystal.mosaicity: 10 domains are too few for spots 0.012 deg wide at 4 A")
+
+
+def test_phi_steps_of_a_still_are_no_longer_alike_where_each_has_domains_of_its_own():
+    still = {"osc_range_deg": 0.0, "frames": 1, "phi_steps": 2}
+    assert said(scan=still, crystal={"mosaicity": {"sigma_deg": 0.1}}) == []
+
+
+def test_sources_too_few_for_a_normal_spectrum_and_divergence_are_said():
+    # spots of 0.886 * 4 A / 18000 A = 1.97e-4: a spectrum of 2.3548e-3 makes them hypot(1, 11.96) times as wide, ten points in each
+    line = only(said(**LARGE, beam={"bandwidth_sigma": 1e-3, "spread_sources": 100}, scan={"osc_range_deg": 0.01}))
+    assert "beam.spread_sources: 130" in line
+    enough = {"bandwidth_sigma": 1e-3, "spread_sources": 130}
+    assert said(**LARGE, beam=enough, scan={"osc_range_deg": 0.01}) == []
+    line = only(said(**LARGE, beam={"divergence_sigma_mrad": 1, "spread_sources": 100}, scan={"osc_range_deg": 0.01}))
+    assert "beam.spread_sources: 1500" in line
+
+
 def test_stills_that_are_all_alike_are_said():
     assert "the 3 frames are all alike" in only(said(scan={"osc_range_deg": 0.0}))
     assert "in nothing but their noise" in only(said(scan={"osc_range_deg": 0.0}, noise={"photon_noise": True}))

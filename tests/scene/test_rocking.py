@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from nbdist.errors import ExperimentError
+from nbdist.experiment.beam import Beam
 from nbdist.experiment.crystal import Crystal
-from nbdist.scene import resolve
+from nbdist.scene import resolve, rocking
 from nbdist.scene.mosaic import mosaic_rotations
-from nbdist.scene.rocking import recommended_phi_steps, rocking_width_deg
+from nbdist.scene.rocking import recommended_phi_steps, recommended_points
 from nbdist.scene.sources import Sources
 
 ONE = np.eye(3)[None]
 BEAM = Sources(np.array([[0.0, 0, 1]]), np.array([1.0]), np.array([1.0]))
+
+
+def rocking_width_deg(crystal, largest_A, mosaic, sources, d_A, beam=None, points=None):
+    """Counted domains and sources are what the sum takes, unless more are said."""
+    points = len(mosaic) * len(sources) if points is None else points
+    return rocking.rocking_width_deg(crystal, beam or Beam(), largest_A, mosaic, sources, points, d_A)
 
 
 def crystal(**fields):
@@ -64,6 +73,41 @@ def test_mosaic_domains_widen_as_far_as_they_fill():
     u = np.linspace(-1, 1, 100_001)
     deviation = 0.5 * np.sqrt(np.mean((1 - u**2) ** (2 / 3)) / 3)
     assert widths[3] == pytest.approx(2.3548 * deviation, rel=0.05)
+
+
+def test_normal_spreads_widen_by_the_least_that_a_reflection_sees():
+    def width(mosaicity=0.0, points=math.inf, **beam):
+        its = crystal(mosaicity={"sigma_deg": mosaicity})
+        return rocking_width_deg(its, 20_000.0, ONE, BEAM, 2.0, Beam(**beam), points)
+
+    own = width()
+    assert width(0.1) == pytest.approx(math.hypot(own, 2.3548 * 0.1), rel=1e-4)
+    assert width([0.3, 0.1, 0.2]) == width(0.1)
+    assert width(divergence_sigma_mrad=[2, 1]) == pytest.approx(math.hypot(own, 2.3548 * np.rad2deg(1e-3)), rel=1e-4)
+    # d theta = (d lambda / lambda) tan theta, sin theta = 1 A / (2 * 2 A)
+    colours = 2.3548 * np.rad2deg(3e-3) * math.tan(math.asin(0.25))
+    assert width(bandwidth_sigma=3e-3) == pytest.approx(math.hypot(own, colours), rel=1e-4)
+    assert width(0.1, points=100) == pytest.approx(10 * own)
+    assert width(0.1, points=10) == own
+
+
+def test_a_frame_takes_as_many_phi_steps_as_its_normal_spreads_let_it(small_experiment):
+    def scene(sigma_deg, domains):
+        mosaicity = {"sigma_deg": sigma_deg, "domains": domains}
+        scan = {"osc_range_deg": 2.0, "phi_steps": "auto"}
+        return resolve(small_experiment(scan=scan, crystal={"mosaicity": mosaicity}))
+
+    own = scene(0.0, None).rocking_width_deg
+    assert scene(0.5, 40).rocking_width_deg == pytest.approx(math.hypot(own, 2.3548 * 0.5), rel=1e-4)
+    assert scene(0.5, 40).phi_steps == 5
+    assert scene(0.5, 10).phi_steps == scene(0.0, None).phi_steps == 18
+
+
+def test_recommended_points_are_ten_in_every_width():
+    assert recommended_points(1e-3, [0, 0]) == 10
+    # 1e-3 rad rms is 2.3548e-3 wide: 2.558 own widths
+    assert recommended_points(1e-3, [1e-3, 0]) == 26
+    assert recommended_points(1e-3, [1e-3, 1e-3]) == 66
 
 
 def test_auto_takes_three_steps_a_width_and_one_for_a_still(small_experiment):
