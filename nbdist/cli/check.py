@@ -72,6 +72,8 @@ def _crystal(lattice: Lattice, reflections: Reflections, weighted: bool) -> list
 
     cell = cell_from_real(lattice.real_vectors_A)
     size_um = np.linalg.norm(lattice.real_vectors_A, axis=1) * lattice.N_cells * 1e-4
+    sigmas = lattice.mosaic_sigma_rad
+    integrated = sigmas.any() and lattice.normal_domains is None
     listed = len(reflections.indices)
     amplitudes = (
         f"{listed:,} reflections, F {reflections.default_F:g} for all others"
@@ -86,10 +88,10 @@ def _crystal(lattice: Lattice, reflections: Reflections, weighted: bool) -> list
         ("size", f"{' x '.join(f'{value:.4g}' for value in size_um)} um"),
         *(
             [("mosaicity", f"normal, {_vector(np.rad2deg(sigmas))} deg rms about a, c* x a, c*")]
-            if (sigmas := lattice.mosaic_sigma_rad).any()
+            if sigmas.any()
             else []
         ),
-        ("mosaic domains", f"{lattice.domains}"),
+        ("mosaic domains", "none, integrated over" if integrated else f"{lattice.domains}"),
         ("interpolation", "on" if lattice.interpolate else "off"),
         ("amplitudes", amplitudes),
     ]
@@ -129,6 +131,12 @@ def _detector(scene: Scene) -> list[tuple[str, str]]:
 def _sampling(scene: Scene) -> list[tuple[str, str]]:
     sampling = scene.experiment.sampling
     chosen = " (auto)" if sampling.oversample == "auto" else ""
+    if scene.method == "integrated":
+        return [
+            ("method", f"integrated, to {sampling.tolerance:g} of a spot's peak"),
+            ("oversample", "as each spot needs (auto)" if chosen else f"{sampling.oversample}"),
+            ("precision", sampling.precision),
+        ]
     parts = f"{len(scene.instrument.sources)} sources x {scene.phi_steps} phi x {scene.specimen.domains} domains"
     instrument = scene.instrument
     rays = len(instrument.sources) * sum(

@@ -69,12 +69,15 @@ def _rows(context: RunContext, workers: int, device: str) -> list[tuple[str, str
     unit_s = cost.seconds * settings.frames_per_shard / (plan.tasks_per_frame if plan.split else 1)
     total_s = cost.seconds * plan.frames / max(1, min(workers, plan.unit_count * plan.tasks_per_frame))
     piece, shorter = ("task", "a smaller --tile or --phi-chunk") if plan.split else ("unit", "fewer --frames-per-shard")
-    rows = [
-        panels_row(schema.panels),
+    counted = [
         ("steps", f"{scene.steps} (photons are divided by it once)"),
         ("pixel-steps", f"{count(cost.pixel_steps)} a frame, {count(cost.pixel_steps * plan.frames)} in all"),
-        ("tiles", f"{len(plan.tiles)} a frame, of {settings.tile[0]} x {settings.tile[1]} pixels"),
         ("phi chunks", f"{len(plan.chunks)} a frame, of {settings.phi_chunk} steps"),
+    ]
+    rows = [
+        panels_row(schema.panels),
+        *([("method", "integrated")] if scene.method == "integrated" else counted),
+        ("tiles", f"{len(plan.tiles)} a frame, of {settings.tile[0]} x {settings.tile[1]} pixels"),
         (
             "units",
             f"{plan.unit_count}, of {settings.frames_per_shard} frame(s); "
