@@ -81,7 +81,7 @@ class Beam(Section):
         description="rms of a normal divergence, milliradians: of every source, along the polarization vector (a rotation about "
         "beam x polarization) and across it (about polarization); one number stands for both",
     )
-    spread_sources: Count | None = Field(
+    spread_sources: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         None,
         description="sources that stand for bandwidth_sigma and divergence_sigma_mrad in method sum, for each other source; "
         "100 when left out",

@@ -25,7 +25,7 @@ class Mosaicity(Section):
         0.0,
         description="rms rotation about x (along a), y and z (along c*), degrees; one number stands for three equal ones",
     )
-    domains: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+    domains: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         None, description="rotations that stand for the distribution in method sum; 100 when left out"
     )
     seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(

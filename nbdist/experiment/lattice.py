@@ -97,15 +97,13 @@ def axis_rotation(axis: ArrayLike, angle_rad: float) -> Array:
     return np.asarray(np.eye(3) + np.sin(angle_rad) * cross + (1 - np.cos(angle_rad)) * (cross @ cross))
 
 
-def rotation_matrices(vectors_rad: Array) -> Array:
-    """Rotation matrices (n, 3, 3) of rotation vectors (n, 3): right-handed, about the vector by its length (Rodrigues' formula)."""
-    angles = np.linalg.norm(vectors_rad, axis=1)[:, None, None]
-    cross = np.zeros((len(vectors_rad), 3, 3))
-    cross[:, [2, 0, 1], [1, 2, 0]] = vectors_rad
-    cross[:, [1, 2, 0], [2, 0, 1]] = -vectors_rad
-    # sin(a)/a and (1 - cos(a))/a^2 = (sin(a/2)/(a/2))^2 / 2
+def turned(vectors: Array, turns_rad: Array) -> Array:
+    """Vectors (..., 3) turned by rotation vectors (..., 3): right-handed, about each by its length in radians (Rodrigues' formula)."""
+    angles = np.linalg.norm(turns_rad, axis=-1, keepdims=True)
+    across = np.cross(turns_rad, vectors)
+    # sin(a)/a, and (1 - cos(a))/a^2 = (sin(a/2)/(a/2))^2 / 2
     first, second = np.sinc(angles / np.pi), np.sinc(angles / (2 * np.pi)) ** 2 / 2
-    return np.asarray(np.eye(3) + first * cross + second * (cross @ cross))
+    return np.asarray(vectors + first * across + second * np.cross(turns_rad, across))
 
 
 def xyz_rotation(angles_deg: Sequence[float]) -> Array:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.experiment.lattice import rotation_matrices
 from nbdist.scene.normal_points import even_sequence, normal_points
 
 Array = NDArray[np.float64]
@@ -107,7 +106,7 @@ class NormalDomains:
     axes: Array
     seed: int
 
-    def rotations(self, step: int) -> Array:
-        """Rotation matrices exp(w) (count, 3, 3) at a phi step of a frame; they turn the crystal before the spindle does."""
+    def turns_rad(self, step: int) -> Array:
+        """Rotation vectors w (count, 3) at a phi step of a frame; exp(w) turns the crystal before the spindle does."""
         points = normal_points(even_sequence(self.count, 3, self.seed, first=step * self.count))
-        return rotation_matrices((points * self.sigma_rad) @ self.axes)
+        return np.einsum("ni,ij->nj", points, self.sigma_rad[:, None] * self.axes)

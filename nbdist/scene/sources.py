@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.beam import Beam, Divergence
-from nbdist.experiment.lattice import axis_rotation
+from nbdist.experiment.lattice import axis_rotation, turned
 from nbdist.formats.source_list import read_source_list
 from nbdist.scene.normal_points import even_set, normal_points
 from nbdist.scene.panels import unit
@@ -75,7 +74,8 @@ def spread_sources(sources: Sources, beam: Beam, direction: Array, polarization:
     """Put points of the normal spectrum and divergence of `beam` in place of every source, one source's after the other's.
 
     A point is a deviate for each spread that there is: it makes the wavelength lambda (1 + d), and turns the direction about the E
-    field, then about beam x E field.
+    field, then about beam x E field. The first point of a source is the source itself, in place of the point nearest to it: factors
+    that are evaluated once for a pixel are the first source's.
 
     Raises
     ------
@@ -87,13 +87,16 @@ def spread_sources(sources: Sources, beam: Beam, direction: Array, polarization:
     if not len(spread):
         return sources
     count = beam.spread_sources or DEFAULT_SPREAD_SOURCES
+    points = normal_points(even_set(count, len(spread), beam.spread_seed))
+    points[np.linalg.norm(points, axis=1).argmin()] = points[0]
+    points[0] = 0.0
     deviates = np.zeros((count, 3))
-    deviates[:, spread] = normal_points(even_set(count, len(spread), beam.spread_seed)) * sigma[spread]
-    relative, tilts = deviates[:, 0], deviates[:, 1:].tolist()
-    turns = _tilts(direction, polarization, tilts, "beam.divergence_sigma_mrad.0")
+    deviates[:, spread] = points * sigma[spread]
+    upright = _upright(direction, polarization, bool(sigma[1]), "beam.divergence_sigma_mrad.0")
+    along, across = deviates[:, 1:2] * upright, deviates[:, 2:] * polarization
     return Sources(
-        directions=np.concatenate([np.stack(turns) @ one for one in sources.directions]),
-        wavelengths_A=np.outer(sources.wavelengths_A, 1 + relative).ravel(),
+        directions=turned(turned(sources.directions[:, None], across), along).reshape(-1, 3),
+        wavelengths_A=np.outer(sources.wavelengths_A, 1 + deviates[:, 0]).ravel(),
         weights=np.repeat(sources.weights, count),
     )
 
@@ -103,28 +106,26 @@ def are_parallel(a: Array, b: Array) -> bool:
     return bool(np.linalg.norm(np.cross(a, b)) < 1e-9)
 
 
-def tilted_directions(direction: Array, polarization: Array, tilts: Sequence[tuple[float, float]]) -> list[Array]:
-    """Turn a beam by pairs of (horizontal, vertical) angles in radians, as nanoBragg does; see `_tilts`."""
-    return [tilt @ direction for tilt in _tilts(direction, polarization, tilts, "beam.divergence.horizontal_mrad")]
-
-
-def _tilts(direction: Array, polarization: Array, tilts: Sequence[Sequence[float]], field: str) -> list[Array]:
-    """Rotations by pairs of (horizontal, vertical) angles in radians: about the E field, then about beam x E field.
-
-    `field` is what asks for the horizontal ones.
+def tilted_directions(direction: Array, polarization: Array, tilts: list[tuple[float, float]]) -> list[Array]:
+    """Turn a beam by pairs of (horizontal, vertical) angles in radians, as nanoBragg does: about the E field, then about beam x E field.
 
     Raises
     ------
     ExperimentError
         If it is turned about beam x E field where the two are parallel.
     """
+    is_tilted = any(horizontal != 0 for horizontal, _ in tilts)
+    upright = _upright(direction, polarization, is_tilted, "beam.divergence.horizontal_mrad")
+    return [axis_rotation(upright, h) @ axis_rotation(polarization, v) @ direction for h, v in tilts]
+
+
+def _upright(direction: Array, polarization: Array, is_turned_about: bool, field: str) -> Array:
+    """Unit vector of beam x E field; where the two are parallel any will do, unless `field` turns beams about it."""
     if not are_parallel(direction, polarization):
-        upright = unit(np.cross(direction, polarization))
-    elif any(horizontal != 0 for horizontal, _ in tilts):
+        return unit(np.cross(direction, polarization))
+    if is_turned_about:
         raise ExperimentError(f"{field}: has no axis, because beam.polarization_vector is parallel to the beam")
-    else:
-        upright = direction  # nothing is turned about it
-    return [axis_rotation(upright, h) @ axis_rotation(polarization, v) for h, v in tilts]
+    return direction
 
 
 def _divergence_grid(divergence: Divergence) -> list[tuple[float, float]]:

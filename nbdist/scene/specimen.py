@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.experiment.crystal import Shape
-from nbdist.experiment.lattice import Cell
+from nbdist.experiment.lattice import Cell, turned
 from nbdist.experiment.structure_factors import StructureFactors
 from nbdist.scene.mosaic import NormalDomains
 
@@ -98,12 +98,13 @@ class Lattice:
             Number of the first of them in the frame.
         """
         if self.normal_domains is None:
-            turned = self.real_vectors_A @ spindle_rotations.transpose(0, 2, 1)
-            return np.asarray(turned[:, None] @ self.mosaic.transpose(0, 2, 1))
+            undisturbed = self.real_vectors_A @ spindle_rotations.transpose(0, 2, 1)
+            return np.asarray(undisturbed[:, None] @ self.mosaic.transpose(0, 2, 1))
         real = np.empty((len(spindle_rotations), self.domains, 3, 3))
         for number, rotation in enumerate(spindle_rotations):
-            turns = rotation @ self.normal_domains.rotations(first_step + number)
-            np.matmul(self.real_vectors_A, turns.transpose(0, 2, 1), out=real[number])
+            # R exp(w) a = exp(R w) R a; einsum adds in one order, whatever the number of cores
+            turns_rad = np.einsum("ni,ji->nj", self.normal_domains.turns_rad(first_step + number), rotation)
+            real[number] = turned(self.real_vectors_A @ rotation.T, turns_rad[:, None])
         return real
 
 

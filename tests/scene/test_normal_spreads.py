@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment.lattice import axis_rotation, rotation_matrices
+from nbdist.experiment.lattice import axis_rotation, turned
 from nbdist.scene import resolve
 from nbdist.scene.mosaic import crystal_axes
 from nbdist.scene.normal_points import even_sequence, even_set, normal_points
@@ -92,11 +92,15 @@ def test_each_stretch_of_the_sequence_fills_boxes_alike(boxes):
         np.testing.assert_array_equal(np.bincount(where, minlength=64), 2)
 
 
-def test_rotation_matrices_are_those_about_an_axis_by_an_angle():
-    vectors = np.array([[0.3, -0.2, 1.1], [0, 0, 0], [1e-9, 0, 2e-9], [0, 3.1, 0]])
-    for vector, matrix in zip(vectors, rotation_matrices(vectors), strict=True):
-        angle = np.linalg.norm(vector)
-        np.testing.assert_allclose(matrix, axis_rotation(vector if angle else (1, 0, 0), angle), rtol=0, atol=1e-15)
+def test_vectors_are_turned_as_by_the_rotation_about_an_axis_by_an_angle():
+    turns, vectors = (
+        np.array([[0.3, -0.2, 1.1], [0, 0, 0], [1e-9, 0, 2e-9], [0, 3.1, 0]]),
+        np.array([[1.0, 2, 3], [0, -1, 4]]),
+    )
+    for turn, found in zip(turns, turned(vectors, turns[:, None]), strict=True):
+        angle = np.linalg.norm(turn)
+        rotation = axis_rotation(turn if angle else (1, 0, 0), angle)
+        np.testing.assert_allclose(found, vectors @ rotation.T, rtol=0, atol=2e-15)
 
 
 def test_domains_turn_about_axes_fixed_to_the_crystal(small_experiment):
@@ -108,9 +112,8 @@ def test_domains_turn_about_axes_fixed_to_the_crystal(small_experiment):
     a, b, _ = lattice.real_vectors_A
     np.testing.assert_allclose([np.cross(axes[0], a), np.cross(axes[2], np.cross(a, b))], 0, atol=1e-11)
     assert np.linalg.det(axes) == pytest.approx(1)
-    turns = lattice.normal_domains.rotations(0)
-    vectors = (turns[:, [2, 0, 1], [1, 2, 0]] - turns[:, [1, 2, 0], [2, 0, 1]]) / 2 @ axes.T
-    np.testing.assert_allclose(np.rad2deg(vectors.std(axis=0)), sigma_deg, rtol=0.02)
+    turns_rad = lattice.normal_domains.turns_rad(0) @ axes.T
+    np.testing.assert_allclose(np.rad2deg(turns_rad.std(axis=0)), sigma_deg, rtol=0.02)
 
 
 def test_the_spindle_turns_the_domains_with_the_crystal(small_experiment):
@@ -120,8 +123,9 @@ def test_the_spindle_turns_the_domains_with_the_crystal(small_experiment):
     assert (scene.specimen.domains, scene.steps, scene.orientations_per_frame) == (3, 12, 12)
     found = np.concatenate([group.real for group in scene.orientation_groups(lattice, 0)]).reshape(4, 3, 3, 3)
     for step, (rotation, domains) in enumerate(zip(scene.phi_rotations(0), found, strict=True)):
-        for turn, real in zip(lattice.normal_domains.rotations(step), domains, strict=True):
-            np.testing.assert_allclose(real, lattice.real_vectors_A @ (rotation @ turn).T, rtol=0, atol=1e-12)
+        for turn_rad, real in zip(lattice.normal_domains.turns_rad(step), domains, strict=True):
+            own = axis_rotation(turn_rad, np.linalg.norm(turn_rad))
+            np.testing.assert_allclose(real, lattice.real_vectors_A @ (rotation @ own).T, rtol=0, atol=1e-12)
     later = np.concatenate([group.real for group in scene.orientation_groups(lattice, 0, 2, 3)])
     np.testing.assert_array_equal(later, found[2])
 
@@ -138,6 +142,8 @@ def test_every_source_has_the_spectrum_and_the_divergence(small_experiment):
     for number, source in enumerate(listed):
         its = slice(1500 * number, 1500 * (number + 1))
         assert set(sources.weights[its]) == {[1.5, 0.5][number]}
+        assert sources.wavelengths_A[its][0] == source["wavelength_A"]
+        np.testing.assert_allclose(np.cross(sources.directions[its][0], source["direction"]), 0, atol=1e-15)
         wavelengths = sources.wavelengths_A[its] / source["wavelength_A"] - 1
         np.testing.assert_allclose([wavelengths.mean(), wavelengths.std()], [0, 0.01], atol=2e-4)
         # the E field is x: the rotation about beam x E, which is y, moves the beam along x
