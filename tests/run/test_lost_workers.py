@@ -58,10 +58,10 @@ def test_one_and_then_all_workers_are_killed_and_others_join(
         cluster.add_worker()
         cluster.add_worker()
 
-    steps = Steps(at_10=lambda: cluster.kill(cluster.workers[0]), at_40=kill_all)
+    steps = Steps(at_10=lambda: cluster.kill(cluster.workers[0]), at_30=kill_all)
     events = []
     progress = run(
-        light_experiment(120),
+        light_experiment(60),
         tmp_path / "a.zarr",
         client,
         report=steps,
@@ -69,10 +69,10 @@ def test_one_and_then_all_workers_are_killed_and_others_join(
         pacing=SHORT,
     )
     assert not steps.steps
-    assert (progress.frames_done, progress.failed) == (120, {})
+    assert (progress.frames_done, progress.failed) == (60, {})
     assert progress.workers_lost == events.count("worker-lost") == 2
     assert events.count("worker-joined") >= 3
-    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(120))
+    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(60))
 
 
 def test_a_worker_told_to_end_gives_back_its_units(
@@ -86,10 +86,10 @@ def test_a_worker_told_to_end_gives_back_its_units(
         told.append(cluster.workers[0])
         os.kill(told[0].pid, signal.SIGTERM)
 
-    progress = run(light_experiment(120), tmp_path / "a.zarr", client, report=Steps(at_10=tell), pacing=SHORT)
+    progress = run(light_experiment(60), tmp_path / "a.zarr", client, report=Steps(at_10=tell), pacing=SHORT)
     assert told[0].wait(LIMIT_S) is not None
-    assert (progress.frames_done, progress.failed, progress.workers_lost) == (120, {}, 1)
-    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(120))
+    assert (progress.frames_done, progress.failed, progress.workers_lost) == (60, {}, 1)
+    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(60))
 
 
 def test_a_worker_that_stands_still_is_given_up(
@@ -98,10 +98,10 @@ def test_a_worker_that_stands_still_is_given_up(
     cluster = processes(workers=2)
     client = connected(cluster)
     stop = Steps(at_20=lambda: os.kill(cluster.workers[0].pid, signal.SIGSTOP))
-    progress = run(light_experiment(120), tmp_path / "a.zarr", client, report=stop, pacing=IMPATIENT)
-    assert (progress.frames_done, progress.failed) == (120, {})
+    progress = run(light_experiment(60), tmp_path / "a.zarr", client, report=stop, pacing=IMPATIENT)
+    assert (progress.frames_done, progress.failed) == (60, {})
     assert progress.retried > 0
-    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(120))
+    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(60))
 
 
 HANGS = """
@@ -117,11 +117,11 @@ def test_a_unit_that_hangs_is_rendered_elsewhere_and_its_worker_is_restarted(
     cluster = processes(workers=1, harm=HANGS, nanny=True)
     client = connected(cluster)
     before = client.run(os.getpid)
-    progress = run(light_experiment(120), tmp_path / "a.zarr", client, pacing=IMPATIENT)
-    assert (progress.frames_done, progress.failed) == (120, {})
+    progress = run(light_experiment(60), tmp_path / "a.zarr", client, pacing=IMPATIENT)
+    assert (progress.frames_done, progress.failed) == (60, {})
     assert progress.retried > 0
     assert set(client.run(os.getpid).values()).isdisjoint(before.values()), "it is another process"
-    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(120))
+    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(60))
 
 
 KILLS = """

@@ -43,7 +43,7 @@ def growing_cluster():
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+@pytest.mark.parametrize("workers", [1, 2, 3])
 def test_any_number_of_workers_gives_the_bits_of_a_serial_run(
     workers, experiment, serial_store, growing_cluster, tmp_path, assert_same_bits
 ):

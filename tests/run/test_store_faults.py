@@ -14,8 +14,9 @@ import pytest
 from harm import Harm
 from waiting import LIMIT_S, until
 
-from nbdist import generate
+from nbdist import generate, load_experiment
 from nbdist.experiment import experiment_to_yaml
+from nbdist.run.finish import finish
 from nbdist.store import summarize
 
 pytestmark = pytest.mark.integration
@@ -89,17 +90,14 @@ def wait_for_records(store, process, number):
     until(lambda: len(list((store / "records").glob("0*.json"))) >= number, f"{number} units", process=process)
 
 
-def resumed(start, store):
-    """Resume serially; the number of frames that were rendered."""
-    done = ended(start(store, "--serial", "--resume"))
-    assert done.code == 0, done.err
-    if "nothing was missing" in done.out:
-        return 0
-    return int(done.out.removeprefix(f"{store}: ").split()[0])
+@pytest.fixture
+def resumed(file):
+    """`resumed(store)`: resume in this process; the number of frames that were rendered."""
+    return lambda store: generate(load_experiment(file), store, serial=True, resume=True).frames_done
 
 
 @pytest.mark.slow
-def test_shards_harmed_behind_the_back_of_a_run(start, held, undisturbed, tmp_path, assert_same_bits):
+def test_shards_harmed_behind_the_back_of_a_run(start, resumed, held, undisturbed, tmp_path, assert_same_bits):
     store = tmp_path / "a.zarr"
     run = start(store, "--workers", 2, *CUT, **held.environment)
     wait_for_records(store, run, 5)
@@ -114,15 +112,15 @@ def test_shards_harmed_behind_the_back_of_a_run(start, held, undisturbed, tmp_pa
     done = ended(run)
     assert done.code == 0, done.err
     assert summarize(store).frames_complete == FRAMES, "what was cut short or gone was rendered again by the run itself"
-    finish = subprocess.run([shutil.which("nbdist"), "finish", store], capture_output=True, text=True, check=False)
-    assert finish.returncode == 1
-    assert f"unit {units[1]}: intensity/c/{units[1]}/0/0 does not decode" in finish.stdout
-    assert resumed(start, store) == 1, "noise of the right size is found by decoding"
+    found = finish(store)
+    assert found.damaged.keys() == {units[1]}
+    assert f"intensity/c/{units[1]}/0/0 does not decode" in found.damaged[units[1]]
+    assert resumed(store) == 1, "noise of the right size is found by decoding"
     assert_same_bits(store, undisturbed)
 
 
 @pytest.mark.parametrize("how", ["serial", pytest.param("two workers", marks=pytest.mark.slow)])
-def test_a_store_removed_under_a_run(how, start, held, undisturbed, tmp_path, assert_same_bits):
+def test_a_store_removed_under_a_run(how, start, resumed, held, undisturbed, tmp_path, assert_same_bits):
     store = tmp_path / "a.zarr"
     run = start(store, *(("--serial",) if how == "serial" else ("--workers", 2)), *CUT, **held.environment)
     wait_for_records(store, run, 4)
@@ -135,12 +133,11 @@ def test_a_store_removed_under_a_run(how, start, held, undisturbed, tmp_path, as
     assert said.startswith(f"nbdist: {store}")
     assert "removed" in said
     assert not store.exists(), "nothing is left that would be in the way"
-    started = start(store, "--serial", "--resume", *CUT)
-    assert ended(started).code == 0
+    assert resumed(store) == FRAMES
     assert_same_bits(store, undisturbed)
 
 
-def test_two_runs_at_once_are_one_run_and_a_refusal(start, held, undisturbed, tmp_path, assert_same_bits):
+def test_two_runs_at_once_are_one_run_and_a_refusal(start, resumed, held, undisturbed, tmp_path, assert_same_bits):
     store = tmp_path / "a.zarr"
     both = [start(store, "--serial", "--resume", *CUT, **held.environment) for _ in range(2)]
     until(lambda: any(run.poll() is not None for run in both), "one of them to be refused")
@@ -148,12 +145,12 @@ def test_two_runs_at_once_are_one_run_and_a_refusal(start, held, undisturbed, tm
     first, second = sorted((ended(run) for run in both), key=lambda done: done.code)
     assert (first.code, second.code) == (0, 2)
     assert "another run writes into it (process" in second.err.splitlines()[-1]
-    assert resumed(start, store) == 0
+    assert resumed(store) == 0
     assert_same_bits(store, undisturbed)
 
 
 def test_a_killed_run_holds_nothing_and_leaves_nothing_half_written(
-    start, held, undisturbed, tmp_path, assert_same_bits
+    start, resumed, held, undisturbed, tmp_path, assert_same_bits
 ):
     store = tmp_path / "a.zarr"
     complete = 0
@@ -169,7 +166,7 @@ def test_a_killed_run_holds_nothing_and_leaves_nothing_half_written(
     assert (store / "records/runs/run.lock").exists(), "the run was killed, not ended"
     half = store / "intensity/c/0/0/0.0123456789abcdef.partial"
     half.write_bytes(b"half a shard")
-    assert resumed(start, store) == FRAMES - complete
+    assert resumed(store) == FRAMES - complete
     assert not half.exists()
     assert not (store / "records/runs/run.lock").exists()
     assert_same_bits(store, undisturbed)
@@ -192,7 +189,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_disk_that_is_full_and_stays_full(start, undisturbed, small_disk, assert_same_bits):
+def test_a_disk_that_is_full_and_stays_full(start, resumed, undisturbed, small_disk, assert_same_bits):
     store = small_disk.path / "a.zarr"
     full = ended(start(store, "--serial", *CUT))
     assert full.code == 2
@@ -205,7 +202,7 @@ def test_a_disk_that_is_full_and_stays_full(start, undisturbed, small_disk, asse
     complete = len(summarize(store).complete)
     assert 0 < complete < FRAMES
     small_disk.grow()
-    assert resumed(start, store) == FRAMES - complete
+    assert resumed(store) == FRAMES - complete
     assert_same_bits(store, undisturbed)
 
 
@@ -237,7 +234,7 @@ time.time = _jumping
 
 
 @pytest.mark.slow
-def test_a_clock_that_jumps(start, undisturbed, tmp_path, assert_same_bits):
+def test_a_clock_that_jumps(start, resumed, undisturbed, tmp_path, assert_same_bits):
     store, clock = tmp_path / "a.zarr", tmp_path / "offset"
     held = Harm(tmp_path, held_from=5, at_start=CLOCK)
     run = start(store, "--workers", 2, *CUT, NBDIST_TEST_CLOCK=str(clock), **held.environment)
@@ -249,5 +246,5 @@ def test_a_clock_that_jumps(start, undisturbed, tmp_path, assert_same_bits):
     assert done.code == 0, done.err
     started = [json.loads(path.read_text())["started"] for path in (store / "records").glob("0*.json")]
     assert max(started) - min(started) > 80000, "the clock did jump"
-    assert resumed(start, store) == 0
+    assert resumed(store) == 0
     assert_same_bits(store, undisturbed)
