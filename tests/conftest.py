@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -34,6 +35,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Dask looks at its event loops fifty times a second and at its threads a hundred times: with ten of its processes, half a core
 os.environ.setdefault("DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL", "1s")
 os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
+
+for _number in (signal.SIGINT, signal.SIGHUP):
+    # ignored by nohup, or in the background of a script: so would all processes that tests start, and tell
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *told: None)
 
 _unhurried: dict[str, Any] = {
     "deadline": None,

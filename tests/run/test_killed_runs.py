@@ -8,10 +8,12 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import psutil
 import pytest
+from command_line import run_command
 from harm import Harm
 from waiting import LIMIT_S, until
 
@@ -31,11 +33,15 @@ class Command:
         self.file.write_text(experiment_to_yaml(experiment))
         self.process = None
 
-    def start(self, *options, **environment):
+    def words(self):
+        """Of the command, after `nbdist`."""
         resume = ("--resume",) if self.store.exists() else ("--frames-per-shard", "1")
-        command = [shutil.which("nbdist"), "run", self.file, "-o", self.store, "--log-file", self.log]
+        log = ("--log-file", self.log, "--log-format", "json")
+        return list(map(str, ("run", self.file, "-o", self.store, *log, *resume)))
+
+    def start(self, *options, **environment):
         self.process = subprocess.Popen(
-            [*map(str, command), "--log-format", "json", *resume, *map(str, options)],
+            [shutil.which("nbdist"), *self.words(), *map(str, options)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -100,16 +106,22 @@ def test_a_poisoned_unit_is_set_aside_with_its_error_and_resume_tries_it_again(
 
 
 def test_a_lost_scheduler_ends_the_run_and_resume_completes_it(
-    command, processes, undisturbed_series, assert_same_bits
+    command, processes, undisturbed_series, monkeypatch, capsys, assert_same_bits
 ):
+    monkeypatch.setattr("nbdist.run.executors.dask.RECONNECT_TIMEOUT_S", 1.0)
     cluster = processes(workers=2, held_from=30)
-    command.start("--scheduler", cluster.address)
-    command.wait_for_records(10)
-    cluster.kill(cluster.scheduler)
-    status, said = command.end()
-    assert status == 1
-    assert "the Dask scheduler was lost" in said
-    assert f"Go on with: nbdist run {command.file} -o {command.store} --resume" in said
+
+    def kill():
+        command.wait_for_records(10)
+        cluster.kill(cluster.scheduler)
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    ended = run_command([*command.words(), "--scheduler", cluster.address], monkeypatch, capsys)
+    killing.join()
+    assert ended.status == 1
+    assert "the Dask scheduler was lost" in ended.err
+    assert f"Go on with: nbdist run {command.file} -o {command.store} --resume" in ended.err
     complete = len(summarize(command.store).complete)
     assert command.resume() == FRAMES - complete, "only what was missing"
     assert_same_bits(command.store, undisturbed_series(FRAMES))
