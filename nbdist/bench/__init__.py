@@ -5,5 +5,5 @@
 timed with them, and `nbdist.cli.bench` prints what it finds.
 """
 
-GROUPS = ("reference", "mosaic", "sources", "sharp", "shapes", "series", "start")
+GROUPS = ("reference", "mosaic", "sources", "sharp", "shapes", "spots", "series", "start")
 """Groups of cases; `start` is no case, but the time to a new process's first pixels."""

@@ -99,18 +99,18 @@ class Case:
 
 
 def cases(group: str, folder: Path) -> list[Case]:
-    """The cases of a group ("reference", "mosaic", "sources", "sharp", "shapes"); `folder` is from `input_folder`."""
+    """The cases of a group ("reference", "mosaic", "sources", "sharp", "shapes", "spots"); `folder` is from `input_folder`."""
     crystal = {"mat": "A.mat", "hkl": "scaled.hkl"} if (folder / "A.mat").exists() else {**CELL, "hkl": "scaled.hkl"}
     base = {**LYSOZYME, **crystal}
     switches = ("nonoise", "nointerpolate")
-    middle = Tile(0, 1000, 1512, 1000, 1512)
+    frame, middle = Tile(0, 0, 2527, 0, 2463), Tile(0, 1000, 1512, 1000, 1512)
 
     def case(name: str, tile: Tile, more: dict[str, str], own_switches: tuple[str, ...] = switches) -> Case:
         return Case(name, {**base, **more}, own_switches, tile)
 
     few_pixels = Tile(0, 1000, 1032, 1000, 1032)
     return {
-        "reference": [case("reference", Tile(0, 0, 2527, 0, 2463), {})],
+        "reference": [case("reference", frame, {})],
         "mosaic": [
             case("mosaic_100", middle, {"mosaic": "0.5", "mosaic_dom": "100"}),
             case("mosaic_20000", few_pixels, {"mosaic": "0.5", "mosaic_dom": "20000"}),
@@ -119,8 +119,6 @@ def cases(group: str, folder: Path) -> list[Case]:
         "sharp": [Case("sharp_N_1000", {**SHARP, "hkl": "scaled.hkl"}, switches, Tile(0, 0, 512, 0, 512))],
         "shapes": [
             case("round", middle, {}, (*switches, "round_xtal")),
-            case("gauss", middle, {}, (*switches, "gauss_xtal")),
-            case("tophat", middle, {}, (*switches, "binary_spots")),
             case("interpolated", middle, {}, ("nonoise", "interpolate")),
             case("subpixels_2x2", middle, {"oversample": "2"}),
             case(
@@ -129,6 +127,10 @@ def cases(group: str, folder: Path) -> list[Case]:
                 {"detector_abs": "230", "detector_thick": "450", "detector_thicksteps": "4"},
                 (*switches, "oversample_thick"),
             ),
+        ],
+        "spots": [
+            case("reference_gauss", frame, {}, (*switches, "gauss_xtal")),
+            case("reference_tophat", frame, {}, (*switches, "binary_spots")),
         ],
     }[group]
 

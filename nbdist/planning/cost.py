@@ -6,11 +6,15 @@ the time that `nbdist plan` prints, never a result.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from nbdist.scene.panels import PanelGeometry
 from nbdist.scene.scene import Scene
+from nbdist.scene.specimen import Lattice
+from nbdist.scene.spots import spot_limit
 from nbdist.scene.tile import Tile
 
 MIB = 2**20
@@ -28,6 +32,14 @@ SETUP_PIXEL_STEPS = 4
 """A pixel's geometry costs about as much as this many orientations, for each subpixel, layer and source."""
 SHAPE_COST = {"square": 1.0, "round": 2.0, "gauss": 1.0, "tophat": 1.0}
 INTERPOLATION_COST = 4.0
+DECISION_COST = 0.03
+"""Of a pixel-step of shape gauss or tophat on a CPU, where it is told beforehand whether the term is 0."""
+BLOCK_SETUP_PIXEL_STEPS = 0.8
+"""Of a pixel, where that leaves it without a term."""
+PATCH_PIXELS = 1.5 * math.sqrt(2)
+"""From the middle of the 4 x 4 pixels for which that is told to their corners."""
+LARGE_AMPLITUDE = 1000.0
+"""Electrons: where the amplitudes are not known yet, no reflection of a protein is taken to be stronger."""
 KEPT_FACTORS_BYTES = 256 * MIB
 """What a renderer keeps of the detector from frame to frame, at most."""
 WORKER_BASE_BYTES, TORCH_BYTES = 160 * MIB, 240 * MIB
@@ -83,22 +95,44 @@ def frame_cost(scene: Scene, rendered_pixels: int, device: str, mode: str, produ
         What the store holds of the frame.
     """
     instrument = scene.instrument
-    rays = float(len(instrument.sources)) * sum(
-        Tile(number, *panel.region).pixels * instrument.rays_per_pixel(number)
-        for number, panel in enumerate(instrument.panels)
-    )
     rate = PIXEL_STEPS_PER_S[(device, mode, instrument.precision)]
-    weighed = SETUP_PIXEL_STEPS + scene.phi_steps * sum(
-        lattice.domains * SHAPE_COST[lattice.shape] * (INTERPOLATION_COST if lattice.interpolate else 1.0)
-        for lattice in scene.specimen.lattices
-    )
+    rays = weighed = 0.0
+    for number, panel in enumerate(instrument.panels):
+        on_panel = len(instrument.sources) * Tile(number, *panel.region).pixels * instrument.rays_per_pixel(number)
+        rays += on_panel
+        weighed += on_panel * _ray_cost(scene, panel, skips=(device, mode) == ("cpu", "compiled"))
     return Cost(
         pixels=rendered_pixels,
         pixel_steps=rays * scene.orientations_per_frame,
-        seconds=rays * weighed / rate,
+        seconds=weighed / rate,
         disk_bytes=sum(product.disk_bytes(rendered_pixels) for product in products),
         product_bytes=sum(product.frame_bytes(instrument.pixels) for product in products),
     )
+
+
+def _ray_cost(scene: Scene, panel: PanelGeometry, skips: bool) -> float:
+    """What a ray under one source costs, in pixel-steps of a brick-shaped crystal; `skips`: whether terms that are 0 are left out."""
+    cost = 0.0
+    for lattice in scene.specimen.lattices:
+        orientations = scene.phi_steps * lattice.domains
+        term = SHAPE_COST[lattice.shape] * (INTERPOLATION_COST if lattice.interpolate else 1.0)
+        share = _share_of_terms(scene, lattice, panel) if skips else 1.0
+        if share == 1:
+            cost += SETUP_PIXEL_STEPS + orientations * term
+        else:
+            looked_at = min(1.0, share * lattice.domains)
+            cost += (
+                BLOCK_SETUP_PIXEL_STEPS + SETUP_PIXEL_STEPS * looked_at + orientations * (DECISION_COST + share * term)
+            )
+    return cost
+
+
+def _share_of_terms(scene: Scene, lattice: Lattice, panel: PanelGeometry) -> float:
+    """Share of pixels and orientations that the native kernel works out: the volume around a reflection that is not told to give 0."""
+    limit = spot_limit(lattice.shape, lattice.cells_in_all, LARGE_AMPLITUDE, scene.instrument.precision)
+    wavelength_A = float(scene.instrument.sources.wavelengths_A.mean())
+    spread = PATCH_PIXELS * panel.pixel_m / abs(panel.distance_m) * lattice.largest_A / wavelength_A
+    return min(1.0, 4 / 3 * math.pi * (math.sqrt(limit / lattice.fudge) + spread) ** 3 / lattice.cells_in_all)
 
 
 class Memory(NamedTuple):

@@ -118,7 +118,7 @@ def test_every_case_is_an_experiment(tmp_path):
 
     folder, inputs = input_folder(tmp_path)
     assert inputs
-    for group in ("reference", "mosaic", "sources", "sharp", "shapes"):
+    for group in ("reference", "mosaic", "sources", "sharp", "shapes", "spots"):
         for case in cases(group, folder):
             scene = resolve(case.experiment(folder, "float32"))
             rows, columns = scene.instrument.panels[0].usable.shape

@@ -176,6 +176,23 @@ def test_only_the_region_of_interest_costs(small_experiment):
     assert part.seconds == pytest.approx(whole.seconds / 4)
 
 
+def seconds_of(small_experiment, shape, N_cells, **sampling):
+    crystal = {"shape": shape, "N_cells": [N_cells] * 3}
+    panel = {"pixel_size_mm": 0.172, "distance_mm": 230}
+    return plan_of(
+        small_experiment(crystal=crystal, panel=panel, scan={"phi_steps": 50}, sampling=sampling)
+    ).cost.seconds
+
+
+def test_terms_that_are_left_out_cost_little(small_experiment):
+    assert seconds_of(small_experiment, "gauss", 3) == seconds_of(small_experiment, "square", 3)
+    for shape, precision, least in (("gauss", "float32", 8), ("gauss", "float64", 1.5), ("tophat", "float32", 15)):
+        brick = seconds_of(small_experiment, "square", 40, precision=precision)
+        assert seconds_of(small_experiment, shape, 40, precision=precision) < brick / least
+    # fewer of a larger crystal's terms are not 0, but each is looked at
+    assert 10 < seconds_of(small_experiment, "square", 500) / seconds_of(small_experiment, "gauss", 500) < 40
+
+
 def test_planning_and_experiments_load_neither_torch_nor_dask():
     heavy_modules = "{'torch', 'dask', 'distributed', 'zarr', 'xarray', 'matplotlib'}"
     code = f"import sys, nbdist, nbdist.planning, nbdist.experiment; sys.exit(str({heavy_modules} & set(sys.modules)))"

@@ -9,10 +9,9 @@
 
 #include "detector.h"
 
-// The part of a block of pixels that lies inside the area, with its points.
+// The part of a block of pixels that lies inside the area.
 struct Placed {
   const Work& work;
-  Points points;
   int64_t row = 0, column = 0, height = 0, width = 0;
   double middle[2] = {0, 0}, radius = 0;  // of the whole block: slow and fast; metres
 
@@ -22,12 +21,21 @@ struct Placed {
     int64_t top = block_row * work.side, left = block_column * work.side;
     int64_t bottom = std::min(top + work.side, work.rows), right = std::min(left + work.side, work.columns);
     middle[0] = 0.5 * (top + bottom), middle[1] = 0.5 * (left + right);
-    // to the farthest corner: rows and columns need not be perpendicular, and two turns reach no farther than twice as far
-    double A = 1 + 0.5 * (bottom - top), B = 1 + 0.5 * (right - left), slant = std::abs(dot(work.slow, work.fast));
-    radius = work.pixel * std::sqrt(A * A + B * B + 2 * A * B * slant) * (work.curved ? 2 : 1);
+    radius = across(1 + 0.5 * (bottom - top), 1 + 0.5 * (right - left));
     row = std::max(top, work.first_row), column = std::max(left, work.first_column);
     height = std::min(bottom, work.last_row) - row, width = std::min(right, work.last_column) - column;
-    points.look(work, row + work.row_shift, column + work.column_shift, height, width);
+  }
+
+  // The points of `rows` x `columns` pixels of the part, from (top, left) of it on.
+  void look(Points& points, int64_t top, int64_t left, int64_t rows, int64_t columns) const {
+    points.look(work, row + work.row_shift, column + work.column_shift, top, left, rows, columns);
+  }
+
+  // No pixel within so many rows and columns of another is farther from it, metres: rows and columns need not be perpendicular, and
+  // two turns reach no farther than twice as far.
+  double across(double A, double B) const {
+    double slant = std::abs(dot(work.slow, work.fast));
+    return work.pixel * std::sqrt(A * A + B * B + 2 * A * B * slant) * (work.curved ? 2 : 1);
   }
 
   const double* scaling(int64_t r) { return work.scale + (row - work.first_row + r) * work.scale_stride + column - work.first_column; }

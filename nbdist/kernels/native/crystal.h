@@ -7,10 +7,11 @@
 #include "vectors.h"
 
 constexpr int RUN = 16;   // terms that are added up in `real` before they go to a double
+constexpr int WIDE = RUN > LANES ? RUN : LANES;
 constexpr int STRIP = 8;  // vectors of pixels that take an orientation in turn: enough independent work for a processor to look ahead
 
-struct Orientation {  // what orientation_sum.orientation_part gives; h, k, l less the block's own whole numbers
-  real turn[3][3], coarse[3], rest[3];
+struct Run {  // RUN orientations, what orientation_sum.orientation_part gives of each; h, k, l less the block's own whole numbers
+  alignas(BYTES) real turn[3][3][WIDE], coarse[3][WIDE], rest[3][WIDE];
 };
 
 struct PixelPart {  // what orientation_sum.pixel_part gives
@@ -25,6 +26,7 @@ struct Table {  // seen from a block's own whole numbers
 
 struct Crystal {
   real N_cells[3], fudge, count;
+  real limit;  // where fudge r^2 is not below this, a term of shape gauss or tophat is 0: scene/spots.py
 };
 
 // 3 (sin x / x - cos x)/x^2 in x^2
@@ -38,9 +40,9 @@ constexpr double SPHERE[] = {1.0,
                              -1.0 / 7410154752000.0,
                              1.0 / 2252687044608000.0};
 
-// F_latt, up to its sign, from the distances to the nearest reflection and `phase` (N_cells times that, less whole numbers).
-static inline vec lattice_factor(const vec* distance, [[maybe_unused]] const vec* phase, const Crystal& crystal) {
 #if SHAPE == 0
+// F_latt, up to its sign, from the distances to the nearest reflection and `phase` (N_cells times that, less whole numbers).
+static inline vec lattice_factor(const vec* distance, const vec* phase, const Crystal& crystal) {
   constexpr real tiny = SINGLE ? 1e-12 : 1e-60;
   vec above = (real)1, below = (real)1;
 #pragma GCC unroll 3
@@ -49,13 +51,20 @@ static inline vec lattice_factor(const vec* distance, [[maybe_unused]] const vec
     below = below * sin_pi(distance[a], tiny);
   }
   return above / below;
+}
 #else
+// fudge r^2
+static inline vec spot_radius2(const vec* distance, const Crystal& crystal) {
   vec r2 = (real)0;
   for (int a = 0; a < 3; a++) {
     vec scaled = distance[a] * crystal.N_cells[a];
     r2 = scaled * scaled + r2;
   }
-  r2 = r2 * crystal.fudge;
+  return r2 * crystal.fudge;
+}
+
+// F_latt
+static inline vec lattice_factor(vec r2, const Crystal& crystal) {
 #if SHAPE == 1
   vec squared = r2 * (real)(PI * PI), safe = largest(squared, (real)1);
   vec near = polynomial(squared, SPHERE);  // below x = 1 the difference of sin x / x and cos x cancels
@@ -67,13 +76,16 @@ static inline vec lattice_factor(const vec* distance, [[maybe_unused]] const vec
 #else
   return select(r2 < (real)0.3969, crystal.count, (real)0);
 #endif
-#endif
 }
+#endif
 
 template <bool inside>
 static inline vec nearest_amplitude(const vec* whole, const Table& table) {
-  if (inside)  // the index is a whole number that `real` holds
-    return gather_pair(table.here, whole_numbers(whole[0] * table.stride[0] + (whole[1] * table.stride[1] + whole[2])));
+  if (inside) {  // the index is a whole number that `real` holds
+    vec element = whole[0] * table.stride[0] + (whole[1] * table.stride[1] + whole[2]);
+    if (SHAPE >= 2 && !bits(element != element.a[0])) return table.here[(int32_t)element.a[0]];  // a patch lies in one spot, mostly
+    return gather_pair(table.here, whole_numbers(element));
+  }
   index_vec index = {};
   for (int a = 0; a < 3; a++) {
     vec kept = least(largest(whole[a], table.low[a]), table.high[a]);
@@ -121,14 +133,17 @@ static inline vec interpolated_amplitude(const vec* whole, const vec* distance, 
 }
 #endif
 
+// Adds F_cell^2 F_latt^2 of an orientation of a run to `sum`.
 template <bool inside>
-static inline vec term(const PixelPart& pixels, const Orientation& turned, [[maybe_unused]] const Table& table, const Crystal& crystal) {
-  vec whole[3], distance[3], phase[3];
+static inline void add_term(
+    vec& sum, const PixelPart& pixels, const Run& run, int m, [[maybe_unused]] const Table& table, const Crystal& crystal) {
+  vec whole[3], distance[3];
+  [[maybe_unused]] vec phase[3];
 #pragma GCC unroll 3
   for (int a = 0; a < 3; a++) {
-    vec rest = load(pixels.rest[a]) + turned.rest[a];
-    for (int b = 0; b < 3; b++) rest = load(pixels.q[b]) * turned.turn[a][b] + rest;
-    vec coarse = load(pixels.coarse[a]) + turned.coarse[a];
+    vec rest = load(pixels.rest[a]) + run.rest[a][m];
+    for (int b = 0; b < 3; b++) rest = load(pixels.q[b]) * run.turn[a][b][m] + rest;
+    vec coarse = load(pixels.coarse[a]) + run.coarse[a][m];
     whole[a] = nearest(coarse + rest);
     coarse = coarse - whole[a];
     distance[a] = coarse + rest;
@@ -139,34 +154,17 @@ static inline vec term(const PixelPart& pixels, const Orientation& turned, [[may
     phase[a] = cells - nearest(cells);
 #endif
   }
+#if SHAPE == 0
   vec amplitude = lattice_factor(distance, phase, crystal);
+#else
+  vec r2 = spot_radius2(distance, crystal);
+  if (SHAPE != 1 && !bits(r2 < crystal.limit)) return;
+  vec amplitude = lattice_factor(r2, crystal);
+#endif
 #if INTERPOLATE
   amplitude = amplitude * interpolated_amplitude(whole, distance, table);
 #elif !UNIFORM
   amplitude = amplitude * nearest_amplitude<inside>(whole, table);
 #endif
-  return amplitude * amplitude;
-}
-
-// Adds the sum of F_cell^2 F_latt^2 over orientations to `total` (vectors * LANES).
-template <bool inside>
-static void orientation_sum(
-    const PixelPart* pixels,
-    int vectors,
-    const Orientation* orientations,
-    int64_t count,
-    const Table& table,
-    const Crystal& crystal,
-    double* total) {
-  for (int64_t start = 0; start < count; start += RUN) {
-    vec sums[STRIP];
-    for (int v = 0; v < vectors; v++) sums[v] = (real)0;
-    for (int64_t m = start; m < std::min(start + RUN, count); m++)
-      for (int v = 0; v < vectors; v++) sums[v] = sums[v] + term<inside>(pixels[v], orientations[m], table, crystal);
-    for (int v = 0; v < vectors; v++) {
-      alignas(BYTES) real added[LANES];
-      store(added, sums[v]);
-      for (int l = 0; l < LANES; l++) total[v * LANES + l] += added[l];
-    }
-  }
+  sum = sum + amplitude * amplitude;
 }

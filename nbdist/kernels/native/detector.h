@@ -25,6 +25,7 @@ struct Work {  // mirrored by backend.Work; every member takes eight bytes
   const double* reference;     // a_0 (groups, 3, 3), Angstrom
   const double* const* cells;  // (groups) a_m of each (orientations, 3, 3), Angstrom
   double N_cells[3], fudge;
+  double limit;                // see crystal.h
   const void* table;           // of REAL: the amplitudes of all tables
   const int64_t* table_start;  // (sources) where the table of each begins
   int64_t low[3], high[3], step[3];  // Miller indices of the table's corners, border included; elements from one to the next
@@ -52,45 +53,50 @@ static void rotate(double* vector, const double* axis, double angle) {  // Rodri
   for (int i = 0; i < 3; i++) vector[i] = vector[i] * cosine + turned[i] * sine + axis[i] * along;
 }
 
-struct Points {  // n points of one block: unit vectors from the sample, and distances in metres
+struct Points {  // n points: unit vectors from the sample, and distances in metres
   int64_t n = 0;
   std::vector<double> distance, d[3];
 
-  // The points of `height` x `width` pixels from (slow, fast) on, row by row; the last one again up to a whole number of vectors.
-  void look(const Work& work, double slow, double fast, int64_t height, int64_t width) {
+  // `height` x `width` points, `down` and `across` pixels apart, row by row, the first one `top` and `left` such steps from (slow, fast);
+  // the last one again up to a whole number of vectors.
+  void look(
+      const Work& work,
+      double slow,
+      double fast,
+      int64_t top,
+      int64_t left,
+      int64_t height,
+      int64_t width,
+      double down = 1,
+      double across = 1) {
     int64_t pixels = height * width;
     n = (pixels + LANES - 1) / LANES * LANES;
     distance.resize(n);
     for (auto& component : d) component.resize(n);
+    double *__restrict x = d[0].data(), *__restrict y = d[1].data(), *__restrict z = d[2].data(), *__restrict R = distance.data();
+    const int32_t columns = (int32_t)width, from = (int32_t)left;  // 64-bit integers have no conversion to double on every machine
     for (int64_t r = 0; r < height; r++) {
       double start[3], along[3];
       for (int i = 0; i < 3; i++) {
         double corner = work.origin[i] + work.layer * work.layer_thickness * work.normal[i];
-        start[i] = corner + (slow + r) * work.pixel * work.slow[i];
+        start[i] = corner + (slow + (top + r) * down) * work.pixel * work.slow[i];
         along[i] = work.pixel * work.fast[i];
       }
-      double *__restrict x = &d[0][r * width], *__restrict y = &d[1][r * width], *__restrict z = &d[2][r * width];
-      double* __restrict R = &distance[r * width];
-      auto put = [&](int32_t c, double X, double Y, double Z) {
-        double length = std::sqrt(X * X + Y * Y + Z * Z);
-        R[c] = length > work.smallest_distance ? length : work.smallest_distance;
-        double inverse = 1 / R[c];
-        x[c] = X * inverse, y[c] = Y * inverse, z[c] = Z * inverse;
-      };
-      auto at = [&](int32_t c, int i) { return start[i] + (fast + c) * along[i]; };
-      const int32_t columns = (int32_t)width;  // 64-bit integers have no conversion to double on every machine
-      if (!work.curved)
-        for (int32_t c = 0; c < columns; c++) put(c, at(c, 0), at(c, 1), at(c, 2));
-      else
-        for (int32_t c = 0; c < columns; c++) {
-          double X = at(c, 0), Y = at(c, 1), Z = at(c, 2);
-          wrap(work, X, Y, Z);
-          put(c, X, Y, Z);
-        }
+      for (int32_t c = 0; c < columns; c++) {
+        double along_row = fast + (from + c) * across;
+        x[r * width + c] = start[0] + along_row * along[0];
+        y[r * width + c] = start[1] + along_row * along[1];
+        z[r * width + c] = start[2] + along_row * along[2];
+      }
     }
-    for (int64_t p = pixels; p < n; p++) {
-      distance[p] = distance[p - 1];
-      for (auto& component : d) component[p] = component[p - 1];
+    if (work.curved)
+      for (int64_t p = 0; p < pixels; p++) wrap(work, x[p], y[p], z[p]);
+    for (int64_t p = pixels; p < n; p++) x[p] = x[p - 1], y[p] = y[p - 1], z[p] = z[p - 1];
+    for (int64_t p = 0; p < n; p++) {
+      double length = std::sqrt(x[p] * x[p] + y[p] * y[p] + z[p] * z[p]);
+      R[p] = length > work.smallest_distance ? length : work.smallest_distance;
+      double inverse = 1 / R[p];
+      x[p] *= inverse, y[p] *= inverse, z[p] *= inverse;
     }
   }
 

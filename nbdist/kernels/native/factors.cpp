@@ -5,11 +5,13 @@
 #include "blocks.h"
 
 struct Factors : Placed {
+  Points points;
   std::vector<double> product;
 
   using Placed::Placed;
 
   void write() {
+    look(points, 0, 0, height, width);
     product.assign(points.n, 1.0);
     multiply(work, work.factors, points, 0, product.data());
     for (int64_t r = 0; r < height; r++) std::copy_n(&product[r * width], width, out(r));

@@ -52,6 +52,7 @@ COMPARISON(<)
 COMPARISON(>)
 COMPARISON(<=)
 COMPARISON(>=)
+COMPARISON(!=)
 #undef COMPARISON
 
 static inline vec select(mask where, vec x, vec y) { return {where.a ? x.a : y.a, where.b ? x.b : y.b}; }
@@ -69,6 +70,26 @@ static inline void store(real* to, vec value) {
   memcpy(to, &value.a, sizeof value.a);
   memcpy(to + HALF, &value.b, sizeof value.b);
 }
+
+static inline uint32_t bits(half_bits where) {  // one of every lane
+#if defined(__AVX512F__)
+  if constexpr (SINGLE)
+    return _mm512_cmplt_epi32_mask((__m512i)where, _mm512_setzero_si512());
+  else
+    return _mm512_cmplt_epi64_mask((__m512i)where, _mm512_setzero_si512());
+#elif defined(__AVX2__)
+  if constexpr (SINGLE)
+    return _mm256_movemask_ps((__m256)where);
+  else
+    return _mm256_movemask_pd((__m256d)where);
+#else
+  uint32_t found = 0;
+  for (int l = 0; l < HALF; l++) found |= (uint32_t)(where[l] & 1) << l;
+  return found;
+#endif
+}
+
+static inline uint32_t bits(mask where) { return bits(where.a) | bits(where.b) << HALF; }
 
 static inline index_vec whole_numbers(vec x) {
   return {__builtin_convertvector(x.a, half_index), __builtin_convertvector(x.b, half_index)};
