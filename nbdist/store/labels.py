@@ -56,7 +56,7 @@ def open_spots(
     MissingExtraError
         If pyarrow is not installed.
     """
-    return _frame(read_table(location, SPOTS.name, frames, columns))
+    return read_table(location, SPOTS.name, frames, columns).to_pandas()
 
 
 def open_reflections(
@@ -85,7 +85,7 @@ def open_reflections(
     MissingExtraError
         If pyarrow is not installed.
     """
-    return _frame(read_reflection_rows(open_group(location), frames, columns))
+    return read_reflection_rows(open_group(location), frames, columns).to_pandas()
 
 
 def read_reflection_rows(
@@ -124,10 +124,9 @@ def _largest_overlaps(group: zarr.Group, rows: pyarrow.Table) -> NDArray[np.floa
     identities, largest = rows["reflection"].to_numpy(), np.full(len(rows), -1, dtype=np.float32)
     if len(rows):
         series = schema_of(group).frames
-        first, last = max(0, int(rows[FIRST].to_numpy().min())), int(rows[LAST].to_numpy().max())
-        for _, spots in table_reader(group, SPOTS.name, ["reflection", OVERLAP]).units(
-            range(first, min(last + 1, series))
-        ):
+        first, last = int(rows[FIRST].to_numpy().min()), int(rows[LAST].to_numpy().max())
+        reader = table_reader(group, SPOTS.name, ["reflection", OVERLAP])
+        for _, spots in reader.units(range(max(0, first), min(last + 1, series))):
             place, known = found_in(identities, spots["reflection"].to_numpy())
             np.maximum.at(largest, place[known], spots[OVERLAP].to_numpy()[known])
     return np.where(largest < 0, np.float32(np.nan), largest)
@@ -143,7 +142,3 @@ def found_in(identities: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[
 def has_spots(group: zarr.Group) -> bool:
     """Whether a store has the spots of its frames."""
     return any(table.name == SPOTS.name for table in schema_of(group).tables)
-
-
-def _frame(table: pyarrow.Table) -> pandas.DataFrame:
-    return table.to_pandas()

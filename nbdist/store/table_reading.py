@@ -18,6 +18,7 @@ from nbdist.frames.products import TableProduct
 from nbdist.planning import Unit, Units
 from nbdist.store.completeness import complete_units
 from nbdist.store.locations import open_group
+from nbdist.store.objects import Objects
 from nbdist.store.places import objects_of
 from nbdist.store.schema import schema_of
 from nbdist.store.tables import FRAME, TablePacker, arrow_schema, series_key, unpacked
@@ -135,19 +136,8 @@ class TableReader:
 
     def of_unit(self, unit: Unit, frames: range) -> pyarrow.Table:
         """The rows of some frames, of those that lie in a unit."""
-        key = self._packer.key(unit.number)
-        content = self._objects.read(key)
-        names = self.columns.names
         all_of_it = frames.step == 1 and frames.start <= unit.first_frame and unit.last_frame <= frames.stop
-        try:
-            rows = unpacked(content or b"", names if all_of_it or FRAME in names else [*names, FRAME])
-            if not all_of_it:
-                rows = rows.filter(np.isin(rows[FRAME], np.array(frames)))
-            rows = rows.select(names)
-            return rows if rows.schema.equals(self.columns) else rows.cast(self.columns)
-        except Exception as error:
-            what = "is missing" if content is None else f"does not decode ({type(error).__name__})"
-            raise StoreError(f"{self._objects.location}: {key} {what}") from None
+        return _decoded(self._objects, self._packer.key(unit.number), self.columns, None if all_of_it else frames)
 
 
 def read_series_table(group: zarr.Group, name: str, columns: Sequence[str] | None = None) -> pyarrow.Table:
@@ -166,12 +156,22 @@ def read_series_table(group: zarr.Group, name: str, columns: Sequence[str] | Non
             f"{objects.location}: there is no table {name}; tables of the series: {', '.join(tables) or 'none'}"
         )
     wanted = selected(objects.location, name, arrow_schema(tables[name]), columns)
-    content = objects.read(series_key(name))
+    return _decoded(objects, series_key(name), wanted)
+
+
+def _decoded(objects: Objects, key: str, columns: pyarrow.Schema, frames: range | None = None) -> pyarrow.Table:
+    """These columns of an object; of some frames alone, where they are given."""
+    content = objects.read(key)
+    needed = [*columns.names, FRAME] if frames is not None and FRAME not in columns.names else columns.names
     try:
-        return unpacked(content or b"", wanted.names).select(wanted.names).cast(wanted)
+        rows = unpacked(content or b"", needed)
+        if frames is not None:
+            rows = rows.filter(np.isin(rows[FRAME], np.array(frames)))
+        rows = rows.select(columns.names)
+        return rows if rows.schema.equals(columns) else rows.cast(columns)
     except Exception as error:
         what = "is missing" if content is None else f"does not decode ({type(error).__name__})"
-        raise StoreError(f"{objects.location}: {series_key(name)} {what}") from None
+        raise StoreError(f"{objects.location}: {key} {what}") from None
 
 
 def selected(location: str, table: str, schema: pyarrow.Schema, columns: Sequence[str] | None) -> pyarrow.Schema:
