@@ -149,7 +149,7 @@ def _one_lattice(crystal: dict[str, Any], given: dict[str, Any]) -> None:
     """Leave out the default cell or size where the caller gave another way to say it."""
     if "matrix_file" in given or "reciprocal_vectors_per_A" in given:
         crystal.pop("cell", None)
-    if "size_mm" in given:
+    if given.keys() & {"size_mm", "size_um"} and "N_cells" not in given:
         crystal.pop("N_cells", None)
 
 

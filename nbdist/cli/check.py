@@ -71,7 +71,11 @@ def _crystal(lattice: Lattice, reflections: Reflections, weighted: bool) -> list
     from nbdist.experiment.lattice import cell_from_real
 
     cell = cell_from_real(lattice.real_vectors_A)
-    size_um = np.linalg.norm(lattice.real_vectors_A, axis=1) * lattice.N_cells * 1e-4
+    if lattice.size_A is None:
+        sizes_um = np.linalg.norm(lattice.real_vectors_A, axis=1) * lattice.N_cells * 1e-4
+        cells, size = " x ".join(map(str, lattice.N_cells)), " x ".join(f"{value:.4g}" for value in sizes_um) + " um"
+    else:
+        cells, size = f"{lattice.cells_in_all:.6g} in all", f"{1e-4 * lattice.size_A:.4g} um in all directions"
     sigmas = lattice.mosaic_sigma_rad
     integrated = sigmas.any() and lattice.normal_domains is None
     listed = len(reflections.indices)
@@ -84,8 +88,8 @@ def _crystal(lattice: Lattice, reflections: Reflections, weighted: bool) -> list
         *([("weight", f"{lattice.weight:g}")] if weighted else []),
         ("cell", f"{_vector(cell[:3])} A, {_vector(cell[3:])} deg"),
         ("volume", f"{abs(np.linalg.det(lattice.real_vectors_A)):.6g} A^3"),
-        ("cells", f"{' x '.join(map(str, lattice.N_cells))}, {lattice.shape}"),
-        ("size", f"{' x '.join(f'{value:.4g}' for value in size_um)} um"),
+        ("cells", f"{cells}, {lattice.shape}"),
+        ("size", size),
         *(
             [("mosaicity", f"normal, {_vector(np.rad2deg(sigmas))} deg rms about a, c* x a, c*")]
             if sigmas.any()

@@ -39,7 +39,7 @@ class Mosaicity(Section):
 
 
 class Crystal(Section):
-    """One crystal. Give `cell` (with `misset_deg`), `matrix_file` or `reciprocal_vectors_per_A`; and `N_cells` or `size_mm`."""
+    """One crystal. Give `cell` (with `misset_deg`), `matrix_file` or `reciprocal_vectors_per_A`; and `N_cells` or a size."""
 
     cell: tuple[Positive, Positive, Positive, Positive, Positive, Positive] | None = Field(
         None, description="a, b, c (Angstrom), alpha, beta, gamma (degrees)"
@@ -56,6 +56,10 @@ class Crystal(Section):
     )
     size_mm: tuple[Positive, Positive, Positive] | None = Field(
         None, description="instead of N_cells: N = ceil(size / axis)"
+    )
+    size_um: Positive | None = Field(
+        None,
+        description="instead of N_cells, for shape gauss: one size in all directions, which keeps the lattice's symmetry",
     )
     shape: Shape = Field("square", description="shape transform: square (brick), round (sphere), gauss, tophat")
     fudge: Positive = Field(1.0, description="scales the radius of round, gauss and tophat spots")
@@ -93,8 +97,11 @@ class Crystal(Section):
         if len(given) != 1:
             found = " and ".join(given) if given else "none of them"
             raise ValueError(f"give exactly one of cell, matrix_file, reciprocal_vectors_per_A; found {found}")
-        if self.N_cells is not None and self.size_mm is not None:
-            raise ValueError("give N_cells or size_mm, not both")
+        sizes = [name for name in ("N_cells", "size_mm", "size_um") if getattr(self, name) is not None]
+        if len(sizes) > 1:
+            raise ValueError(f"give one of N_cells, size_mm, size_um; found {' and '.join(sizes)}")
+        if self.size_um is not None and self.shape != "gauss":
+            raise ValueError(f"size_um: needs shape gauss; found {self.shape}")
         explicit = [self.mosaic_rotations is not None, self.mosaic_rotations_file is not None]
         if all(explicit) or (any(explicit) and (self.mosaic_spread_deg or self.mosaic_domains is not None)):
             raise ValueError(

@@ -19,7 +19,7 @@ beam:
 crystal:
   cell: [79.1, 79.1, 37.9, 90, 90, 90]   # a b c (Angstrom) alpha beta gamma (degrees); or matrix_file: A.mat
   misset_deg: [14, -31, 52]              # rotations of the crystal about lab x, then y, then z
-  N_cells: [10, 10, 20]                  # unit cells along a, b, c; or size_mm: [0.01, 0.01, 0.01]
+  N_cells: [10, 10, 20]                  # unit cells along a, b, c; or size_mm: [0.01, 0.01, 0.01]; for shape gauss, size_um: 0.8
   shape: square                          # square, round, gauss or tophat
   mosaic_spread_deg: 0.0
   # mosaic_domains: 10                   # 10 when there is a spread, else 1

@@ -34,7 +34,7 @@ class Beams(Sequence[tuple[Tensor, Tensor]]):
 
 @dataclass(frozen=True, eq=False)
 class TorchLattice:
-    """A lattice on the device: its variant, N_a, N_b, N_c (3,) and the spot-size factor () in the kernel's dtype, and its tables."""
+    """A lattice on the device: its variant, its cells as `shapes` wants them and the spot-size factor in the kernel's dtype, its tables."""
 
     lattice: Lattice
     variant: Variant
@@ -85,7 +85,8 @@ class TorchInstrument:
 
     def lattice(self, lattice: Lattice, table: AmplitudeTable) -> TorchLattice:
         """A lattice with its amplitudes on the device."""
-        cells, fudge = self.tensor(lattice.N_cells).to(self.dtype), self.tensor(lattice.fudge).to(self.dtype)
+        cells = self.tensor(lattice.N_cells if lattice.size_A is None else lattice.shape_root).to(self.dtype)
+        fudge = self.tensor(lattice.fudge).to(self.dtype)
         return TorchLattice(lattice, variant_of(lattice, table), cells, fudge, on_device(table, self.device), table)
 
     def choice(self, factors: Factor, panel: int) -> FactorChoice:

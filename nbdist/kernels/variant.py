@@ -14,7 +14,7 @@ class Variant(NamedTuple):
     Attributes
     ----------
     shape
-        Shape transform.
+        Shape transform: that of the crystal, or "isotropic" for a Gaussian of one size in all directions.
     interpolate, uniform
         Whether amplitudes are interpolated between reflections, and whether all are the same.
     precision
@@ -29,4 +29,11 @@ class Variant(NamedTuple):
 
 def variant_of(lattice: Lattice, table: AmplitudeTable) -> Variant:
     """The variant that renders a lattice with its table; where all amplitudes are the same there is nothing to interpolate."""
-    return Variant(lattice.shape, lattice.interpolate and not table.uniform, table.uniform, table.values.dtype.name)
+    return Variant(
+        kernel_shape(lattice), lattice.interpolate and not table.uniform, table.uniform, table.values.dtype.name
+    )
+
+
+def kernel_shape(lattice: Lattice) -> str:
+    """The shape transform of a lattice as kernels name it."""
+    return lattice.shape if lattice.size_A is None else "isotropic"

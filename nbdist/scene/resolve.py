@@ -90,6 +90,12 @@ def _lattice(
     """The numbers of a crystal; `listed` are the sources without their normal spread, `sources` how many there are with it."""
     real = dual_vectors(_reciprocal_vectors(field, crystal, experiment.beam.mean_wavelength_A))
     N_cells, mosaic, normal_domains = _cells(crystal, real), _mosaic(field, crystal), None
+    size_A = None if crystal.size_um is None else 1e4 * crystal.size_um
+    if size_A is None:
+        cells_in_all, metric = np.prod(N_cells, dtype=np.float64), np.diag(np.square(N_cells, dtype=np.float64))
+    else:
+        scaled = size_A * dual_vectors(real)
+        cells_in_all, metric = abs(np.linalg.det(scaled)), scaled @ scaled.T
     sigma_rad, integrated = np.deg2rad(crystal.mosaicity.sigmas_deg), experiment.sampling.integrated
     if sigma_rad.any() and not integrated:
         domains = crystal.mosaicity.domains or DEFAULT_DOMAINS
@@ -101,8 +107,9 @@ def _lattice(
         field=field,
         real_vectors_A=real,
         N_cells=N_cells,
-        cells_in_all=float(np.prod(N_cells, dtype=np.float64)),
-        shape_metric=np.diag(np.square(N_cells, dtype=np.float64)),
+        size_A=size_A,
+        cells_in_all=float(cells_in_all),
+        shape_metric=metric,
         shape=crystal.shape,
         fudge=crystal.fudge,
         mosaic=mosaic,
@@ -115,7 +122,7 @@ def _lattice(
         rocking_width_deg=rocking_width_deg(
             crystal,
             experiment.beam,
-            largest_size_A(real, N_cells),
+            largest_size_A(real, N_cells) if size_A is None else size_A,
             mosaic,
             listed,
             math.inf if integrated else points,
@@ -243,8 +250,9 @@ def _reciprocal_vectors(field: str, crystal: Crystal, wavelength_A: float) -> Ar
 
 
 def _cells(crystal: Crystal, real: Array) -> tuple[int, int, int]:
-    if crystal.size_mm is not None:
-        counts = np.ceil(1e7 * np.array(crystal.size_mm) / np.linalg.norm(real, axis=1))
+    size_mm = crystal.size_mm if crystal.size_um is None else 1e-3 * crystal.size_um
+    if size_mm is not None:
+        counts = np.ceil(1e7 * np.array(size_mm) / np.linalg.norm(real, axis=1))
         na, nb, nc = (max(1, int(count)) for count in counts)
         return na, nb, nc
     return crystal.N_cells or (1, 1, 1)

@@ -34,11 +34,14 @@ class Lattice:
     real_vectors_A
         Rows a, b, c (3, 3) at phi 0, Angstrom.
     N_cells
-        Cells along a, b, c.
+        Cells along a, b, c; rounded up where the crystal has a size instead.
+    size_A
+        L, its size in all directions, where it is given so, Angstrom.
     cells_in_all
-        Cells of the whole crystal, a real number.
+        N, the cells of the whole crystal, a real number: their product, or L^3/V for a cell of volume V.
     shape_metric
-        W (3, 3): r^2 = dh^T W dh is the squared radius of a spot at a distance dh from its h, k, l; diag(N_a^2, N_b^2, N_c^2).
+        W (3, 3): r^2 = dh^T W dh is the squared radius of a spot at a distance dh from its h, k, l: diag(N_a^2, N_b^2, N_c^2), or L^2 G*
+        with the reciprocal metric G*, which makes r = L |q - G| in reciprocal space.
     shape, fudge
         Shape transform, and what scales the radius of its spots.
     mosaic
@@ -63,6 +66,7 @@ class Lattice:
     field: str
     real_vectors_A: Array
     N_cells: tuple[int, int, int]
+    size_A: float | None
     cells_in_all: float
     shape_metric: Array
     shape: Shape
@@ -79,8 +83,13 @@ class Lattice:
 
     @property
     def largest_A(self) -> float:
-        """Size along its longest axis, Angstrom."""
-        return largest_size_A(self.real_vectors_A, self.N_cells)
+        """Size along its longest axis, or in all directions, Angstrom."""
+        return largest_size_A(self.real_vectors_A, self.N_cells) if self.size_A is None else self.size_A
+
+    @property
+    def shape_root(self) -> Array:
+        """K (3, 3), upper triangular, with K^T K = `shape_metric`: r = |K dh|, and the product of its diagonal is `cells_in_all`."""
+        return np.asarray(np.linalg.cholesky(self.shape_metric).T)
 
     @property
     def domains(self) -> int:

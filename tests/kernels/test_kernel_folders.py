@@ -220,15 +220,19 @@ def test_kernels_built_ahead_are_readable_for_everybody(small, tmp_path):
 
 def test_every_variant_that_an_engine_asks_for_is_among_those_built_ahead(small_experiment):
     every = sources_of()
-    assert len(set(every)) == 37, "and the factors"
-    for shape, precision, cells in (("gauss", "float32", 8), ("square", "float64", 300), ("round", "float32", 300)):
-        experiment = small_experiment(
-            crystal={"shape": shape, "N_cells": [cells] * 3}, sampling={"precision": precision}
-        )
-        few = sources_of(experiment)
+    assert len(set(every)) == 34, "and the factors"
+    for shape, precision, size, sharp in (
+        ("gauss", "float32", {"N_cells": [8] * 3}, False),
+        ("square", "float32", {"N_cells": [300] * 3}, True),
+        ("square", "float64", {"N_cells": [300] * 3}, False),
+        ("round", "float32", {"N_cells": [300] * 3}, False),
+        ("isotropic", "float32", {"size_um": 1.0}, False),
+    ):
+        crystal = {"shape": "gauss" if shape == "isotropic" else shape, **size}
+        few = sources_of(small_experiment(crystal=crystal, sampling={"precision": precision}))
         assert len(few) == 4
         assert set(few) <= set(every)
-        assert variant_source(Variant(shape, True, False, precision), cells > 64) in few
+        assert variant_source(Variant(shape, True, False, precision), sharp) in few
 
 
 def test_a_failure_ahead_is_one_line(small, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbdist.experiment.lattice import cell_volume_A3, reciprocal_from_cell
 from nbdist.kernels.reference import shapes
 from nbdist.kernels.reference.orientation_sum import split
 
@@ -112,6 +113,23 @@ def test_gauss_is_a_gaussian_of_the_radius(dtype, distances, cells, fudge):
     found = f_latt_squared("gauss", [[h] for h in distances], cells, fudge, dtype)[0]
     # 1e-37: where float32 ends
     assert found == pytest.approx(expected, rel=8 * torch.finfo(dtype).eps * (1 + exponent), abs=1e-37)
+
+
+@DTYPES
+@given(
+    distances=st.tuples(fractions, fractions, fractions),
+    cell=st.tuples(*[st.floats(20, 80)] * 3, *[st.floats(70, 115)] * 3),
+    fudge=st.floats(0.3, 3),
+)
+def test_isotropic_is_a_gaussian_of_the_distance_in_reciprocal_space(dtype, distances, cell, fudge):
+    size_A, reciprocal = 200.0, reciprocal_from_cell(cell)
+    root = np.linalg.cholesky(size_A**2 * reciprocal @ reciprocal.T).T
+    exponent = 2 * fudge / 0.63 * (size_A * np.linalg.norm(np.array(distances) @ reciprocal)) ** 2
+    expected = (size_A**3 / cell_volume_A3(cell)) ** 2 * np.exp(-exponent)
+    found = f_latt_squared("isotropic", [[h] for h in distances], root, fudge, dtype)[0]
+    # the three terms of an axis of r may cancel: rounding is relative to the longest distance
+    largest = 2 * fudge / 0.63 * (np.abs(root) @ np.abs(distances)) @ (np.abs(root) @ np.abs(distances))
+    assert found == pytest.approx(expected, rel=16 * torch.finfo(dtype).eps * (1 + largest), abs=1e-37)
 
 
 @DTYPES

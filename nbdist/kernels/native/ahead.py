@@ -10,14 +10,14 @@ from pathlib import Path
 from nbdist.experiment import Experiment
 from nbdist.kernels.native.backend import is_sharp
 from nbdist.kernels.native.build import SHAPES, Source, built, factors_source, find_compiler, variant_source
-from nbdist.kernels.variant import Variant
+from nbdist.kernels.variant import Variant, kernel_shape
 from nbdist.private_folder import trusted_folder
 from nbdist.scene import resolve
 
 TABLES = ((False, False), (True, False), (False, True))
 """(interpolate, uniform) of the variants: where all amplitudes are the same there is nothing to interpolate."""
 PRECISIONS = (("float32", False), ("float32", True), ("float64", False))
-"""(precision, sharp): float64 needs no remainders."""
+"""(precision, sharp): float64 needs no remainders, nor do shapes other than a brick."""
 
 
 def sources_of(experiment: Experiment | None = None) -> list[Source]:
@@ -29,11 +29,16 @@ def sources_of(experiment: Experiment | None = None) -> list[Source]:
         If the experiment's geometry, or one of its files, is wrong.
     """
     if experiment is None:
-        kinds = {(shape, *precision) for shape in SHAPES for precision in PRECISIONS}
+        kinds = {
+            (shape, precision, sharp)
+            for shape in SHAPES
+            for precision, sharp in PRECISIONS
+            if shape == "square" or not sharp
+        }
     else:
         precision = experiment.sampling.precision
         kinds = {
-            (lattice.shape, precision, precision == "float32" and is_sharp(lattice.N_cells))
+            (kernel_shape(lattice), precision, precision == "float32" and is_sharp(lattice))
             for lattice in resolve(experiment).specimen.lattices
         }
     return [factors_source()] + [

@@ -49,7 +49,7 @@ class Work(ctypes.Structure):
         *((name, _pointer) for name in ("incident", "wavelength", "weight")),
         ("groups", _int),
         *((name, _pointer) for name in ("group_size", "reference", "cells")),
-        ("N_cells", _real * 3),
+        *((name, _real * 3) for name in ("N_cells", "skew", "least_cells")),
         ("fudge", _real),
         ("limit", _real),
         *((name, _pointer) for name in ("table", "table_start")),
@@ -117,7 +117,7 @@ class NativeBackend:
         BuildError
             If it cannot be compiled here.
         """
-        library = load(variant_source(variant_of(lattice, table), is_sharp(lattice.N_cells)))
+        library = load(variant_source(variant_of(lattice, table), is_sharp(lattice)))
         number = np.array([table.of_source(source) for source in range(len(self._weight))], dtype=np.int64)
         limit = _spot_limit(lattice, table) if self._skip else math.inf
         return PreparedLattice(lattice, table, number * table.values[0].size, limit, library)
@@ -164,7 +164,9 @@ class NativeBackend:
             )
             work.groups, work.group_size = len(groups), _address(size)
             work.reference, work.cells = _address(reference), _address(cells)
-            work.N_cells = (_real * 3)(*lattice.N_cells)
+            work.N_cells = (_real * 3)(*lattice.shape_root.diagonal())
+            work.skew = (_real * 3)(*lattice.shape_root[np.triu_indices(3, 1)])
+            work.least_cells = (_real * 3)(*_least_cells(lattice))
             work.fudge, work.limit = lattice.fudge, prepared.limit
             work.table, work.table_start = _address(table.values), _address(prepared.table_start)
             work.low = (_int * 3)(*table.lowest)
@@ -215,9 +217,19 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def is_sharp(N_cells: Sequence[float]) -> bool:
-    """Whether a crystal has so many cells that float32 needs the remainder of a distance."""
-    return max(N_cells) > MOST_ROUNDED_CELLS
+def is_sharp(lattice: Lattice) -> bool:
+    """Whether a brick has so many cells that float32 needs the remainder of a distance; the other shapes have no fringes."""
+    return lattice.shape == "square" and max(lattice.N_cells) > MOST_ROUNDED_CELLS
+
+
+def _least_cells(lattice: Lattice) -> NDArray[np.float64]:
+    """n (3,) with r^2 >= sum_x (n_x dh_x)^2 for every dh.
+
+    The roots of the metric's diagonal, times that of the least eigenvalue which the metric has when its diagonal is scaled to 1.
+    """
+    sides = np.sqrt(lattice.shape_metric.diagonal())
+    least = np.linalg.eigvalsh(lattice.shape_metric / np.outer(sides, sides))[0]
+    return np.asarray(sides * math.sqrt(max(0.0, least - 1e-12)))
 
 
 def _spot_limit(lattice: Lattice, table: AmplitudeTable) -> float:

@@ -45,7 +45,7 @@ FLAGS = (
     "-fPIC",
     "-pthread",
 )
-SHAPES = ("square", "round", "gauss", "tophat")
+SHAPES = ("square", "round", "gauss", "tophat", "isotropic")
 COMPILERS = ("g++", "c++", "clang++")
 CHANGE_RESULTS = ("-ffast-math", "-Ofast", "-funsafe-math", "-fassociative-math", "-freciprocal-math", "-ffinite-math")
 """Beginnings of options that allow a compiler other results than C++ promises: they have no place in CXX."""
@@ -116,7 +116,7 @@ class Compiler:
 def variant_source(variant: Variant, sharp: bool) -> Source:
     """What the kernel of a variant is compiled from.
 
-    `sharp` keeps what float32 rounds off a distance before it is multiplied by the number of cells.
+    `sharp`, for a brick, keeps what float32 rounds off a distance before it is multiplied by the number of cells.
     """
     double = variant.precision == "float64"
     macros = {

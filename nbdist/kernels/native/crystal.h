@@ -25,8 +25,9 @@ struct Table {  // seen from a block's own whole numbers
 };
 
 struct Crystal {
-  real N_cells[3], fudge, count;
-  real limit;  // where fudge r^2 is not below this, a term of shape gauss or tophat is 0: scene/spots.py
+  real N_cells[3], least_cells[3], fudge, count;
+  real skew[3];  // for an isotropic crystal N_cells is the diagonal of shape_root, and this its elements 01, 02, 12
+  real limit;  // where fudge r^2 is not below this, a term is 0: scene/spots.py
 };
 
 // 3 (sin x / x - cos x)/x^2 in x^2
@@ -58,6 +59,9 @@ static inline vec spot_radius2(const vec* distance, const Crystal& crystal) {
   vec r2 = (real)0;
   for (int a = 0; a < 3; a++) {
     vec scaled = distance[a] * crystal.N_cells[a];
+#if SHAPE == 4
+    for (int b = a + 1; b < 3; b++) scaled = distance[b] * crystal.skew[a + b - 1] + scaled;
+#endif
     r2 = scaled * scaled + r2;
   }
   return r2 * crystal.fudge;
@@ -71,7 +75,7 @@ static inline vec lattice_factor(vec r2, const Crystal& crystal) {
   vec half_turns = square_root(safe) * (real)(1 / PI), over = half_turns - nearest(half_turns);
   vec far = (sin_pi(over, 0) / (half_turns * (real)PI) - cos_pi(over)) * (real)3 / safe;
   return select(squared < 1, near, far) * (crystal.count * (real)0.723601254558268);
-#elif SHAPE == 2
+#elif SHAPE == 2 || SHAPE == 4
   return exp_negative(r2 * (real)(-1 / 0.63)) * crystal.count;
 #else
   return select(r2 < (real)0.3969, crystal.count, (real)0);

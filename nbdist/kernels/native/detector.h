@@ -24,7 +24,8 @@ struct Work {  // mirrored by backend.Work; every member takes eight bytes
   const int64_t* group_size;   // (groups) orientations
   const double* reference;     // a_0 (groups, 3, 3), Angstrom
   const double* const* cells;  // (groups) a_m of each (orientations, 3, 3), Angstrom
-  double N_cells[3], fudge;
+  double N_cells[3], skew[3], least_cells[3];  // see crystal.h and patches.h
+  double fudge;
   double limit;                // see crystal.h
   const void* table;           // of REAL: the amplitudes of all tables
   const int64_t* table_start;  // (sources) where the table of each begins

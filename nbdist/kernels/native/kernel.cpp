@@ -3,7 +3,7 @@
 //
 // Compiled for the machine it runs on, once for each variant:
 //   REAL           float or double, of the sum over orientations (geometry is double)
-//   SHAPE          0 square, 1 round, 2 gauss, 3 tophat
+//   SHAPE          0 square, 1 round, 2 gauss, 3 tophat, 4 isotropic (gauss of one size in all directions)
 //   INTERPOLATE    1: tricubic interpolation of the amplitudes, 0: nearest reflection
 //   SHARP          1: so many cells that the rounding of a distance would show in its sine
 //   UNIFORM        1: one amplitude for all reflections

@@ -4,8 +4,8 @@
 // out that F_cell^2 F_latt^2 rounds to 0 in `real`). A sum does not change by it, in no bit, so it is left out.
 //
 // Which terms these are is decided for patches of pixels, large ones and then the small ones in them, and the orientations of a run at
-// once. Let r(p) be the least of |N (h - n)| over all whole n, for the index h of a pixel p, with N = diag(N_a, N_b, N_c); the nearest n of
-// each axis gives it. For another pixel c |N (h_p - n)| >= |N (h_c - n)| - |N (h_p - h_c)| for every n, so that
+// once. Let r(p) be the least of |N (h - n)| over all whole n, for the index h of a pixel p, with N = diag(N_a, N_b, N_c), or a diagonal
+// `least_cells` that makes it no larger where the metric of a spot has none; the nearest n of each axis gives it. For another pixel c |N (h_p - n)| >= |N (h_c - n)| - |N (h_p - h_c)| for every n, so that
 //
 //     r(p) >= r(c) - |N (h_p - h_c)|
 //
@@ -130,7 +130,7 @@ struct Patches : Slabs {
   real limit(int rows, int columns) const {
     double rounding = 0, norm2 = 0, turn2 = 0;
     for (int a = 0; a < 3; a++) {
-      const double *r = a_0 + 3 * a, N = work.N_cells[a];
+      const double *r = a_0 + 3 * a, N = work.least_cells[a];
       norm2 += N * N * dot(r, r), turn2 += N * N * turned[a];
       rounding += N * (reach[a] * (SINGLE ? 0x1p-24 : 0x1p-53) + std::sqrt(dot(r, r)) * inverse * 0x1p-53);
     }
@@ -143,7 +143,7 @@ struct Patches : Slabs {
         for (int i = 0; i < 3; i++) x[i] = work.pixel / distance * (A * work.slow[i] + side * B * work.fast[i]);
         double along = dot(x, d_reference);
         for (int i = 0; i < 3; i++) x[i] -= along * d_reference[i];
-        for (int a = 0; a < 3; a++) moved2 += std::pow(work.N_cells[a] * dot(a_0 + 3 * a, x), 2);
+        for (int a = 0; a < 3; a++) moved2 += std::pow(work.least_cells[a] * dot(a_0 + 3 * a, x), 2);
         corner2 = std::max(corner2, moved2);
       }
       spread = std::sqrt(corner2) + (std::sqrt(norm2) * (2 / std::sqrt(3.0)) * radius / rho + std::sqrt(turn2)) * angle;
@@ -164,7 +164,7 @@ struct Patches : Slabs {
         vec rest = load(run.rest[a] + start) + part.rest[a][l];
         for (int b = 0; b < 3; b++) rest = load(run.turn[a][b] + start) * part.q[b][l] + rest;
         vec coarse = load(run.coarse[a] + start) + part.coarse[a][l];
-        vec scaled = ((coarse - nearest(coarse + rest)) + rest) * crystal.N_cells[a];
+        vec scaled = ((coarse - nearest(coarse + rest)) + rest) * crystal.least_cells[a];
         r2 = scaled * scaled + r2;
       }
       found |= bits(r2 < limit) << start;

@@ -27,7 +27,10 @@ struct Slabs : Placed {
   double reach[3], turned[3];   // no index is farther from the block's own whole number; no axis from its reference, squared
 
   explicit Slabs(const Work& work) : Placed(work) {
-    for (int a = 0; a < 3; a++) crystal.N_cells[a] = (real)work.N_cells[a];
+    for (int a = 0; a < 3; a++) {
+      crystal.N_cells[a] = (real)work.N_cells[a], crystal.skew[a] = (real)work.skew[a];
+      crystal.least_cells[a] = (real)work.least_cells[a];
+    }
     crystal.fudge = (real)work.fudge, crystal.count = (real)(work.N_cells[0] * work.N_cells[1] * work.N_cells[2]);
     crystal.limit = (real)work.limit;
   }

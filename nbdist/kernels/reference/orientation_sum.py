@@ -119,7 +119,7 @@ def orientation_sum(
     orientations
         From `orientation_part`, (15, M, 1).
     cells, fudge
-        N_a, N_b, N_c (3,) and the spot-size factor (), in the kernel's dtype.
+        N_a, N_b, N_c (3,), or (3, 3) for `shapes.isotropic`, and the spot-size factor (), in the kernel's dtype.
     table
         Amplitudes.
     variant

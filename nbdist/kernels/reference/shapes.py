@@ -1,9 +1,9 @@
 """Lattice transforms: how a small crystal's shape spreads its Bragg spots.
 
 Every function takes the distances of h, k, l to the nearest whole numbers and returns F_latt^2; `cells` are the numbers of unit
-cells along a, b, c. They keep the dtype that they are given. Only the fraction of h enters: its whole part changes nothing but a
-sign that the square removes. A distance is given as two parts, one on a grid of 2^-11 and a small rest, so that float32 knows the
-phase N h of a crystal with thousands of cells.
+cells along a, b, c, but for `isotropic`. They keep the dtype that they are given. Only the fraction of h enters: its whole part
+changes nothing but a sign that the square removes. A distance is given as two parts, one on a grid of 2^-11 and a small rest, so that
+float32 knows the phase N h of a crystal with thousands of cells.
 """
 
 from __future__ import annotations
@@ -115,6 +115,18 @@ def gauss(distances: Distances, cells: Tensor, fudge: Tensor) -> Tensor:
     return count * count * torch.exp(_radius_squared(distances, cells) * (fudge * (-2 / GAUSS_WIDTH)))
 
 
+def isotropic(distances: Distances, cells: Tensor, fudge: Tensor) -> Tensor:
+    """F_latt^2 = (N exp(-fudge r^2 / 0.63))^2 with r = |K dh|, N the product of K's diagonal, for `cells` = K (3, 3), upper triangular.
+
+    K^T K = L^2 G*, G* the reciprocal metric, makes r = L |q - G| and N = L^3/V: a crystal of size L in all directions.
+    """
+    along = [coarse + rest for coarse, rest in distances]
+    rows = [sum(cells[row, axis] * along[axis] for axis in range(row, 3)) for row in range(3)]
+    count = cells[0, 0] * cells[1, 1] * cells[2, 2]
+    r2 = rows[0] * rows[0] + rows[1] * rows[1] + rows[2] * rows[2]
+    return count * count * torch.exp(r2 * (fudge * (-2 / GAUSS_WIDTH)))
+
+
 def tophat(distances: Distances, cells: Tensor, fudge: Tensor) -> Tensor:
     """F_latt^2 = N^2 where fudge r^2 < 0.3969, else 0."""
     count = _cell_count(cells)
@@ -123,7 +135,7 @@ def tophat(distances: Distances, cells: Tensor, fudge: Tensor) -> Tensor:
 
 
 def lattice_factor(shape: str, distances: Distances, cells: Tensor, fudge: Tensor) -> Tensor:
-    """F_latt^2 for a shape by name: square, round, gauss or tophat."""
+    """F_latt^2 for a shape by name: square, round, gauss, tophat or isotropic."""
     if shape == "square":
         return square(distances, cells)
-    return {"round": round_, "gauss": gauss, "tophat": tophat}[shape](distances, cells, fudge)
+    return {"round": round_, "gauss": gauss, "tophat": tophat, "isotropic": isotropic}[shape](distances, cells, fudge)
