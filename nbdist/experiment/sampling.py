@@ -17,8 +17,10 @@ Method = Literal["sum", "integrated"]
 class Sampling(Section):
     """Method, subpixels, corrections, resolution limit, interpolation and precision."""
 
-    method: Literal["sum"] = Field(
-        "sum", description="sum: over phi steps, mosaic domains and sources that are counted"
+    method: Method = Field(
+        "sum",
+        description="sum: over phi steps, mosaic domains and sources that are counted, as nanoBragg; integrated: what that sum converges "
+        "to, for crystals of shape gauss",
     )
     tolerance: Annotated[float, Field(gt=0, lt=0.1)] = Field(
         1e-4,

@@ -1,0 +1,293 @@
+"""Which reflections cross the Ewald sphere, and when: what the integrated method, the labels and the predictions of spots rest on.
+
+A reciprocal lattice point G turns about the spindle u. Its excitation error, the distance to the Ewald sphere along the sphere's normal, is
+
+    e(phi) = lambda |G|^2 / 2 + s . G(phi) = A (cos(phi - phi_0) - c)
+
+for a beam along s: A is the length of s seen across the spindle times that of G, phi_0 the phi at which the two are nearest, and c says
+how far the point is from turning into the sphere. It crosses at phi_0 +- acos(c) where |c| <= 1, once in each half of a turn; elsewhere
+each half keeps the phi where it comes nearest. The point lights up while |e| is within the spread of its spot.
+(W. Kabsch, Acta Cryst. D66 (2010) 133; Z. Otwinowski and W. Minor, International Tables for Crystallography F, 11.4.)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.errors import ExperimentError
+from nbdist.experiment.lattice import dual_vectors
+from nbdist.scene.amplitude_table import AmplitudeTable
+from nbdist.scene.amplitudes import Reflections
+from nbdist.scene.mosaic import crystal_axes
+from nbdist.scene.specimen import Lattice
+
+Array = NDArray[np.float64]
+
+GAUSS_VARIANCE = 0.63 / 4
+"""Variance of the spot of a gauss crystal of fudge 1, in units of 1 / size^2: exp(-2 r^2 / 0.63) is its intensity."""
+BEYOND_THE_DETECTOR = 0.97
+"""Reflections are kept to this fraction of the finest spacing that the detector reaches: their tails may reach it."""
+MOST_REFLECTIONS = 50_000_000
+"""More than a crystal has: of a uniform amplitude, within the resolution of the detector."""
+CLASSES_RAD = (0.01, 0.1, math.inf)
+"""Widths by which crossings are kept apart, so that a few wide ones (near the spindle) do not slow the search for the others."""
+
+
+class Spread(NamedTuple):
+    """What widens the spots of a lattice; arrays are float64, at phi 0.
+
+    Attributes
+    ----------
+    shape
+        Covariance (3, 3) of its shape in reciprocal space, 1/Angstrom^2.
+    mosaic
+        Covariance (3, 3) of the rotation vectors of its blocks, radians^2, in the lab.
+    """
+
+    shape: Array
+    mosaic: Array
+
+
+def spread_of(lattice: Lattice) -> Spread:
+    """Covariances of a gauss lattice's spots: of exp(-(2 fudge / 0.63) dh.W.dh), W its shape metric, and of its mosaicity."""
+    real, axes = lattice.real_vectors_A, crystal_axes(lattice.real_vectors_A)
+    reciprocal = dual_vectors(real)
+    shape = reciprocal.T @ np.linalg.inv(lattice.shape_metric) @ reciprocal * (GAUSS_VARIANCE / lattice.fudge)
+    return Spread(shape, axes.T @ np.diag(lattice.mosaic_sigma_rad**2) @ axes)
+
+
+@dataclass(frozen=True, eq=False)
+class ReflectionList:
+    """The reflections of a lattice that have an amplitude and may reach the detector, in the order of their indices; F(000) is left out.
+
+    Attributes
+    ----------
+    miller
+        Indices h, k, l, int32 (n, 3).
+    vectors
+        Reciprocal lattice vectors at phi 0, float64 (n, 3), 1/Angstrom.
+    amplitudes
+        F in electrons, float64 (tables, n).
+    """
+
+    miller: NDArray[np.int32]
+    vectors: Array
+    amplitudes: Array
+
+    @classmethod
+    def of(cls, lattice: Lattice, reflections: Reflections, finest_A: float) -> ReflectionList:
+        """Those within a spacing; of a uniform amplitude, or where unlisted ones have one, all of the lattice.
+
+        Raises
+        ------
+        ExperimentError
+            If that is more than a crystal has.
+        """
+        reciprocal = dual_vectors(lattice.real_vectors_A)
+        longest = 1 / (BEYOND_THE_DETECTOR * finest_A)
+        table = AmplitudeTable.of(reflections)
+        if reflections.default_F:
+            limits = np.floor(np.linalg.norm(lattice.real_vectors_A, axis=1) * longest)
+            if np.prod(2 * limits + 1) > MOST_REFLECTIONS:
+                raise ExperimentError(
+                    f"{lattice.amplitudes_field}: an amplitude for every reflection within {finest_A:.3g} A makes more than "
+                    f"{MOST_REFLECTIONS} of them; give a list"
+                )
+            ranges = [np.arange(-int(limit), int(limit) + 1) for limit in limits]
+            miller = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
+        else:
+            miller = np.argwhere((table.values != 0).any(axis=0)) + np.array(table.lowest)
+        vectors = miller @ reciprocal
+        kept = ((vectors * vectors).sum(axis=1) <= longest * longest) & miller.any(axis=1)
+        miller, vectors = miller[kept], vectors[kept]
+        highest = np.array(table.values.shape[1:]) - 1
+        place = tuple(np.clip(miller - np.array(table.lowest), 0, highest).T)
+        amplitudes = np.stack([values[place] for values in table.values])
+        return cls(miller.astype(np.int32), vectors, amplitudes)
+
+    def __len__(self) -> int:
+        return len(self.miller)
+
+
+class Lit(NamedTuple):
+    """Reflections that light up in a range of phi, one for each half turn of each; arrays (m,), angles in radians.
+
+    Attributes
+    ----------
+    index
+        In the list, int64.
+    branch
+        2 x turn + half: which of its crossings it is, int64.
+    crossing
+        Phi of the crossing, or of the nearest approach.
+    first, last
+        The half turn that belongs to it.
+    """
+
+    index: NDArray[np.int64]
+    branch: NDArray[np.int64]
+    crossing: Array
+    first: Array
+    last: Array
+
+
+class _Class(NamedTuple):
+    """Crossings of similar width by the phi at which they begin, from 0 to a turn."""
+
+    begins: Array
+    ends: Array
+    index: NDArray[np.int64]
+    half: NDArray[np.int8]
+    crossing: Array
+    middle: Array
+    widest: float
+
+
+class Crossings:
+    """When each reflection of a list lights up for one source, on any turn of the spindle.
+
+    Parameters
+    ----------
+    vectors
+        Reciprocal lattice vectors at phi 0 (n, 3), 1/Angstrom.
+    spread
+        Of the lattice.
+    spindle_axis, direction
+        Unit vectors (3,): of the spindle, and of the way the photons travel.
+    wavelength_A
+        Of the source.
+    bandwidth_sigma, divergence_sigma_rad, divergence_axes
+        Root mean squares of its spectrum (relative) and of its divergence (2,), and the axes (2, 3) of that.
+    tolerance
+        A reflection is lit while it gives more than this part of its peak.
+    scan_rad
+        The phi of a whole series, first and last: what never lights up in it is left out.
+    """
+
+    def __init__(
+        self,
+        vectors: Array,
+        spread: Spread,
+        spindle_axis: Array,
+        direction: Array,
+        wavelength_A: float,
+        bandwidth_sigma: float,
+        divergence_sigma_rad: Array,
+        divergence_axes: Array,
+        tolerance: float,
+        scan_rad: tuple[float, float],
+    ) -> None:
+        along, across = vectors @ spindle_axis, np.cross(spindle_axis, vectors)
+        cosine, sine = vectors @ direction - along * (spindle_axis @ direction), across @ direction
+        reach = np.maximum(np.hypot(cosine, sine), 1e-300)  # A
+        middle = np.arctan2(sine, cosine)  # phi_0
+        level = (-wavelength_A / 2 * (vectors * vectors).sum(axis=1) - (spindle_axis @ direction) * along) / reach  # c
+        half_turn = np.arccos(np.clip(level, -1, 1))
+        deviations = math.sqrt(-2 * math.log(tolerance)) + 0.3
+        begins, ends, index, halves, crossings, middles = [], [], [], [], [], []
+        for half in (0, 1):
+            sign = 1 - 2 * half
+            crossing = middle + sign * half_turn
+            sigma = self._excitation_sigma(
+                vectors, spread, spindle_axis, direction, wavelength_A, bandwidth_sigma, divergence_sigma_rad, divergence_axes, crossing
+            )
+            slack = deviations * sigma / reach
+            near, far = np.arccos(np.clip(level + slack, -1, 1)), np.arccos(np.clip(level - slack, -1, 1))
+            a, b = (middle + near, middle + far) if half == 0 else (middle - far, middle - near)
+            turns_left = np.floor((scan_rad[1] - a) / (2 * np.pi))  # the last turn on which it begins within the scan
+            lit = np.flatnonzero(
+                (level - slack < 1) & (level + slack > -1) & (b + turns_left * (2 * np.pi) >= scan_rad[0])
+            )
+            begins.append(a[lit])
+            ends.append(b[lit])
+            index.append(lit)
+            halves.append(np.full(len(lit), half, dtype=np.int8))
+            crossings.append(crossing[lit])
+            middles.append(middle[lit])
+        begin, end, number = np.concatenate(begins), np.concatenate(ends), np.concatenate(index)
+        which, crossing, centre = np.concatenate(halves), np.concatenate(crossings), np.concatenate(middles)
+        turns = np.floor(begin / (2 * np.pi)) * (2 * np.pi)  # each begins within the first turn
+        begin, end, crossing, centre = begin - turns, end - turns, crossing - turns, centre - turns
+        self._classes = []
+        width, least = end - begin, 0.0
+        for most in CLASSES_RAD:
+            some = np.flatnonzero((width >= least) & (width < most))
+            some = some[np.argsort(begin[some], kind="stable")]
+            least = most
+            if len(some):
+                self._classes.append(
+                    _Class(
+                        begin[some],
+                        end[some],
+                        number[some],
+                        which[some],
+                        crossing[some],
+                        centre[some],
+                        float(width[some].max()),
+                    )
+                )
+
+    @staticmethod
+    def _excitation_sigma(
+        vectors: Array,
+        spread: Spread,
+        spindle_axis: Array,
+        direction: Array,
+        wavelength_A: float,
+        bandwidth_sigma: float,
+        divergence_sigma_rad: Array,
+        divergence_axes: Array,
+        phi: Array,
+    ) -> Array:
+        """Root mean square (n,) of the excitation error at a phi for each vector, 1/Angstrom; seen from the crystal, which stays at phi 0."""
+        beam = _turned_back(direction, spindle_axis, phi)
+        normal = beam + wavelength_A * vectors
+        normal /= np.linalg.norm(normal, axis=1)[:, None]
+        turning = np.cross(vectors, normal)
+        variance = _form(normal, spread.shape) + _form(turning, spread.mosaic)
+        if bandwidth_sigma:
+            variance += (bandwidth_sigma * (normal * vectors).sum(axis=1)) ** 2
+        for sigma, axis in zip(divergence_sigma_rad, divergence_axes, strict=True):
+            if sigma:
+                move = _turned_back(np.cross(axis, direction), spindle_axis, phi)
+                variance += (sigma / wavelength_A * (normal * move).sum(axis=1)) ** 2
+        return np.sqrt(variance)
+
+    def between(self, first: float, last: float) -> Lit:
+        """The reflections that light up from one phi to another, radians, in the order of list, turn and half."""
+        found: list[tuple[NDArray[np.int64], ...]] = []
+        reals: list[Array] = []
+        for its in self._classes:
+            for turn in range(math.floor((first - its.widest) / (2 * np.pi)), math.floor(last / (2 * np.pi)) + 1):
+                offset = 2 * np.pi * turn
+                low, high = np.searchsorted(its.begins, [first - offset - its.widest, last - offset])
+                some = low + np.flatnonzero(its.ends[low:high] >= first - offset)
+                half = its.half[some].astype(np.int64)
+                found.append((its.index[some], 2 * turn + half))
+                middle = its.middle[some]
+                reals.append(
+                    np.stack([its.crossing[some], middle - np.pi * half, middle + np.pi * (1 - half)]) + offset
+                )
+        if not found:
+            nothing = np.zeros(0, dtype=np.int64)
+            return Lit(nothing, nothing, *np.zeros((3, 0)))
+        index, branch = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.lexsort((branch, index))
+        crossing, start, stop = np.concatenate(reals, axis=1)[:, order]
+        return Lit(index[order], branch[order], crossing, start, stop)
+
+
+def _turned_back(vector: Array, axis: Array, angle: Array) -> Array:
+    """A vector (3,) turned about an axis by minus each of n angles, (n, 3) (Rodrigues' formula)."""
+    cosine, sine = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    return np.asarray(vector * cosine - np.cross(axis, vector) * sine + (axis @ vector) * axis * (1 - cosine))
+
+
+def _form(vectors: Array, matrix: Array) -> Array:
+    """v . M . v of each vector (n, 3)."""
+    return np.asarray(((vectors @ matrix) * vectors).sum(axis=1))

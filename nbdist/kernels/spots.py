@@ -1,0 +1,198 @@
+"""The spots of a frame, as the integrated method takes them: one entry for each reflection, source and stretch of phi.
+
+A frame's phi is cut where a reflection turns back (each half turn has its own crossing) and into pieces where its path through the
+Ewald sphere is curved by more than its spot: each piece is expanded about the phi in it that is nearest to the crossing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.kernels.reflections import Crossings, ReflectionList, Spread, spread_of
+from nbdist.scene.amplitudes import Reflections
+from nbdist.scene.scene import Scene
+
+Array = NDArray[np.float64]
+
+STRAIGHT = 0.5
+"""Largest bulge of a piece's path, in units of the spot's smallest deviation."""
+MOST_PIECES = 100
+STILL_RAD = 1e-12
+"""A frame that turns by less is a still."""
+
+
+class Entries(NamedTuple):
+    """What a frame's spots are made of; arrays (n,), sorted by spot, angles in radians.
+
+    Attributes
+    ----------
+    spot
+        Number of the spot in the frame, int64, ascending from 0.
+    lattice, source
+        Whose, int64.
+    vector
+        Reciprocal lattice vector at phi 0 (n, 3), 1/Angstrom.
+    phi
+        The phi about which it is expanded.
+    low, high
+        The stretch of phi, from there.
+    strength
+        F^2 N^2 x weight of the source and share of the lattice x the part of the frame's oscillation.
+    """
+
+    spot: NDArray[np.int64]
+    lattice: NDArray[np.int64]
+    source: NDArray[np.int64]
+    vector: Array
+    phi: Array
+    low: Array
+    high: Array
+    strength: Array
+
+
+class FrameSpots(NamedTuple):
+    """The spots of a frame and their entries.
+
+    Attributes
+    ----------
+    reflection
+        Identity of the reflection's crossing in the series (see `Diffraction.identity`), int64 (spots,).
+    entries
+        What they are made of.
+    """
+
+    reflection: NDArray[np.int64]
+    entries: Entries
+
+
+class Diffraction:
+    """The reflections of a scene's lattices, and when they light up for each of its sources.
+
+    Parameters
+    ----------
+    scene
+        The scene.
+    reflections
+        Amplitudes of each lattice.
+    """
+
+    def __init__(self, scene: Scene, reflections: Sequence[Reflections]) -> None:
+        self.scene = scene
+        lattices = scene.specimen.lattices
+        self.lists = [
+            ReflectionList.of(lattice, its, scene.finest_A) for lattice, its in zip(lattices, reflections, strict=True)
+        ]
+        self.spreads = [spread_of(lattice) for lattice in lattices]
+        self._tables = [its.table_of_source for its in reflections]
+        self._first = np.cumsum([0, *(len(its) for its in self.lists)])
+        scan = scene.experiment.scan
+        ends = np.deg2rad([scan.phi_start_deg, scan.phi_start_deg + scan.frames * scan.osc_range_deg])
+        self.scan_rad = float(ends.min()), float(ends.max())
+        self._first_turn = math.floor(self.scan_rad[0] / (2 * np.pi)) - 1
+        self._branches = 2 * (math.floor(self.scan_rad[1] / (2 * np.pi)) + 2 - self._first_turn)
+        self._crossings: dict[tuple[int, int], Crossings] = {}
+
+    @property
+    def divergence_axes(self) -> Array:
+        """Axes (2, 3) about which the beam's directions are spread: beam x polarization, and polarization."""
+        instrument = self.scene.instrument
+        across = np.cross(instrument.beam_direction, instrument.polarization_vector)
+        length = float(np.linalg.norm(across))
+        return np.stack([across / length if length else across, instrument.polarization_vector])
+
+    def crossings(self, lattice: int, source: int) -> Crossings:
+        """When a lattice's reflections light up for a source; worked out once."""
+        found = self._crossings.get((lattice, source))
+        if found is None:
+            scene, instrument = self.scene, self.scene.instrument
+            found = self._crossings[lattice, source] = Crossings(
+                self.lists[lattice].vectors,
+                self.spreads[lattice],
+                scene.spindle_axis,
+                instrument.sources.directions[source],
+                float(instrument.sources.wavelengths_A[source]),
+                instrument.bandwidth_sigma,
+                instrument.divergence_sigma_rad,
+                self.divergence_axes,
+                instrument.tolerance,
+                self.scan_rad,
+            )
+        return found
+
+    def identity(self, lattice: int, index: NDArray[np.int64], branch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers that stand for crossings in the whole series, ascending by lattice, reflection and phi; int64 (n,).
+
+        Parameters
+        ----------
+        lattice, index
+            Which reflection of which list.
+        branch
+            2 x turn + half, as `Crossings` counts them.
+        """
+        later = branch ^ 1  # of a turn the second half comes before the first: it ends where that begins
+        return (self._first[lattice] + index) * self._branches + later - 2 * self._first_turn
+
+    def frame_rad(self, frame: int) -> tuple[float, float]:
+        """Phi at the ends of a frame, ascending, radians."""
+        scan = self.scene.experiment.scan
+        ends = np.deg2rad([scan.frame_start_deg(frame), scan.frame_start_deg(frame) + scan.osc_range_deg])
+        return float(ends.min()), float(ends.max())
+
+    def spots(self, frame: int) -> FrameSpots:
+        """The spots of a frame."""
+        first, last = self.frame_rad(frame)
+        parts = [
+            self._entries(lattice, source, first, last)
+            for lattice in range(len(self.lists))
+            for source, weight in enumerate(self.scene.instrument.sources.weights)
+            if weight
+        ]
+        identity = np.concatenate([identity for identity, _ in parts])
+        entries = Entries(*(np.concatenate(columns) for columns in zip(*(its for _, its in parts), strict=True)))
+        order = np.argsort(identity, kind="stable")
+        reflection, spot = np.unique(identity[order], return_inverse=True)
+        return FrameSpots(reflection, Entries(spot, *(column[order] for column in entries[1:])))
+
+    def _entries(self, lattice: int, source: int, first: float, last: float) -> tuple[NDArray[np.int64], Entries]:
+        scene, its = self.scene, self.lists[lattice]
+        sources, table = scene.instrument.sources, self._tables[lattice]
+        lit = self.crossings(lattice, source).between(first, last)
+        start, stop = np.maximum(lit.first, first), np.minimum(lit.last, last)
+        amplitude = its.amplitudes[0 if table is None else table[source], lit.index]
+        kept = ((start < stop) if last - first > STILL_RAD else (start <= stop)) & (amplitude != 0)
+        index, branch, crossing = lit.index[kept], lit.branch[kept], lit.crossing[kept]
+        start, stop, amplitude = start[kept], stop[kept], amplitude[kept]
+        vector = its.vectors[index]
+        pieces = self._pieces(vector, self.spreads[lattice], stop - start)
+        each = np.repeat(np.arange(len(index)), pieces)
+        number = np.arange(len(each)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        width = ((stop - start) / pieces)[each]
+        low = start[each] + number * width
+        high = np.where(number + 1 == pieces[each], stop[each], low + width)
+        phi = np.clip(crossing[each], low, high)
+        its_lattice = scene.specimen.lattices[lattice]
+        share = its_lattice.weight * its_lattice.cells_in_all**2 * sources.weights[source]
+        part = (high - low) / (last - first) if last - first > STILL_RAD else np.ones(len(each))
+        filled = np.full(len(each), 0, dtype=np.int64)
+        return self.identity(lattice, index, branch)[each], Entries(
+            spot=filled,
+            lattice=filled + lattice,
+            source=filled + source,
+            vector=vector[each],
+            phi=phi,
+            low=low - phi,
+            high=high - phi,
+            strength=amplitude[each] ** 2 * share * part,
+        )
+
+    def _pieces(self, vector: Array, spread: Spread, width: Array) -> NDArray[np.int64]:
+        """Into how many pieces the phi of each reflection is cut: its path bulges by (width/pieces)^2 |G across the spindle| / 8."""
+        across = np.linalg.norm(np.cross(self.scene.spindle_axis, vector), axis=1)
+        smallest = math.sqrt(float(np.linalg.eigvalsh(spread.shape)[0]))
+        wanted = np.ceil(width * np.sqrt(across / (8 * STRAIGHT * smallest)))
+        return np.clip(wanted, 1, MOST_PIECES).astype(np.int64)
