@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.kernels.backend import Backend, BuildError, KernelMode, Turned
 from nbdist.kernels.choice import eager_backend, make_backend
+from nbdist.kernels.spots import Diffraction
 from nbdist.readout.water import water_photons
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.amplitudes import Reflections, distinct
@@ -62,6 +64,7 @@ class Renderer:
         backend: Backend | None = None,
     ) -> None:
         self.scene = scene
+        self.diffraction = Diffraction(scene, reflections) if scene.method == "integrated" else None
         tables = {id(its): AmplitudeTable.of(its, scene.instrument.precision) for its in distinct(reflections)}
         self.tables = [tables[id(its)] for its in reflections]
         self.backend = backend or make_backend(scene.instrument, device, mode, threads)
@@ -79,15 +82,20 @@ class Renderer:
         """Render another specimen on the same instrument, whose factors are not worked out again."""
         return Renderer(replace(self.scene, specimen=specimen), reflections, backend=self.backend)
 
-    def partial(self, tile: Tile, frame: int, first_step: int = 0, last_step: int | None = None) -> NDArray[np.float64]:
+    def partial(
+        self, tile: Tile, frame: int, first_step: int = 0, last_step: int | None = None
+    ) -> NDArray[np.floating[Any]]:
         """Un-normalised partial intensity of a tile over phi steps [first_step, last_step) of a frame.
 
         Returns
         -------
         float64 (rows, columns): the sum over lattices, subpixels, layers, sources, phi steps and mosaic domains of
-        w omega polar capture F_cell^2 F_latt^2.
+        w omega polar capture F_cell^2 F_latt^2. Where the method is integrated, (rows, columns) in the experiment's precision: the sum
+        over reflections, layers and sources of the mean of the same.
         """
         scene = self.scene
+        if self.diffraction is not None:
+            return self.backend.integrated(tile, self.diffraction, frame)[0]
         return self.backend.partial(
             tile,
             [
@@ -100,8 +108,8 @@ class Renderer:
             ],
         )
 
-    def photons(self, partial: NDArray[np.float64], tile: Tile) -> NDArray[np.float64]:
-        """Expected photons a pixel, float64 (rows, columns), from the sum of all partials of a tile.
+    def photons(self, partial: NDArray[np.floating[Any]], tile: Tile) -> NDArray[np.floating[Any]]:
+        """Expected photons a pixel (rows, columns), in the precision of the partials, from the sum of all partials of a tile.
 
         Divides once by the experiment's steps, adds the background, and sets dead pixels to 0.
         """

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import NbdistError
+from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.instrument import Factor, Instrument, Ray
 from nbdist.scene.specimen import Lattice, Orientations
@@ -73,6 +74,20 @@ class Backend(Protocol):
         The sum over lattices, rays, sources and orientations of share x weight x factors x F_cell^2 F_latt^2.
         """
 
+    def integrated(
+        self, tile: Tile, diffraction: Diffraction, frame: int, under: Underneath | None = None
+    ) -> tuple[NDArray[np.floating[Any]], SpotMeasures | None]:
+        """Un-normalised partial intensity of a tile by the integrated method, (rows, columns) in the instrument's precision.
+
+        The sum over reflections, layers and sources of share x weight x factors x F^2 N^2 x the mean of the spot; and what the tile has of
+        each spot of the frame, where `under` is given.
+
+        Raises
+        ------
+        BuildError
+            If its kernel cannot be compiled.
+        """
+
     def keep_nothing(self) -> None:
         """Free what is kept of the instrument from frame to frame, and keep nothing any more: memory is short."""
 
@@ -90,34 +105,59 @@ class WholePixelFactors(Generic[Values]):
     instrument
         Whose.
     evaluate
-        Gives the product of some factors in the backend's own arrays.
+        Gives the product of some factors, for a source, in the backend's own arrays.
     """
 
-    def __init__(self, instrument: Instrument, evaluate: Callable[[Tile, Ray, Factor], Values]) -> None:
+    def __init__(self, instrument: Instrument, evaluate: Callable[[Tile, Ray, Factor, int], Values]) -> None:
         self._instrument = instrument
-        self._evaluate: Callable[[Tile, Ray, Factor], Values] = evaluate
-        self._kept: dict[Tile, list[Values]] = {}
+        self._evaluate: Callable[[Tile, Ray, Factor, int], Values] = evaluate
+        self._kept: dict[tuple[Tile, bool], list[list[Values]]] = {}
         self._kept_bytes, self._most_bytes = 0, KEPT_FACTORS_BYTES
         self._keeping = threading.Lock()
 
     def of(self, tile: Tile) -> list[Values]:
         """Factors of a tile, (rows, columns) for every layer."""
-        kept = self._kept.get(tile)
-        if kept is not None:
-            return kept
+        return self._keep(tile, False, lambda: [self._layers(tile)])[0]
+
+    def with_every_term(self, tile: Tile) -> list[list[Values]]:
+        """The same times those that are evaluated for every ray, taken at the middle of each pixel: for every source and layer."""
+        instrument, terms = self._instrument, self._instrument.every_term(tile.panel)
+        sources = range(len(instrument.sources))
+        if not terms:
+            return [self.of(tile)] * len(sources)
+
+        def evaluate() -> list[list[Values]]:
+            whole = self._layers(tile)
+            return [
+                [
+                    values * self._evaluate(tile, Ray(layer, 0.5, 0.5), terms, source)
+                    for layer, values in enumerate(whole)
+                ]
+                for source in sources
+            ]
+
+        return self._keep(tile, True, evaluate)
+
+    def _layers(self, tile: Tile) -> list[Values]:
         instrument, which = self._instrument, self._instrument.whole_pixel(tile.panel)
         count = instrument.panels[tile.panel].layers
-        fixed = self._evaluate(tile, instrument.first_ray(0), which & ~Factor.CAPTURE)
-        layers = [fixed] * count
-        if which & Factor.CAPTURE:
-            rays = map(instrument.first_ray, range(count))
-            layers = [fixed * self._evaluate(tile, ray, Factor.CAPTURE) for ray in rays]
-        size = 8 * tile.pixels * (count if which & Factor.CAPTURE else 1)
+        fixed = self._evaluate(tile, instrument.first_ray(0), which & ~Factor.CAPTURE, 0)
+        if not which & Factor.CAPTURE:
+            return [fixed] * count
+        rays = map(instrument.first_ray, range(count))
+        return [fixed * self._evaluate(tile, ray, Factor.CAPTURE, 0) for ray in rays]
+
+    def _keep(self, tile: Tile, terms: bool, evaluate: Callable[[], list[list[Values]]]) -> list[list[Values]]:
+        kept = self._kept.get((tile, terms))
+        if kept is not None:
+            return kept
+        found = evaluate()
+        size = 8 * tile.pixels * len({id(values) for layers in found for values in layers})
         with self._keeping:  # threads of a worker share the backend
-            if tile not in self._kept and self._kept_bytes + size <= self._most_bytes:
+            if (tile, terms) not in self._kept and self._kept_bytes + size <= self._most_bytes:
                 self._kept_bytes += size
-                self._kept[tile] = layers
-        return layers
+                self._kept[tile, terms] = found
+        return found
 
     def keep_nothing(self) -> None:
         """Forget all tiles, now and from now on."""

@@ -194,7 +194,15 @@ class Crossings:
             sign = 1 - 2 * half
             crossing = middle + sign * half_turn
             sigma = self._excitation_sigma(
-                vectors, spread, spindle_axis, direction, wavelength_A, bandwidth_sigma, divergence_sigma_rad, divergence_axes, crossing
+                vectors,
+                spread,
+                spindle_axis,
+                direction,
+                wavelength_A,
+                bandwidth_sigma,
+                divergence_sigma_rad,
+                divergence_axes,
+                crossing,
             )
             slack = deviations * sigma / reach
             near, far = np.arccos(np.clip(level + slack, -1, 1)), np.arccos(np.clip(level - slack, -1, 1))

@@ -70,6 +70,45 @@ class FrameSpots(NamedTuple):
     entries: Entries
 
 
+class SpotMeasures(NamedTuple):
+    """What a tile holds of each of a frame's spots; zeros where a spot is not in it.
+
+    Attributes
+    ----------
+    moments
+        Photons, centroid (slow, fast) and second moments about it (slow^2, fast^2, slow x fast) in pixels, float64 (spots, 6).
+    boxes
+        Rows and columns (first and last, last exclusive) in which it is above the tolerance, and those of its peak, int64 (spots, 6).
+    beside
+        Photons of the background within its pixels, and the largest share of others in the Bragg photons of a pixel of at least a tenth
+        of its peak, float64 (spots, 2).
+    dominant
+        Of each pixel 0, or 1 + the spot that gives most, int32 (rows, columns).
+    """
+
+    moments: Array
+    boxes: NDArray[np.int64]
+    beside: Array
+    dominant: NDArray[np.int32]
+
+    @classmethod
+    def empty(cls, spots: int, shape: tuple[int, int]) -> SpotMeasures:
+        """To be filled."""
+        return cls(
+            np.zeros((spots, 6)),
+            np.zeros((spots, 6), dtype=np.int64),
+            np.zeros((spots, 2)),
+            np.zeros(shape, dtype=np.int32),
+        )
+
+
+class Underneath(NamedTuple):
+    """What is needed to measure spots: photons of one unit of a partial intensity, and those of the background, float32 (rows, columns)."""
+
+    photons: float
+    background: NDArray[np.float32] | None
+
+
 class Diffraction:
     """The reflections of a scene's lattices, and when they light up for each of its sources.
 
@@ -96,6 +135,7 @@ class Diffraction:
         self._first_turn = math.floor(self.scan_rad[0] / (2 * np.pi)) - 1
         self._branches = 2 * (math.floor(self.scan_rad[1] / (2 * np.pi)) + 2 - self._first_turn)
         self._crossings: dict[tuple[int, int], Crossings] = {}
+        self._last: tuple[int, FrameSpots] | None = None
 
     @property
     def divergence_axes(self) -> Array:
@@ -144,7 +184,10 @@ class Diffraction:
         return float(ends.min()), float(ends.max())
 
     def spots(self, frame: int) -> FrameSpots:
-        """The spots of a frame."""
+        """The spots of a frame; those of the frame that was last asked for are kept, as its panels and tiles share them."""
+        last_frame = self._last
+        if last_frame is not None and last_frame[0] == frame:
+            return last_frame[1]
         first, last = self.frame_rad(frame)
         parts = [
             self._entries(lattice, source, first, last)
@@ -156,7 +199,9 @@ class Diffraction:
         entries = Entries(*(np.concatenate(columns) for columns in zip(*(its for _, its in parts), strict=True)))
         order = np.argsort(identity, kind="stable")
         reflection, spot = np.unique(identity[order], return_inverse=True)
-        return FrameSpots(reflection, Entries(spot, *(column[order] for column in entries[1:])))
+        found = FrameSpots(reflection, Entries(spot, *(column[order] for column in entries[1:])))
+        self._last = frame, found
+        return found
 
     def _entries(self, lattice: int, source: int, first: float, last: float) -> tuple[NDArray[np.int64], Entries]:
         scene, its = self.scene, self.lists[lattice]

@@ -7,12 +7,15 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.kernels.backend import Turned, WholePixelFactors
 from nbdist.kernels.native.build import Library, factors_source, load, processor, variant_source
+from nbdist.kernels.native.integrated import Spots, integrated_source
+from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath
 from nbdist.kernels.variant import variant_of
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.instrument import Factor, Instrument, Ray
@@ -141,6 +144,19 @@ class NativeBackend:
     def keep_nothing(self) -> None:
         """Free the whole-pixel factors that are kept, and keep none any more."""
         self._whole_pixel.keep_nothing()
+
+    def integrated(
+        self, tile: Tile, diffraction: Diffraction, frame: int, under: Underneath | None = None
+    ) -> tuple[NDArray[np.floating[Any]], SpotMeasures | None]:
+        """Partial intensity of a tile by the integrated method; see `Backend.integrated`."""
+        instrument = self._instrument
+        library = load(integrated_source(instrument.precision))
+        work = self._work(tile, instrument.first_ray(0), Factor(0))
+        work.sources = len(self._weight)
+        work.incident, work.wavelength = _address(self._incident), _address(self._wavelength)
+        image = np.empty(tile.shape, dtype=instrument.precision)
+        spots, factors = Spots(diffraction, diffraction.spots(frame)), self._whole_pixel.with_every_term(tile)
+        return image, spots.render(library, work, factors, image, under)
 
     def _add(
         self, out: NDArray[np.float64], scale: Sequence[NDArray[np.float64]], tile: Tile, turned: Turned, first: bool

@@ -1,0 +1,498 @@
+// Spots of the integrated method on a CPU: what integrated.py of the reference specifies, a reflection at a time.
+//
+//   REAL   float or double, of the values (the coefficients of a spot are double)
+//
+// Every spot is worked out whole, whatever area is asked for, and added to a pixel in the order of the spots: neither the area nor the
+// number of threads changes a bit.
+
+#include <atomic>
+#include <exception>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "spot_patch.h"
+
+struct Request {  // mirrored by integrated.Request; every member takes eight bytes
+  int64_t spots, lattices;
+  const int64_t* first_entry;  // (spots + 1)
+  const int64_t *lattice, *source;
+  const double *vector, *phi, *low, *high, *strength;  // (entries): at phi 0 (entries, 3), 1/Angstrom; radians
+  const double *shape, *mosaic;                        // (lattices, 3, 3)
+  double spindle[3], divergence_axis[2][3];
+  double band_variance, divergence_variance[2], tolerance;
+  int64_t subpixels;            // along a side of a pixel; 0: as many as a spot needs
+  int64_t layers;
+  const double* const* factor;  // (sources, layers), of the area: what multiplies a pixel
+  void* image;                  // (rows, columns) of REAL, written
+  // labels, or null
+  double photons;               // of one unit of the image
+  const float* background;      // (rows, columns), photons
+  int32_t* dominant;            // (rows, columns): 0, or 1 + the spot that gives most
+  double* moments;              // (spots, 6): photons, slow, fast, their second moments about the mean ss, ff, sf
+  int64_t* boxes;               // (spots, 6): first and last row, first and last column (last exclusive), row and column of the peak
+  double* beside;               // (spots, 2): photons of the background under it, largest share of others in its pixels
+};
+
+// Gauss-Legendre nodes on a pixel, by their number: offsets from its middle, and weights
+struct Nodes {
+  int count;
+  double at[16], weight[16];
+};
+
+static Nodes legendre(int count) {
+  Nodes nodes{count, {}, {}};
+  for (int i = 0; i < count; i++) {
+    double x = std::cos(PI * (i + 0.75) / (count + 0.5)), slope = 1;
+    for (int turn = 0; turn < 60; turn++) {  // Newton's iteration on the Legendre polynomial
+      double before = 1, value = x;
+      for (int n = 2; n <= count; n++) {
+        double next = ((2 * n - 1) * x * value - (n - 1) * before) / n;
+        before = value, value = next;
+      }
+      slope = count * (x * value - before) / (x * x - 1);
+      double step = value / slope;
+      x -= step;
+      if (std::abs(step) < 1e-16) break;
+    }
+    nodes.at[i] = 0.5 * x, nodes.weight[i] = 1 / ((1 - x * x) * slope * slope);
+  }
+  return nodes;
+}
+
+constexpr int MOST_NODES = 8, LINES = 16;  // nodes along a side of a pixel; lines across a thin spot at a time
+// Smallest deviation of a spot in pixels for which n nodes are good to 1e-4 of its peak, by the error of the quadrature of a Gaussian;
+// it changes as the 2n-th root of the tolerance.
+constexpr double ENOUGH[MOST_NODES + 1] = {0, 20.4, 1.63, 0.65, 0.395, 0.285, 0.225, 0.185, 0.157};
+constexpr double COVERED = 13;        // deviations of a Gaussian that LINES nodes integrate to 1e-6
+constexpr double SMOOTH = 0.02;       // change of phi, in deviations, across a thin spot that its closed form may leave out
+constexpr double STILL = 0.05;        // width of a stretch of phi, in deviations, below which it is a still
+constexpr int64_t MOST_PIECES = 400;  // of a pixel's side
+
+struct Spot {  // what is left of one: its values over a box of pixels
+  real* values = nullptr;
+  int64_t first_row = 0, last_row = 0, first_column = 0, last_column = 0;
+};
+
+struct Arena {  // memory that a thread gives out and keeps until the end of a call
+  static constexpr int64_t CHUNK = 1 << 18;
+  std::vector<std::unique_ptr<real[]>> chunks;
+  int64_t left = 0;
+  real* at = nullptr;
+
+  real* take(int64_t count) {
+    if (count > left) {
+      int64_t size = std::max(count, CHUNK);
+      chunks.emplace_back(new real[size]);
+      at = chunks.back().get(), left = size;
+    }
+    real* taken = at;
+    at += count, left -= count;
+    std::fill_n(taken, count, (real)0);
+    return taken;
+  }
+};
+
+struct Run {
+  int64_t row, first, last;
+};
+
+class Renderer {
+ public:
+  Renderer(const Work& work, const Request& request) : work(work), request(request) {
+    for (int64_t layer = 0; layer < request.layers; layer++) surfaces.emplace_back(work, layer);
+    for (int64_t s = 0; s < work.sources; s++) {
+      Beam beam;
+      for (int i = 0; i < 3; i++) beam.incident[i] = work.incident[3 * s + i];
+      beam.wavelength = work.wavelength[s], beam.band = request.band_variance;
+      for (int t = 0; t < 2; t++) {
+        const double* axis = request.divergence_axis[t];
+        beam.tilt[t] = (1 / beam.wavelength) * cross(Vector{axis[0], axis[1], axis[2]}, beam.incident);
+        beam.tilt_variance[t] = request.divergence_variance[t];
+      }
+      beams.push_back(beam);
+    }
+    for (int n = 1; n <= MOST_NODES; n++) nodes[n] = legendre(n);
+    line_nodes = legendre(LINES);
+    spots.resize(request.spots);
+  }
+
+  void spot(int64_t number, Arena& arena, std::vector<std::pair<Patch, const double*>>& patches, std::vector<Run>& runs) const {
+    int64_t first = request.first_entry[number], last = request.first_entry[number + 1];
+    patches.clear();
+    std::vector<double> strengths;
+    Spot& its = const_cast<Spot&>(spots[number]);
+    its.first_row = its.first_column = INT64_MAX, its.last_row = its.last_column = INT64_MIN;
+    for (int64_t entry = first; entry < last; entry++) {
+      const Beam& beam = beams[request.source[entry]];
+      SpotModel model = modelled(entry, beam);
+      for (int64_t layer = 0; layer < request.layers; layer++) {
+        Patch patch(surfaces[layer]);
+        if (!patch.place(model, beam, request.tolerance)) continue;
+        int64_t from, to;
+        bool any = false;
+        for (int64_t row = patch.first_row; row < patch.last_row; row++)
+          if (patch.columns(row, from, to)) {
+            its.first_row = std::min(its.first_row, row), its.last_row = std::max(its.last_row, row + 1);
+            its.first_column = std::min(its.first_column, from), its.last_column = std::max(its.last_column, to);
+            any = true;
+          }
+        const double* factor = request.factor[request.source[entry] * request.layers + layer];
+        if (any) patches.emplace_back(patch, factor), strengths.push_back(request.strength[entry] * model.peak);
+      }
+    }
+    if (patches.empty()) {
+      its = Spot();
+      return;
+    }
+    its.values = arena.take((its.last_row - its.first_row) * (its.last_column - its.first_column));
+    for (size_t p = 0; p < patches.size(); p++) evaluate(patches[p].first, strengths[p], patches[p].second, its, runs);
+  }
+
+  void band(int64_t first_row, int64_t last_row) {  // rows of the image, and of its labels
+    int64_t columns = work.last_column - work.first_column;
+    real* image = (real*)request.image + (first_row - work.first_row) * columns;
+    int32_t* dominant = request.dominant ? request.dominant + (first_row - work.first_row) * columns : nullptr;
+    int64_t pixels = (last_row - first_row) * columns;
+    std::fill_n(image, pixels, (real)0);
+    std::vector<real> most;
+    if (dominant) std::fill_n(dominant, pixels, 0), most.assign(pixels, (real)0);
+    for (int64_t number = 0; number < request.spots; number++) {
+      const Spot& its = spots[number];
+      int64_t width = its.last_column - its.first_column;
+      for (int64_t row = std::max(first_row, its.first_row); row < std::min(last_row, its.last_row); row++) {
+        const real* from = its.values + (row - its.first_row) * width;
+        int64_t start = (row - first_row) * columns + its.first_column - work.first_column;
+        for (int64_t c = 0; c < width; c++) image[start + c] += from[c];
+        if (dominant)
+          for (int64_t c = 0; c < width; c++)
+            if (from[c] > most[start + c]) most[start + c] = from[c], dominant[start + c] = (int32_t)number + 1;
+      }
+    }
+  }
+
+  void measure(int64_t number) const {  // the labels of a spot, once the image is whole
+    const Spot& its = spots[number];
+    double* moments = request.moments + 6 * number;
+    int64_t* box = request.boxes + 6 * number;
+    double* beside = request.beside + 2 * number;
+    std::fill_n(moments, 6, 0.0), std::fill_n(box, 6, 0), std::fill_n(beside, 2, 0.0);
+    int64_t width = its.last_column - its.first_column, columns = work.last_column - work.first_column;
+    real peak = 0;
+    for (int64_t row = its.first_row; row < its.last_row; row++)
+      for (int64_t c = 0; c < width; c++) {
+        real value = its.values[(row - its.first_row) * width + c];
+        if (value > peak) peak = value, box[4] = row, box[5] = its.first_column + c;
+      }
+    if (!(peak > 0)) return;
+    const real* image = (const real*)request.image;
+    const real least = peak * (real)request.tolerance, counted = peak * (real)OVERLAP_PEAK;
+    box[0] = box[2] = INT64_MAX;
+    double sum = 0, s1 = 0, f1 = 0, s2 = 0, f2 = 0, sf = 0;
+    for (int64_t row = its.first_row; row < its.last_row; row++)
+      for (int64_t c = 0; c < width; c++) {
+        real value = its.values[(row - its.first_row) * width + c];
+        if (!(value > 0)) continue;
+        double s = (double)(row - box[4]), f = (double)(its.first_column + c - box[5]);
+        sum += value, s1 += value * s, f1 += value * f, s2 += value * s * s, f2 += value * f * f, sf += value * s * f;
+        int64_t pixel = (row - work.first_row) * columns + its.first_column + c - work.first_column;
+        if (value >= least) {
+          box[0] = std::min(box[0], row), box[1] = std::max(box[1], row + 1);
+          box[2] = std::min(box[2], its.first_column + c), box[3] = std::max(box[3], its.first_column + c + 1);
+          if (request.background) beside[0] += request.background[pixel];
+        }
+        if (value >= counted) beside[1] = std::max(beside[1], 1 - (double)value / (double)image[pixel]);
+      }
+    moments[0] = sum * request.photons;
+    moments[1] = box[4] + 0.5 + s1 / sum, moments[2] = box[5] + 0.5 + f1 / sum;
+    moments[3] = s2 / sum - s1 * s1 / (sum * sum), moments[4] = f2 / sum - f1 * f1 / (sum * sum);
+    moments[5] = sf / sum - s1 * f1 / (sum * sum);
+  }
+
+ private:
+  static constexpr double OVERLAP_PEAK = 0.1;  // of the peak: fainter pixels of a spot do not count as overlapped
+
+  const Work& work;
+  const Request& request;
+  std::vector<Surface> surfaces;
+  std::vector<Beam> beams;
+  std::vector<Spot> spots;
+  Nodes nodes[MOST_NODES + 1], line_nodes;
+
+  SpotModel modelled(int64_t entry, const Beam& beam) const {
+    const Vector u = {request.spindle[0], request.spindle[1], request.spindle[2]};
+    const Matrix R = rotation_about(u, request.phi[entry]);
+    const double *vector = request.vector + 3 * entry, *shape = request.shape + 9 * request.lattice[entry],
+                 *mosaic = request.mosaic + 9 * request.lattice[entry];
+    Matrix S, M;
+    for (int i = 0; i < 3; i++)
+      for (int j = 0; j < 3; j++) S[i][j] = shape[3 * i + j], M[i][j] = mosaic[3 * i + j];
+    return SpotModel(
+        R * Vector{vector[0], vector[1], vector[2]}, turned(R, S), turned(R, M), u, beam, request.low[entry], request.high[entry]);
+  }
+
+  int enough(double deviation) const {  // nodes for a spot of such a deviation, 0 if there are not so many
+    for (int n = 1; n <= MOST_NODES; n++)
+      if (deviation >= ENOUGH[n] * std::pow(1e-4 / request.tolerance, 0.5 / n)) return n;
+    return 0;
+  }
+
+  void evaluate(const Patch& patch, double strength, const double* factor, const Spot& its, std::vector<Run>& runs) const {
+    runs.clear();
+    int64_t from, to;
+    for (int64_t row = patch.first_row; row < patch.last_row; row++)
+      if (patch.columns(row, from, to)) runs.push_back({row, from, to});
+    if (request.subpixels) {
+      const int64_t n = request.subpixels;
+      points(patch, strength, its, runs, factor, n * n, [&](int64_t pass, double& s, double& f, double& weight) {
+        s = (pass / n + 0.5) / n - 0.5, f = (pass % n + 0.5) / n - 0.5, weight = 1.0 / (n * n);
+      });
+      return;
+    }
+    const Form& form = patch.smooth;
+    const int by_s = enough(1 / std::sqrt(std::max(form.ss, 1e-300))), by_f = enough(1 / std::sqrt(std::max(form.ff, 1e-300)));
+    if (by_s && by_f) {
+      const Nodes &S = nodes[by_s], &F = nodes[by_f];
+      points(patch, strength, its, runs, factor, (int64_t)by_s * by_f, [&](int64_t pass, double& s, double& f, double& weight) {
+        s = S.at[pass / by_f], f = F.at[pass % by_f], weight = S.weight[pass / by_f] * F.weight[pass % by_f];
+      });
+    } else {
+      lines(patch, strength, factor, its);
+    }
+  }
+
+  // The sum over points in each pixel, LANES pixels at a time.
+  template <class Points>
+  void points(
+      const Patch& patch, double strength, const Spot& its, const std::vector<Run>& runs, const double* factor, int64_t passes, Points at) const {
+    const int64_t width = its.last_column - its.first_column, columns = work.last_column - work.first_column;
+    alignas(BYTES) real s[LANES] = {}, f[LANES] = {}, value[LANES];
+    int64_t rows[LANES], cols[LANES];
+    int filled = 0;
+    auto flush = [&] {
+      for (int l = filled; l < LANES; l++) s[l] = s[filled - 1], f[l] = f[filled - 1];
+      vec S = load(s), F = load(f), sum = (real)0;
+      for (int64_t pass = 0; pass < passes; pass++) {
+        double ds, df, weight;
+        at(pass, ds, df, weight);
+        sum = patch.value(S + (real)ds, F + (real)df) * (real)weight + sum;
+      }
+      store(value, sum);
+      for (int l = 0; l < filled; l++)
+        its.values[(rows[l] - its.first_row) * width + cols[l] - its.first_column] +=
+            (real)(value[l] * strength * factor[(rows[l] - work.first_row) * columns + cols[l] - work.first_column]);
+      filled = 0;
+    };
+    for (const Run& run : runs)
+      for (int64_t c = run.first; c < run.last; c++) {
+        s[filled] = (real)(run.row + 0.5 - patch.anchor_s), f[filled] = (real)(c + 0.5 - patch.anchor_f);
+        rows[filled] = run.row, cols[filled] = c;
+        if (++filled == LANES) flush();
+      }
+    if (filled) flush();
+  }
+
+  // A spot thinner than a pixel: lines across it, LINES at a time, and the integral along each of them.
+  void lines(const Patch& patch, double strength, const double* factor, const Spot& its) const {
+    Lines work_on(*this, patch, strength, factor, its);
+    work_on.add();
+  }
+
+  struct Lines {
+    const Renderer& renderer;
+    const Patch& patch;
+    const double strength, *factor;
+    const Spot& its;
+    const bool fast;  // integrated along fast, where it is thinner; lines along slow
+    const int64_t width, columns;
+    double thin, other, a, b, c, ends;
+    bool closed;
+    int64_t first, last;  // pixels along the lines
+
+    Lines(const Renderer& renderer, const Patch& patch, double strength, const double* factor, const Spot& its)
+        : renderer(renderer),
+          patch(patch),
+          strength(strength),
+          factor(factor),
+          its(its),
+          fast(patch.smooth.ff >= patch.smooth.ss),
+          width(its.last_column - its.first_column),
+          columns(renderer.work.last_column - renderer.work.first_column) {
+      const Form &form = patch.smooth, &line = patch.thin ? patch.smooth : patch.across;
+      thin = 1 / std::sqrt(fast ? form.ff : form.ss), other = 1 / std::sqrt(std::max(fast ? form.ss : form.ff, 1e-300));
+      a = fast ? line.ff : line.ss, b = line.sf, c = fast ? line.f : line.s;
+      double change = std::abs(fast ? patch.phi_f : patch.phi_s) * patch.deviations / std::sqrt(std::max(a, 1e-300));
+      closed = a > 0 && (patch.thin ? patch.width < STILL : change < SMOOTH * std::sqrt(renderer.request.tolerance / 1e-4));
+      first = fast ? its.first_column : its.first_row, last = fast ? its.last_column : its.last_row;
+      ends = fast ? patch.anchor_f : patch.anchor_s;
+    }
+
+    void add() {
+      const double anchor = fast ? patch.anchor_s : patch.anchor_f;
+      const int64_t low = fast ? its.first_row : its.first_column, high = fast ? its.last_row : its.last_column;
+      double top, bottom;
+      if (!patch.extent(fast, top, bottom)) return;
+      for (int64_t pixel = low; pixel < high; pixel++) {
+        double from = std::max(pixel - anchor, top), to = std::min(pixel + 1 - anchor, bottom);
+        if (from >= to) continue;
+        int64_t pieces = std::clamp<int64_t>((int64_t)std::ceil((to - from) / (COVERED * other)), 1, MOST_PIECES);
+        for (int64_t piece = 0; piece < pieces; piece++)
+          for (int start = 0; start < LINES; start += LANES) {
+            alignas(BYTES) real at[LANES], weight[LANES];
+            const int used = std::min(LANES, LINES - start);
+            const double length = (to - from) / pieces;
+            for (int l = 0; l < LANES; l++) {
+              int n = start + std::min(l, used - 1);
+              at[l] = (real)(from + length * (piece + 0.5 + renderer.line_nodes.at[n]));
+              weight[l] = l < used ? (real)(length * renderer.line_nodes.weight[n]) : 0;
+            }
+            if (closed)
+              closed_form(pixel, at, weight);
+            else
+              summed(pixel, at, weight);
+          }
+      }
+    }
+
+    void give(int64_t line_pixel, int64_t pixel, vec value, const real* weight) {
+      alignas(BYTES) real part[LANES];
+      store(part, value);
+      double sum = 0;
+      for (int l = 0; l < LANES; l++) sum += (double)part[l] * weight[l];
+      int64_t row = fast ? line_pixel : pixel, column = fast ? pixel : line_pixel;
+      its.values[(row - its.first_row) * width + column - its.first_column] += (real)(
+          sum * strength *
+          factor[(row - renderer.work.first_row) * columns + column - renderer.work.first_column]);
+    }
+
+    // Pixels that lines reach, of which `left` and `right` are the least and the most.
+    bool reached(double left, double right, int64_t& from, int64_t& to) const {
+      from = std::max<int64_t>(first, (int64_t)std::floor(std::max(left + ends, -1e15)));
+      to = std::min<int64_t>(last, (int64_t)std::floor(std::min(right + ends, 1e15)) + 1);
+      return from < to;
+    }
+
+    // A Gaussian along each line, found from the logarithm at three points.
+    void closed_form(int64_t line_pixel, const real* at, const real* weight) {
+      alignas(BYTES) real middle[LANES], sigma[LANES], height[LANES];
+      for (int l = 0; l < LANES; l++) middle[l] = (real)(-(c + b * at[l]) / a);
+      vec there = load(at), guess = load(middle), lower, upper, log[3], rise, fall;
+      const real step = (real)thin;
+      for (int turn = 0; turn < 2; turn++) {  // once more from where it turns out to be: its path is bent
+        for (int n = 0; n < 3; n++) {
+          vec along = guess + (real)(n - 1) * step;
+          log[n] = patch.logarithm(fast ? there : along, fast ? along : there, lower, upper);
+          if (patch.thin) {
+            vec mid = (lower + upper) * (real)0.5;
+            log[n] = log[n] - mid * mid * (real)0.5;
+          }
+        }
+        rise = (log[2] - log[0]) * (real)0.5, fall = least(log[0] + log[2] - log[1] * (real)2, vec((real)-1e-6));
+        const vec most = turn ? (real)4 : (real)50;
+        guess = guess + least(largest(vec((real)0) - rise / fall, vec((real)0) - most), most) * step;
+      }
+      vec wide = step / square_root(vec((real)0) - fall);
+      patch.logarithm(fast ? there : guess, fast ? guess : there, lower, upper);
+      vec phi = patch.of_phi(lower, upper);
+      if (patch.thin) {
+        vec mid = (lower + upper) * (real)0.5;
+        phi = phi / largest(exponential(mid * mid * (real)-0.5), vec((real)1e-30));
+      }
+      vec tall = exponential(log[1] - rise * rise / fall * (real)0.5) * phi * wide * (real)1.2533141373155002512;
+      store(height, tall), store(middle, guess), store(sigma, wide);
+      double left = 1e18, right = -1e18;
+      for (int l = 0; l < LANES; l++)
+        if (height[l] > 0) left = std::min(left, middle[l] - 5.0 * sigma[l]), right = std::max(right, middle[l] + 5.0 * sigma[l]);
+      int64_t from, to;
+      if (!(left <= right) || !reached(left, right, from, to)) return;
+      vec scale = (real)0.70710678118654752440 / wide, before = error_function((vec((real)(from - ends)) - guess) * scale);
+      for (int64_t pixel = from; pixel < to; pixel++) {
+        vec after = error_function((vec((real)(pixel + 1 - ends)) - guess) * scale);
+        give(line_pixel, pixel, tall * (after - before), weight);
+        before = after;
+      }
+    }
+
+    // Nodes along each line, where it is in the spot.
+    void summed(int64_t line_pixel, const real* at, const real* weight) {
+      double low[LANES], high[LANES], left = 1e18, right = -1e18;
+      for (int l = 0; l < LANES; l++) {
+        if (!patch.line(fast, at[l], low[l], high[l])) low[l] = high[l] = 0;
+        if (low[l] < high[l]) left = std::min(left, low[l]), right = std::max(right, high[l]);
+      }
+      int64_t from, to;
+      if (left > right || !reached(left, right, from, to)) return;
+      const vec there = load(at);
+      for (int64_t pixel = from; pixel < to; pixel++) {
+        alignas(BYTES) real start[LANES], length[LANES];
+        double longest = 0;
+        for (int l = 0; l < LANES; l++) {
+          double begin = std::max(low[l], pixel - ends), end = std::max(begin, std::min(high[l], pixel + 1 - ends));
+          start[l] = (real)begin, length[l] = (real)(end - begin), longest = std::max(longest, end - begin);
+        }
+        if (!(longest > 0)) continue;
+        const int64_t pieces = std::clamp<int64_t>((int64_t)std::ceil(longest / (COVERED * thin)), 1, MOST_PIECES);
+        const vec piece_length = load(length) * (real)(1.0 / pieces);
+        vec sum = (real)0;
+        for (int64_t piece = 0; piece < pieces; piece++)
+          for (int n = 0; n < LINES; n++) {
+            vec along = load(start) + piece_length * (real)(piece + 0.5 + renderer.line_nodes.at[n]);
+            vec value = patch.value(fast ? there : along, fast ? along : there);
+            sum = value * (real)renderer.line_nodes.weight[n] + sum;
+          }
+        give(line_pixel, pixel, sum * piece_length, weight);
+      }
+    }
+  };
+};
+
+template <class Task>
+static void shared_among(int64_t threads, int64_t pieces, Task task) {
+  std::atomic<int64_t> next{0};
+  std::atomic<int> failed{0};
+  auto run = [&](int64_t thread) {
+    try {
+      task(thread, next);
+    } catch (const std::exception&) {
+      failed = 1;
+    }
+  };
+  std::vector<std::thread> others;
+  try {
+    for (int64_t t = 1; t < std::min(threads, pieces); t++) others.emplace_back(run, t);
+  } catch (const std::exception&) {  // as many as there are will do
+  }
+  run(0);
+  for (auto& other : others) other.join();
+  if (failed) throw std::bad_alloc();
+}
+
+// Writes the un-normalised partial intensity of an area, and what the request asks of its spots; 0, or 1 where there was no memory.
+extern "C" int nbdist_integrated(const Work* work, const Request* request) {
+  try {
+    Renderer renderer(*work, *request);
+    constexpr int64_t AT_ONCE = 32;
+    const int64_t threads = std::max<int64_t>(1, work->threads);
+    std::vector<Arena> arenas(threads);
+    shared_among(threads, (request->spots + AT_ONCE - 1) / AT_ONCE, [&](int64_t thread, std::atomic<int64_t>& next) {
+      std::vector<std::pair<Patch, const double*>> patches;
+      std::vector<Run> runs;
+      for (int64_t start; (start = next.fetch_add(AT_ONCE)) < request->spots;)
+        for (int64_t number = start; number < std::min(start + AT_ONCE, request->spots); number++)
+          renderer.spot(number, arenas[thread], patches, runs);
+    });
+    const int64_t rows = work->last_row - work->first_row, bands = std::min(rows, 4 * threads);
+    shared_among(threads, bands, [&](int64_t, std::atomic<int64_t>& next) {
+      for (int64_t band; (band = next.fetch_add(1)) < bands;)
+        renderer.band(work->first_row + rows * band / bands, work->first_row + rows * (band + 1) / bands);
+    });
+    if (request->moments)
+      shared_among(threads, (request->spots + AT_ONCE - 1) / AT_ONCE, [&](int64_t, std::atomic<int64_t>& next) {
+        for (int64_t start; (start = next.fetch_add(AT_ONCE)) < request->spots;)
+          for (int64_t number = start; number < std::min(start + AT_ONCE, request->spots); number++) renderer.measure(number);
+      });
+    return 0;
+  } catch (const std::exception&) {
+    return 1;
+  }
+}

@@ -1,0 +1,144 @@
+"""Renders the spots of a frame on a CPU, in C++: the integrated method."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.kernels.native.build import Library, Source
+from nbdist.kernels.spots import Diffraction, FrameSpots, SpotMeasures, Underneath
+
+_real, _int, _pointer = ctypes.c_double, ctypes.c_int64, ctypes.c_void_p
+
+
+class Request(ctypes.Structure):
+    """The struct of that name in integrated.cpp."""
+
+    _fields_ = (
+        ("spots", _int),
+        ("lattices", _int),
+        *(
+            (name, _pointer)
+            for name in (
+                "first_entry",
+                "lattice",
+                "source",
+                "vector",
+                "phi",
+                "low",
+                "high",
+                "strength",
+                "shape",
+                "mosaic",
+            )
+        ),
+        ("spindle", _real * 3),
+        ("divergence_axis", _real * 6),
+        ("band_variance", _real),
+        ("divergence_variance", _real * 2),
+        ("tolerance", _real),
+        ("subpixels", _int),
+        ("layers", _int),
+        ("factor", _pointer),
+        ("image", _pointer),
+        ("photons", _real),
+        *((name, _pointer) for name in ("background", "dominant", "moments", "boxes", "beside")),
+    )
+
+
+class Spots:
+    """A frame's spots as the kernel takes them: arrays that live as long as this does.
+
+    Parameters
+    ----------
+    diffraction
+        Of the scene.
+    spots
+        Of a frame of it.
+    """
+
+    def __init__(self, diffraction: Diffraction, spots: FrameSpots) -> None:
+        entries, instrument = spots.entries, diffraction.scene.instrument
+        self.count = len(spots.reflection)
+        self._first = np.searchsorted(entries.spot, np.arange(self.count + 1)).astype(np.int64)
+        self._columns = [
+            np.ascontiguousarray(column)
+            for column in (
+                entries.lattice,
+                entries.source,
+                entries.vector,
+                entries.phi,
+                entries.low,
+                entries.high,
+                entries.strength,
+            )
+        ]
+        self._shape = np.stack([spread.shape for spread in diffraction.spreads])
+        self._mosaic = np.stack([spread.mosaic for spread in diffraction.spreads])
+        self._request = Request(
+            self.count,
+            len(self._shape),
+            _address(self._first),
+            *map(_address, self._columns),
+            _address(self._shape),
+            _address(self._mosaic),
+            (_real * 3)(*diffraction.scene.spindle_axis),
+            (_real * 6)(*diffraction.divergence_axes.ravel()),
+            instrument.bandwidth_sigma**2,
+            (_real * 2)(*instrument.divergence_sigma_rad**2),
+            instrument.tolerance,
+            instrument.subpixels or 0,
+        )
+
+    def render(
+        self,
+        library: Library,
+        work: ctypes.Structure,
+        factors: Sequence[Sequence[NDArray[np.float64]]],
+        image: NDArray[np.floating[Any]],
+        under: Underneath | None,
+    ) -> SpotMeasures | None:
+        """Write the un-normalised partial intensity of a tile, and measure its spots where that is asked for.
+
+        Parameters
+        ----------
+        work
+            The geometry of the tile.
+        factors
+            What multiplies its pixels (rows, columns), by source and layer.
+        image
+            Where to write, (rows, columns) in the precision of the kernel.
+        under
+            What the measures need.
+
+        Raises
+        ------
+        MemoryError
+            If the kernel finds no memory.
+        """
+        request, arrays = self._request, [factor for layers in factors for factor in layers]
+        addresses = np.array([_address(array) for array in arrays], dtype=np.uint64)
+        request.layers, request.factor, request.image = len(factors[0]), _address(addresses), _address(image)
+        measures = None
+        if under is not None:
+            measures = SpotMeasures.empty(self.count, (image.shape[0], image.shape[1]))
+            request.photons = under.photons
+            request.background = None if under.background is None else _address(under.background)
+            request.moments, request.boxes = _address(measures.moments), _address(measures.boxes)
+            request.beside, request.dominant = _address(measures.beside), _address(measures.dominant)
+        if library.code.nbdist_integrated(ctypes.byref(work), ctypes.byref(request)) != 0:
+            raise MemoryError("the kernel found no memory")
+        return measures
+
+
+def _address(values: NDArray[np.generic]) -> int:
+    return int(values.ctypes.data)
+
+
+def integrated_source(precision: str) -> Source:
+    """What the kernel of the integrated method is compiled from."""
+    return Source("integrated.cpp", (f"-DREAL={'double' if precision == 'float64' else 'float'}",))

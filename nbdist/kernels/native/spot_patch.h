@@ -1,0 +1,360 @@
+// Where a spot falls on a panel, and its value at points around there: the model of a spot in the precision of the image.
+
+#pragma once
+
+#include "spot_model.h"
+
+constexpr double NARROW = 0.5;  // see integrated.py
+constexpr double NODE[4] = {-0.8611363115940526, -0.3399810435848563, 0.3399810435848563, 0.8611363115940526};
+constexpr double NODE_WEIGHT[4] = {0.17392742256872693, 0.32607257743127307, 0.32607257743127307, 0.17392742256872693};
+
+// erf(x)/x in 2 x^2 / ERF_REACH^2 - 1, of least maximal error of erf; beyond it erf is 1 to 3e-8
+constexpr double ERF_REACH = 3.95;
+constexpr double ERF[] = {0.358000783276,  -0.178770069419,   0.133175219951,   -0.108615972206,  0.0905107694984,
+                          -0.0745756711526, 0.0587706778627,  -0.0430291573251, 0.0315662496896,  -0.0242849651484,
+                          0.0135140454858, -0.00341774913442, 0.00325580874258, -0.00491327158511, 0.00197787983623};
+
+static inline vec error_function(vec x) {
+  if (!SINGLE) {
+    alignas(BYTES) real lanes[LANES];
+    store(lanes, x);
+    for (int l = 0; l < LANES; l++) lanes[l] = std::erf(lanes[l]);
+    return load(lanes);
+  }
+  vec held = least(largest(x, (real)-ERF_REACH), (real)ERF_REACH);
+  return polynomial(held * held * (real)(2 / (ERF_REACH * ERF_REACH)) - (real)1, ERF) * held;
+}
+
+static inline vec exponential(vec x) {  // of any x that is not large
+  constexpr real most = 8;
+  return exp_negative(least(x, most) - most) * (real)2980.9579870417282747;
+}
+
+struct Place {  // of a point on a panel in space: metres
+  Vector at;
+  double distance;
+};
+
+// A panel with its pixels at a depth of the sensor.
+struct Surface {
+  const Work& work;
+  Vector origin, fast, slow, normal, beam;
+  double depth;
+
+  Surface(const Work& work, double layer) : work(work), depth(layer * work.layer_thickness) {
+    for (int i = 0; i < 3; i++) {
+      fast[i] = work.fast[i], slow[i] = work.slow[i], normal[i] = work.normal[i], beam[i] = work.beam[i];
+      origin[i] = work.origin[i] + depth * work.normal[i];
+    }
+  }
+
+  Vector position(double s, double f) const {
+    Vector at = origin + (work.pixel * s) * slow + (work.pixel * f) * fast;
+    if (work.curved) Points::wrap(work, at[0], at[1], at[2]);
+    return at;
+  }
+
+  // The pixel coordinates that a ray along a direction meets; false where it meets none. `PanelGeometry.coordinates` says how.
+  bool meets(Vector towards, double& s, double& f) const {
+    double along_slow, along_fast, slant = dot(slow, fast);
+    if (work.curved) {
+      Vector across = cross(beam, slow);
+      double arc_fast = std::asin(std::clamp(dot(towards, across) / dot(fast, across), -1.0, 1.0));
+      double lean = std::atan2(slant * std::sin(arc_fast), std::cos(arc_fast));
+      double arc_slow = std::atan2(dot(towards, slow), dot(towards, beam)) - lean;
+      along_slow = arc_slow * work.curvature - dot(slow, origin), along_fast = arc_fast * work.curvature - dot(fast, origin);
+    } else {
+      double facing = dot(towards, normal);
+      if (facing <= 0) return false;
+      Vector offset = ((work.close_distance + depth) / facing) * towards - origin;
+      along_slow = dot(slow, offset), along_fast = dot(fast, offset);
+    }
+    double inverse = 1 / (work.pixel * (1 - slant * slant));
+    s = (along_slow - slant * along_fast) * inverse, f = (along_fast - slant * along_slow) * inverse;
+    return true;
+  }
+};
+
+// A quadratic form of two variables: x.A.x + 2 b.x + c
+struct Form {
+  double ss = 0, sf = 0, ff = 0, s = 0, f = 0, c = 0;
+
+  void add(double weight, double along_s, double along_f, double constant) {
+    ss += weight * along_s * along_s, sf += weight * along_s * along_f, ff += weight * along_f * along_f;
+    s += weight * along_s * constant, f += weight * along_f * constant, c += weight * constant * constant;
+  }
+  // The range of s in which it is below a limit; false where it is nowhere.
+  bool rows(double limit, double& first, double& last) const {
+    double det = ss * ff - sf * sf;
+    if (!(det > 1e-12 * ss * ff) || !(ff > 0)) return first = -1e9, last = 1e9, true;
+    double middle = -(ff * s - sf * f) / det, across = -(ss * f - sf * s) / det, least = c + s * middle + f * across;
+    if (least > limit) return false;
+    double half = std::sqrt((limit - least) * ff / det);
+    return first = middle - half, last = middle + half, true;
+  }
+  // The range of f at some s.
+  bool chord(double at, double limit, double& first, double& last) const {
+    if (!(ff > 0)) return first = -1e9, last = 1e9, true;
+    double slope = f + sf * at, rest = c + 2 * s * at + ss * at * at - limit, under = slope * slope - ff * rest;
+    if (under < 0) return false;
+    double half = std::sqrt(under);
+    return first = (-slope - half) / ff, last = (-slope + half) / ff, true;
+  }
+  // The range of f within a range of s; false where it is nowhere.
+  bool columns(double from, double to, double limit, double& first, double& last) const {
+    double top, bottom;
+    if (!rows(limit, top, bottom)) return false;
+    const double middle = 0.5 * (top + bottom), inside = (1 - 1e-9) * 0.5 * (bottom - top);
+    from = std::max(from, middle - inside), to = std::min(to, middle + inside);
+    if (from > to) return false;
+    first = 1e18, last = -1e18;
+    double a, b;
+    for (double at : {from, to})
+      if (chord(at, limit, a, b)) first = std::min(first, a), last = std::max(last, b);
+    const double det = ss * ff - sf * sf;
+    if (det > 1e-12 * ss * ff) {  // its ends along f, where they are in the range
+      double across = -(ss * f - sf * s) / det, centre = -(ff * s - sf * f) / det;
+      double half = std::sqrt(std::max(limit - (c + s * centre + f * across), 0.0) * ss / det);
+      for (double side : {-1.0, 1.0}) {
+        double at = centre - sf / ss * side * half;
+        if (from <= at && at <= to) first = std::min(first, across + side * half), last = std::max(last, across + side * half);
+      }
+    }
+    return first <= last;
+  }
+};
+
+// A spot on one layer of a panel: its model about an anchor in its middle, and where it exceeds the tolerance.
+struct Patch {
+  const Surface& surface;
+  double anchor_s = 0, anchor_f = 0;
+  bool thin = false;
+  Form across, within, smooth;  // the exponent once phi is integrated; confined by the stretch of phi; what its details ask of subpixels
+  double limit = 0, margin = 0, phi_s = 0, phi_f = 0, phi_0 = 0, reach = 0, deviations = 0, extent_s[2], extent_f[2];
+  int64_t first_row = 0, last_row = 0;
+
+  // in the precision of the image
+  real unit[3], step_s[3], step_f[3], start[3], inverse_wavelength, fit[4], second[3][10], slope[4], shift[3], flat[2][3], along[3];
+  real low, high, width, held_low, held_high;
+
+  explicit Patch(const Surface& surface) : surface(surface) {}
+
+  // False where nothing of the spot is on the panel's area.
+  bool place(const SpotModel& model, const Beam& beam, double tolerance) {
+    Vector towards = beam.incident + beam.wavelength * model.G;
+    towards = (1 / std::sqrt(std::max(dot(towards, towards), 1e-300))) * towards;
+    if (!surface.meets(towards, anchor_s, anchor_f)) return false;
+    const Work& work = surface.work;
+    const double far = 4.0 * (work.rows + work.columns);
+    if (!(std::abs(anchor_s) < far && std::abs(anchor_f) < far)) return false;
+    Vector at = surface.position(anchor_s, anchor_f);
+    double distance = std::sqrt(dot(at, at)), inverse = 1 / beam.wavelength;
+    Vector direction = (1 / distance) * at, D = inverse * (direction - beam.incident) - model.G;
+    Vector by_s = surface.position(anchor_s + 0.5, anchor_f) - surface.position(anchor_s - 0.5, anchor_f);
+    Vector by_f = surface.position(anchor_s, anchor_f + 0.5) - surface.position(anchor_s, anchor_f - 0.5);
+    for (int i = 0; i < 3; i++) {
+      unit[i] = (real)direction[i], step_s[i] = (real)(by_s[i] / distance), step_f[i] = (real)(by_f[i] / distance);
+      start[i] = (real)D[i];
+    }
+    inverse_wavelength = (real)inverse;
+    Vector q_s = (inverse / distance) * (by_s - dot(by_s, direction) * direction);
+    Vector q_f = (inverse / distance) * (by_f - dot(by_f, direction) * direction);
+
+    // two vectors e with flat = e e^T + e' e'^T
+    Vector e[2];
+    {
+      Matrix form = model.flat;
+      int largest = form[0][0] > form[1][1] ? (form[0][0] > form[2][2] ? 0 : 2) : (form[1][1] > form[2][2] ? 1 : 2);
+      double pivot = std::sqrt(std::max(form[largest][largest], 1e-300));
+      e[0] = (1 / pivot) * form[largest];
+      form = form + outer(-1, e[0], e[0]);
+      largest = form[0][0] > form[1][1] ? (form[0][0] > form[2][2] ? 0 : 2) : (form[1][1] > form[2][2] ? 1 : 2);
+      pivot = form[largest][largest];
+      e[1] = pivot > 0 ? (1 / std::sqrt(pivot)) * form[largest] : Vector{0, 0, 0};
+    }
+    const double root = deviations = std::sqrt(model.curvature);
+    for (int i = 0; i < 3; i++) {
+      flat[0][i] = (real)e[0][i], flat[1][i] = (real)e[1][i], along[i] = (real)(model.along[i] / root);
+      shift[i] = (real)model.shift[i];
+      int n = 0;
+      for (int k = 0; k < KNOWN; k++)
+        for (int l = k; l < KNOWN; l++) second[i][n++] = (real)(model.second[i][k][l] * (k == l ? 1 : 2));
+    }
+    for (int k = 0; k < KNOWN; k++) fit[k] = (real)model.fit[k], slope[k] = (real)model.slope[k];
+    held_low = (real)model.low, held_high = (real)model.high;
+    low = (real)(model.low * root), high = (real)(model.high * root), width = (real)((model.high - model.low) * root);
+    thin = (model.high - model.low) * root < NARROW;
+
+    limit = -2 * std::log(tolerance);
+    reach = std::sqrt(limit);
+    const Vector middle = D + model.shift;
+    for (const Vector& one : e) across.add(1, dot(one, q_s), dot(one, q_f), dot(one, middle));
+    phi_s = dot(model.along, q_s) / model.curvature, phi_f = dot(model.along, q_f) / model.curvature;
+    phi_0 = dot(model.along, middle) / model.curvature;
+    within = across, smooth = across;
+    smooth.add(model.curvature, phi_s, phi_f, 0);
+    // outside the stretch: (|x| - half)^2 >= x^2/2 - half^2, x from its middle
+    const double half = 0.5 * (model.high - model.low), centre = 0.5 * (model.high + model.low);
+    within.add(0.5 * model.curvature, phi_s, phi_f, phi_0 - centre);
+    within.c -= model.curvature * half * half;
+    reach /= root;
+
+    double first = -1e9, last = 1e9, a, b;
+    for (const Form* form : {&across, &within}) {
+      if (!form->rows(limit, a, b)) return false;
+      first = std::max(first, a), last = std::min(last, b);
+    }
+    if (!(first <= last) || first < -far || last > far) return false;
+    // how far the bend of its path takes the ends of a long spot from the line that the forms follow
+    margin = bend(model, beam, q_s, q_f, at, distance, first, last);
+    extent_s[0] = first - margin, extent_s[1] = last + margin;
+    if (!across.columns(first, last, limit, extent_f[0], extent_f[1]) || !within.columns(first, last, limit, a, b)) return false;
+    extent_f[0] = std::max(extent_f[0], a) - margin, extent_f[1] = std::min(extent_f[1], b) + margin;
+    first_row = std::max<int64_t>(work.first_row, (int64_t)std::floor(anchor_s + first - margin));
+    last_row = std::min<int64_t>(work.last_row, (int64_t)std::floor(anchor_s + last + margin) + 1);
+    return first_row < last_row;
+  }
+
+  // The pixels of a row that are above the tolerance, within the area.
+  bool columns(int64_t row, int64_t& first, int64_t& last) const {
+    const Work& work = surface.work;
+    const double top = row - anchor_s - margin, bottom = row + 1 - anchor_s + margin;
+    double left = -1e9, right = 1e9, a, b;
+    for (const Form* form : {&across, &within}) {
+      if (!form->columns(top, bottom, limit, a, b)) return false;
+      left = std::max(left, a), right = std::min(right, b);
+    }
+    double below = held_low - reach - phi_0, above = held_high + reach - phi_0;  // of what phi adds from the anchor on
+    below -= std::max(phi_s * top, phi_s * bottom), above -= std::min(phi_s * top, phi_s * bottom);
+    if (std::abs(phi_f) > 1e-6 * std::abs(phi_s))
+      left = std::max(left, std::min(below / phi_f, above / phi_f)), right = std::min(right, std::max(below / phi_f, above / phi_f));
+    else if (below > 0 || above < 0)
+      return false;
+    if (left > right) return false;
+    first = std::max<int64_t>(work.first_column, (int64_t)std::floor(std::max(anchor_f + left - margin, -1e15)));
+    last = std::min<int64_t>(work.last_column, (int64_t)std::floor(std::min(anchor_f + right + margin, 1e15)) + 1);
+    return first < last;
+  }
+
+  // Its extent along slow, or along fast, from the anchor.
+  bool extent(bool slow, double& first, double& last) const {
+    first = slow ? extent_s[0] : extent_f[0], last = slow ? extent_s[1] : extent_f[1];
+    return first < last;
+  }
+
+  // The part of a line that is above the tolerance, along fast at some slow, or along slow.
+  bool line(bool along_fast, double at, double& first, double& last) const {
+    first = -1e9, last = 1e9;
+    for (const Form* form : {&across, &within}) {
+      const Form turned = along_fast ? *form : Form{form->ff, form->sf, form->ss, form->f, form->s, form->c};
+      double a, b;
+      if (!turned.chord(at, limit, a, b)) return false;
+      first = std::max(first, a), last = std::min(last, b);
+    }
+    double rest = phi_0 + (along_fast ? phi_s : phi_f) * at, slope = along_fast ? phi_f : phi_s;
+    double below = held_low - reach - rest, above = held_high + reach - rest;
+    if (std::abs(slope) > 1e-300) first = std::max(first, std::min(below / slope, above / slope)), last = std::min(last, std::max(below / slope, above / slope));
+    first -= margin, last += margin;
+    return first < last;
+  }
+
+  // The logarithm of the value but for what phi adds, and the two ends of phi in deviations, at points s, f from the anchor.
+  vec logarithm(vec s, vec f, vec& lower, vec& upper) const {
+    vec move[3], squared = (real)0, along_unit = (real)0;
+    for (int i = 0; i < 3; i++) {
+      move[i] = s * step_s[i] + f * step_f[i];
+      squared = move[i] * move[i] + squared;
+      along_unit = move[i] * unit[i] + along_unit;
+    }
+    if (surface.work.curved) bend_moves(s, f, move, squared, along_unit);
+    // unit vectors differ by move/R - unit x/(R (1 + R)), R = sqrt(1 + x)
+    vec x = along_unit * (real)2 + squared, R = square_root(x + (real)1), inverse = (real)1 / R;
+    vec back = x * inverse / (R + (real)1), known[4];
+    for (int i = 0; i < 3; i++) known[i] = (move[i] * inverse - back * unit[i]) * inverse_wavelength + start[i];
+    vec phi = known[0] * fit[0] + (known[1] * fit[1] + (known[2] * fit[2] + fit[3]));
+    known[3] = least(largest(phi, held_low), held_high);
+    vec product[10];
+    int n = 0;
+    for (int k = 0; k < KNOWN; k++)
+      for (int l = k; l < KNOWN; l++) product[n++] = known[k] * known[l];
+    vec bent[3];
+    for (int i = 0; i < 3; i++) {
+      bent[i] = known[i] + shift[i];
+      for (int m = 0; m < 10; m++) bent[i] = product[m] * second[i][m] + bent[i];
+    }
+    vec linear = known[0] * slope[0] + (known[1] * slope[1] + (known[2] * slope[2] + known[3] * slope[3]));
+    vec first = bent[0] * flat[0][0] + (bent[1] * flat[0][1] + bent[2] * flat[0][2]);
+    vec other = bent[0] * flat[1][0] + (bent[1] * flat[1][1] + bent[2] * flat[1][2]);
+    vec fitting = bent[0] * along[0] + (bent[1] * along[1] + bent[2] * along[2]);
+    lower = vec(low) - fitting, upper = vec(high) - fitting;
+    return linear - (first * first + other * other) * (real)0.5;
+  }
+
+  // The mean of exp(-x^2/2) between two ends.
+  vec of_phi(vec lower, vec upper) const {
+    if (thin) {
+      vec middle = (lower + upper) * (real)0.5, sum = (real)0;
+      for (int n = 0; n < 4; n++) {
+        vec x = middle + (real)(0.5 * NODE[n]) * width;
+        sum = exp_negative(x * x * (real)-0.5) * (real)NODE_WEIGHT[n] + sum;
+      }
+      return sum;
+    }
+    constexpr real root = 0.70710678118654752440, scale = 1.25331413731550025121;  // sqrt(pi / 2)
+    return largest(error_function(upper * root) - error_function(lower * root), (real)0) * (scale / width);
+  }
+
+  vec value(vec s, vec f) const {
+    vec lower, upper, exponent = logarithm(s, f, lower, upper);
+    return exponential(exponent) * of_phi(lower, upper);
+  }
+
+ private:
+  // Pixels by which the ends of the spot's longest line lie off that line.
+  double bend(const SpotModel& model, const Beam& beam, Vector q_s, Vector q_f, Vector at, double distance, double first, double last) const {
+    double det = within.ss * within.ff - within.sf * within.sf, most = 0;
+    if (!(det > 0)) return 0;
+    double middle_s = 0.5 * (first + last);
+    for (double end_s : {first, last}) {
+      double a, b;
+      if (!within.chord(end_s + 0.001 * (middle_s - end_s), limit, a, b)) continue;
+      double end_f = 0.5 * (a + b);
+      Vector there = surface.position(anchor_s + end_s, anchor_f + end_f);
+      Vector q = (1 / beam.wavelength) * ((1 / std::sqrt(dot(there, there))) * there - (1 / distance) * at);
+      Vector D = q + (1 / beam.wavelength) * ((1 / distance) * at - beam.incident) - model.G;
+      double known[KNOWN] = {D[0], D[1], D[2], model.fit[3]};
+      for (int i = 0; i < 3; i++) known[3] += model.fit[i] * D[i];
+      known[3] = std::clamp(known[3], model.low, model.high);
+      Vector off = q - end_s * q_s - end_f * q_f;
+      for (int i = 0; i < 3; i++)
+        for (int k = 0; k < KNOWN; k++)
+          for (int l = 0; l < KNOWN; l++) off[i] += model.second[i][k][l] * known[k] * known[l];
+      Vector pull = model.flat * off;
+      double pull_s = dot(q_s, pull), pull_f = dot(q_f, pull), det_a = across.ss * across.ff - across.sf * across.sf;
+      if (det_a > 1e-9 * across.ss * across.ff) {
+        most = std::max(most, std::abs((across.ff * pull_s - across.sf * pull_f) / det_a));
+        most = std::max(most, std::abs((across.ss * pull_f - across.sf * pull_s) / det_a));
+      } else if (across.ss + across.ff > 0) {
+        most = std::max(most, std::hypot(pull_s, pull_f) / (across.ss + across.ff));
+      }
+    }
+    return std::min(most, 100.0);
+  }
+
+  void bend_moves(vec s, vec f, vec* move, vec& squared, vec& along_unit) const {
+    alignas(BYTES) real S[LANES], F[LANES], out[3][LANES];
+    store(S, s), store(F, f);
+    Vector middle = surface.position(anchor_s, anchor_f);
+    double inverse = 1 / std::sqrt(dot(middle, middle));
+    for (int l = 0; l < LANES; l++) {
+      Vector moved = inverse * (surface.position(anchor_s + S[l], anchor_f + F[l]) - middle);
+      for (int i = 0; i < 3; i++) out[i][l] = (real)moved[i];
+    }
+    squared = along_unit = (real)0;
+    for (int i = 0; i < 3; i++) {
+      move[i] = load(out[i]);
+      squared = move[i] * move[i] + squared;
+      along_unit = move[i] * unit[i] + along_unit;
+    }
+  }
+};
