@@ -65,8 +65,9 @@ constexpr int MOST_NODES = 8, LINES = 16;  // nodes along a side of a pixel; lin
 // it changes as the 2n-th root of the tolerance.
 constexpr double ENOUGH[MOST_NODES + 1] = {0, 20.4, 1.63, 0.65, 0.395, 0.285, 0.225, 0.185, 0.157};
 constexpr double COVERED = 13;        // deviations of a Gaussian that LINES nodes integrate to 1e-6
-constexpr double SMOOTH = 0.02;       // change of phi, in deviations, across a thin spot that its closed form may leave out
-constexpr double STILL = 0.05;        // width of a stretch of phi, in deviations, below which it is a still
+constexpr double SMOOTH = 0.3;        // change of phi, in deviations, across a thin spot up to which it is a Gaussian all the same
+constexpr double FLAT = 0.2;          // where a line falls by less from its middle to a deviation, squared, it is not in the spot
+constexpr double NEAR = 2;            // deviations of a thin spot within which the line through it is straight enough
 constexpr int64_t MOST_PIECES = 400;  // of a pixel's side
 
 struct Spot {  // what is left of one: its values over a box of pixels
@@ -322,7 +323,7 @@ class Renderer {
       thin = 1 / std::sqrt(fast ? form.ff : form.ss), other = 1 / std::sqrt(std::max(fast ? form.ss : form.ff, 1e-300));
       a = fast ? line.ff : line.ss, b = line.sf, c = fast ? line.f : line.s;
       double change = std::abs(fast ? patch.phi_f : patch.phi_s) * patch.deviations / std::sqrt(std::max(a, 1e-300));
-      closed = a > 0 && (patch.thin ? patch.width < STILL : change < SMOOTH * std::sqrt(renderer.request.tolerance / 1e-4));
+      closed = a > 0 && (patch.thin || change < SMOOTH * std::cbrt(renderer.request.tolerance / 1e-4));
       first = fast ? its.first_column : its.first_row, last = fast ? its.last_column : its.last_row;
       ends = fast ? patch.anchor_f : patch.anchor_s;
     }
@@ -372,33 +373,28 @@ class Renderer {
       return from < to;
     }
 
-    // A Gaussian along each line, found from the logarithm at three points.
+    // A Gaussian along each line, found from the logarithms at three points.
     void closed_form(int64_t line_pixel, const real* at, const real* weight) {
       alignas(BYTES) real middle[LANES], sigma[LANES], height[LANES];
       for (int l = 0; l < LANES; l++) middle[l] = (real)(-(c + b * at[l]) / a);
-      vec there = load(at), guess = load(middle), lower, upper, log[3], rise, fall;
+      vec there = load(at), guess = load(middle), log[3], phi[3], rise, fall;
       const real step = (real)thin;
-      for (int turn = 0; turn < 2; turn++) {  // once more from where it turns out to be: its path is bent
+      const int turns = patch.margin < NEAR * thin ? 1 : 2;  // once more from where it turns out to be, where its path is bent
+      for (int turn = 0; turn < turns; turn++) {
         for (int n = 0; n < 3; n++) {
-          vec along = guess + (real)(n - 1) * step;
+          vec along = guess + (real)(n - 1) * step, lower, upper;
           log[n] = patch.logarithm(fast ? there : along, fast ? along : there, lower, upper);
-          if (patch.thin) {
-            vec mid = (lower + upper) * (real)0.5;
-            log[n] = log[n] - mid * mid * (real)0.5;
-          }
+          phi[n] = patch.of_phi(lower, upper);
         }
-        rise = (log[2] - log[0]) * (real)0.5, fall = least(log[0] + log[2] - log[1] * (real)2, vec((real)-1e-6));
-        const vec most = turn ? (real)4 : (real)50;
-        guess = guess + least(largest(vec((real)0) - rise / fall, vec((real)0) - most), most) * step;
+        const vec least_phi = largest(phi[1] * (real)0.01, vec((real)1e-30));
+        for (int n = 0; n < 3; n++) log[n] = log[n] + logarithm_of(largest(phi[n], least_phi));
+        rise = (log[2] - log[0]) * (real)0.5, fall = least(log[0] + log[2] - log[1] * (real)2, vec((real)-FLAT));
+        guess = guess + least(largest(vec((real)0) - rise / fall, vec((real)-50)), vec((real)50)) * step;
       }
       vec wide = step / square_root(vec((real)0) - fall);
-      patch.logarithm(fast ? there : guess, fast ? guess : there, lower, upper);
-      vec phi = patch.of_phi(lower, upper);
-      if (patch.thin) {
-        vec mid = (lower + upper) * (real)0.5;
-        phi = phi / largest(exponential(mid * mid * (real)-0.5), vec((real)1e-30));
-      }
-      vec tall = exponential(log[1] - rise * rise / fall * (real)0.5) * phi * wide * (real)1.2533141373155002512;
+      vec tall = exponential(log[1] - rise * rise / fall * (real)0.5) * wide * (real)1.2533141373155002512;
+      tall = select(fall < (real)-FLAT, tall, vec((real)0));  // far from the spot
+      tall = select(phi[1] > (real)(BEYOND * renderer.request.tolerance * std::min(1.0, 2.5 / patch.width)), tall, vec((real)0));
       store(height, tall), store(middle, guess), store(sigma, wide);
       double left = 1e18, right = -1e18;
       for (int l = 0; l < LANES; l++)

@@ -5,6 +5,7 @@
 #include "spot_model.h"
 
 constexpr double NARROW = 0.5;  // see integrated.py
+constexpr double BEYOND = 0.2;  // of the tolerance: what is cut off all around a spot adds up to less than that
 constexpr double NODE[4] = {-0.8611363115940526, -0.3399810435848563, 0.3399810435848563, 0.8611363115940526};
 constexpr double NODE_WEIGHT[4] = {0.17392742256872693, 0.32607257743127307, 0.32607257743127307, 0.17392742256872693};
 
@@ -30,10 +31,26 @@ static inline vec exponential(vec x) {  // of any x that is not large
   return exp_negative(least(x, most) - most) * (real)2980.9579870417282747;
 }
 
-struct Place {  // of a point on a panel in space: metres
-  Vector at;
-  double distance;
-};
+static inline vec logarithm_of(vec x) {  // ln x; of what is less than 1e-30, of that
+  alignas(BYTES) real lanes[LANES];
+  store(lanes, largest(x, (real)1e-30));
+  if (!SINGLE) {
+    for (int l = 0; l < LANES; l++) lanes[l] = std::log(lanes[l]);
+    return load(lanes);
+  }
+  alignas(BYTES) real whole[LANES];
+  for (int l = 0; l < LANES; l++) {  // x = m 2^n, m from 2/3 to 4/3
+    float value = (float)lanes[l];
+    int32_t bits, n;
+    memcpy(&bits, &value, 4);
+    n = (bits - 0x3f2aaaab) >> 23, bits -= n * (1 << 23);
+    memcpy(&value, &bits, 4);
+    lanes[l] = (real)value, whole[l] = (real)n;
+  }
+  vec m = load(lanes), t = (m - (real)1) / (m + (real)1), t2 = t * t;
+  constexpr double series[] = {2.0, 2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9};
+  return load(whole) * (real)0.69314718055994530942 + t * polynomial(t2, series);
+}
 
 // A panel with its pixels at a depth of the sensor.
 struct Surface {
@@ -185,7 +202,7 @@ struct Patch {
     low = (real)(model.low * root), high = (real)(model.high * root), width = (real)((model.high - model.low) * root);
     thin = (model.high - model.low) * root < NARROW;
 
-    limit = -2 * std::log(tolerance);
+    limit = -2 * std::log(BEYOND * tolerance);
     reach = std::sqrt(limit);
     const Vector middle = D + model.shift;
     for (const Vector& one : e) across.add(1, dot(one, q_s), dot(one, q_f), dot(one, middle));
