@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from nbdist.kernels.reflections import Crossings, ReflectionList, Spread, spread_of
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.scene import Scene
+from nbdist.scene.tile import Tile
 
 Array = NDArray[np.float64]
 
 STRAIGHT = 0.5
 """Largest bulge of a piece's path, in units of the spot's smallest deviation."""
 MOST_PIECES = 100
+COUNTED = 0.1
+"""Of a spot's peak: fainter pixels of it do not count as overlapped."""
 STILL_RAD = 1e-12
 """A frame that turns by less is a still."""
 
@@ -107,6 +110,56 @@ class Underneath(NamedTuple):
 
     photons: float
     background: NDArray[np.float32] | None
+
+
+def measured(
+    given: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]],
+    spots: int,
+    tile: Tile,
+    image: Array,
+    under: Underneath,
+    tolerance: float,
+) -> SpotMeasures:
+    """Measure spots by what they give to the pixels of a tile.
+
+    Parameters
+    ----------
+    given
+        Numbers of spots, pixels (row by row) and values, (n,) each; a spot may give to a pixel more than once.
+    spots
+        How many there are.
+    image
+        Sum of all values, (rows, columns).
+    tolerance
+        Of its peak, below which a pixel is not in a spot's box.
+    """
+    measures = SpotMeasures.empty(spots, tile.shape)
+    if not given:
+        return measures
+    number, pixel, value = (np.concatenate(columns) for columns in zip(*given, strict=True))
+    key, inverse = np.unique(number * tile.pixels + pixel, return_inverse=True)
+    number, pixel, value = key // tile.pixels, key % tile.pixels, np.bincount(inverse, value)
+    number, pixel, value = number[value > 0], pixel[value > 0], value[value > 0]
+    rows, columns = pixel // tile.shape[1] + tile.slow_start, pixel % tile.shape[1] + tile.fast_start
+    flat, dominant, background = image.reshape(-1), measures.dominant.reshape(-1), under.background
+    order = np.lexsort((-number, value))  # the last to be written is the largest; of equal ones the first
+    dominant[pixel[order]] = number[order] + 1
+    starts = np.flatnonzero(np.r_[True, number[1:] != number[:-1]]) if len(number) else []
+    for start, stop in zip(starts, [*starts[1:], len(number)], strict=True):
+        its, spot = slice(start, stop), int(number[start])
+        weight, slow, fast = value[its], rows[its] + 0.5, columns[its] + 0.5
+        total, brightest = weight.sum(), int(weight.argmax())
+        middle = weight @ slow / total, weight @ fast / total
+        ds, df = slow - middle[0], fast - middle[1]
+        moments = (weight @ (ds * ds), weight @ (df * df), weight @ (ds * df))
+        measures.moments[spot] = (total * under.photons, *middle, *(moment / total for moment in moments))
+        inside = weight >= tolerance * weight[brightest]
+        r, c = rows[its][inside], columns[its][inside]
+        measures.boxes[spot] = (r.min(), r.max() + 1, c.min(), c.max() + 1, rows[its][brightest], columns[its][brightest])
+        below = 0.0 if background is None else float(background.reshape(-1)[pixel[its][inside]].sum(dtype=np.float64))
+        bright = weight >= COUNTED * weight[brightest]
+        measures.beside[spot] = (below, 1 - (weight[bright] / flat[pixel[its][bright]]).min())
+    return measures
 
 
 class Diffraction:
