@@ -65,8 +65,10 @@ class Renderer:
     ) -> None:
         self.scene = scene
         self.diffraction = Diffraction(scene, reflections) if scene.method == "integrated" else None
-        tables = {id(its): AmplitudeTable.of(its, scene.instrument.precision) for its in distinct(reflections)}
-        self.tables = [tables[id(its)] for its in reflections]
+        self.tables: list[AmplitudeTable] = []
+        if self.diffraction is None:
+            tables = {id(its): AmplitudeTable.of(its, scene.instrument.precision) for its in distinct(reflections)}
+            self.tables = [tables[id(its)] for its in reflections]
         self.backend = backend or make_backend(scene.instrument, device, mode, threads)
         try:
             self._prepared = self._prepare()
@@ -75,6 +77,9 @@ class Renderer:
             self._prepared = self._prepare()
 
     def _prepare(self) -> list[object]:
+        if self.diffraction is not None:
+            self.backend.prepare_integrated()
+            return []
         pairs = zip(self.scene.specimen.lattices, self.tables, strict=True)
         return [self.backend.prepare(lattice, table) for lattice, table in pairs]
 
@@ -128,7 +133,7 @@ class Renderer:
         """Photons a pixel scattered by the water, float64 (rows, columns); not divided by steps."""
         return water_photons(self.scene.instrument, self.backend, tile, self.photons_per_electron2)
 
-    def frame(self, frame: int, tile: Tile | None = None) -> NDArray[np.float64]:
-        """Expected photons of a tile (default: all of the first panel) of a frame, float64 (rows, columns)."""
+    def frame(self, frame: int, tile: Tile | None = None) -> NDArray[np.floating[Any]]:
+        """Expected photons of a tile (default: all of the first panel) of a frame, (rows, columns)."""
         tile = tile or Tile(0, 0, self.scene.instrument.panels[0].spixels, 0, self.scene.instrument.panels[0].fpixels)
         return self.photons(self.partial(tile, frame), tile)

@@ -17,6 +17,7 @@ from nbdist.scene.specimen import Lattice, Orientations
 from nbdist.scene.tile import Tile
 
 KernelMode = Literal["compiled", "eager"]
+EVERY_FACTOR = ~Factor(0)
 KEPT_FACTORS_BYTES = 256 * 2**20
 """What a backend keeps of its instrument from frame to frame, at most."""
 
@@ -74,6 +75,15 @@ class Backend(Protocol):
         The sum over lattices, rays, sources and orientations of share x weight x factors x F_cell^2 F_latt^2.
         """
 
+    def prepare_integrated(self) -> None:
+        """Make what the integrated method needs, before its first frame.
+
+        Raises
+        ------
+        BuildError
+            If its kernel cannot be compiled.
+        """
+
     def integrated(
         self, tile: Tile, diffraction: Diffraction, frame: int, under: Underneath | None = None
     ) -> tuple[NDArray[np.floating[Any]], SpotMeasures | None]:
@@ -119,9 +129,9 @@ class WholePixelFactors(Generic[Values]):
         """Factors of a tile, (rows, columns) for every layer."""
         return self._keep(tile, False, lambda: [self._layers(tile)])[0]
 
-    def with_every_term(self, tile: Tile) -> list[list[Values]]:
-        """The same times those that are evaluated for every ray, taken at the middle of each pixel: for every source and layer."""
-        instrument, terms = self._instrument, self._instrument.every_term(tile.panel)
+    def with_every_term(self, tile: Tile, which: Factor = EVERY_FACTOR) -> list[list[Values]]:
+        """The same times some of those that are evaluated for every ray, at the middle of each pixel: for every source and layer."""
+        instrument, terms = self._instrument, self._instrument.every_term(tile.panel) & which
         sources = range(len(instrument.sources))
         if not terms:
             return [self.of(tile)] * len(sources)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment.lattice import dual_vectors
+from nbdist.experiment.lattice import dual_vectors, turned
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.mosaic import crystal_axes
@@ -119,7 +119,7 @@ class Lit(NamedTuple):
 
     Attributes
     ----------
-    index
+    number
         In the list, int64.
     branch
         2 x turn + half: which of its crossings it is, int64.
@@ -129,7 +129,7 @@ class Lit(NamedTuple):
         The half turn that belongs to it.
     """
 
-    index: NDArray[np.int64]
+    number: NDArray[np.int64]
     branch: NDArray[np.int64]
     crossing: Array
     first: Array
@@ -141,7 +141,7 @@ class _Class(NamedTuple):
 
     begins: Array
     ends: Array
-    index: NDArray[np.int64]
+    number: NDArray[np.int64]
     half: NDArray[np.int8]
     crossing: Array
     middle: Array
@@ -252,8 +252,9 @@ class Crossings:
         divergence_axes: Array,
         phi: Array,
     ) -> Array:
-        """Root mean square (n,) of the excitation error at a phi for each vector, 1/Angstrom; seen from the crystal, which stays at phi 0."""
-        beam = _turned_back(direction, spindle_axis, phi)
+        """Root mean square (n,) of each vector's excitation error at a phi, 1/Angstrom; seen from the crystal, at phi 0."""
+        back = -phi[:, None] * spindle_axis
+        beam = turned(direction, back)
         normal = beam + wavelength_A * vectors
         normal /= np.linalg.norm(normal, axis=1)[:, None]
         turning = np.cross(vectors, normal)
@@ -262,7 +263,7 @@ class Crossings:
             variance += (bandwidth_sigma * (normal * vectors).sum(axis=1)) ** 2
         for sigma, axis in zip(divergence_sigma_rad, divergence_axes, strict=True):
             if sigma:
-                move = _turned_back(np.cross(axis, direction), spindle_axis, phi)
+                move = turned(np.cross(axis, direction), back)
                 variance += (sigma / wavelength_A * (normal * move).sum(axis=1)) ** 2
         return np.sqrt(variance)
 
@@ -276,7 +277,7 @@ class Crossings:
                 low, high = np.searchsorted(its.begins, [first - offset - its.widest, last - offset])
                 some = low + np.flatnonzero(its.ends[low:high] >= first - offset)
                 half = its.half[some].astype(np.int64)
-                found.append((its.index[some], 2 * turn + half))
+                found.append((its.number[some], 2 * turn + half))
                 middle = its.middle[some]
                 reals.append(
                     np.stack([its.crossing[some], middle - np.pi * half, middle + np.pi * (1 - half)]) + offset
@@ -288,12 +289,6 @@ class Crossings:
         order = np.lexsort((branch, index))
         crossing, start, stop = np.concatenate(reals, axis=1)[:, order]
         return Lit(index[order], branch[order], crossing, start, stop)
-
-
-def _turned_back(vector: Array, axis: Array, angle: Array) -> Array:
-    """A vector (3,) turned about an axis by minus each of n angles, (n, 3) (Rodrigues' formula)."""
-    cosine, sine = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    return np.asarray(vector * cosine - np.cross(axis, vector) * sine + (axis @ vector) * axis * (1 - cosine))
 
 
 def _form(vectors: Array, matrix: Array) -> Array:

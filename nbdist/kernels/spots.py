@@ -57,6 +57,10 @@ class Entries(NamedTuple):
     high: Array
     strength: Array
 
+    def of(self, which: NDArray[np.integer[Any]] | slice) -> Entries:
+        """Some of them, in an order."""
+        return Entries(*(column[which] for column in self))  # type: ignore[arg-type]
+
 
 class FrameSpots(NamedTuple):
     """The spots of a frame and their entries.
@@ -144,7 +148,7 @@ def measured(
     flat, dominant, background = image.reshape(-1), measures.dominant.reshape(-1), under.background
     order = np.lexsort((-number, value))  # the last to be written is the largest; of equal ones the first
     dominant[pixel[order]] = number[order] + 1
-    starts = np.flatnonzero(np.r_[True, number[1:] != number[:-1]]) if len(number) else []
+    starts = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
     for start, stop in zip(starts, [*starts[1:], len(number)], strict=True):
         its, spot = slice(start, stop), int(number[start])
         weight, slow, fast = value[its], rows[its] + 0.5, columns[its] + 0.5
@@ -155,7 +159,14 @@ def measured(
         measures.moments[spot] = (total * under.photons, *middle, *(moment / total for moment in moments))
         inside = weight >= tolerance * weight[brightest]
         r, c = rows[its][inside], columns[its][inside]
-        measures.boxes[spot] = (r.min(), r.max() + 1, c.min(), c.max() + 1, rows[its][brightest], columns[its][brightest])
+        measures.boxes[spot] = (
+            r.min(),
+            r.max() + 1,
+            c.min(),
+            c.max() + 1,
+            rows[its][brightest],
+            columns[its][brightest],
+        )
         below = 0.0 if background is None else float(background.reshape(-1)[pixel[its][inside]].sum(dtype=np.float64))
         bright = weight >= COUNTED * weight[brightest]
         measures.beside[spot] = (below, 1 - (weight[bright] / flat[pixel[its][bright]]).min())
@@ -252,7 +263,7 @@ class Diffraction:
         entries = Entries(*(np.concatenate(columns) for columns in zip(*(its for _, its in parts), strict=True)))
         order = np.argsort(identity, kind="stable")
         reflection, spot = np.unique(identity[order], return_inverse=True)
-        found = FrameSpots(reflection, Entries(spot, *(column[order] for column in entries[1:])))
+        found = FrameSpots(reflection, entries.of(order)._replace(spot=spot.astype(np.int64)))
         self._last = frame, found
         return found
 
@@ -261,9 +272,9 @@ class Diffraction:
         sources, table = scene.instrument.sources, self._tables[lattice]
         lit = self.crossings(lattice, source).between(first, last)
         start, stop = np.maximum(lit.first, first), np.minimum(lit.last, last)
-        amplitude = its.amplitudes[0 if table is None else table[source], lit.index]
+        amplitude = its.amplitudes[0 if table is None else table[source], lit.number]
         kept = ((start < stop) if last - first > STILL_RAD else (start <= stop)) & (amplitude != 0)
-        index, branch, crossing = lit.index[kept], lit.branch[kept], lit.crossing[kept]
+        index, branch, crossing = lit.number[kept], lit.branch[kept], lit.crossing[kept]
         start, stop, amplitude = start[kept], stop[kept], amplitude[kept]
         vector = its.vectors[index]
         pieces = self._pieces(vector, self.spreads[lattice], stop - start)

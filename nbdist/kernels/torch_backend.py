@@ -18,7 +18,7 @@ from nbdist.kernels.backend import Turned, WholePixelFactors
 from nbdist.kernels.native.build import processor
 from nbdist.kernels.reference.orientation_sum import orientation_part
 from nbdist.kernels.reference.pixels import directions, positions, scattering_vectors
-from nbdist.kernels.spots import Diffraction, Entries, SpotMeasures, Underneath, measured
+from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath, measured
 from nbdist.kernels.torch_compile import Kernels
 from nbdist.kernels.torch_scene import TorchInstrument, TorchLattice
 from nbdist.kernels.torch_spots import TorchSpots, models
@@ -109,28 +109,36 @@ class TorchBackend:
         """Free the whole-pixel factors that are kept, and keep none any more."""
         self._whole_pixel.keep_nothing()
 
+    def prepare_integrated(self) -> None:
+        """Nothing: its functions are not compiled."""
+
     def integrated(
         self, tile: Tile, diffraction: Diffraction, frame: int, under: Underneath | None = None
     ) -> tuple[NDArray[np.floating[Any]], SpotMeasures | None]:
         """Partial intensity of a tile by the integrated method; see `Backend.integrated`."""
         tensors, instrument = self.tensors, self._instrument
         image = torch.zeros(tile.shape, dtype=torch.float64, device=tensors.device)
-        spots, factors = diffraction.spots(frame), self._whole_pixel.with_every_term(tile)
+        spots, varying = diffraction.spots(frame), instrument.every_term(tile.panel) & ~Factor.LIMIT
+        factors = self._whole_pixel.with_every_term(tile, Factor.LIMIT)
         given: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
         for lattice, source in product(range(len(diffraction.lists)), range(len(instrument.sources))):
             some = np.flatnonzero((spots.entries.lattice == lattice) & (spots.entries.source == source))
             if not len(some):
                 continue
-            entries = Entries(*(column[some] for column in spots.entries))
+            entries = spots.entries.of(some)
             G, model = models(diffraction, entries, lattice, source, tensors)
             for layer, factor in enumerate(factors[source]):
                 its = TorchSpots(tensors, tile.panel, layer, source)
-                for entry, pixel, value in its.values(tile, G, model, tensors.tensor(entries.strength), factor):
+                for entry, pixel, value in its.values(
+                    tile, G, model, tensors.tensor(entries.strength), factor, varying
+                ):
                     image.view(-1).index_add_(0, pixel, value)
                     if under is not None:
                         given.append((entries.spot[entry.cpu().numpy()], pixel.cpu().numpy(), value.cpu().numpy()))
         summed = np.asarray(image.cpu().numpy())
-        measures = None if under is None else measured(given, len(spots.reflection), tile, summed, under, instrument.tolerance)
+        measures = (
+            None if under is None else measured(given, len(spots.reflection), tile, summed, under, instrument.tolerance)
+        )
         return summed.astype(instrument.precision), measures
 
     def _partial(

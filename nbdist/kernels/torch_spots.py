@@ -11,13 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from nbdist.experiment.lattice import rotation_matrices
+from nbdist.experiment.lattice import turned
+from nbdist.kernels.reference.factors import pixel_factors
 from nbdist.kernels.reference.integrated import SpotModel, SpotVariables, mean_intensity, spot_model
 from nbdist.kernels.reference.pixels import directions, positions
 from nbdist.kernels.spots import Diffraction, Entries
 from nbdist.kernels.torch_scene import TorchInstrument
+from nbdist.scene.instrument import Factor
 from nbdist.scene.mosaic import crystal_axes
 from nbdist.scene.tile import Tile
 
@@ -41,15 +44,19 @@ class Patches(NamedTuple):
     pieces: Tensor
 
 
-def models(diffraction: Diffraction, entries: Entries, lattice: int, source: int, tensors: TorchInstrument) -> tuple[Tensor, SpotModel]:
+def models(
+    diffraction: Diffraction, entries: Entries, lattice: int, source: int, tensors: TorchInstrument
+) -> tuple[Tensor, SpotModel]:
     """Reciprocal lattice vectors (R, 3) and coefficients of spots of one lattice and source, float64 on the device."""
     scene, tensor = diffraction.scene, tensors.tensor
     instrument, its = scene.instrument, scene.specimen.lattices[lattice]
-    turn = rotation_matrices(entries.phi[:, None] * scene.spindle_axis)
+    turn = turned(np.eye(3), entries.phi[:, None, None] * scene.spindle_axis).transpose(0, 2, 1)
     axes = np.einsum("rij,aj->rai", turn, crystal_axes(its.real_vectors_A))
     shape = turn @ diffraction.spreads[lattice].shape @ turn.transpose(0, 2, 1)
     direction, wavelength_A = instrument.sources.directions[source], float(instrument.sources.wavelengths_A[source])
-    variance = np.concatenate([its.mosaic_sigma_rad, [instrument.bandwidth_sigma], instrument.divergence_sigma_rad]) ** 2
+    variance = (
+        np.concatenate([its.mosaic_sigma_rad, [instrument.bandwidth_sigma], instrument.divergence_sigma_rad]) ** 2
+    )
     G = tensor(np.einsum("rij,rj->ri", turn, entries.vector))
     variables = SpotVariables(
         variance=tensor(variance),
@@ -77,7 +84,8 @@ class TorchSpots:
     def __init__(self, tensors: TorchInstrument, panel: int, layer: int, source: int) -> None:
         self._tensors, self._geometry = tensors, tensors.instrument.panels[panel]
         self._vectors = tensors.panels[panel]
-        self._depth = tensors.sensors[panel][layer].layer * tensors.sensors[panel][layer].layer_thickness
+        self._panel, self._sensor = panel, tensors.sensors[panel][layer]
+        self._depth = self._sensor.layer * self._sensor.layer_thickness
         self._incident, self._wavelength = tensors.sources[source]
 
     def scattering(self, slow: Tensor, fast: Tensor) -> Tensor:
@@ -87,6 +95,10 @@ class TorchSpots:
         )
         q = (towards - self._incident[:, None]) / self._wavelength
         return q.T.reshape(*slow.shape, 3)
+
+    def _factors(self, which: Factor, slow: Tensor, fast: Tensor) -> Tensor:
+        choice, source = self._tensors.choice(which, self._panel), (self._incident, self._wavelength)
+        return pixel_factors(slow.reshape(-1), fast.reshape(-1), self._vectors, *source, self._sensor, choice).prod(0)
 
     def patches(self, G: Tensor, model: SpotModel, tolerance: float) -> tuple[Tensor, Patches]:
         """Which spots meet the panel's plane (R,), and where."""
@@ -120,7 +132,9 @@ class TorchSpots:
             c = torch.einsum("ri,rij,rj->r", D, model.flat, D) + weight * model.curvature * offset**2 - slack
             determinant = torch.linalg.det(A)
             known = determinant > 1e-12 * A[:, 0, 0] * A[:, 1, 1]
-            inverse = torch.linalg.inv(torch.where(known[:, None, None], A, torch.eye(2, dtype=A.dtype, device=A.device)))
+            inverse = torch.linalg.inv(
+                torch.where(known[:, None, None], A, torch.eye(2, dtype=A.dtype, device=A.device))
+            )
             middle = -torch.einsum("rab,rb->ra", inverse, b)
             room = limit - (c + (b * middle).sum(1))
             reach = torch.sqrt(torch.clamp_min(room, 0)[:, None] * torch.diagonal(inverse, dim1=1, dim2=2))
@@ -132,7 +146,7 @@ class TorchSpots:
             first = torch.where(known[:, None], torch.maximum(first, low), first)
             last = torch.where(known[:, None], torch.minimum(last, high), last)
         # a long spot is bent
-        margin = 1 + 0.02 * (last - first).amax(1)
+        margin = 1 + 0.05 * (last - first).amax(1)
         smooth = torch.einsum("rai,rij,rbj->rab", by, full, by)
         sharpest = torch.sqrt(torch.diagonal(smooth, dim1=1, dim2=2).amax(1))
         begin = torch.floor(there + first - margin[:, None]).long()
@@ -142,9 +156,12 @@ class TorchSpots:
         return met & (size > 0).all(1), Patches(begin[:, 0], begin[:, 1], size[:, 0], size[:, 1], pieces)
 
     def values(
-        self, tile: Tile, G: Tensor, model: SpotModel, strength: Tensor, factor: Tensor
+        self, tile: Tile, G: Tensor, model: SpotModel, strength: Tensor, factor: Tensor, varying: Factor
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield what spots give to pixels of a tile: numbers of spots, pixels (row by row) and values (n,), times factors (rows, columns)."""
+        """Yield what spots give to a tile: numbers of spots, pixels (row by row) and values (n,), times the factors (rows, columns).
+
+        `varying` are factors that are evaluated at every point, besides.
+        """
         instrument = self._tensors.instrument
         met, patches = self.patches(G, model, instrument.tolerance)
         inside = (
@@ -155,8 +172,7 @@ class TorchSpots:
             & (patches.fast + patches.columns > tile.fast_start)
         )
         for some, rows, columns, pieces in _batches(torch.nonzero(inside)[:, 0], patches, instrument.subpixels):
-            nodes, weights = _nodes(instrument.subpixels, pieces)
-            nodes, weights = (self._tensors.tensor(values) for values in (nodes, weights))
+            nodes, weights = map(self._tensors.tensor, _nodes(instrument.subpixels, pieces))
             its = SpotModel(*(column[some] for column in model))
             slow = patches.slow[some][:, None] + torch.arange(rows, device=G.device)
             fast = patches.fast[some][:, None] + torch.arange(columns, device=G.device)
@@ -167,7 +183,10 @@ class TorchSpots:
             D = self.scattering(*points).reshape(len(some), -1, 3) - G[some][:, None]
             typed = SpotModel(*(column.to(self._tensors.dtype) for column in its))
             values = mean_intensity(typed, D.to(self._tensors.dtype)).to(torch.float64)
-            values = values.reshape(len(some), rows, columns, len(nodes) ** 2) @ torch.outer(weights, weights).reshape(-1)
+            values = values.reshape(len(some), rows, columns, len(nodes) ** 2)
+            if varying:
+                values = values * self._factors(varying, *points).reshape(values.shape)
+            values = values @ torch.outer(weights, weights).reshape(-1)
             values = values * strength[some][:, None, None]
             row, column = slow[:, :, None] - tile.slow_start, fast[:, None, :] - tile.fast_start
             height, width = tile.shape
@@ -190,7 +209,7 @@ def _batches(spots: Tensor, patches: Patches, subpixels: int | None) -> Iterator
             yield its[start : start + max(1, POINTS_AT_ONCE // each)], rows, columns, number
 
 
-def _nodes(subpixels: int | None, pieces: int) -> tuple[np.ndarray, np.ndarray]:
+def _nodes(subpixels: int | None, pieces: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Places in a pixel along a side, and their weights: midpoints, or Gauss-Legendre nodes in each piece."""
     if subpixels is not None:
         return (np.arange(subpixels) + 0.5) / subpixels, np.full(subpixels, 1 / subpixels)

@@ -58,6 +58,10 @@ EAGER_BYTES, EAGER_ORIENTATION_BYTES = 64 * MIB, 400
 """What torch's own operations hold of a block of pixels, and of every orientation of a chunk."""
 
 
+INTEGRATED_STEPS = 4.0
+"""A pixel of an integrated frame costs about as much as this many orientations of the sum, however many subpixels its spots take."""
+
+
 class Product(Protocol):
     """What is known beforehand of the size of something that a store holds of each frame."""
 
@@ -100,6 +104,9 @@ def frame_cost(scene: Scene, rendered_pixels: int, device: str, mode: str, produ
     for number, panel in enumerate(instrument.panels):
         on_panel = len(instrument.sources) * Tile(number, *panel.region).pixels * instrument.rays_per_pixel(number)
         rays += on_panel
+        if scene.method == "integrated":
+            weighed += INTEGRATED_STEPS * on_panel
+            continue
         weighed += on_panel * _ray_cost(scene, panel, skips=(device, mode) == ("cpu", "compiled"))
     return Cost(
         pixels=rendered_pixels,

@@ -192,7 +192,9 @@ def make_plan(
     if split and tile is None and phi_chunk is None:
         tile, phi_chunk = _split_sizes(regions, phi_steps, frames, workers, cost)
     slow, fast = (max(sizes) for sizes in zip(*scene.instrument.shapes, strict=True))
-    tile = (min(tile[0], slow), min(tile[1], fast)) if tile else (min(DEFAULT_TILE, slow), min(DEFAULT_TILE, fast))
+    if tile is None:  # a spot is worked out for each tile that it touches
+        tile = (slow, fast) if scene.method == "integrated" else (DEFAULT_TILE, DEFAULT_TILE)
+    tile = min(tile[0], slow), min(tile[1], fast)
     phi_chunk = min(phi_chunk or phi_steps, phi_steps)
     chunks = tuple(cut_phi(phi_steps, phi_chunk))
     pieces = Pieces(min(tile[0] * tile[1], rendered), phi_chunk, len(chunks), frames_per_shard, split)

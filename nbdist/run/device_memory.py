@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,8 @@ SMALLEST_TILE = 1024
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
-def partial_that_fits(context: RunContext, tile: Tile, frame: int, chunk: PhiChunk) -> NDArray[np.float64]:
-    """Partial intensity of a tile, float64 (slow, fast); rendered in pieces as small as the memory of the device asks for.
+def partial_that_fits(context: RunContext, tile: Tile, frame: int, chunk: PhiChunk) -> NDArray[np.floating[Any]]:
+    """Partial intensity of a tile (slow, fast); rendered in pieces as small as the memory of the device asks for.
 
     What did not fit is remembered in `context.largest_tile`: the next tiles are cut at once. From then on the renderer keeps nothing of its
     tiles, as what it kept of one piece would take the memory of the next.

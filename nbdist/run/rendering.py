@@ -25,13 +25,13 @@ Photons = list[NDArray[np.floating[Any]]]
 """Expected photons of each panel, (slow, fast)."""
 
 
-def render_partial(context: RunContext, frame: int, tile: Tile, chunk: PhiChunk) -> NDArray[np.float64]:
-    """Partial intensity of one tile over one phi chunk, float64 (slow, fast), un-normalised."""
+def render_partial(context: RunContext, frame: int, tile: Tile, chunk: PhiChunk) -> NDArray[np.floating[Any]]:
+    """Partial intensity of one tile over one phi chunk, (slow, fast), un-normalised."""
     with context.turn:
         return partial_that_fits(context, tile, frame, chunk)
 
 
-def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.float64]]]) -> Photons:
+def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.floating[Any]]]]) -> Photons:
     """Photons of a frame from its partials, given by tile and then by chunk in plan order."""
     return _photons(context, partials)
 
@@ -42,7 +42,7 @@ def render_frame(context: RunContext, frame: int) -> Photons:
     return _photons(context, ((partial_that_fits(context, tile, frame, chunk) for chunk in chunks) for tile in tiles))
 
 
-def _photons(context: RunContext, partials: Iterable[Iterable[NDArray[np.float64]]]) -> Photons:
+def _photons(context: RunContext, partials: Iterable[Iterable[NDArray[np.floating[Any]]]]) -> Photons:
     """Add each tile's partials in the plan's order, and make photons of them."""
     instrument = context.scene.instrument
     images: Photons = [np.zeros(shape, dtype=instrument.precision) for shape in instrument.shapes]

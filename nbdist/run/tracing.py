@@ -42,6 +42,8 @@ def trace_experiment(
     from nbdist.frames.renderer import Renderer
     from nbdist.frames.trace import trace_pixel
 
+    if experiment.sampling.integrated:
+        raise RunError("a trace is of the sum, term by term; sampling.method integrated has no such terms: give sum")
     scene = resolve(experiment)
     lattices, shapes = scene.specimen.lattices, scene.instrument.shapes
     for name, number, count in (("panel", panel, len(shapes)), ("lattice", choice.lattice, len(lattices))):

@@ -10,6 +10,7 @@ from pathlib import Path
 from nbdist.experiment import Experiment
 from nbdist.kernels.native.backend import is_sharp
 from nbdist.kernels.native.build import SHAPES, Source, built, factors_source, find_compiler, variant_source
+from nbdist.kernels.native.integrated import integrated_source
 from nbdist.kernels.variant import Variant, kernel_shape
 from nbdist.private_folder import trusted_folder
 from nbdist.scene import resolve
@@ -37,11 +38,14 @@ def sources_of(experiment: Experiment | None = None) -> list[Source]:
         }
     else:
         precision = experiment.sampling.precision
+        if experiment.sampling.integrated:
+            return [factors_source(), integrated_source(precision)]
         kinds = {
             (kernel_shape(lattice), precision, precision == "float32" and is_sharp(lattice))
             for lattice in resolve(experiment).specimen.lattices
         }
-    return [factors_source()] + [
+    spots = [integrated_source(precision) for precision in ("float32", "float64")] if experiment is None else []
+    return [factors_source(), *spots] + [
         variant_source(Variant(shape, interpolate, uniform, precision), sharp)
         for shape, precision, sharp in sorted(kinds)
         for interpolate, uniform in TABLES

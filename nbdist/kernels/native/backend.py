@@ -145,6 +145,10 @@ class NativeBackend:
         """Free the whole-pixel factors that are kept, and keep none any more."""
         self._whole_pixel.keep_nothing()
 
+    def prepare_integrated(self) -> None:
+        """Compile, or load, the kernel of the integrated method; raises `BuildError` where that fails."""
+        load(integrated_source(self._instrument.precision))
+
     def integrated(
         self, tile: Tile, diffraction: Diffraction, frame: int, under: Underneath | None = None
     ) -> tuple[NDArray[np.floating[Any]], SpotMeasures | None]:
@@ -156,7 +160,8 @@ class NativeBackend:
         work.incident, work.wavelength = _address(self._incident), _address(self._wavelength)
         image = np.empty(tile.shape, dtype=instrument.precision)
         spots, factors = Spots(diffraction, diffraction.spots(frame)), self._whole_pixel.with_every_term(tile)
-        return image, spots.render(library, work, factors, image, under)
+        varying = instrument.every_term(tile.panel) & ~Factor.LIMIT
+        return image, spots.render(library, work, factors, varying, image, under)
 
     def _add(
         self, out: NDArray[np.float64], scale: Sequence[NDArray[np.float64]], tile: Tile, turned: Turned, first: bool

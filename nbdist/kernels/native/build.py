@@ -33,7 +33,18 @@ from nbdist.private_folder import UnsafeFolderError, lock_folder, private_folder
 
 logger = logging.getLogger(__name__)
 
-HEADERS = ("blocks.h", "crystal.h", "detector.h", "machine.h", "patches.h", "slabs.h", "spot_model.h", "spot_patch.h", "strips.h", "vectors.h")
+HEADERS = (
+    "blocks.h",
+    "crystal.h",
+    "detector.h",
+    "machine.h",
+    "patches.h",
+    "slabs.h",
+    "spot_model.h",
+    "spot_patch.h",
+    "strips.h",
+    "vectors.h",
+)
 FLAGS = (
     "-std=c++17",
     "-O3",

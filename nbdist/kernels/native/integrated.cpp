@@ -23,6 +23,7 @@ struct Request {  // mirrored by integrated.Request; every member takes eight by
   double band_variance, divergence_variance[2], tolerance;
   int64_t subpixels;            // along a side of a pixel; 0: as many as a spot needs
   int64_t layers;
+  int64_t varying;              // bits of Factor: those that change within a pixel, which `factor` holds at its middle
   const double* const* factor;  // (sources, layers), of the area: what multiplies a pixel
   void* image;                  // (rows, columns) of REAL, written
   // labels, or null
@@ -70,9 +71,22 @@ constexpr double FLAT = 0.2;          // where a line falls by less from its mid
 constexpr double NEAR = 2;            // deviations of a thin spot within which the line through it is straight enough
 constexpr int64_t MOST_PIECES = 400;  // of a pixel's side
 
-struct Spot {  // what is left of one: its values over a box of pixels
+struct Box {
+  int64_t first_row = INT64_MAX, last_row = INT64_MIN, first_column = INT64_MAX, last_column = INT64_MIN;
+
+  bool empty() const { return first_row >= last_row || first_column >= last_column; }
+  bool has(int64_t row, int64_t column) const {
+    return row >= first_row && row < last_row && column >= first_column && column < last_column;
+  }
+  void add(int64_t row, int64_t first, int64_t last) {
+    first_row = std::min(first_row, row), last_row = std::max(last_row, row + 1);
+    first_column = std::min(first_column, first), last_column = std::max(last_column, last);
+  }
+};
+
+struct Spot : Box {  // the part of its box that is in the area, and its values there
   real* values = nullptr;
-  int64_t first_row = 0, last_row = 0, first_column = 0, last_column = 0;
+  Box whole;
 };
 
 struct Arena {  // memory that a thread gives out and keeps until the end of a call
@@ -123,27 +137,26 @@ class Renderer {
     patches.clear();
     std::vector<double> strengths;
     Spot& its = const_cast<Spot&>(spots[number]);
-    its.first_row = its.first_column = INT64_MAX, its.last_row = its.last_column = INT64_MIN;
     for (int64_t entry = first; entry < last; entry++) {
       const Beam& beam = beams[request.source[entry]];
       SpotModel model = modelled(entry, beam);
       for (int64_t layer = 0; layer < request.layers; layer++) {
         Patch patch(surfaces[layer]);
         if (!patch.place(model, beam, request.tolerance)) continue;
+        if (request.varying) find_gradient(patch, request.source[entry], layer);
         int64_t from, to;
         bool any = false;
         for (int64_t row = patch.first_row; row < patch.last_row; row++)
-          if (patch.columns(row, from, to)) {
-            its.first_row = std::min(its.first_row, row), its.last_row = std::max(its.last_row, row + 1);
-            its.first_column = std::min(its.first_column, from), its.last_column = std::max(its.last_column, to);
-            any = true;
-          }
+          if (patch.columns(row, from, to)) its.whole.add(row, from, to), any = true;
         const double* factor = request.factor[request.source[entry] * request.layers + layer];
         if (any) patches.emplace_back(patch, factor), strengths.push_back(request.strength[entry] * model.peak);
       }
     }
-    if (patches.empty()) {
-      its = Spot();
+    its.first_row = std::max(its.whole.first_row, work.first_row), its.last_row = std::min(its.whole.last_row, work.last_row);
+    its.first_column = std::max(its.whole.first_column, work.first_column);
+    its.last_column = std::min(its.whole.last_column, work.last_column);
+    if (its.empty()) {
+      static_cast<Box&>(its) = {0, 0, 0, 0};
       return;
     }
     its.values = arena.take((its.last_row - its.first_row) * (its.last_column - its.first_column));
@@ -232,6 +245,23 @@ class Renderer {
         R * Vector{vector[0], vector[1], vector[2]}, turned(R, S), turned(R, M), u, beam, request.low[entry], request.high[entry]);
   }
 
+  // How the varying factors change from pixel to pixel about a spot, relative to what they are there.
+  void find_gradient(Patch& patch, int64_t source, int64_t layer) const {
+    Work local = work;
+    local.layer = (double)layer;
+    Points points;
+    auto at = [&](double ds, double df) {
+      std::vector<double> value;
+      points.look(local, patch.anchor_s + ds, patch.anchor_f + df, 0, 0, 1, 1);
+      value.assign(points.n, 1.0);
+      multiply(local, request.varying, points, source, value.data());
+      return value[0];
+    };
+    double here = at(0, 0);
+    if (!(here > 0)) return;
+    patch.gradient_s = (at(0.5, 0) - at(-0.5, 0)) / here, patch.gradient_f = (at(0, 0.5) - at(0, -0.5)) / here;
+  }
+
   int enough(double deviation) const {  // nodes for a spot of such a deviation, 0 if there are not so many
     for (int n = 1; n <= MOST_NODES; n++)
       if (deviation >= ENOUGH[n] * std::pow(1e-4 / request.tolerance, 0.5 / n)) return n;
@@ -276,6 +306,7 @@ class Renderer {
       for (int64_t pass = 0; pass < passes; pass++) {
         double ds, df, weight;
         at(pass, ds, df, weight);
+        weight *= 1 + patch.gradient_s * ds + patch.gradient_f * df;
         sum = patch.value(S + (real)ds, F + (real)df) * (real)weight + sum;
       }
       store(value, sum);
@@ -286,6 +317,7 @@ class Renderer {
     };
     for (const Run& run : runs)
       for (int64_t c = run.first; c < run.last; c++) {
+        if (!its.has(run.row, c)) continue;
         s[filled] = (real)(run.row + 0.5 - patch.anchor_s), f[filled] = (real)(c + 0.5 - patch.anchor_f);
         rows[filled] = run.row, cols[filled] = c;
         if (++filled == LANES) flush();
@@ -324,13 +356,13 @@ class Renderer {
       a = fast ? line.ff : line.ss, b = line.sf, c = fast ? line.f : line.s;
       double change = std::abs(fast ? patch.phi_f : patch.phi_s) * patch.deviations / std::sqrt(std::max(a, 1e-300));
       closed = a > 0 && (patch.thin || change < SMOOTH * std::cbrt(renderer.request.tolerance / 1e-4));
-      first = fast ? its.first_column : its.first_row, last = fast ? its.last_column : its.last_row;
+      first = fast ? its.whole.first_column : its.whole.first_row, last = fast ? its.whole.last_column : its.whole.last_row;
       ends = fast ? patch.anchor_f : patch.anchor_s;
     }
 
     void add() {
       const double anchor = fast ? patch.anchor_s : patch.anchor_f;
-      const int64_t low = fast ? its.first_row : its.first_column, high = fast ? its.last_row : its.last_column;
+      const int64_t low = fast ? its.whole.first_row : its.whole.first_column, high = fast ? its.whole.last_row : its.whole.last_column;
       double top, bottom;
       if (!patch.extent(fast, top, bottom)) return;
       for (int64_t pixel = low; pixel < high; pixel++) {
@@ -355,12 +387,21 @@ class Renderer {
       }
     }
 
+    // Factors at places along lines, relative to those in the middle of a pixel.
+    vec factors(int64_t line_pixel, int64_t pixel, vec at, vec along) const {
+      const double across = fast ? patch.gradient_s : patch.gradient_f, down = fast ? patch.gradient_f : patch.gradient_s;
+      const double anchor = fast ? patch.anchor_s : patch.anchor_f;
+      vec there = least(largest(along - (real)(pixel + 0.5 - ends), vec((real)-0.5)), vec((real)0.5));
+      return (at - (real)(line_pixel + 0.5 - anchor)) * (real)across + there * (real)down + (real)1;
+    }
+
     void give(int64_t line_pixel, int64_t pixel, vec value, const real* weight) {
       alignas(BYTES) real part[LANES];
       store(part, value);
       double sum = 0;
       for (int l = 0; l < LANES; l++) sum += (double)part[l] * weight[l];
       int64_t row = fast ? line_pixel : pixel, column = fast ? pixel : line_pixel;
+      if (!its.has(row, column)) return;
       its.values[(row - its.first_row) * width + column - its.first_column] += (real)(
           sum * strength *
           factor[(row - renderer.work.first_row) * columns + column - renderer.work.first_column]);
@@ -404,7 +445,7 @@ class Renderer {
       vec scale = (real)0.70710678118654752440 / wide, before = error_function((vec((real)(from - ends)) - guess) * scale);
       for (int64_t pixel = from; pixel < to; pixel++) {
         vec after = error_function((vec((real)(pixel + 1 - ends)) - guess) * scale);
-        give(line_pixel, pixel, tall * (after - before), weight);
+        give(line_pixel, pixel, tall * (after - before) * factors(line_pixel, pixel, there, guess), weight);
         before = after;
       }
     }
@@ -433,7 +474,7 @@ class Renderer {
         for (int64_t piece = 0; piece < pieces; piece++)
           for (int n = 0; n < LINES; n++) {
             vec along = load(start) + piece_length * (real)(piece + 0.5 + renderer.line_nodes.at[n]);
-            vec value = patch.value(fast ? there : along, fast ? along : there);
+            vec value = patch.value(fast ? there : along, fast ? along : there) * factors(line_pixel, pixel, there, along);
             sum = value * (real)renderer.line_nodes.weight[n] + sum;
           }
         give(line_pixel, pixel, sum * piece_length, weight);

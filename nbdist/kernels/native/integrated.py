@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nbdist.kernels.native.build import Library, Source
 from nbdist.kernels.spots import Diffraction, FrameSpots, SpotMeasures, Underneath
+from nbdist.scene.instrument import Factor
 
 _real, _int, _pointer = ctypes.c_double, ctypes.c_int64, ctypes.c_void_p
 
@@ -43,6 +44,7 @@ class Request(ctypes.Structure):
         ("tolerance", _real),
         ("subpixels", _int),
         ("layers", _int),
+        ("varying", _int),
         ("factor", _pointer),
         ("image", _pointer),
         ("photons", _real),
@@ -99,6 +101,7 @@ class Spots:
         library: Library,
         work: ctypes.Structure,
         factors: Sequence[Sequence[NDArray[np.float64]]],
+        varying: Factor,
         image: NDArray[np.floating[Any]],
         under: Underneath | None,
     ) -> SpotMeasures | None:
@@ -110,6 +113,8 @@ class Spots:
             The geometry of the tile.
         factors
             What multiplies its pixels (rows, columns), by source and layer.
+        varying
+            Those of them that change within a pixel, and are taken in its middle.
         image
             Where to write, (rows, columns) in the precision of the kernel.
         under
@@ -123,6 +128,7 @@ class Spots:
         request, arrays = self._request, [factor for layers in factors for factor in layers]
         addresses = np.array([_address(array) for array in arrays], dtype=np.uint64)
         request.layers, request.factor, request.image = len(factors[0]), _address(addresses), _address(image)
+        request.varying = varying.value
         measures = None
         if under is not None:
             measures = SpotMeasures.empty(self.count, (image.shape[0], image.shape[1]))

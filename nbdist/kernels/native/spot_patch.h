@@ -145,6 +145,7 @@ struct Form {
 struct Patch {
   const Surface& surface;
   double anchor_s = 0, anchor_f = 0;
+  double gradient_s = 0, gradient_f = 0;  // of the factors that change within a pixel, relative to what they are
   bool thin = false;
   Form across, within, smooth;  // the exponent once phi is integrated; confined by the stretch of phi; what its details ask of subpixels
   double limit = 0, margin = 0, phi_s = 0, phi_f = 0, phi_0 = 0, reach = 0, deviations = 0, extent_s[2], extent_f[2];
@@ -156,7 +157,7 @@ struct Patch {
 
   explicit Patch(const Surface& surface) : surface(surface) {}
 
-  // False where nothing of the spot is on the panel's area.
+  // False where nothing of the spot is on the panel.
   bool place(const SpotModel& model, const Beam& beam, double tolerance) {
     Vector towards = beam.incident + beam.wavelength * model.G;
     towards = (1 / std::sqrt(std::max(dot(towards, towards), 1e-300))) * towards;
@@ -227,12 +228,12 @@ struct Patch {
     extent_s[0] = first - margin, extent_s[1] = last + margin;
     if (!across.columns(first, last, limit, extent_f[0], extent_f[1]) || !within.columns(first, last, limit, a, b)) return false;
     extent_f[0] = std::max(extent_f[0], a) - margin, extent_f[1] = std::min(extent_f[1], b) + margin;
-    first_row = std::max<int64_t>(work.first_row, (int64_t)std::floor(anchor_s + first - margin));
-    last_row = std::min<int64_t>(work.last_row, (int64_t)std::floor(anchor_s + last + margin) + 1);
+    first_row = std::max<int64_t>(0, (int64_t)std::floor(anchor_s + first - margin));
+    last_row = std::min<int64_t>(work.rows, (int64_t)std::floor(anchor_s + last + margin) + 1);
     return first_row < last_row;
   }
 
-  // The pixels of a row that are above the tolerance, within the area.
+  // The pixels of a row that are above the tolerance.
   bool columns(int64_t row, int64_t& first, int64_t& last) const {
     const Work& work = surface.work;
     const double top = row - anchor_s - margin, bottom = row + 1 - anchor_s + margin;
@@ -248,8 +249,8 @@ struct Patch {
     else if (below > 0 || above < 0)
       return false;
     if (left > right) return false;
-    first = std::max<int64_t>(work.first_column, (int64_t)std::floor(std::max(anchor_f + left - margin, -1e15)));
-    last = std::min<int64_t>(work.last_column, (int64_t)std::floor(std::min(anchor_f + right + margin, 1e15)) + 1);
+    first = std::max<int64_t>(0, (int64_t)std::floor(std::max(anchor_f + left - margin, -1e15)));
+    last = std::min<int64_t>(work.columns, (int64_t)std::floor(std::min(anchor_f + right + margin, 1e15)) + 1);
     return first < last;
   }
 

@@ -7,8 +7,8 @@ d, two angles of the beam (all normal with mean 0) and the phi of the spindle (u
     D(x) = exp(-w) R(-phi) (q - a1 t1 - a2 t2 + (a1^2 + a2^2) s / (2 lambda)) / (1 + d) - G.
 
 To first order D(x) = D - J x, and the mean of a Gaussian over Gaussians is one: of covariance C = S + J V J^T, V the variances of the
-normal variables (Brehm et al., Acta Cryst. A79 (2023), ik5005), and an error function of phi, along v = u x G. What makes it good to 1e-4 is
-the next order, taken by perturbation theory, for x near its mean x' given that the pixel is hit:
+normal variables (Brehm et al., Acta Cryst. A79 (2023), ik5005), and an error function of phi, along v = u x G. What makes it good to
+1e-4 is the next order, taken by perturbation theory, for x near its mean x' given that the pixel is hit:
 
 - D is replaced by D + B(D, x') + H(x', x') / 2 + H:K / 2, with the terms of second order of D(x), B in q - G and x, H in x and x, and K the
   covariance of x about x': rotations run along arcs, a wavelength moves q along itself;

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from distributed import Reschedule, get_worker
@@ -56,7 +56,7 @@ def render_units(run: str, spans: Sequence[tuple[int, int]], limit_s: float) -> 
 class Partial(NamedTuple):
     """A partial intensity, what made it (see `rendered_by`), and the seconds."""
 
-    values: NDArray[np.float64]
+    values: NDArray[np.floating[Any]]
     by: dict[str, str]
     seconds: float
 
