@@ -49,7 +49,7 @@ class Steps:
 def test_one_and_then_all_workers_are_killed_and_others_join(
     light_experiment, undisturbed_series, processes, connected, tmp_path, assert_same_bits
 ):
-    cluster = processes(workers=2)
+    cluster = processes(workers=2, held_from=50)  # until one has joined that takes their place
     client = connected(cluster)
 
     def kill_all():
@@ -60,12 +60,18 @@ def test_one_and_then_all_workers_are_killed_and_others_join(
 
     steps = Steps(at_10=lambda: cluster.kill(cluster.workers[0]), at_30=kill_all)
     events = []
+
+    def log(name, **facts):
+        events.append(name)
+        if events.count("worker-joined") == 3:
+            cluster.harm.release()
+
     progress = run(
         light_experiment(60),
         tmp_path / "a.zarr",
         client,
         report=steps,
-        log=lambda name, **facts: events.append(name),
+        log=log,
         pacing=SHORT,
     )
     assert not steps.steps
