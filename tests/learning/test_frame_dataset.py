@@ -150,7 +150,7 @@ def test_a_frame_that_is_gone_since_is_an_error_and_not_an_empty_image(experimen
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # fork is what is tested
 def test_two_loader_processes_give_every_frame_once(method, location):
     dataset = FrameDataset(location)
