@@ -75,14 +75,19 @@ def _written(path: Path, kind: Kind, schema: pyarrow.Schema, parts: Iterator[pya
 
     count, held = 0, [schema.empty_table()]
     with written_whole(path) as stream, _writer(stream, kind, schema) as writer:
+
+        def write() -> None:
+            # in one piece: pyarrow 17 repeats the header of a CSV file after an empty one
+            writer.write_table(pyarrow.concat_tables(held).combine_chunks())
+            held.clear()
+
         for rows in parts:
             held.append(rows)
             count += len(rows)
             if sum(map(len, held)) >= ROWS_TOGETHER:
-                writer.write_table(pyarrow.concat_tables(held))
-                held = []
+                write()
         if held:
-            writer.write_table(pyarrow.concat_tables(held))
+            write()
     return count
 
 
