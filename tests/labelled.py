@@ -61,7 +61,8 @@ def labelled_store(
     """A store of an experiment with these reflections and spots, images of zeros, and those units (all, if left out)."""
     scene = resolve(experiment)
     plan = make_plan(scene, cut=Cut(frames_per_shard=frames_per_shard))
-    create_store(location, scene, plan, [Reflections(np.zeros((0, 3), dtype=np.int64), np.zeros(0), 1.0)])
+    nothing = Reflections(np.zeros((0, 3), dtype=np.int64), np.zeros(0), 0.0)
+    create_store(location, scene, plan, [nothing] * len(scene.specimen.lattices))
     group: zarr.Group = open_group(location)
     for table in schema_of(group).series_tables:
         objects_at(location).write(series_key(table.name), packed(series_rows(table, reflections)))

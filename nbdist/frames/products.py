@@ -18,7 +18,8 @@ import numpy as np
 from nbdist.errors import RunError
 from nbdist.experiment import Experiment
 from nbdist.frames.labels import FrameLabels, Images
-from nbdist.frames.tables import SPOT_COLUMNS, Column, Columns
+from nbdist.frames.tables import REFLECTION_COLUMNS, SPOT_COLUMNS, Column, Columns
+from nbdist.kernels.series import series_reflections
 from nbdist.planning.layout import READING_CHUNK
 from nbdist.readout.photon_noise import LARGEST_COUNT, photon_counts
 from nbdist.scene import Scene
@@ -322,8 +323,16 @@ RESOLUTION = SeriesMap(
     make=_resolution,
     made_for=lambda experiment: experiment.labels.resolution,
 )
+SERIES_REFLECTIONS = SeriesTable(
+    name="series_reflections",
+    long_name="each crossing of the Ewald sphere by a reflection of a lattice",
+    columns=REFLECTION_COLUMNS,
+    make=series_reflections,
+    made_for=lambda experiment: experiment.labels.reflections,
+)
 PRODUCTS: dict[str, Product] = {
-    product.name: product for product in (INTENSITY, COUNTS, BRAGG, BACKGROUND, SPOT, SPOTS, RESOLUTION)
+    product.name: product
+    for product in (INTENSITY, COUNTS, BRAGG, BACKGROUND, SPOT, SPOTS, RESOLUTION, SERIES_REFLECTIONS)
 }
 """All products by name, in the order in which they are made, written and listed."""
 

@@ -26,9 +26,6 @@ from nbdist.scene.scene import Scene
 from nbdist.scene.specimen import Specimen
 from nbdist.scene.tile import Tile
 
-CLASSICAL_RADIUS_SQUARED_M2 = 7.94079248018965e-30
-"""Square of the classical electron radius, the value nanoBragg uses."""
-
 
 class Renderer:
     """A scene on one device: everything that does not change from frame to frame is prepared once.
@@ -127,7 +124,7 @@ class Renderer:
     @property
     def photons_per_electron2(self) -> float:
         """Photons that one electron scatters into one steradian: r_e^2 times the fluence."""
-        return CLASSICAL_RADIUS_SQUARED_M2 * self.scene.instrument.fluence_per_m2
+        return self.scene.instrument.photons_per_electron2
 
     def background(self, tile: Tile) -> NDArray[np.float64]:
         """Photons a pixel scattered by the water, float64 (rows, columns); not divided by steps."""

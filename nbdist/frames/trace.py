@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nbdist.frames.renderer import CLASSICAL_RADIUS_SQUARED_M2, Renderer
+from nbdist.frames.renderer import Renderer
 from nbdist.kernels.reference.factors import pixel_factors
 from nbdist.kernels.reference.orientation_sum import cell_amplitudes, nearest_reflections, orientation_part, pixel_part
 from nbdist.kernels.reference.pixels import PanelVectors, directions, positions, scattering_vectors
@@ -24,7 +24,7 @@ from nbdist.kernels.reference.shapes import grating, lattice_factor, round_ampli
 from nbdist.kernels.torch_backend import TorchBackend
 from nbdist.kernels.torch_scene import TorchInstrument, TorchLattice
 from nbdist.scene.amplitudes import Reflections
-from nbdist.scene.instrument import Factor, Instrument, Ray
+from nbdist.scene.instrument import CLASSICAL_RADIUS_SQUARED_M2, Factor, Instrument, Ray
 from nbdist.scene.scene import Scene
 from nbdist.scene.tile import Tile
 

@@ -114,6 +114,11 @@ class ReflectionList:
         return len(self.miller)
 
 
+def deviations_lit(tolerance: float) -> float:
+    """Deviations from its crossing within which a reflection counts as lit."""
+    return math.sqrt(-2 * math.log(tolerance)) + 0.3
+
+
 class Lit(NamedTuple):
     """Reflections that light up in a range of phi, one for each half turn of each; arrays (m,), angles in radians.
 
@@ -127,6 +132,8 @@ class Lit(NamedTuple):
         Phi of the crossing, or of the nearest approach.
     first, last
         The half turn that belongs to it.
+    begins, ends
+        The phi between which it lights up.
     """
 
     number: NDArray[np.int64]
@@ -134,6 +141,8 @@ class Lit(NamedTuple):
     crossing: Array
     first: Array
     last: Array
+    begins: Array
+    ends: Array
 
 
 class _Class(NamedTuple):
@@ -188,7 +197,7 @@ class Crossings:
         middle = np.arctan2(sine, cosine)  # phi_0
         level = (-wavelength_A / 2 * (vectors * vectors).sum(axis=1) - (spindle_axis @ direction) * along) / reach  # c
         half_turn = np.arccos(np.clip(level, -1, 1))
-        deviations = math.sqrt(-2 * math.log(tolerance)) + 0.3
+        deviations = deviations_lit(tolerance)
         begins, ends, index, halves, crossings, middles = [], [], [], [], [], []
         for half in (0, 1):
             sign = 1 - 2 * half
@@ -279,16 +288,14 @@ class Crossings:
                 half = its.half[some].astype(np.int64)
                 found.append((its.number[some], 2 * turn + half))
                 middle = its.middle[some]
-                reals.append(
-                    np.stack([its.crossing[some], middle - np.pi * half, middle + np.pi * (1 - half)]) + offset
-                )
+                half_turn = middle - np.pi * half, middle + np.pi * (1 - half)
+                reals.append(np.stack([its.crossing[some], *half_turn, its.begins[some], its.ends[some]]) + offset)
         if not found:
             nothing = np.zeros(0, dtype=np.int64)
-            return Lit(nothing, nothing, *np.zeros((3, 0)))
+            return Lit(nothing, nothing, *np.zeros((5, 0)))
         index, branch = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.lexsort((branch, index))
-        crossing, start, stop = np.concatenate(reals, axis=1)[:, order]
-        return Lit(index[order], branch[order], crossing, start, stop)
+        return Lit(index[order], branch[order], *np.concatenate(reals, axis=1)[:, order])
 
 
 def _form(vectors: Array, matrix: Array) -> Array:

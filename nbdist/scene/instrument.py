@@ -15,6 +15,9 @@ from nbdist.scene.sources import Sources
 
 Array = NDArray[np.float64]
 
+CLASSICAL_RADIUS_SQUARED_M2 = 7.94079248018965e-30
+"""Square of the classical electron radius, the value nanoBragg uses."""
+
 
 class Factor(IntFlag):
     """Which factors of a pixel are meant; the others are 1."""
@@ -88,6 +91,11 @@ class Instrument:
     point_pixels: bool
     water_um: float
     precision: str
+
+    @property
+    def photons_per_electron2(self) -> float:
+        """Photons that one electron scatters into one steradian: r_e^2 times the fluence."""
+        return CLASSICAL_RADIUS_SQUARED_M2 * self.fluence_per_m2
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from nbdist.frames.products import SPOTS
+from nbdist.frames.products import SERIES_REFLECTIONS, SPOTS
 from nbdist.frames.tables import REFLECTION_COLUMNS
 from nbdist.store.locations import open_group
 from nbdist.store.schema import schema_of
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
-SERIES_REFLECTIONS = "series_reflections"
-"""Name of the table in a store."""
 OVERLAP, FIRST, LAST = "overlap", "first_frame", "last_frame"
 REFLECTION_NAMES = [column.name for column in REFLECTION_COLUMNS]
 
@@ -96,7 +94,7 @@ def read_reflection_rows(
     names = (
         REFLECTION_NAMES if columns is None else [name for name in columns if not (with_overlap and name == OVERLAP)]
     )
-    rows = read_series_table(group, SERIES_REFLECTIONS, list(dict.fromkeys([*names, "reflection", FIRST, LAST])))
+    rows = read_series_table(group, SERIES_REFLECTIONS.name, list(dict.fromkeys([*names, "reflection", FIRST, LAST])))
     chosen, series = frames_of(group, frames), schema_of(group).frames
     if len(chosen) < series:
         rows = rows.filter(_touched(rows[FIRST].to_numpy(), rows[LAST].to_numpy(), chosen, series))

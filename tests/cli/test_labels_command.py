@@ -11,21 +11,9 @@ import pytest
 from labelled import labelled_store, reflection_rows, spot_rows
 
 from nbdist import open_reflections, open_spots
-from nbdist.frames.products import PRODUCTS, SeriesTable
-from nbdist.frames.tables import REFLECTION_COLUMNS
 
 FRAMES = 6
 REFLECTIONS = reflection_rows(np.arange(5), np.arange(5), np.arange(5) + 1, whole=True, masked=np.arange(5) == 2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def series_table():
-    table = SeriesTable(
-        "series_reflections", "", REFLECTION_COLUMNS, lambda *_: REFLECTIONS, lambda e: e.labels.reflections
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRODUCTS, table.name, table)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,7 @@ from waiting import LIMIT_S, until
 from nbdist import generate, load_experiment, open_reflections, open_series, open_spots, verify
 from nbdist.errors import StoreError
 from nbdist.experiment import experiment_to_yaml
-from nbdist.frames.products import PRODUCTS, Column, SeriesTable, TableProduct
-from nbdist.frames.tables import REFLECTION_COLUMNS
+from nbdist.frames.products import PRODUCTS, Column, TableProduct
 from nbdist.run.finish import finish
 from nbdist.store import StoredUnits, bucket, consolidate, open_group, read_table, remove, summarize
 from nbdist.store.parts import Part
@@ -277,12 +276,8 @@ def test_rows_of_a_table_lie_in_a_bucket_and_are_checked_there(experiment, locat
     assert not objects_at(location).names("brightest")
 
 
-def test_labels_lie_in_a_bucket_and_are_read_from_there(small_experiment, location, tmp_path, monkeypatch):
+def test_labels_lie_in_a_bucket_and_are_read_from_there(small_experiment, location, tmp_path):
     reflections = reflection_rows(np.arange(5), np.arange(5), np.arange(5))
-    table = SeriesTable(
-        "series_reflections", "", REFLECTION_COLUMNS, lambda *_: reflections, lambda e: e.labels.reflections
-    )
-    monkeypatch.setitem(PRODUCTS, table.name, table)
     few = small_experiment(
         panel={"spixels": 4, "fpixels": 4},
         scan={"frames": 5},

@@ -14,8 +14,6 @@ from labelled import labelled_store, reflection_rows, spot_rows
 
 from nbdist.errors import NbdistError, StoreError
 from nbdist.experiment.lattice import axis_rotation, dual_vectors
-from nbdist.frames.products import PRODUCTS, SeriesTable
-from nbdist.frames.tables import REFLECTION_COLUMNS
 from nbdist.scene import resolve
 from nbdist.store.dials import write_dials
 
@@ -29,15 +27,6 @@ CRYSTALS = [
     {"cell": [60.0, 60.0, 30.0, 90.0, 90.0, 120.0], "misset_deg": [-70, 11, 5], "N_cells": [8, 7, 6]},
 ]
 """Nothing at right angles to anything: an axis that is taken for another shows."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def series_table():
-    none = reflection_rows([], [], [])
-    table = SeriesTable("series_reflections", "", REFLECTION_COLUMNS, lambda *_: none, lambda e: e.labels.reflections)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRODUCTS, table.name, table)
-        yield
 
 
 def experiment_of(small_experiment, convention="xds", panels=PANELS, crystals=CRYSTALS, spots=True, **scan):

@@ -16,26 +16,10 @@ from nbdist import generate, open_reflections, open_series, open_spots, verify
 from nbdist.cli.main import app
 from nbdist.errors import RunError, StoreError
 from nbdist.frames import products
-from nbdist.frames.products import PRODUCTS, SeriesTable
 from nbdist.frames.tables import REFLECTION_COLUMNS, SPOT_COLUMNS
 from nbdist.run.finish import finish
 from nbdist.scene import resolve
 from nbdist.store import mark_finished, read_frame
-
-
-@pytest.fixture(scope="module", autouse=True)
-def series_table():
-    table = SeriesTable(
-        "series_reflections",
-        "",
-        REFLECTION_COLUMNS,
-        lambda scene, amplitudes: REFLECTIONS,
-        lambda e: e.labels.reflections,
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRODUCTS, table.name, table)
-        yield
-
 
 FRAMES, IMAGE = 7, (6, 8)
 # reflection 10 + n crosses frame n, n + 1 and n + 2

@@ -1,0 +1,92 @@
+"""The reflections of a series are where and when an independent solution of the Laue equations has them, with the photons of its frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nbdist.experiment.lattice import axis_rotation
+from nbdist.frames.renderer import Renderer
+from nbdist.frames.tables import REFLECTION_COLUMNS
+from nbdist.kernels.series import series_reflections
+from nbdist.kernels.spots import Underneath
+from nbdist.scene import resolve
+from nbdist.scene.amplitudes import load_reflections
+from nbdist.scene.tile import Tile
+
+FRAMES = 10
+CRYSTAL = {
+    "cell": [40.0, 45.0, 50.0, 80.0, 95.0, 100.0],
+    "misset_deg": [14, -31, 52],
+    "N_cells": [24, 20, 18],
+    "shape": "gauss",
+    "mosaicity": {"sigma_deg": 0.05},
+}
+
+
+@pytest.fixture(scope="module")
+def scene(small_experiment):
+    sensor = {"thickness_um": 450, "attenuation_depth_um": 350, "layers": 1}
+    panel = {"spixels": 400, "fpixels": 360, "pixel_size_mm": 0.3, "distance_mm": 100}
+    return resolve(
+        small_experiment(
+            crystal=CRYSTAL,
+            detector={"convention": "xds", "panels": [panel], "sensor": sensor},
+            scan={"frames": FRAMES, "phi_start_deg": 355.0, "osc_range_deg": 0.8, "phi_steps": 1},
+            sampling={"method": "integrated", "oversample": "auto", "precision": "float64", "tolerance": 1e-6},
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def reflections(scene):
+    return series_reflections(scene, load_reflections(scene))
+
+
+def test_every_column_has_a_value_for_each_reflection(reflections):
+    assert set(reflections) == {column.name for column in REFLECTION_COLUMNS}
+    assert {len(values) for values in reflections.values()} == {len(reflections["reflection"])}
+    assert (np.diff(reflections["reflection"]) > 0).all()
+
+
+def test_a_reflection_is_where_laues_equations_have_it(scene, reflections):
+    lattice, beam = scene.specimen.lattices[0], scene.instrument.beam_direction
+    wavelength_A, panel = scene.experiment.beam.mean_wavelength_A, scene.instrument.panels[0]
+    met = np.flatnonzero(reflections["panel"] >= 0)
+    assert len(met) > 200
+    hkl = np.stack([reflections[name][met] for name in "hkl"], axis=1)
+    places = panel.positions_m(reflections["slow"][met], reflections["fast"][met])
+    towards = places / np.linalg.norm(places, axis=1)[:, None]
+    turns = np.stack([axis_rotation(scene.spindle_axis, phi).T for phi in np.deg2rad(reflections["phi_deg"][met])])
+    found = np.einsum("nij,nj->ni", lattice.real_vectors_A @ turns, towards - beam) / wavelength_A
+    crosses = np.abs(found - hkl).max(axis=1) < 1e-9
+    assert crosses.mean() > 0.99, "the others come near the sphere and do not cross it"
+    assert (reflections["lorentz"][met][~crosses] > 10).all()
+    two_theta = np.arccos(towards @ beam)
+    np.testing.assert_allclose(np.deg2rad(reflections["two_theta_deg"][met]), two_theta)
+    np.testing.assert_allclose((2 * reflections["d_A"][met] * np.sin(two_theta / 2))[crosses], wavelength_A)
+    np.testing.assert_allclose(reflections["frame"], (reflections["phi_deg"] - 355) / 0.8)
+
+
+def test_its_photons_and_frames_are_those_of_the_images(scene, reflections):
+    """The integrated method's, whose factors of a pixel are those of its first subpixel."""
+    amplitudes = load_reflections(scene)
+    renderer, count = Renderer(scene, amplitudes), len(reflections["reflection"])
+    photons, first, last = np.zeros(count), np.full(count, FRAMES), np.full(count, -1)
+    for frame in range(FRAMES):
+        under = Underneath(renderer.photons_per_electron2 / scene.steps, None)
+        whole = Tile(0, 0, *scene.instrument.panels[0].shape[:1], 0, scene.instrument.panels[0].fpixels)
+        _, measures = renderer.backend.integrated(whole, renderer.diffraction, frame, under)
+        place = np.searchsorted(reflections["reflection"], renderer.diffraction.spots(frame).reflection)
+        photons[place] += measures.moments[:, 0]
+        seen = place[measures.moments[:, 0] > 0]
+        first[seen], last[seen] = np.minimum(first[seen], frame), frame
+    slow, fast = reflections["slow"], reflections["fast"]
+    with np.errstate(invalid="ignore"):
+        inside = (slow > 5) & (slow < 395) & (fast > 5) & (fast < 355)
+    some = np.flatnonzero(inside & reflections["whole"] & (reflections["lorentz"] < 20))
+    assert len(some) > 100
+    np.testing.assert_allclose(photons[some] / reflections["photons"][some], 1, atol=1e-3)
+    assert (first[some] >= reflections["first_frame"][some]).all()
+    assert (last[some] <= reflections["last_frame"][some]).all()
+    assert not photons[reflections["panel"] < 0].any() or photons[reflections["panel"] < 0].max() < photons.max()
