@@ -9,6 +9,7 @@ into tiles and chunks, so neither do the numbers, beyond the order of the last f
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,15 +17,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.kernels.backend import Backend, BuildError, KernelMode, Turned
+from nbdist.errors import RunError
+from nbdist.frames.labels import FrameLabels, spot_labels
+from nbdist.kernels.backend import KEPT_FACTORS_BYTES, Backend, BuildError, KernelMode, Turned
 from nbdist.kernels.choice import eager_backend, make_backend
-from nbdist.kernels.spots import Diffraction
+from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath
 from nbdist.readout.water import water_photons
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.amplitudes import Reflections, distinct
 from nbdist.scene.scene import Scene
 from nbdist.scene.specimen import Specimen
 from nbdist.scene.tile import Tile
+
+
+MOST_MEASURED = 64
+"""Panels of frames whose spots were measured and whose labels nobody asked for yet; the first to come are forgotten, and made again."""
 
 
 class Renderer:
@@ -67,6 +74,9 @@ class Renderer:
             tables = {id(its): AmplitudeTable.of(its, scene.instrument.precision) for its in distinct(reflections)}
             self.tables = [tables[id(its)] for its in reflections]
         self.backend = backend or make_backend(scene.instrument, device, mode, threads)
+        self._backgrounds: dict[Tile, NDArray[np.float64]] = {}
+        self._measures: dict[tuple[Tile, int], tuple[NDArray[np.floating[Any]], SpotMeasures]] = {}
+        self._measuring = threading.Lock()
         try:
             self._prepared = self._prepare()
         except BuildError as error:
@@ -97,7 +107,17 @@ class Renderer:
         """
         scene = self.scene
         if self.diffraction is not None:
-            return self.backend.integrated(tile, self.diffraction, frame)[0]
+            labels = self.scene.experiment.labels
+            if not (labels.spots or labels.spot) or tile != Tile(
+                tile.panel, *scene.instrument.panels[tile.panel].region
+            ):
+                return self.backend.integrated(tile, self.diffraction, frame)[0]
+            measured = self._measured(tile, frame)
+            with self._measuring:  # for the labels of the frame, which follow
+                self._measures[tile, frame] = measured
+                while len(self._measures) > MOST_MEASURED:
+                    del self._measures[next(iter(self._measures))]
+            return measured[0]
         return self.backend.partial(
             tile,
             [
@@ -127,8 +147,58 @@ class Renderer:
         return self.scene.instrument.photons_per_electron2
 
     def background(self, tile: Tile) -> NDArray[np.float64]:
-        """Photons a pixel scattered by the water, float64 (rows, columns); not divided by steps."""
-        return water_photons(self.scene.instrument, self.backend, tile, self.photons_per_electron2)
+        """Photons a pixel scattered by the water, float64 (rows, columns); not divided by steps. Kept, as no frame has another."""
+        kept = self._backgrounds.get(tile)
+        if kept is None:
+            kept = water_photons(self.scene.instrument, self.backend, tile, self.photons_per_electron2)
+            if sum(image.nbytes for image in list(self._backgrounds.values())) + kept.nbytes <= KEPT_FACTORS_BYTES:
+                self._backgrounds[tile] = kept
+        return kept
+
+    def labels(self, frame: int, photons: Sequence[NDArray[np.floating[Any]]]) -> FrameLabels:
+        """What is known of a frame besides its photons.
+
+        Parameters
+        ----------
+        photons
+            Expected photons of each panel, (slow, fast), as this renderer made them.
+        """
+        instrument, labels = self.scene.instrument, self.scene.experiment.labels
+        regions = [Tile(number, *panel.region) for number, panel in enumerate(instrument.panels)]
+        background = [np.zeros(shape, dtype=np.float32) for shape in instrument.shapes]
+        for region, image in zip(regions, background, strict=True):
+            if instrument.water_um > 0:
+                usable = instrument.panels[region.panel].usable[region.slices]
+                image[region.slices] = np.where(usable, self.background(region), 0.0)
+        if self.diffraction is None and (labels.spots or labels.spot):
+            which = "spots" if labels.spots else "spot"
+            raise RunError(
+                f"labels.{which}: sampling.method sum does not tell one reflection's photons from another's; give integrated"
+            )
+        if self.diffraction is None or not (labels.spots or labels.spot):
+            bragg = [np.maximum(all_of_it - under, 0) for all_of_it, under in zip(photons, background, strict=True)]
+            return FrameLabels(bragg, background, [], {})
+        bragg = [np.zeros(shape, dtype=np.float32) for shape in instrument.shapes]
+        measures = []
+        for region in regions:
+            partial, measured = self._measured(region, frame)
+            bragg[region.panel][region.slices] = partial * (self.photons_per_electron2 / self.scene.steps)
+            measures.append(measured.within(region, instrument.panels[region.panel].shape))
+        return spot_labels(self.diffraction, frame, bragg, background, measures, labels.spot_share)
+
+    def _measured(self, region: Tile, frame: int) -> tuple[NDArray[np.floating[Any]], SpotMeasures]:
+        """Partial intensity of all that is rendered of a panel, with the measures of its spots: as `partial` left it, or once more."""
+        with self._measuring:
+            kept = self._measures.pop((region, frame), None)
+        if kept is not None:
+            return kept
+        assert self.diffraction is not None
+        water = self.scene.instrument.water_um > 0
+        background = np.ascontiguousarray(self.background(region), dtype=np.float32) if water else None
+        under = Underneath(self.photons_per_electron2 / self.scene.steps, background)
+        partial, measures = self.backend.integrated(region, self.diffraction, frame, under)
+        assert measures is not None
+        return partial, measures
 
     def frame(self, frame: int, tile: Tile | None = None) -> NDArray[np.floating[Any]]:
         """Expected photons of a tile (default: all of the first panel) of a frame, (rows, columns)."""

@@ -116,11 +116,19 @@ class WholePixelFactors(Generic[Values]):
         Whose.
     evaluate
         Gives the product of some factors, for a source, in the backend's own arrays.
+    own
+        Makes such an array of a numpy one.
     """
 
-    def __init__(self, instrument: Instrument, evaluate: Callable[[Tile, Ray, Factor, int], Values]) -> None:
+    def __init__(
+        self,
+        instrument: Instrument,
+        evaluate: Callable[[Tile, Ray, Factor, int], Values],
+        own: Callable[[NDArray[np.bool_]], Values],
+    ) -> None:
         self._instrument = instrument
         self._evaluate: Callable[[Tile, Ray, Factor, int], Values] = evaluate
+        self._own: Callable[[NDArray[np.bool_]], Values] = own
         self._kept: dict[tuple[Tile, bool], list[list[Values]]] = {}
         self._kept_bytes, self._most_bytes = 0, KEPT_FACTORS_BYTES
         self._keeping = threading.Lock()
@@ -130,14 +138,23 @@ class WholePixelFactors(Generic[Values]):
         return self._keep(tile, False, lambda: [self._layers(tile)])[0]
 
     def with_every_term(self, tile: Tile, which: Factor = EVERY_FACTOR) -> list[list[Values]]:
-        """The same times some of those that are evaluated for every ray, at the middle of each pixel: for every source and layer."""
+        """The same times some of those that are evaluated for every ray, at the middle of each pixel: for every source and layer.
+
+        Masked pixels have none.
+        """
         instrument, terms = self._instrument, self._instrument.every_term(tile.panel) & which
-        sources = range(len(instrument.sources))
-        if not terms:
+        sources, usable = range(len(instrument.sources)), instrument.panels[tile.panel].usable[tile.slices]
+        masked = not usable.all()
+        if not terms and not masked:
             return [self.of(tile)] * len(sources)
 
         def evaluate() -> list[list[Values]]:
             whole = self._layers(tile)
+            if masked:
+                open_pixels = self._own(usable)
+                whole = [values * open_pixels for values in whole]
+            if not terms:
+                return [whole] * len(sources)
             return [
                 [
                     values * self._evaluate(tile, Ray(layer, 0.5, 0.5), terms, source)

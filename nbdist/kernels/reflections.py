@@ -119,6 +119,43 @@ def deviations_lit(tolerance: float) -> float:
     return math.sqrt(-2 * math.log(tolerance)) + 0.3
 
 
+class SpreadBeam(NamedTuple):
+    """One source of the beam with its spread.
+
+    Attributes
+    ----------
+    direction
+        Unit vector (3,) of the way the photons travel.
+    wavelength_A
+        Of the source.
+    bandwidth_sigma
+        Root mean square of its spectrum, relative.
+    divergence_sigma_rad, divergence_axes
+        Root mean squares of its divergence (2,), and the axes (2, 3) about which it is turned.
+    """
+
+    direction: Array
+    wavelength_A: float
+    bandwidth_sigma: float
+    divergence_sigma_rad: Array
+    divergence_axes: Array
+
+
+def excitation_sigma(vectors: Array, phi: Array, spread: Spread, spindle_axis: Array, beam: SpreadBeam) -> Array:
+    """Root mean square (n,) of the excitation error of vectors (n, 3) at a phi of each, 1/Angstrom; seen from the crystal, at phi 0."""
+    back = -phi[:, None] * spindle_axis
+    normal = turned(beam.direction, back) + beam.wavelength_A * vectors
+    normal /= np.linalg.norm(normal, axis=1)[:, None]
+    variance = _form(normal, spread.shape) + _form(np.cross(vectors, normal), spread.mosaic)
+    if beam.bandwidth_sigma:
+        variance += (beam.bandwidth_sigma * (normal * vectors).sum(axis=1)) ** 2
+    for sigma, axis in zip(beam.divergence_sigma_rad, beam.divergence_axes, strict=True):
+        if sigma:
+            move = turned(np.cross(axis, beam.direction), back)
+            variance += (sigma / beam.wavelength_A * (normal * move).sum(axis=1)) ** 2
+    return np.sqrt(variance)
+
+
 class Lit(NamedTuple):
     """Reflections that light up in a range of phi, one for each half turn of each; arrays (m,), angles in radians.
 
@@ -166,12 +203,10 @@ class Crossings:
         Reciprocal lattice vectors at phi 0 (n, 3), 1/Angstrom.
     spread
         Of the lattice.
-    spindle_axis, direction
-        Unit vectors (3,): of the spindle, and of the way the photons travel.
-    wavelength_A
-        Of the source.
-    bandwidth_sigma, divergence_sigma_rad, divergence_axes
-        Root mean squares of its spectrum (relative) and of its divergence (2,), and the axes (2, 3) of that.
+    spindle_axis
+        Unit vector (3,).
+    beam
+        The source.
     tolerance
         A reflection is lit while it gives more than this part of its peak.
     scan_rad
@@ -183,14 +218,11 @@ class Crossings:
         vectors: Array,
         spread: Spread,
         spindle_axis: Array,
-        direction: Array,
-        wavelength_A: float,
-        bandwidth_sigma: float,
-        divergence_sigma_rad: Array,
-        divergence_axes: Array,
+        beam: SpreadBeam,
         tolerance: float,
         scan_rad: tuple[float, float],
     ) -> None:
+        direction, wavelength_A = beam.direction, beam.wavelength_A
         along, across = vectors @ spindle_axis, np.cross(spindle_axis, vectors)
         cosine, sine = vectors @ direction - along * (spindle_axis @ direction), across @ direction
         reach = np.maximum(np.hypot(cosine, sine), 1e-300)  # A
@@ -202,17 +234,7 @@ class Crossings:
         for half in (0, 1):
             sign = 1 - 2 * half
             crossing = middle + sign * half_turn
-            sigma = self._excitation_sigma(
-                vectors,
-                spread,
-                spindle_axis,
-                direction,
-                wavelength_A,
-                bandwidth_sigma,
-                divergence_sigma_rad,
-                divergence_axes,
-                crossing,
-            )
+            sigma = excitation_sigma(vectors, crossing, spread, spindle_axis, beam)
             slack = deviations * sigma / reach
             near, far = np.arccos(np.clip(level + slack, -1, 1)), np.arccos(np.clip(level - slack, -1, 1))
             a, b = (middle + near, middle + far) if half == 0 else (middle - far, middle - near)
@@ -248,33 +270,6 @@ class Crossings:
                         float(width[some].max()),
                     )
                 )
-
-    @staticmethod
-    def _excitation_sigma(
-        vectors: Array,
-        spread: Spread,
-        spindle_axis: Array,
-        direction: Array,
-        wavelength_A: float,
-        bandwidth_sigma: float,
-        divergence_sigma_rad: Array,
-        divergence_axes: Array,
-        phi: Array,
-    ) -> Array:
-        """Root mean square (n,) of each vector's excitation error at a phi, 1/Angstrom; seen from the crystal, at phi 0."""
-        back = -phi[:, None] * spindle_axis
-        beam = turned(direction, back)
-        normal = beam + wavelength_A * vectors
-        normal /= np.linalg.norm(normal, axis=1)[:, None]
-        turning = np.cross(vectors, normal)
-        variance = _form(normal, spread.shape) + _form(turning, spread.mosaic)
-        if bandwidth_sigma:
-            variance += (bandwidth_sigma * (normal * vectors).sum(axis=1)) ** 2
-        for sigma, axis in zip(divergence_sigma_rad, divergence_axes, strict=True):
-            if sigma:
-                move = turned(np.cross(axis, direction), back)
-                variance += (sigma / wavelength_A * (normal * move).sum(axis=1)) ** 2
-        return np.sqrt(variance)
 
     def between(self, first: float, last: float) -> Lit:
         """The reflections that light up from one phi to another, radians, in the order of list, turn and half."""

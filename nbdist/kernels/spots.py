@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.kernels.reflections import Crossings, ReflectionList, Spread, spread_of
+from nbdist.experiment.lattice import turned
+from nbdist.kernels.reflections import Crossings, ReflectionList, Spread, SpreadBeam, excitation_sigma, spread_of
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.scene import Scene
 from nbdist.scene.tile import Tile
@@ -25,6 +27,7 @@ STRAIGHT = 0.5
 MOST_PIECES = 100
 COUNTED = 0.1
 """Of a spot's peak: fainter pixels of it do not count as overlapped."""
+_error_function = np.vectorize(math.erf, otypes=[np.float64])
 STILL_RAD = 1e-12
 """A frame that turns by less is a still."""
 
@@ -107,6 +110,12 @@ class SpotMeasures(NamedTuple):
             np.zeros((spots, 2)),
             np.zeros(shape, dtype=np.int32),
         )
+
+    def within(self, tile: Tile, shape: tuple[int, int]) -> SpotMeasures:
+        """The same on an image of a whole panel, of which this is a tile."""
+        dominant = np.zeros(shape, dtype=np.int32)
+        dominant[tile.slices] = self.dominant
+        return self._replace(dominant=dominant)
 
 
 class Underneath(NamedTuple):
@@ -209,21 +218,27 @@ class Diffraction:
         length = float(np.linalg.norm(across))
         return np.stack([across / length if length else across, instrument.polarization_vector])
 
+    def beam(self, source: int) -> SpreadBeam:
+        """A source with its spread."""
+        instrument = self.scene.instrument
+        return SpreadBeam(
+            instrument.sources.directions[source],
+            float(instrument.sources.wavelengths_A[source]),
+            instrument.bandwidth_sigma,
+            instrument.divergence_sigma_rad,
+            self.divergence_axes,
+        )
+
     def crossings(self, lattice: int, source: int) -> Crossings:
         """When a lattice's reflections light up for a source; worked out once."""
         found = self._crossings.get((lattice, source))
         if found is None:
-            scene, instrument = self.scene, self.scene.instrument
             found = self._crossings[lattice, source] = Crossings(
                 self.lists[lattice].vectors,
                 self.spreads[lattice],
-                scene.spindle_axis,
-                instrument.sources.directions[source],
-                float(instrument.sources.wavelengths_A[source]),
-                instrument.bandwidth_sigma,
-                instrument.divergence_sigma_rad,
-                self.divergence_axes,
-                instrument.tolerance,
+                self.scene.spindle_axis,
+                self.beam(source),
+                self.scene.instrument.tolerance,
                 self.scan_rad,
             )
         return found
@@ -266,6 +281,38 @@ class Diffraction:
         found = FrameSpots(reflection, entries.of(order)._replace(spot=spot.astype(np.int64)))
         self._last = frame, found
         return found
+
+    def partiality(self, spots: FrameSpots) -> Array:
+        """Share of each spot's photons, of those of all phi, that its stretch of phi has (spots,): of a still, of those of its crossing.
+
+        The excitation error passes through a Gaussian: Phi(e_2 / sigma) - Phi(e_1 / sigma), for its first source.
+        """
+        entries, scene = spots.entries, self.scene
+        first = np.searchsorted(entries.spot, np.arange(len(spots.reflection)))
+        last = np.append(first[1:], len(entries.spot)) - 1
+        source = entries.source[first]
+        ends = entries.phi[first] + entries.low[first], entries.phi[last] + entries.high[last]
+        directions, wavelengths = (
+            scene.instrument.sources.directions[source],
+            scene.instrument.sources.wavelengths_A[source],
+        )
+        vector, deviation = entries.vector[first], np.empty(len(first))
+        for lattice, its in product(range(len(self.lists)), range(len(scene.instrument.sources))):
+            some = np.flatnonzero((entries.lattice[first] == lattice) & (source == its))
+            deviation[some] = excitation_sigma(
+                vector[some], entries.phi[first[some]], self.spreads[lattice], scene.spindle_axis, self.beam(its)
+            )
+        low, high = (
+            (
+                wavelengths / 2 * (vector * vector).sum(axis=1)
+                + (turned(vector, phi[:, None] * scene.spindle_axis) * directions).sum(axis=1)
+            )
+            / deviation
+            for phi in ends
+        )
+        still = np.abs(ends[1] - ends[0]) <= STILL_RAD
+        share = 0.5 * np.abs(_error_function(high * 0.5**0.5) - _error_function(low * 0.5**0.5))
+        return np.where(still, np.exp(-0.5 * low * low), share)
 
     def _entries(self, lattice: int, source: int, first: float, last: float) -> tuple[NDArray[np.int64], Entries]:
         scene, its = self.scene, self.lists[lattice]

@@ -75,7 +75,7 @@ class TorchBackend:
         self.device = self.tensors.device.type
         self.processor = torch.cuda.get_device_name(self.tensors.device) if self.device == "cuda" else processor()
         self._instrument = instrument
-        self._whole_pixel = WholePixelFactors[Tensor](instrument, self._factors)
+        self._whole_pixel = WholePixelFactors[Tensor](instrument, self._factors, self.tensors.tensor)
 
     @property
     def mode(self) -> str:

@@ -10,12 +10,13 @@ import functools
 import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.frames.products import Products, held_pixels, made_of, rendered_frame
+from nbdist.frames.products import Products, RenderedFrame, held_pixels, made_of, rendered_frame
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.run.context import RunContext
 from nbdist.run.device_memory import partial_that_fits
@@ -55,7 +56,15 @@ def _photons(context: RunContext, partials: Iterable[Iterable[NDArray[np.floatin
 
 def finished_frame(context: RunContext, frame: int, photons: Photons) -> Products:
     """What a store holds of a frame, by product."""
-    return made_of(rendered_frame(context.scene, frame, photons))
+    return made_of(labelled_frame(context, frame, photons))
+
+
+def labelled_frame(context: RunContext, frame: int, photons: Photons) -> RenderedFrame:
+    """A frame of rendered photons, with its labels where the experiment asks for some."""
+    rendered = rendered_frame(context.scene, frame, photons)
+    if not context.scene.experiment.labels.of_frames:
+        return rendered
+    return replace(rendered, labels=context.renderer.labels(frame, rendered.photons))
 
 
 def render_unit(

@@ -26,12 +26,11 @@ from nbdist.frames.products import (
     PixelProduct,
     Products,
     made_of,
-    rendered_frame,
     same,
 )
 from nbdist.kernels.devices import Device, pick_device
 from nbdist.run.context import RunContext, make_context
-from nbdist.run.rendering import render_frame, rendered_by
+from nbdist.run.rendering import labelled_frame, render_frame, rendered_by
 from nbdist.store import StoredUnits, open_group, read_frame, summarize
 from nbdist.store.number_set import NumberSet
 from nbdist.store.table_reading import read_series_table
@@ -82,7 +81,7 @@ class Verification:
         """Render a frame again and note how it compares with what is stored of it; `record` is its unit's."""
         here = rendered_by(context)
         exact = all(record.get(name) == here[name] for name in MADE_BY)
-        again = rendered_frame(context.scene, frame, render_frame(context, frame))
+        again = labelled_frame(context, frame, render_frame(context, frame))
         photons = INTENSITY.images(stored)
         scale = float(max(*(image.max() for image in again.photons), np.finfo(np.float32).tiny))
         self.compared[frame] = max(float(image.max()) for image in _apart(again.photons, photons)) / scale

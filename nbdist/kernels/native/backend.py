@@ -110,7 +110,7 @@ class NativeBackend:
         self._incident = _doubles(sources.directions)
         self._wavelength = _doubles(sources.wavelengths_A)
         self._weight = _doubles(sources.weights)
-        self._whole_pixel = WholePixelFactors(instrument, self.factors)
+        self._whole_pixel = WholePixelFactors[NDArray[np.float64]](instrument, self.factors, _doubles)
 
     def prepare(self, lattice: Lattice, table: AmplitudeTable) -> PreparedLattice:
         """Compile, or load, the kernel of a lattice's variant.
