@@ -7,7 +7,8 @@ The photons of a crossing are Darwin's formula on an absolute scale (C. G. Darwi
     r_e^2 fluence lambda^3 L P capture F^2 V / osc,     L = 1 / |d.(u x b)|
 
 for a spindle u, a beam b and a diffracted beam d; V is the integral of |F_latt|^2 over reciprocal space, 1/Angstrom^3. It takes the path
-through the sphere for straight: of reflections that graze it (L above 20 or so) and of stills only the frames tell the photons.
+through the sphere for straight: of reflections that nearly graze it (L above 20 or so) it is an estimate, and there is none of those
+that graze it and of stills.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ from nbdist.scene.scene import Scene
 from nbdist.scene.specimen import Lattice
 
 Array = NDArray[np.float64]
+LARGEST_LORENTZ = 1e3
+"""Beyond it a reflection grazes the sphere."""
+OFF_THE_SPHERE = 1e-6
+"""How far, over the sphere's radius, a point passes that does not cross it."""
 SPOT_VOLUMES = {
     "square": 1.0,
     "round": 1.0,
@@ -97,26 +102,26 @@ def _columns(
         volume[some] = crystal.weight * _spot_volume(crystal)
     wavelength_A, beam = scene.experiment.beam.mean_wavelength_A, instrument.beam_direction
     towards = beam + wavelength_A * turned(vector, phi[:, None] * scene.spindle_axis)
-    towards /= np.linalg.norm(towards, axis=1)[:, None]
+    length = np.linalg.norm(towards, axis=1)
+    towards /= length[:, None]
     panel, slow, fast, capture, masked = _met(instrument, towards)
     polarization = _polarization(instrument, towards)
-    with np.errstate(divide="ignore"):
-        lorentz = 1 / np.abs(towards @ np.cross(scene.spindle_axis, beam))
+    lorentz = 1 / np.maximum(np.abs(towards @ np.cross(scene.spindle_axis, beam)), 1 / LARGEST_LORENTZ)
     photons = np.zeros(len(phi))
     if osc_rad:
         factors = F2 * volume * lorentz * polarization * capture
         photons += instrument.photons_per_electron2 * wavelength_A**3 * factors / osc_rad
     frame, *edges = (_frames(scan, np.rad2deg(angle)) for angle in (phi, begin, end))
     edge = np.sort(np.stack(edges), axis=0)
+    photons[(np.abs(length - 1) > OFF_THE_SPHERE) | (lorentz == LARGEST_LORENTZ) | (osc_rad == 0)] = np.nan
     width = (end - begin) / (2 * deviations_lit(instrument.tolerance)) * FWHM_OF_DEVIATION
-    length = np.linalg.norm(vector, axis=1)
     return {
         "reflection": identity,
         "lattice": lattice,
         "h": miller[:, 0],
         "k": miller[:, 1],
         "l": miller[:, 2],
-        "d_A": 1 / length,
+        "d_A": 1 / np.linalg.norm(vector, axis=1),
         "F": np.sqrt(F2),
         "F2": F2,
         "phi_deg": np.rad2deg(phi),

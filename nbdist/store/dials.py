@@ -253,7 +253,7 @@ def _table(scene: Scene, models: _Models, rows: dict[str, NDArray[Any]], sums: _
     seen = np.zeros(len(predicted), dtype=bool) if sums is None else sums.photons > 0
     observed, variance = predicted.copy(), np.ones_like(predicted)
     box = np.repeat(corner, 2, axis=1) + np.array([0, 1] * 3, dtype=np.int32)
-    photons, background = rows["photons"].copy(), np.zeros(len(predicted))
+    photons, background = np.nan_to_num(rows["photons"]), np.zeros(len(predicted))
     if sums is not None:
         observed[seen], box[seen], photons, background = (
             sums.centroid[seen],
@@ -266,7 +266,7 @@ def _table(scene: Scene, models: _Models, rows: dict[str, NDArray[Any]], sums: _
     flags[seen] |= np.uint64(Flag.OBSERVED | Flag.STRONG | Flag.INTEGRATED_SUM)
     flags[rows["masked"]] |= np.uint64(Flag.FOREGROUND_INCLUDES_BAD_PIXELS)
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(rows["photons"] > 0, photons / rows["photons"], 0.0)
+        share = np.where(rows["photons"] > 0, photons / rows["photons"], 1.0 if models.scan is None else 0.0)
     incident, scattered = _wave_vectors(scene, rows)
     across = np.cross(scattered, incident)
     along_spindle = (
