@@ -6,6 +6,7 @@ Subcommands import what they need when they run, so that `nbdist --help` loads n
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -120,10 +121,16 @@ app.command(
 )(nanobragg)
 
 
-def run(command: Callable[[], object] = app) -> None:
+@functools.cache
+def _every_command() -> Callable[[], object]:
+    """What `app` does, made once: that takes longer than some commands do."""
+    return typer.main.get_command(app)
+
+
+def run(command: Callable[[], object] | None = None) -> None:
     """Run the command that the arguments name, and exit with its status; any other function may stand in for it."""
     with told_to_end(), steady_streams() as streams:
-        status = _status(command)
+        status = _status(command or _every_command())
         lost = streams.lost()
         if lost is not None and status == 0 and _named_command() not in WORK:
             typer.echo(f"nbdist: standard output cannot be written: {one_line(lost)}", err=True)

@@ -84,7 +84,7 @@ def test_one_and_then_all_workers_are_killed_and_others_join(
 def test_a_worker_told_to_end_gives_back_its_units(
     light_experiment, undisturbed_series, processes, connected, tmp_path, assert_same_bits
 ):
-    cluster = processes(workers=2)
+    cluster = processes(workers=2, held_from=50)  # until it is missed
     client = connected(cluster)
     told = []
 
@@ -92,7 +92,11 @@ def test_a_worker_told_to_end_gives_back_its_units(
         told.append(cluster.workers[0])
         os.kill(told[0].pid, signal.SIGTERM)
 
-    progress = run(light_experiment(60), tmp_path / "a.zarr", client, report=Steps(at_10=tell), pacing=SHORT)
+    def log(name, **facts):
+        if name == "worker-lost":
+            cluster.harm.release()
+
+    progress = run(light_experiment(60), tmp_path / "a.zarr", client, report=Steps(at_10=tell), log=log, pacing=SHORT)
     assert told[0].wait(LIMIT_S) is not None
     assert (progress.frames_done, progress.failed, progress.workers_lost) == (60, {}, 1)
     assert_same_bits(tmp_path / "a.zarr", undisturbed_series(60))
