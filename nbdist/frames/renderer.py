@@ -29,7 +29,6 @@ from nbdist.scene.scene import Scene
 from nbdist.scene.specimen import Specimen
 from nbdist.scene.tile import Tile
 
-
 MOST_MEASURED = 64
 """Panels of frames whose spots were measured and whose labels nobody asked for yet; the first to come are forgotten, and made again."""
 
