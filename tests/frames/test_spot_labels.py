@@ -22,7 +22,7 @@ def labelled(small_experiment):
                 "crystal": {"shape": "gauss", "N_cells": [20, 17, 15], "mosaicity": {"sigma_deg": 0.2}},
                 "scan": {"frames": 4, "osc_range_deg": 0.25},
                 "sampling": {"method": "integrated", "oversample": "auto"},
-                "background": {"water_um": 0.5},
+                "background": {"water_um": 0.1},
                 "labels": EVERY,
                 **sections,
             },
