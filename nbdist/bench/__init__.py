@@ -1,9 +1,9 @@
 """The benchmark: what is timed, against what limit, and how.
 
-`cases` are what is rendered, `limit` is what the machine's arithmetic would allow, `measure` times one case in a process of its own, and
-`benchmark` goes over all that were asked for. It says its cases in the flags of `nbdist.nanobragg`, so that another nanoBragg can be
-timed with them, and `nbdist.cli.bench` prints what it finds.
+`cases` are what is rendered, `limit` is what the machine's arithmetic would allow, `measure` times one case in a process of its own,
+`integrated` times the integrated method in turn with the sum, and `benchmark` goes over all that were asked for. The cases of the sum
+are said in the flags of `nbdist.nanobragg`, so that another nanoBragg can be timed with them, and `nbdist.cli.bench` prints what it finds.
 """
 
-GROUPS = ("reference", "mosaic", "sources", "sharp", "shapes", "spots", "series", "start")
+GROUPS = ("reference", "mosaic", "sources", "sharp", "shapes", "spots", "integrated", "series", "start")
 """Groups of cases; `start` is no case, but the time to a new process's first pixels."""

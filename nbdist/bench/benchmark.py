@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nbdist.bench.cases import Case, cases
+from nbdist.bench.integrated import IntegratedRecord, integrated_cases, measure_integrated, own_processes
 from nbdist.bench.limit import SLOTS_PER_PIXEL_STEP, vector_fma_per_cycle
 from nbdist.bench.measure import Record, first_frame_seconds, in_own_process, measure, measure_on_cores, measure_series
 from nbdist.kernels.devices import cuda_is_available
@@ -44,8 +45,15 @@ class Benchmark:
     against: Path | None
     repeats: int
 
-    def records(self, group: str) -> Iterator[Record]:
+    def records(self, group: str) -> Iterator[Record | IntegratedRecord]:
         """Measure the cases of a group."""
+        if group == "integrated":
+            cores = 1 if self.device == "cuda" else max(self.cores)
+            for name, experiment in integrated_cases(self.inputs).items():
+                with own_processes(cores) as processes:
+                    record = measure_integrated(name, experiment, self.device, processes, self.repeats)
+                yield record
+            return
         if group == "series":
             [case] = cases("reference", self.inputs)
             repeats, workers = min(self.repeats, SERIES_REPEATS), 1 if self.device == "cuda" else max(self.cores)

@@ -17,6 +17,7 @@ from nbdist.errors import NbdistError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from nbdist.bench.integrated import IntegratedRecord
     from nbdist.bench.measure import Record
 
 
@@ -37,11 +38,13 @@ def bench(
 
     from nbdist.bench.benchmark import Benchmark, limit_line
     from nbdist.bench.cases import input_folder
+    from nbdist.bench.integrated import IntegratedRecord
+    from nbdist.bench.measure import Record
     from nbdist.kernels.devices import pick_device
 
     wanted, cores = _groups(cases), _threads(threads)
     program, target = _program(against), pick_device(device.value)
-    records: list[Record] = []
+    records: list[Record | IntegratedRecord] = []
     with tempfile.TemporaryDirectory(prefix="nbdist-bench-") as scratch:
         folder, inputs = input_folder(Path(scratch))
         benchmark = Benchmark(folder, Path(scratch), target, cores, program, repeats)
@@ -52,8 +55,10 @@ def bench(
                     records.append(record)
                     error_console.print(f"measured {record.case}, {record.dtype}, {record.threads} thread(s)")
         finally:  # what was measured takes minutes: an interruption, or a case that fails, does not lose it
-            if records:
-                console.print(_table(records))
+            if its := [record for record in records if isinstance(record, Record)]:
+                console.print(_table(its))
+            if integrated := [record for record in records if isinstance(record, IntegratedRecord)]:
+                console.print(_integrated_table(integrated))
             if json_file is not None:
                 _write(json_file, records)
         if "start" in wanted:
@@ -61,7 +66,7 @@ def bench(
             console.print(f"first pixels of a new process: {', '.join(seconds)}")
 
 
-def _write(file: Path, records: list[Record]) -> None:
+def _write(file: Path, records: list[Record | IntegratedRecord]) -> None:
     try:
         file.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n", encoding="utf-8")
     except OSError as error:
@@ -125,6 +130,33 @@ def _table(records: list[Record]) -> Table:
             *([_shown(record.ratio_to_reference, ".1f")] if compared else []),
             f"{record.peak_memory_bytes / 2**20:.0f}",
             _shown(record.max_error, ".0e"),
+            f"{100 * record.spread:.0f} %",
+        )
+    return table
+
+
+def _integrated_table(records: list[IntegratedRecord]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        title="integrated; steps: pixel-steps of the sum in its time, a pixel; sum: how many\n"
+        "times longer it takes; cores: gain of several; labels: time of measuring spots",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    table.add_column("case", no_wrap=True)
+    for name in ("ms/frame", "spots", "steps", "sum", "cores", "labels", "spread"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for record in records:
+        table.add_row(
+            record.case.replace("_", " "),
+            f"{1e3 * record.frame_s:.1f}",
+            f"{record.spots:.0f}",
+            f"{record.pixel_steps:.2f}",
+            f"{record.times_the_sum:.0f}",
+            "-" if record.cores_gain is None else f"{record.threads}: {record.cores_gain:.2f}",
+            f"{100 * record.labels_share:.0f} %",
             f"{100 * record.spread:.0f} %",
         )
     return table

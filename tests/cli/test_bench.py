@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 
 import pytest
@@ -126,3 +127,44 @@ def test_every_case_is_an_experiment(tmp_path):
             assert 0 <= case.tile.fast_start < case.tile.fast_stop <= columns
     [sources] = cases("sources", folder)
     assert len(resolve(sources.experiment(folder, "float32")).instrument.sources.weights) == 9
+
+
+class Here(Executor):
+    """Does what it is given at once, in this process."""
+
+    def submit(self, function, /, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+def test_the_integrated_method_is_measured_in_turn_with_the_sum(small_experiment, capsys):
+    from nbdist.bench.integrated import SUM_DOMAINS, SUM_PHI_STEPS, measure_integrated
+    from nbdist.cli.bench import _integrated_table
+    from nbdist.cli.display import console
+
+    experiment = small_experiment(
+        panel={"spixels": 64, "fpixels": 64},
+        crystal={"shape": "gauss", "mosaicity": {"sigma_deg": 0.1}},
+        sampling={"method": "integrated", "oversample": 2},
+    )
+    record = measure_integrated("small", experiment, "cpu", [Here(), Here()], repeats=1)
+    assert record.spots > 0
+    assert record.times_the_sum == pytest.approx(SUM_PHI_STEPS * SUM_DOMAINS * 4 / record.pixel_steps, rel=1e-6)
+    assert record.cores_gain > 0
+    console.print(_integrated_table([record, replace(record, threads=1, cores_gain=None)]))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["small"]]
+    assert [line[5] for line in lines] == ["2:", "-"]
+
+
+def test_every_integrated_case_has_its_sum(tmp_path):
+    from nbdist.bench.cases import input_folder
+    from nbdist.bench.integrated import integrated_cases, summed
+    from nbdist.scene import resolve
+
+    folder, _ = input_folder(tmp_path)
+    for experiment in integrated_cases(folder).values():
+        scene, its_sum = resolve(experiment), resolve(summed(experiment))
+        assert (scene.method, its_sum.method) == ("integrated", "sum")
+        assert its_sum.orientations_per_frame == 2000
+        assert its_sum.instrument.oversample == scene.instrument.oversample
