@@ -25,6 +25,8 @@ from nbdist.store.tables import packed, series_key, series_rows
 from nbdist.store.units import record_key, store_id_of
 
 Rows = dict[str, NDArray[Any]]
+INTEGRATED = {"crystal": {"shape": "gauss"}, "sampling": {"method": "integrated"}}
+"""Sections of an experiment whose reflections have photons of their own."""
 
 
 def rows(columns: Sequence[Column], count: int, seed: int = 0, **given: Any) -> Rows:

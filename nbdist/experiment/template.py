@@ -70,4 +70,7 @@ background:
 noise:
   photon_noise: false             # true: also write `counts`, drawn from a Poisson distribution
   seed: 1
+
+# labels: all                     # the truth beside the frames; or some of: {reflections: true, spots: true, bragg: true,
+#                                 # background: true, spot: true, resolution: true}. spots and spot need method integrated
 """

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.errors import RunError
 from nbdist.frames.labels import FrameLabels, spot_labels
 from nbdist.kernels.backend import KEPT_FACTORS_BYTES, Backend, BuildError, KernelMode, Turned
 from nbdist.kernels.choice import eager_backend, make_backend
@@ -169,11 +168,6 @@ class Renderer:
             if instrument.water_um > 0:
                 usable = instrument.panels[region.panel].usable[region.slices]
                 image[region.slices] = np.where(usable, self.background(region), 0.0)
-        if self.diffraction is None and (labels.spots or labels.spot):
-            which = "spots" if labels.spots else "spot"
-            raise RunError(
-                f"labels.{which}: sampling.method sum does not tell one reflection's photons from another's; give integrated"
-            )
         if self.diffraction is None or not (labels.spots or labels.spot):
             bragg = [np.maximum(all_of_it - under, 0) for all_of_it, under in zip(photons, background, strict=True)]
             return FrameLabels(bragg, background, [], {})

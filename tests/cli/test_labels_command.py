@@ -8,7 +8,7 @@ import numpy as np
 import pandas
 import pandas.testing
 import pytest
-from labelled import labelled_store, reflection_rows, spot_rows
+from labelled import INTEGRATED, labelled_store, reflection_rows, spot_rows
 
 from nbdist import open_reflections, open_spots
 
@@ -22,6 +22,7 @@ def store(small_experiment, tmp_path_factory):
         panel={"spixels": 4, "fpixels": 4, "pixel_size_mm": 10.0},
         scan={"frames": FRAMES},
         labels={"reflections": True, "spots": True},
+        **INTEGRATED,
     )
     location = tmp_path_factory.mktemp("labels") / "a.zarr"
     return labelled_store(experiment, location, REFLECTIONS, lambda frame: spot_rows(np.arange(frame), seed=frame))

@@ -70,7 +70,7 @@ def test_the_fingerprint_knows_everything_but_the_title(small_experiment):
         {"sampling": {"precision": "float64"}},
         {"background": {"water_um": 1}},
         {"noise": {"seed": 5}},
-        {"labels": {"spots": True}},
+        {"labels": {"bragg": True}},
         {"labels": {"spot_share": 0.4}},
     ]
     prints = {small_experiment(**change).fingerprint for change in changes}

@@ -14,7 +14,7 @@ import pytest
 import zarr
 from command_line import run_command
 from harm import Harm
-from labelled import labelled_store, reflection_rows, spot_rows
+from labelled import INTEGRATED, labelled_store, reflection_rows, spot_rows
 from waiting import LIMIT_S, until
 
 from nbdist import generate, load_experiment, open_reflections, open_series, open_spots, verify
@@ -282,6 +282,7 @@ def test_labels_lie_in_a_bucket_and_are_read_from_there(small_experiment, locati
         panel={"spixels": 4, "fpixels": 4},
         scan={"frames": 5},
         labels={"reflections": True, "spots": True, "resolution": True},
+        **INTEGRATED,
     )
     for place in (location, tmp_path / "local.zarr"):
         labelled_store(few, place, reflections, lambda frame: spot_rows([frame], seed=frame))

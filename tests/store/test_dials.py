@@ -25,8 +25,13 @@ PANELS = [
     {"spixels": 150, "fpixels": 260, "pixel_size_mm": 0.6, "origin_mm": [3.0, -45.0, 95.0], "rotation_deg": [0, 12, 3]},
 ]
 CRYSTALS = [
-    {"cell": [40.0, 45.0, 50.0, 80.0, 95.0, 100.0], "misset_deg": [14, -31, 52], "N_cells": [8, 7, 6]},
-    {"cell": [60.0, 60.0, 30.0, 90.0, 90.0, 120.0], "misset_deg": [-70, 11, 5], "N_cells": [8, 7, 6]},
+    {
+        "cell": [40.0, 45.0, 50.0, 80.0, 95.0, 100.0],
+        "misset_deg": [14, -31, 52],
+        "N_cells": [8, 7, 6],
+        "shape": "gauss",
+    },
+    {"cell": [60.0, 60.0, 30.0, 90.0, 90.0, 120.0], "misset_deg": [-70, 11, 5], "N_cells": [8, 7, 6], "shape": "gauss"},
 ]
 """Nothing at right angles to anything: an axis that is taken for another shows."""
 
@@ -39,6 +44,7 @@ def experiment_of(small_experiment, convention="xds", panels=PANELS, crystals=CR
         detector={"convention": convention, "panels": panels},
         scan={"frames": FRAMES, "phi_start_deg": 25.0, "osc_range_deg": 0.5, **scan},
         labels={"reflections": True, "spots": spots},
+        sampling={"method": "integrated"},
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import zarr
-from labelled import labelled_store, reflection_rows, spot_rows
+from labelled import INTEGRATED, labelled_store, reflection_rows, spot_rows
 from typer.testing import CliRunner
 
 from nbdist import generate, open_reflections, open_series, open_spots, verify
@@ -38,6 +38,7 @@ def experiment(small_experiment):
         panel={"spixels": IMAGE[0], "fpixels": IMAGE[1], "pixel_size_mm": 10.0},
         scan={"frames": FRAMES},
         labels={"reflections": True, "spots": True, "resolution": True},
+        **INTEGRATED,
     )
 
 
@@ -188,7 +189,10 @@ def test_labels_that_whoever_rendered_does_not_give_are_asked_for_by_name(small_
 def test_the_labels_of_ten_thousand_frames_are_read_by_the_object(small_experiment, tmp_path):
     """A hundred objects, each asked for once; the columns that are not asked for are not decoded."""
     experiment = small_experiment(
-        panel={"spixels": 1, "fpixels": 1}, scan={"frames": 10_000}, labels={"reflections": True, "spots": True}
+        panel={"spixels": 1, "fpixels": 1},
+        scan={"frames": 10_000},
+        labels={"reflections": True, "spots": True},
+        **INTEGRATED,
     )
     identities = np.arange(10_000)
     rows = spot_rows(np.zeros(20))
