@@ -35,6 +35,8 @@ Array = NDArray[np.float64]
 Report = Callable[[int, int], None]
 LARGEST_SLANT = 1e-6
 """Cosine between fast and slow above which dxtbx takes them for no panel's."""
+STRONG_SIGMA = 3.0
+"""Photons over their deviation from which a reflection counts as strong."""
 NAME = "labels"
 SPOT_NAMES = (
     "frame",
@@ -263,7 +265,8 @@ def _table(scene: Scene, models: _Models, rows: dict[str, NDArray[Any]], sums: _
         )
         variance[seen] = sums.variance[seen] / sums.photons[seen, None]
     flags = np.full(len(predicted), Flag.PREDICTED | Flag.INDEXED, dtype=np.uint64)
-    flags[seen] |= np.uint64(Flag.OBSERVED | Flag.STRONG | Flag.INTEGRATED_SUM)
+    flags[seen] |= np.uint64(Flag.OBSERVED | Flag.INTEGRATED_SUM)
+    flags[seen & (photons >= STRONG_SIGMA * np.sqrt(photons + background))] |= np.uint64(Flag.STRONG)
     flags[rows["masked"]] |= np.uint64(Flag.FOREGROUND_INCLUDES_BAD_PIXELS)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(rows["photons"] > 0, photons / rows["photons"], 1.0 if models.scan is None else 0.0)

@@ -97,15 +97,22 @@ def test_a_table_has_the_sums_of_the_spots_of_each_reflection(small_experiment, 
         masked=np.array([False, True, False, False]),
         whole=True,
     )
-    per_frame = {2: (100.0, 19.0), 3: (700.0, 21.0), 4: (100.0, 23.0)}
+    per_frame = {2: (3, 100.0, 19.0), 3: (3, 700.0, 21.0), 4: (3, 100.0, 23.0), 6: (12, 4.0, 90.0)}
 
     def spots(frame):
         if frame not in per_frame:
             return spot_rows([])
-        photons, fast = per_frame[frame]
+        reflection, photons, fast = per_frame[frame]
         box = dict(first_slow=8 - frame, last_slow=12 + frame, first_fast=18, last_fast=24)
         return spot_rows(
-            [3], slow=10.0, fast=fast, photons=photons, background=7.0, extent_slow2=0.5, extent_fast2=0.25, **box
+            [reflection],
+            slow=10.0,
+            fast=fast,
+            photons=photons,
+            background=7.0,
+            extent_slow2=0.5,
+            extent_fast2=0.25,
+            **box,
         )
 
     location, told = labelled_store(experiment, tmp_path / "a.zarr", rows, spots), []
@@ -121,8 +128,9 @@ def test_a_table_has_the_sums_of_the_spots_of_each_reflection(small_experiment, 
     np.testing.assert_allclose(table["xyzcal.px"][0], [20.75, 10.25, 3.5])
     np.testing.assert_array_equal(table["bbox"][0], [18, 24, 4, 16, 2, 5])
     assert [table[f"intensity.sum.{name}"][0, 0] for name in ("value", "variance")] == [900, 921]
-    assert table["partiality"][:, 0].tolist() == [0.9, 0.0, 0.0]
-    assert table["flags"][:, 0].tolist() == [1 + 2 + 4 + 32 + 256, 1 + 4 + 16384, 1 + 4]
+    assert table["partiality"][:, 0].tolist() == [0.9, 0.0, 0.2]
+    # 4 photons over a background of 7 are weak
+    assert table["flags"][:, 0].tolist() == [1 + 2 + 4 + 32 + 256, 1 + 4 + 16384, 1 + 2 + 4 + 256]
 
 
 def test_without_spots_what_is_predicted_is_all_there_is(small_experiment, tmp_path):
