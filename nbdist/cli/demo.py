@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,20 +11,38 @@ from nbdist.cli.display import console
 from nbdist.errors import MissingExtraError, NbdistError, one_line, require_extra
 from nbdist.formats.text import user_path
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 DEMO: dict[str, Any] = {
     "title": "nbdist demo: tetragonal lysozyme",
-    "beam": {"wavelength_A": 0.9768, "fluence_photons_per_m2": 1.25e26, "polarization_factor": 0.99},
-    "crystal": {"cell": (79.1, 79.1, 37.9, 90, 90, 90), "misset_deg": (14, -31, 52), "N_cells": (6, 6, 12)},
-    "scan": {"frames": 8, "osc_range_deg": 0.5, "phi_steps": "auto"},
+    "beam": {
+        "wavelength_A": 0.9768,
+        "fluence_photons_per_m2": 1.2e26,
+        "polarization_factor": 0.99,
+        "bandwidth_sigma": 2e-4,
+        "divergence_sigma_mrad": (0.2, 0.1),
+    },
+    "crystal": {
+        "cell": (79.1, 79.1, 37.9, 90, 90, 90),
+        "misset_deg": (14, -31, 52),
+        "size_um": 0.1,
+        "shape": "gauss",
+        "mosaicity": {"sigma_deg": 0.2},
+    },
+    "scan": {"frames": 8, "osc_range_deg": 0.5},
     "detector": {
         "convention": "xds",
-        "panels": [{"spixels": 480, "fpixels": 480, "pixel_size_mm": 0.344, "distance_mm": 150}],
+        "panels": [{"spixels": 800, "fpixels": 800, "pixel_size_mm": 0.258, "distance_mm": 170}],
     },
     "structure_factors": {"kind": "wilson", "d_min_A": 1.6, "mean_F2": 2e5, "seed": 1},
-    "sampling": {"oversample": "auto"},
-    "background": {"water_um": 0.12},
+    "sampling": {"method": "integrated"},
+    "background": {"water_um": 0.3},
     "noise": {"photon_noise": True, "seed": 1},
 }
+STOP_RADIUS_MM, HOLDER_WIDTH_MM = 6.0, 3.0
+"""The beam stop's shadow, a disc around the beam, and that of its holder, which comes in from the left."""
 
 
 def demo(
@@ -32,20 +50,24 @@ def demo(
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Local processes; one a core.")] = None,
 ) -> None:
     """Render a short lysozyme series, with noise, and draw it; needs no input."""
+    import numpy as np
+
     from nbdist.cli.run import render
     from nbdist.cli.workers import Workers
     from nbdist.experiment import experiment_to_yaml, validate
     from nbdist.run.events import no_log
     from nbdist.run.settings import RunSettings
 
-    experiment, folder = validate(DEMO), user_path(folder)
-    file, store, sheet = folder / "demo.yaml", folder / "demo.zarr", folder / "demo.png"
+    folder = user_path(folder)
+    file, mask, store, sheet = (folder / name for name in ("demo.yaml", "beam_stop.npy", "demo.zarr", "demo.png"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        np.save(mask, _shadow(**DEMO["detector"]["panels"][0]))
+        experiment = validate(DEMO).with_changes(detector={"mask_file": mask})
         file.write_text(experiment_to_yaml(experiment), encoding="utf-8")
     except OSError as error:
         raise NbdistError(f"{folder} cannot be written: {one_line(error)}") from None
-    console.print(f"wrote {file}")
+    console.print(f"wrote {file} and {mask}")
     again = f"nbdist run {file} -o {store} --resume"
     render(experiment, str(store), Workers(workers), RunSettings(overwrite=True), no_log, again)
     try:
@@ -61,6 +83,16 @@ def demo(
         "  nbdist init -o lysozyme.yaml      # an experiment of your own\n"
         "  nbdist check lysozyme.yaml; nbdist plan lysozyme.yaml; nbdist run lysozyme.yaml -o lysozyme.zarr"
     )
+
+
+def _shadow(spixels: int, fpixels: int, pixel_size_mm: float, **_: float) -> NDArray[np.bool_]:
+    """Pixels (slow, fast) behind a beam stop in the middle of a panel."""
+    import numpy as np
+
+    slow = (np.arange(spixels) + 0.5 - spixels / 2)[:, None] * pixel_size_mm
+    fast = (np.arange(fpixels) + 0.5 - fpixels / 2) * pixel_size_mm
+    disc = np.hypot(slow, fast) <= STOP_RADIUS_MM
+    return disc | ((np.abs(slow) <= HOLDER_WIDTH_MM / 2) & (fast < 0))
 
 
 def _draw(store: Path, title: str, sheet: Path) -> None:

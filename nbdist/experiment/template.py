@@ -13,17 +13,17 @@ beam:
   # dispersion: {percent: 0.02, steps: 3}
   # bandwidth_sigma: 0.0003       # rms of a normal spectrum, relative to the wavelength
   # divergence_sigma_mrad: [0.1, 0.05]   # rms of a normal divergence, along the polarization and across it
-  # spread_sources: 100           # sources that stand for these two
+  # spread_sources: 100           # for method sum: sources that stand for these two
   # source_file: sources.txt      # x y z weight wavelength (metres) a line, instead of the two grids
 
 crystal:
   cell: [79.1, 79.1, 37.9, 90, 90, 90]   # a b c (Angstrom) alpha beta gamma (degrees); or matrix_file: A.mat
   misset_deg: [14, -31, 52]              # rotations of the crystal about lab x, then y, then z
-  N_cells: [10, 10, 20]                  # unit cells along a, b, c; or size_mm: [0.01, 0.01, 0.01]; for shape gauss, size_um: 0.8
-  shape: square                          # square, round, gauss or tophat
-  mosaic_spread_deg: 0.0
+  N_cells: [30, 30, 60]                  # unit cells along a, b, c; or size_mm: [0.01, 0.01, 0.01]; for shape gauss, size_um: 0.8
+  shape: gauss                           # square, round, gauss or tophat; integrated takes gauss
+  mosaicity: {sigma_deg: 0.1}            # normal misorientations, rms; or three, about a, c* x a, c*; for method sum, domains: 100
+  # mosaic_spread_deg: 0.2               # instead of mosaicity, for method sum: rotations within a cone, as nanoBragg has them
   # mosaic_domains: 10                   # 10 when there is a spread, else 1
-  # mosaicity: {sigma_deg: 0.1, domains: 100}   # instead of the two: normal misorientations, rms; or three, about a, c* x a, c*
 # crystals:                       # instead of crystal: several, whose photons add up
 #   - {cell: [79.1, 79.1, 37.9, 90, 90, 90], misset_deg: [14, -31, 52], N_cells: [10, 10, 20]}
 #   - {cell: [79.1, 79.1, 37.9, 90, 90, 90], misset_deg: [18, -30, 50], N_cells: [8, 8, 10], weight: 0.3}
@@ -32,7 +32,7 @@ scan:
   frames: 30
   phi_start_deg: 0.0
   osc_range_deg: 0.1
-  phi_steps: auto                 # orientations that stand for one frame's oscillation; auto: three over a reflection's width
+  # phi_steps: auto               # for method sum: orientations that stand for a frame's oscillation; auto: three over a reflection
   # phi_rule: midpoint            # midpoint, or left as nanoBragg samples
   # spindle_axis: [1, 0, 0]       # the convention's
 
@@ -46,7 +46,7 @@ detector:
       # near_point_pixels: [500.5, 550.5]   # ORGX, ORGY; the middle
     # more panels, each with its own size, pixel, place, mask and sensor: origin_mm is the corner of its first pixel
   # sensor: {thickness_um: 450, attenuation_depth_um: 350, layers: 5}
-  # mask_file: mask.npy           # anything but 0 is a dead pixel; a panel may have one of its own
+  # mask_file: mask.npy           # bool (slow, fast), True a dead pixel, as behind a beam stop; a panel may have one of its own
   # region_of_interest: {slow: [0, 500], fast: [0, 500]}
 
 structure_factors:
@@ -60,12 +60,14 @@ structure_factors:
   # default_F: 0
 
 sampling:
-  oversample: auto                # subpixels along a pixel's side; auto: three samples a spot
+  method: integrated              # phi, mosaicity, spectrum and divergence in closed form; sum: a sum over counted ones, as nanoBragg's
+  # tolerance: 1.0e-4             # where integrated spots are cut off, relative to their peaks
+  oversample: auto                # subpixels along a pixel's side; auto: what each spot needs (sum: three over a spot)
   precision: float32              # or float64
   # d_min_A: 1.5                  # leave out scattering beyond this resolution
 
 background:
-  water_um: 0.2                   # side of a cube of water in the beam
+  water_um: 0.8                   # side of a cube of water in the beam
 
 noise:
   photon_noise: false             # true: also write `counts`, drawn from a Poisson distribution

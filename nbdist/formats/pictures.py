@@ -23,6 +23,10 @@ DECADES = 4.0
 """Orders of magnitude below the brightest spot that are drawn."""
 
 
+FAINT = 0.02
+"""Part of an image's pixels that are drawn as if there was nothing."""
+
+
 def _figure(size_inches: tuple[float, float]) -> Figure:
     """An empty figure with a canvas of its own: neither the screen nor the backend that a notebook names has a part in it."""
     named = os.environ.pop("MPLBACKEND", None)  # read, and refused where it is unknown, when matplotlib is imported
@@ -52,11 +56,11 @@ def shrink(image: NDArray[Any], side: int = LARGEST_SIDE_PIXELS) -> tuple[NDArra
 
 
 def _limits(image: NDArray[Any]) -> tuple[float, float]:
-    """Darkest and brightest value drawn: from the brightest spots down `DECADES`, and no further than the faint half of the image."""
+    """Darkest and brightest value drawn: from the brightest spots down `DECADES`, and no further than the faint edge of a background."""
     top = float(image.max())
     if top <= 0:
         return 1e-3, 1.0
-    typical = float(np.quantile(image[image > 0], 0.5))
+    typical = float(np.quantile(image[image > 0], FAINT))
     low = max(top * 10**-DECADES, min(typical, top / 10))
     return low, top
 

@@ -91,7 +91,12 @@ def test_the_demo_makes_a_store_and_a_picture_and_says_what_to_do_next(tmp_path)
     summary = summarize(folder / "demo.zarr")
     assert summary.frames_complete == summary.frames == 8
     counts = zarr.open_group(str(folder / "demo.zarr"), mode="r")["counts"][:]
-    assert counts.max() > 50, "spots stand out"
+    background = np.median(counts)
+    assert background >= 5
+    assert counts.max() > 100 * background, "spots stand out"
+    stop = np.load(folder / "beam_stop.npy")
+    assert 0.001 < stop.mean() < 0.05
+    assert not counts[:, stop].any(), "the beam stop's shadow"
     assert f"nbdist info {folder.name}/demo.zarr" in ran.stdout
     experiment = load_experiment(folder / "demo.yaml")
     assert experiment.fingerprint == summary.fingerprint, "the file it writes is the experiment it ran"

@@ -226,7 +226,7 @@ def test_the_template_of_nbdist_init_loads(load):
     experiment = load(TEMPLATE)
     assert experiment.scan.frames == 30
     assert experiment.structure_factors.kind == "wilson"
-    assert resolve(experiment).steps == 36
+    assert resolve(experiment).method == "integrated"
 
 
 def test_the_json_schema_describes_every_section_and_forbids_others():
