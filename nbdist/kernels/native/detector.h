@@ -59,7 +59,7 @@ struct Points {  // n points: unit vectors from the sample, and distances in met
   std::vector<double> distance, d[3];
 
   // `height` x `width` points, `down` and `across` pixels apart, row by row, the first one `top` and `left` such steps from (slow, fast);
-  // the last one again up to a whole number of vectors.
+  // the last one again up to a multiple of `together`.
   void look(
       const Work& work,
       double slow,
@@ -69,9 +69,10 @@ struct Points {  // n points: unit vectors from the sample, and distances in met
       int64_t height,
       int64_t width,
       double down = 1,
-      double across = 1) {
+      double across = 1,
+      int64_t together = LANES) {
     int64_t pixels = height * width;
-    n = (pixels + LANES - 1) / LANES * LANES;
+    n = (pixels + together - 1) / together * together;
     distance.resize(n);
     for (auto& component : d) component.resize(n);
     double *__restrict x = d[0].data(), *__restrict y = d[1].data(), *__restrict z = d[2].data(), *__restrict R = distance.data();

@@ -31,6 +31,7 @@
 constexpr int SMALL_ROWS = LANES >= 16 ? 4 : 2, SMALL_COLUMNS = LANES / SMALL_ROWS;  // a small patch fills a vector
 constexpr int LARGE = 8;                                                              // rows and columns of a large patch
 constexpr int DOWN = LARGE / SMALL_ROWS, ACROSS = LARGE / SMALL_COLUMNS, SMALLS = DOWN * ACROSS;
+constexpr int FEW = SMALLS < LANES ? SMALLS : LANES;  // middles of small patches that are worked out together
 
 struct Patches : Slabs {
   using Slabs::Slabs;
@@ -190,10 +191,14 @@ struct Patches : Slabs {
           rows,
           columns,
           high,
-          wide);
+          wide,
+          large ? LANES : FEW);
     }
-    one.parts.resize(one.points.n / LANES);
-    for (int64_t p = 0; p < one.points.n; p += LANES) prepare(one.parts[p / LANES], one.points, p);
+    one.parts.resize((one.points.n + LANES - 1) / LANES);
+    if (one.points.n < LANES)
+      prepare<FEW>(one.parts[0], one.points, 0);
+    else
+      for (int64_t p = 0; p < one.points.n; p += LANES) prepare(one.parts[p / LANES], one.points, p);
     middles_known[number] = PART;
     return one;
   }
@@ -208,7 +213,8 @@ struct Patches : Slabs {
       small.left = left, small.columns = std::min<int64_t>(SMALL_COLUMNS, width - left);
       look(small.points, top, left, small.rows, small.columns);
       std::fill_n(small.total, LANES, 0.0);
-      for (int64_t r = 0; r < small.rows; r++) __builtin_prefetch(scaling(top + r) + left);  // needed last
+      for (int64_t r = top; r < top + small.rows; r++)  // needed last
+        __builtin_prefetch(scaling(r) + left), __builtin_prefetch(out(r) + left, 1);
     }
     if (known[number] <= POINTS) weigh(small.points, source, small.own);
     prepare(small.part, small.points, 0);

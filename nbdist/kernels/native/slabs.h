@@ -107,19 +107,20 @@ struct Slabs : Placed {
     multiply(work, work.factors, points, source, own);
   }
 
-  // What the terms need of LANES points from `p` on, in the orientations of the group whose reference is `a_0`.
+  // What the terms need of `n` points from `p` on, in the orientations of the group whose reference is `a_0`.
+  template <int n = LANES>
   void prepare(PixelPart& part, const Points& points, int64_t p) const {
-    double q[3][LANES], index[LANES], gridded[LANES];
+    double q[3][n], index[n], gridded[n];
     for (int i = 0; i < 3; i++) {
-      for (int l = 0; l < LANES; l++) q[i][l] = (points.d[i][p + l] - d_reference[i]) * inverse;
-      for (int l = 0; l < LANES; l++) part.q[i][l] = (real)q[i][l];
+      for (int l = 0; l < n; l++) q[i][l] = (points.d[i][p + l] - d_reference[i]) * inverse;
+      for (int l = 0; l < n; l++) part.q[i][l] = (real)q[i][l];
     }
     for (int a = 0; a < 3; a++) {
       const double* r = a_0 + 3 * a;
-      for (int l = 0; l < LANES; l++) index[l] = q[0][l] * r[0] + q[1][l] * r[1] + q[2][l] * r[2];
-      for (int l = 0; l < LANES; l++) gridded[l] = to_grid(index[l]);
-      for (int l = 0; l < LANES; l++) part.coarse[a][l] = (real)gridded[l];
-      for (int l = 0; l < LANES; l++) part.rest[a][l] = (real)(index[l] - gridded[l]);
+      for (int l = 0; l < n; l++) index[l] = q[0][l] * r[0] + q[1][l] * r[1] + q[2][l] * r[2];
+      for (int l = 0; l < n; l++) gridded[l] = to_grid(index[l]);
+      for (int l = 0; l < n; l++) part.coarse[a][l] = (real)gridded[l];
+      for (int l = 0; l < n; l++) part.rest[a][l] = (real)(index[l] - gridded[l]);
     }
   }
 
