@@ -19,7 +19,7 @@ from nbdist.errors import RunError
 from nbdist.experiment import Experiment
 from nbdist.frames.labels import FrameLabels, Images
 from nbdist.frames.tables import REFLECTION_COLUMNS, SPOT_COLUMNS, Column, Columns
-from nbdist.kernels.series import series_reflections
+from nbdist.kernels.prediction import series_reflections
 from nbdist.planning.layout import READING_CHUNK
 from nbdist.readout.photon_noise import LARGEST_COUNT, photon_counts
 from nbdist.scene import Scene

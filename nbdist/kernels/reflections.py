@@ -23,7 +23,8 @@ from nbdist.errors import ExperimentError
 from nbdist.experiment.lattice import dual_vectors, turned
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.amplitudes import Reflections
-from nbdist.scene.mosaic import crystal_axes
+from nbdist.scene.mosaic import crystal_axes, small_turns
+from nbdist.scene.rocking import SHAPE_WIDTHS
 from nbdist.scene.specimen import Lattice
 
 Array = NDArray[np.float64]
@@ -54,11 +55,15 @@ class Spread(NamedTuple):
 
 
 def spread_of(lattice: Lattice) -> Spread:
-    """Covariances of a gauss lattice's spots: of exp(-(2 fudge / 0.63) dh.W.dh), W its shape metric, and of its mosaicity."""
+    """Covariances of a lattice's spots: of exp(-(2 fudge / 0.63) dh.W.dh), W its shape metric, and of its mosaicity.
+
+    Other shapes count as the gauss of their width; counted mosaic domains widen a spot like normal ones of their second moments.
+    """
     real, axes = lattice.real_vectors_A, crystal_axes(lattice.real_vectors_A)
-    reciprocal = dual_vectors(real)
-    shape = reciprocal.T @ np.linalg.inv(lattice.shape_metric) @ reciprocal * (GAUSS_VARIANCE / lattice.fudge)
-    return Spread(shape, axes.T @ np.diag(lattice.mosaic_sigma_rad**2) @ axes)
+    reciprocal, turns = dual_vectors(real), small_turns(lattice.mosaic)
+    variance = GAUSS_VARIANCE * (SHAPE_WIDTHS[lattice.shape] / SHAPE_WIDTHS["gauss"]) ** 2
+    shape = reciprocal.T @ np.linalg.inv(lattice.shape_metric) @ reciprocal * (variance / lattice.fudge)
+    return Spread(shape, axes.T @ np.diag(lattice.mosaic_sigma_rad**2) @ axes + turns.T @ turns / len(turns))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,13 +119,8 @@ class ReflectionList:
         return len(self.miller)
 
 
-def deviations_lit(tolerance: float) -> float:
-    """Deviations from its crossing within which a reflection counts as lit."""
-    return math.sqrt(-2 * math.log(tolerance)) + 0.3
-
-
 class SpreadBeam(NamedTuple):
-    """One source of the beam with its spread.
+    """A source of the beam with its spread, or the mean of several.
 
     Attributes
     ----------
@@ -164,7 +164,7 @@ class Lit(NamedTuple):
     number
         In the list, int64.
     branch
-        2 x turn + half: which of its crossings it is, int64.
+        2 x turn + half: which of its crossings it is, int64; turns are counted from where it is nearest to the beam.
     crossing
         Phi of the crossing, or of the nearest approach.
     first, last
@@ -183,12 +183,12 @@ class Lit(NamedTuple):
 
 
 class _Class(NamedTuple):
-    """Crossings of similar width by the phi at which they begin, from 0 to a turn."""
+    """Crossings of similar width by the phi at which they begin, from 0 to a turn; `branch` is what they are there."""
 
     begins: Array
     ends: Array
     number: NDArray[np.int64]
-    half: NDArray[np.int8]
+    branch: NDArray[np.int64]
     crossing: Array
     middle: Array
     widest: float
@@ -211,6 +211,8 @@ class Crossings:
         A reflection is lit while it gives more than this part of its peak.
     scan_rad
         The phi of a whole series, first and last: what never lights up in it is left out.
+    counted_from
+        Direction of the beam from which turns are counted, the same for all sources, unit vector (3,).
     """
 
     def __init__(
@@ -221,15 +223,20 @@ class Crossings:
         beam: SpreadBeam,
         tolerance: float,
         scan_rad: tuple[float, float],
+        counted_from: Array,
     ) -> None:
         direction, wavelength_A = beam.direction, beam.wavelength_A
         along, across = vectors @ spindle_axis, np.cross(spindle_axis, vectors)
         cosine, sine = vectors @ direction - along * (spindle_axis @ direction), across @ direction
         reach = np.maximum(np.hypot(cosine, sine), 1e-300)  # A
         middle = np.arctan2(sine, cosine)  # phi_0
+        if (counted_from != direction).any():
+            cosine_there = vectors @ counted_from - along * (spindle_axis @ counted_from)
+            counted = np.arctan2(across @ counted_from, cosine_there)
+            middle += 2 * np.pi * np.round((counted - middle) / (2 * np.pi))
         level = (-wavelength_A / 2 * (vectors * vectors).sum(axis=1) - (spindle_axis @ direction) * along) / reach  # c
         half_turn = np.arccos(np.clip(level, -1, 1))
-        deviations = deviations_lit(tolerance)
+        deviations = math.sqrt(-2 * math.log(tolerance)) + 0.3
         begins, ends, index, halves, crossings, middles = [], [], [], [], [], []
         for half in (0, 1):
             sign = 1 - 2 * half
@@ -245,13 +252,14 @@ class Crossings:
             begins.append(a[lit])
             ends.append(b[lit])
             index.append(lit)
-            halves.append(np.full(len(lit), half, dtype=np.int8))
+            halves.append(np.full(len(lit), half, dtype=np.int64))
             crossings.append(crossing[lit])
             middles.append(middle[lit])
         begin, end, number = np.concatenate(begins), np.concatenate(ends), np.concatenate(index)
         which, crossing, centre = np.concatenate(halves), np.concatenate(crossings), np.concatenate(middles)
-        turns = np.floor(begin / (2 * np.pi)) * (2 * np.pi)  # each begins within the first turn
-        begin, end, crossing, centre = begin - turns, end - turns, crossing - turns, centre - turns
+        turns = np.floor(begin / (2 * np.pi))  # each begins within the first turn
+        branch = which - 2 * turns.astype(np.int64)
+        begin, end, crossing, centre = (phi - 2 * np.pi * turns for phi in (begin, end, crossing, centre))
         self._classes = []
         width, least = end - begin, 0.0
         for most in CLASSES_RAD:
@@ -264,7 +272,7 @@ class Crossings:
                         begin[some],
                         end[some],
                         number[some],
-                        which[some],
+                        branch[some],
                         crossing[some],
                         centre[some],
                         float(width[some].max()),
@@ -280,9 +288,9 @@ class Crossings:
                 offset = 2 * np.pi * turn
                 low, high = np.searchsorted(its.begins, [first - offset - its.widest, last - offset])
                 some = low + np.flatnonzero(its.ends[low:high] >= first - offset)
-                half = its.half[some].astype(np.int64)
-                found.append((its.number[some], 2 * turn + half))
-                middle = its.middle[some]
+                branch, middle = its.branch[some], its.middle[some]
+                half = branch & 1
+                found.append((its.number[some], 2 * turn + branch))
                 half_turn = middle - np.pi * half, middle + np.pi * (1 - half)
                 reals.append(np.stack([its.crossing[some], *half_turn, its.begins[some], its.ends[some]]) + offset)
         if not found:

@@ -240,6 +240,7 @@ class Diffraction:
                 self.beam(source),
                 self.scene.instrument.tolerance,
                 self.scan_rad,
+                self.scene.instrument.beam_direction,
             )
         return found
 

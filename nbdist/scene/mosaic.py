@@ -68,6 +68,11 @@ def mosaic_rotations(spread_deg: float, domains: int, seed: int) -> Array:
     return rotations
 
 
+def small_turns(rotations: Array) -> Array:
+    """Rotation vectors (n, 3) in radians of rotations (n, 3, 3) by small angles."""
+    return np.asarray((rotations[:, [2, 0, 1], [1, 2, 0]] - rotations[:, [1, 2, 0], [2, 0, 1]]) / 2)
+
+
 def crystal_axes(real_vectors_A: Array) -> Array:
     """Unit vectors x, y, z fixed to a crystal, rows of (3, 3): x along a, z along c* (that is a x b), y = z x x.
 

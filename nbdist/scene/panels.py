@@ -135,11 +135,12 @@ class PanelGeometry:
             return np.asarray(1 / (distance * distance))
         return np.asarray(self.pixel_m * self.pixel_m * self.close_distance_m / (distance * distance * distance))
 
-    def coordinates(self, directions: ArrayLike) -> Array:
+    def coordinates(self, directions: ArrayLike, depth_m: ArrayLike = 0.0) -> Array:
         """Where rays from the sample along directions (..., 3) meet the panel: slow and fast pixel coordinates (..., 2).
 
-        NaN where a ray does not meet its plane. Whether the point lies within the panel's edges is not asked; on a curved panel arcs
-        along fast end a quarter turn from the beam.
+        NaN where a ray does not meet its plane. Whether the point lies within the panel's edges is not asked. A depth (...) in the sensor,
+        metres, is behind the panel's front; a curved panel is met there at any depth, and its arcs along fast end a quarter turn from
+        the beam.
         """
         towards = np.asarray(directions, dtype=np.float64)
         towards = towards / np.linalg.norm(towards, axis=-1, keepdims=True)
@@ -148,8 +149,9 @@ class PanelGeometry:
             along = self._arcs(towards) * self.distance_m - axes @ self.origin_m
         else:
             with np.errstate(divide="ignore"):
-                length = self.close_distance_m / (towards @ self.normal)
-            along = (np.where(length > 0, length, np.nan)[..., None] * towards - self.origin_m) @ axes.T
+                length = (self.close_distance_m + np.asarray(depth_m)) / (towards @ self.normal)
+            place = np.where(length > 0, length, np.nan)[..., None] * towards
+            along = (place - np.asarray(depth_m)[..., None] * self.normal - self.origin_m) @ axes.T
         return np.asarray(
             along @ np.linalg.inv(axes @ axes.T) / self.pixel_m
         )  # slow and fast need not be at right angles

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nbdist.experiment.beam import Beam
 from nbdist.experiment.crystal import Crystal
+from nbdist.scene.mosaic import small_turns
 from nbdist.scene.panels import PanelGeometry
 from nbdist.scene.sources import Sources
 
@@ -77,13 +78,12 @@ def rocking_width_deg(
         Resolution, Angstrom.
     """
     own = own_width_rad(crystal, largest_A, d_A)
-    turns = (mosaic[:, [2, 0, 1], [1, 2, 0]] - mosaic[:, [1, 2, 0], [2, 0, 1]]) / 2  # rotation vectors of small angles
     weights = sources.weights / sources.weights.sum()
     wavelength = float(weights @ sources.wavelengths_A)
     sine = min(wavelength / (2 * d_A), 1 - 1e-9)
     colours = weights @ (sources.wavelengths_A / wavelength - 1) ** 2 + beam.bandwidth_sigma**2
     variances = [
-        turns.var(axis=0).mean() + math.radians(min(crystal.mosaicity.sigmas_deg)) ** 2,
+        small_turns(mosaic).var(axis=0).mean() + math.radians(min(crystal.mosaicity.sigmas_deg)) ** 2,
         weights @ ((sources.directions - weights @ sources.directions) ** 2).sum(axis=1) / 2,
         (1e-3 * min(beam.divergence_sigmas_mrad)) ** 2,
         colours * sine**2 / (1 - sine**2),

@@ -14,7 +14,7 @@ from labelled import labelled_store, reflection_rows, spot_rows
 
 from nbdist.errors import NbdistError, StoreError
 from nbdist.experiment.lattice import axis_rotation
-from nbdist.kernels.series import series_reflections
+from nbdist.kernels.prediction import series_reflections
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 from nbdist.store.dials import write_dials

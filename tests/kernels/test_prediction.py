@@ -8,8 +8,8 @@ import pytest
 from nbdist.experiment.lattice import axis_rotation
 from nbdist.frames.renderer import Renderer
 from nbdist.frames.tables import REFLECTION_COLUMNS
-from nbdist.kernels.series import series_reflections
-from nbdist.kernels.spots import Underneath
+from nbdist.kernels.prediction import Prediction, frame_reflections, series_reflections
+from nbdist.kernels.spots import Diffraction, Underneath
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 from nbdist.scene.tile import Tile
@@ -90,3 +90,62 @@ def test_its_photons_and_frames_are_those_of_the_images(scene, reflections):
     assert (first[some] >= reflections["first_frame"][some]).all()
     assert (last[some] <= reflections["last_frame"][some]).all()
     assert not photons[reflections["panel"] < 0].any() or photons[reflections["panel"] < 0].max() < photons.max()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scan": {"osc_range_deg": 0.0}},
+        {"scan": {"osc_range_deg": -0.4}},
+        {"crystal": {"mosaicity": {"sigma_deg": [0.05, 0.1, 0.2]}}},
+        {"detector": {"sensor": {"thickness_um": 600, "attenuation_depth_um": 450, "layers": 3}}},
+        {"beam": {"bandwidth_sigma": 0.003, "divergence_sigma_mrad": [1.0, 0.5]}},
+        {"beam": {"sources": [{"direction": [0, 0, 1]}, {"direction": [0, 0.001, 1], "wavelength_A": 1.001}]}},
+        {"detector": {"curved": True}},
+    ],
+)
+def test_the_spots_of_a_frame_have_the_photons_places_and_extents_of_its_image(scene, changes):
+    """A crystal so small that its spots are wider than a pixel: what falls between pixels has a centroid of its own."""
+    small = scene.experiment.with_changes(crystal={"N_cells": [8, 7, 6]}, sampling={"oversample": 8})
+    numbers = resolve(small.with_changes(**changes))
+    amplitudes = load_reflections(numbers)
+    renderer, prediction = Renderer(numbers, amplitudes), Prediction(numbers, amplitudes)
+    whole = Tile(0, *numbers.instrument.panels[0].region)
+    under = Underneath(numbers.instrument.photons_per_electron2 / numbers.steps, None)
+    _, measures = renderer.backend.integrated(whole, renderer.diffraction, 1, under)
+    spots, rows = renderer.diffraction.spots(1), frame_reflections(prediction, 1)
+    place = np.searchsorted(spots.reflection, rows["reflection"])
+    known = spots.reflection[np.minimum(place, len(spots.reflection) - 1)] == rows["reflection"]
+    assert rows["photons"][~known].max(initial=0) < 1e-3 * rows["photons"].max()
+    rows = {name: values[known] for name, values in rows.items()}
+    moments = measures.moments[place[known]]
+    slow, fast = rows["slow"], rows["fast"]
+    inside = (slow > 8) & (slow < 392) & (fast > 8) & (fast < 352) & (rows["lorentz"] < 8)
+    bright = np.flatnonzero(inside & (rows["photons"] > 0.01 * rows["photons"].max()))
+    assert len(bright) > 50
+    apart = np.abs(moments[bright, 1:3] - np.stack([slow, fast], axis=1)[bright])
+    assert np.quantile(apart, 0.98) < 0.02
+    np.testing.assert_allclose(np.median(moments[bright, 0] / rows["photons"][bright]), 1, atol=2e-3)
+    assert np.quantile(np.abs(moments[bright, 0] / rows["photons"][bright] - 1), 0.9) < 0.02
+    # a pixel widens what falls into it by its own variance of 1/12
+    extent = rows["sigma_slow"][bright] ** 2 + rows["sigma_fast"][bright] ** 2 + 1 / 6
+    assert abs(np.median(moments[bright, 3:5].sum(axis=1) / extent) - 1) < 0.05
+
+
+def test_turns_are_counted_alike_for_every_source(small_experiment):
+    """A scan that starts at phi 0, where reflections are lit before it for one source and after it for the next."""
+    sources = [{"direction": [0, 0.01 * n, 1], "wavelength_A": 1 + 0.01 * n} for n in (-1, 0, 1)]
+    scene = resolve(
+        small_experiment(
+            crystal=CRYSTAL,
+            beam={"sources": sources},
+            scan={"frames": 4, "osc_range_deg": 0.5, "phi_start_deg": -1.0, "phi_steps": 1},
+            sampling={"method": "integrated", "oversample": "auto"},
+        )
+    )
+    amplitudes = load_reflections(scene)
+    diffraction, table = Diffraction(scene, amplitudes), series_reflections(scene, amplitudes)
+    for frame in range(4):
+        assert np.isin(diffraction.spots(frame).reflection, table["reflection"]).all()
+    hkl = np.stack([table[name] for name in "hkl"], axis=1)
+    assert np.unique(hkl, axis=0, return_counts=True)[1].max() <= 2
