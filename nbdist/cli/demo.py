@@ -54,7 +54,7 @@ def demo(
 
     from nbdist.cli.run import render
     from nbdist.cli.workers import Workers
-    from nbdist.experiment import experiment_to_yaml, validate
+    from nbdist.experiment import experiment_to_yaml, load_experiment, validate
     from nbdist.run.events import no_log
     from nbdist.run.settings import RunSettings
 
@@ -63,11 +63,12 @@ def demo(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         np.save(mask, _shadow(**DEMO["detector"]["panels"][0]))
-        experiment = validate(DEMO).with_changes(detector={"mask_file": mask})
-        file.write_text(experiment_to_yaml(experiment), encoding="utf-8")
+        behind_the_stop = validate(DEMO).with_changes(detector={"mask_file": mask.name})
+        file.write_text(experiment_to_yaml(behind_the_stop), encoding="utf-8")
     except OSError as error:
         raise NbdistError(f"{folder} cannot be written: {one_line(error)}") from None
     console.print(f"wrote {file} and {mask}")
+    experiment = load_experiment(file)
     again = f"nbdist run {file} -o {store} --resume"
     render(experiment, str(store), Workers(workers), RunSettings(overwrite=True), no_log, again)
     try:
