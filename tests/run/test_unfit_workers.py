@@ -349,7 +349,7 @@ def test_threads_share_a_renderer_and_get_the_bits_of_one(small_experiment):
     assert all((image == alone[number]).all() for number, images in found.items() for image in images)
     assert all(len(images) == 4 for images in found.values())
     factors = context.renderer.backend._whole_pixel
-    assert factors._kept_bytes == 8 * sum(tile.pixels for tile in factors._kept), "what is kept is counted once"
+    assert factors._kept_bytes == 8 * sum(tile.pixels for tile, _ in factors._kept), "what is kept is counted once"
 
 
 # ---- the scheduler, and what it is taken for
