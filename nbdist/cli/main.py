@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from nbdist.cli.bench import bench
 from nbdist.cli.certificate import certificate
 from nbdist.cli.check import check
+from nbdist.cli.compare import compare
 from nbdist.cli.demo import demo
 from nbdist.cli.finish import finish
 from nbdist.cli.info import info
@@ -37,7 +38,7 @@ from nbdist.cli.trace import trace
 from nbdist.cli.verify import verify
 from nbdist.errors import NbdistError, one_line
 
-WORK = frozenset({"run", "demo", "init", "preview", "labels", "verify", "finish", "nanobragg", "trace"})
+WORK = frozenset({"run", "demo", "init", "preview", "compare", "labels", "verify", "finish", "nanobragg", "trace"})
 """Commands that write files, or whose status is their verdict: what they print may be lost. The others do nothing but print."""
 
 
@@ -110,7 +111,22 @@ def _options(
         sys.warnoptions.append("ignore:resource_tracker:UserWarning")
 
 
-for _command in (demo, init, check, plan, info, preview, labels, verify, finish, schema, trace, bench, certificate):
+for _command in (
+    demo,
+    init,
+    check,
+    plan,
+    info,
+    preview,
+    compare,
+    labels,
+    verify,
+    finish,
+    schema,
+    trace,
+    bench,
+    certificate,
+):
     app.command()(_command)
 app.command(name="run")(run_command)
 app.add_typer(kernels, name="kernels")

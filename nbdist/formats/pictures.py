@@ -124,6 +124,31 @@ def contact_sheet(images: list[NDArray[Any]], titles: list[str], title: str, uni
     _save(figure, output)
 
 
+def comparison_picture(
+    images: tuple[NDArray[Any], NDArray[Any]], names: tuple[str, str], title: str, output: Path
+) -> None:
+    """Write a PNG of two images (slow, fast) on one logarithmic scale, and of the second less the first, on a linear one."""
+    small = [shrink(image, LARGEST_SIDE_PIXELS // 2)[0] for image in images]
+    change = images[1].astype(np.float64) - images[0]
+    less, more = (shrink(np.maximum(part, 0), LARGEST_SIDE_PIXELS // 2)[0] for part in (-change, change))
+    change = np.where(more >= less, more, -less)
+    slow, fast = images[0].shape
+    extent = (0.0, float(fast), float(slow), 0.0)
+    figure = _figure((13.5, 1.2 + 4.2 * min(2.0, max(0.4, slow / fast))))
+    axes = figure.subplots(1, 3)
+    limits = _limits(np.stack(small))
+    for place, image, name in zip(axes, small, names, strict=False):
+        shown = _draw(place, image, limits, extent)
+        place.set_title(name, fontsize=9)
+    figure.colorbar(shown, ax=list(axes[:2]), label="photons per pixel", shrink=0.7)
+    most = float(np.abs(change).max()) or 1.0
+    shown = axes[2].imshow(change, cmap="RdBu_r", vmin=-most, vmax=most, extent=extent, interpolation="nearest")
+    axes[2].set_title(f"{names[1]} less {names[0]}", fontsize=9)
+    figure.colorbar(shown, ax=axes[2], label="photons per pixel", shrink=0.7)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, output)
+
+
 def _save(figure: Figure, output: Path) -> None:
     """Write a figure.
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nbdist.kernels.reference.factors import FactorChoice, pixel_factors
+from nbdist.kernels.reference.integrated import SpotVariables, mean_intensity, spot_model
 from nbdist.kernels.reference.orientation_sum import orientation_part, orientation_sum, pixel_part
 from nbdist.kernels.reference.pixels import directions, positions, scattering_vectors
 from nbdist.kernels.torch_scene import TorchInstrument
@@ -126,3 +127,64 @@ def test_the_differentiated_function_is_the_one_that_renders(scene):
     )
     expected = torch.from_numpy(renderer.partial(Tile(0, 0, 6, 0, 5), 0, 0, 1).reshape(-1))
     torch.testing.assert_close(values, expected, rtol=1e-8, atol=1e-10 * float(expected.max()))
+
+
+@pytest.fixture
+def double_by_default():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def mean_of(spots, cell, rotation, mosaicity, N_cells, wavelength, distance):
+    """Mean over phi, mosaicity, spectrum and divergence of some spots (R,) in the middle of two pixels near each, (R, 2)."""
+    hkl, pixels = spots
+    axes = turned(cell_vectors(cell), rotation)
+    reciprocal = torch.linalg.inv(axes).T
+    G = hkl @ reciprocal
+    shape = reciprocal.T @ torch.diag(0.63 / (4 * N_cells**2)) @ reciprocal
+    one, beam = torch.ones(()), torch.tensor([0.0, 0.0, 1.0])
+    x, z = axes[0] / axes[0].norm(), reciprocal[2] / reciprocal[2].norm()
+    variables = SpotVariables(
+        variance=torch.cat([mosaicity**2, torch.stack([1e-3 * one, 5e-4 * one, 2e-4 * one]) ** 2]),
+        axes=torch.stack([x, torch.linalg.cross(z, x), z]).expand(len(hkl), 3, 3),
+        spindle=torch.tensor([1.0, 0.0, 0.0]),
+        tilts=torch.tensor([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]) / wavelength,
+        beam=beam / wavelength,
+        low=-0.01 * torch.ones(len(hkl)),
+        high=0.005 * torch.ones(len(hkl)),
+    )
+    at = torch.cat([pixels, distance.expand(*pixels.shape[:2], 1)], dim=2)
+    q = (at / at.norm(dim=2, keepdim=True) - beam) / wavelength
+    return mean_intensity(spot_model(G, shape.expand(len(hkl), 3, 3), variables), q - G[:, None])
+
+
+def test_gradients_of_the_integrated_method_are_those_of_finite_differences(double_by_default):
+    numbers = (
+        [40.0, 45.0, 50.0, 80.0, 95.0, 100.0],
+        [0.2, -0.5, 0.9],
+        [0.004, 0.006, 0.005],
+        [12.0, 15.0, 10.0],
+        1.0,
+        0.09,
+    )
+    cell, rotation, mosaicity, N_cells, wavelength, distance = (torch.tensor(number) for number in numbers)
+    # the three whose reciprocal lattice points lie nearest to the Ewald sphere
+    grid = torch.arange(-6.0, 7.0)
+    hkl = torch.cartesian_prod(grid, grid, grid)
+    G = hkl @ torch.linalg.inv(turned(cell_vectors(cell), rotation)).T
+    beam = torch.tensor([0.0, 0.0, 1.0])
+    length = (beam / wavelength + G).norm(dim=1)
+    off = (length - 1 / wavelength).abs() + (G.norm(dim=1) < 0.05)
+    near = off.argsort()[:3]
+    towards = beam / wavelength + G[near]
+    middle = towards[:, :2] / towards[:, 2:] * distance
+    pixels = torch.stack([middle, middle + 0.0004], dim=1)
+    inputs = (cell, rotation, mosaicity, N_cells, wavelength, distance)
+    values = mean_of((hkl[near], pixels), *inputs)
+    assert values.min() > 1e-3, "in the spots"
+    for tensor in inputs:
+        tensor.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda *arguments: mean_of((hkl[near], pixels), *arguments), inputs, eps=1e-7, atol=1e-5, rtol=1e-4
+    )

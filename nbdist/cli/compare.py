@@ -1,0 +1,86 @@
+"""`nbdist compare`: two series side by side, by resolution, with a picture of where they differ most."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nbdist.cli.arguments import DeviceName, DeviceOption, read_span
+from nbdist.cli.display import console, count
+from nbdist.errors import NbdistError, one_line, require_extra
+from nbdist.formats.text import user_path
+
+if TYPE_CHECKING:
+    from nbdist.run.compare import Agreement, Comparison
+
+SeriesLocation = Annotated[
+    str, typer.Argument(help="Zarr store of nbdist, or experiment file, which is rendered.", show_default=False)
+]
+
+
+def compare(
+    a: SeriesLocation,
+    b: SeriesLocation,
+    frames: Annotated[str, typer.Option("--frames", metavar="FIRST:LAST", help="Frames to compare.")] = "0",
+    panel: Annotated[int | None, typer.Option("--panel", min=0, help="Panel to compare; all of them.")] = None,
+    shells: Annotated[int, typer.Option("--shells", min=1, help="Resolution shells.")] = 10,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write.", show_default=False)] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers, too.")] = None,
+    device: DeviceOption = DeviceName.auto,
+) -> None:
+    """Compare the photons of two series: maximum, sum and correlation, by resolution shell."""
+    from nbdist.run.compare import compare as compare_series
+    from nbdist.run.compare import series_at
+
+    if output is not None:
+        require_extra("pictures", "the picture of a comparison")
+    one, other = series_at(a, device.value), series_at(b, device.value)
+    wanted = read_span(frames, "--frames", min(one.experiment.scan.frames, other.experiment.scan.frames))
+    found = compare_series(one, other, wanted, None if panel is None else [panel], shells)
+    _print(found)
+    if json_file is not None:
+        numbers = {"all": asdict(found.whole), "shells": [asdict(shell) for shell in found.shells]}
+        try:
+            user_path(json_file).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise NbdistError(f"--json {json_file}: {one_line(error)}") from None
+    if output is not None:
+        from nbdist.formats.pictures import comparison_picture
+
+        title = f"frame {found.frame}, panel {found.panel}: largest difference {found.whole.difference:.3g} photons"
+        comparison_picture(found.images, (Path(a).name, Path(b).name), title, output)
+        console.print(f"wrote {output}")
+
+
+def _print(found: Comparison) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        title="photons of A and B; diff.: the largest of a pixel, over the largest pixel of A\n"
+        f"the largest is in frame {found.frame}, panel {found.panel}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    for name in ("d, A", "pixels", "max A", "max B", "diff.", "sum B / A", "corr."):
+        table.add_column(name, justify="right", no_wrap=True)
+    for agreement in found.shells:
+        table.add_row(f"{agreement.d_max_A:.3g}-{agreement.d_min_A:.3g}", *_cells(agreement, found.whole.largest))
+    table.add_section()
+    table.add_row("all", *_cells(found.whole, found.whole.largest))
+    console.print(table)
+
+
+def _cells(its: Agreement, largest: float) -> list[str]:
+    return [
+        count(its.pixels),
+        f"{its.largest:.4g}",
+        f"{its.largest_other:.4g}",
+        f"{its.difference / largest:.1e}" if largest else f"{its.difference:.1e}",
+        f"{its.sum_other / its.sum:.6f}" if its.sum else "-",
+        "-" if its.correlation is None else f"{its.correlation:.6f}",
+    ]
