@@ -179,7 +179,7 @@ def test_gradients_of_the_integrated_method_are_those_of_finite_differences(doub
     near = off.argsort()[:3]
     towards = beam / wavelength + G[near]
     middle = towards[:, :2] / towards[:, 2:] * distance
-    pixels = torch.stack([middle, middle + 0.0004], dim=1)
+    pixels = torch.stack([middle, middle + 0.0001], dim=1)
     inputs = (cell, rotation, mosaicity, N_cells, wavelength, distance)
     values = mean_of((hkl[near], pixels), *inputs)
     assert values.min() > 1e-3, "in the spots"
