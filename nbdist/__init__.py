@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nbdist.errors import NbdistError
     from nbdist.experiment import Experiment, load_experiment
     from nbdist.run.generate import generate
+    from nbdist.run.predict import predict
     from nbdist.run.simulate import simulate_frame, simulate_series
     from nbdist.run.verify import verify
     from nbdist.store import open_reflections, open_series, open_spots
@@ -24,6 +25,7 @@ _HOMES = {
     "open_reflections": "nbdist.store",
     "open_series": "nbdist.store",
     "open_spots": "nbdist.store",
+    "predict": "nbdist.run.predict",
     "simulate_frame": "nbdist.run.simulate",
     "simulate_series": "nbdist.run.simulate",
     "verify": "nbdist.run.verify",
@@ -37,6 +39,7 @@ __all__ = [
     "open_reflections",
     "open_series",
     "open_spots",
+    "predict",
     "simulate_frame",
     "simulate_series",
     "verify",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +83,60 @@ def _draw(
     )
 
 
-def frame_picture(image: NDArray[Any], origin: tuple[int, int], title: str, units: str, output: Path) -> None:
+@dataclass(frozen=True)
+class Marks:
+    """What is drawn over a picture, in pixel coordinates (slow, fast).
+
+    Attributes
+    ----------
+    spots
+        Where reflections are (n, 2), each a small circle.
+    kinds
+        Number of the colour of each, int (n,).
+    names
+        What is written beside each; none where it is empty.
+    rings
+        Curves (m, 2), broken where they have no number, and the name of each.
+    beam
+        Where the beam meets the panel (2,), with numbers where it does.
+    """
+
+    spots: NDArray[np.float64]
+    kinds: NDArray[np.integer[Any]]
+    names: Sequence[str]
+    rings: Sequence[tuple[NDArray[np.float64], str]]
+    beam: NDArray[np.float64]
+
+
+def _draw_marks(axes: Axes, marks: Marks, extent: tuple[float, float, float, float]) -> None:
+    left, right, bottom, top = extent
+    axes.set(xlim=(left, right), ylim=(bottom, top), autoscale_on=False)
+
+    def shown(places: NDArray[np.float64]) -> NDArray[np.bool_]:
+        slow, fast = places.T
+        return np.asarray((slow > top) & (slow < bottom) & (fast > left) & (fast < right))
+
+    for curve, name in marks.rings:
+        axes.plot(curve[:, 1], curve[:, 0], color="tab:green", linewidth=0.7, linestyle="--")
+        seen = curve[shown(curve)]
+        if len(seen):
+            slow, fast = seen[len(seen) // 2]
+            behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+            axes.text(fast, slow, name, color="tab:green", fontsize=8, clip_on=True, bbox=behind, zorder=5)
+    if shown(marks.beam[None])[0]:
+        axes.plot(marks.beam[1], marks.beam[0], marker="+", color="tab:green", markersize=10)
+    for kind in np.unique(marks.kinds):
+        slow, fast = marks.spots[marks.kinds == kind].T
+        axes.scatter(fast, slow, s=22, facecolors="none", edgecolors=f"C{kind % 10}", linewidths=0.6)
+    for (slow, fast), kind, name in zip(marks.spots, marks.kinds, marks.names, strict=False):
+        axes.annotate(
+            name, (fast, slow), (2, 2), textcoords="offset points", fontsize=5, color=f"C{kind % 10}", clip_on=True
+        )
+
+
+def frame_picture(
+    image: NDArray[Any], origin: tuple[int, int], title: str, units: str, output: Path, marks: Marks | None = None
+) -> None:
     """Write a PNG of one image, dark spots on white, on a logarithmic scale.
 
     Parameters
@@ -92,6 +147,8 @@ def frame_picture(image: NDArray[Any], origin: tuple[int, int], title: str, unit
         Slow and fast coordinate of its first pixel.
     title, units
         What it shows, and the scale's name.
+    marks
+        What is drawn over it.
     """
     small, _ = shrink(image)
     extent = (origin[1], origin[1] + image.shape[1], origin[0] + image.shape[0], origin[0])
@@ -100,6 +157,8 @@ def frame_picture(image: NDArray[Any], origin: tuple[int, int], title: str, unit
     shown = _draw(axes, small, _limits(small), extent)
     axes.set(xlabel="fast (pixels)", ylabel="slow (pixels)")
     axes.set_title(title, fontsize=10)
+    if marks is not None:
+        _draw_marks(axes, marks, extent)
     figure.colorbar(shown, ax=axes, label=units, shrink=0.7)
     _save(figure, output)
 

@@ -8,7 +8,9 @@ with the excitation error e(phi), a Gaussian of the variance n.C.n about the dif
 
 photons, with the integral V of |F_latt|^2 over the reciprocal space about it, and the mean over the phi of the frame; a still has one phi.
 Where the path through the sphere is straight, all of its frames add up to Darwin's formula: the mean becomes 1 / (|de/dphi| osc), with
-|de/dphi| = 1 / (lambda L) of the Lorentz factor L = 1 / |u.(b x n)| for a spindle u and a beam b.
+|de/dphi| = 1 / (lambda L) of the Lorentz factor L = 1 / |u.(b x n)| for a spindle u and a beam b. A reflection that turns back on its
+way has a Lorentz factor and a rocking width all the same: lambda L is the integral of the density over phi, and the width that of a
+Gaussian of the variance of phi.
 (C. G. Darwin, Phil. Mag. 43 (1922) 800; W. Kabsch, Acta Cryst. D66 (2010) 133.)
 """
 
@@ -320,10 +322,7 @@ def _described(
     for lattice, its in enumerate(prediction.diffraction.lists):
         some = passages.lattice == lattice
         miller[some] = its.miller[passages.number[some]]
-    crossing = passages.crossing
-    speed = np.abs(excitation.sine * np.cos(crossing) - excitation.cosine * np.sin(crossing))
-    with np.errstate(divide="ignore"):
-        per_speed = 1 / speed
+    density, _, variance = excitation.mean(passages.begin, passages.end)
     return {
         "reflection": passages.reflection,
         **dict(zip("hkl", miller.T, strict=True)),
@@ -331,10 +330,10 @@ def _described(
         "panel": places.panel,
         "slow": places.at[:, 0],
         "fast": places.at[:, 1],
-        "phi_deg": np.rad2deg(crossing),
+        "phi_deg": np.rad2deg(passages.crossing),
         "d_A": 1 / np.linalg.norm(passages.vector, axis=1),
-        "lorentz": per_speed / prediction.beam.wavelength_A,
-        "rocking_width_deg": np.rad2deg(FWHM_OF_DEVIATION * excitation.sigma * per_speed),
+        "lorentz": density * (passages.end - passages.begin) / prediction.beam.wavelength_A,
+        "rocking_width_deg": np.rad2deg(FWHM_OF_DEVIATION * np.sqrt(variance)),
     }
 
 

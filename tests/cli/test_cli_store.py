@@ -11,19 +11,21 @@ import pytest
 import zarr
 
 from nbdist.formats import pictures
+from nbdist.scene import resolve
+from nbdist.store import summarize
 from nbdist.store.failures import FailureRecords
 from nbdist.store.objects import Folder
 
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The images handed to the picture maker, with the origin and title of each."""
+    """The images handed to the picture maker, with the origin and title of each; with their marks where they have some."""
     images = []
     original = pictures.frame_picture
 
-    def remember(image, origin, title, units, output):
-        images.append((np.asarray(image), origin, title))
-        original(image, origin, title, units, output)
+    def remember(image, origin, title, units, output, marks=None):
+        images.append((np.asarray(image), origin, title, *([] if marks is None else [marks])))
+        original(image, origin, title, units, output, marks)
 
     monkeypatch.setattr(pictures, "frame_picture", remember)
     return images
@@ -66,6 +68,24 @@ def test_a_picture_that_cannot_be_written_is_said(nbdist, finished):
     told = nbdist("preview", finished, "-o", "/dev/full")
     assert (told.code, told.err) == (2, "nbdist: /dev/full cannot be written: the disk is full\n")
     assert "wrote" not in told.out
+
+
+def test_preview_marks_the_spots_of_a_frame(nbdist, finished, tmp_path, drawn):
+    """Each lies where the image is bright, the rings where their spacing scatters to, the beam where it meets the panel."""
+    told = nbdist("preview", finished, "--frame", 1, "--zoom", "0:48,20:80", "--indices", "-o", tmp_path / "marked.png")
+    assert told.code == 0
+    ((image, _, _, marks),) = drawn
+    assert len(marks.spots) == len(marks.names) > 10
+    assert ((marks.spots >= [0, 20]) & (marks.spots < [48, 80])).all()
+    near = [image[max(0, s - 1) : s + 2, max(0, f - 21) : f - 18].max() for s, f in marks.spots.astype(int)]
+    assert np.median(near) > np.quantile(image, 0.9)
+    panel = resolve(summarize(finished).experiment).instrument.panels[0]
+    for curve, name in marks.rings:
+        assert panel.resolution_A(*curve.T, 1.0) == pytest.approx(float(name.split()[0]))
+    towards, _ = panel.directions(*marks.beam)
+    assert towards == pytest.approx(panel.beam)
+    assert nbdist("preview", finished, "--spots", "-o", tmp_path / "spots.png").code == 0
+    assert drawn[1][3].names == []
 
 
 def test_preview_draws_a_frame(nbdist, finished, tmp_path, drawn):

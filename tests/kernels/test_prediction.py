@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import nbdist
+from nbdist.errors import RunError
 from nbdist.experiment.lattice import axis_rotation
 from nbdist.frames.renderer import Renderer
 from nbdist.frames.tables import REFLECTION_COLUMNS
 from nbdist.kernels.prediction import Prediction, frame_reflections, series_reflections
+from nbdist.kernels.reflections import spread_of
 from nbdist.kernels.spots import Diffraction, Underneath
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
@@ -61,7 +64,7 @@ def test_a_reflection_is_where_laues_equations_have_it(scene, reflections):
     found = np.einsum("nij,nj->ni", lattice.real_vectors_A @ turns, towards - beam) / wavelength_A
     crosses = np.abs(found - hkl).max(axis=1) < 1e-9
     assert crosses.mean() > 0.99, "the others come near the sphere and do not cross it"
-    assert (reflections["lorentz"][met][~crosses] > 10).all()
+    assert (reflections["lorentz"][met][~crosses] > 5).all()
     two_theta = np.arccos(towards @ beam)
     np.testing.assert_allclose(np.deg2rad(reflections["two_theta_deg"][met]), two_theta)
     np.testing.assert_allclose((2 * reflections["d_A"][met] * np.sin(two_theta / 2))[crosses], wavelength_A)
@@ -149,3 +152,36 @@ def test_turns_are_counted_alike_for_every_source(small_experiment):
         assert np.isin(diffraction.spots(frame).reflection, table["reflection"]).all()
     hkl = np.stack([table[name] for name in "hkl"], axis=1)
     assert np.unique(hkl, axis=0, return_counts=True)[1].max() <= 2
+
+
+def test_the_lorentz_factor_and_the_rocking_width_are_those_of_a_straight_path(scene, reflections):
+    """1 / |u.(b x n)|, and the width of the excitation error over the speed at which it changes; both are finite for all."""
+    beam, wavelength_A, met = scene.instrument.beam_direction, 1.0, reflections["panel"] >= 0
+    panel = scene.instrument.panels[0]
+    ray, _ = panel.directions(reflections["slow"][met], reflections["fast"][met])
+    lorentz = 1 / np.abs(np.cross(beam, ray) @ scene.spindle_axis)
+    straight = lorentz < 6
+    assert straight.sum() > 500
+    np.testing.assert_allclose(reflections["lorentz"][met][straight], lorentz[straight], rtol=2e-3)
+    crystal = scene.specimen.lattices[0]
+    spread = spread_of(crystal)
+    turns = np.stack([axis_rotation(scene.spindle_axis, phi) for phi in np.deg2rad(reflections["phi_deg"][met])])
+    normal = np.einsum("nji,nj->ni", turns, ray)
+    G = np.einsum("nji,nj->ni", turns, ray - beam) / wavelength_A
+    about = np.cross(G, normal)
+    variance = np.einsum("ni,ij,nj->n", normal, spread.shape, normal) + np.einsum(
+        "ni,ij,nj->n", about, spread.mosaic, about
+    )
+    width = np.rad2deg(2.3548 * np.sqrt(variance) * lorentz * wavelength_A)
+    np.testing.assert_allclose(reflections["rocking_width_deg"][met][straight], width[straight], rtol=0.01)
+    assert np.isfinite(reflections["lorentz"]).all()
+    assert np.isfinite(reflections["rocking_width_deg"]).all()
+
+
+def test_nbdist_predict_gives_the_reflections_of_a_frame(scene):
+    table = nbdist.predict(scene.experiment, 3)
+    assert len(table) > 100
+    assert (table.photons > 0).mean() > 0.99
+    assert table.slow.between(0, 400).all()
+    with pytest.raises(RunError, match="frame 10 lies outside the series of 10 frames"):
+        nbdist.predict(scene.experiment, FRAMES)
