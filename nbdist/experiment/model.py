@@ -59,12 +59,6 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _integrated_where_it_has_a_closed_form(self) -> Experiment:
         if not self.sampling.integrated:
-            for name in ("spots", "spot"):
-                if getattr(self.labels, name):
-                    raise ValueError(
-                        f"labels.{name}: sampling.method sum does not tell one reflection's photons from another's; "
-                        "give integrated"
-                    )
             return self
         why = "sampling.method integrated"
         if self.sampling.interpolate is True:

@@ -1,4 +1,8 @@
-"""The labels of a frame: where the photons of its pixels come from, and the spots that they make."""
+"""The labels of a frame: where the photons of its pixels come from, and the spots that they make.
+
+Integrated, each spot has its own photons also where spots overlap. The sum adds up terms, not spots: all photons of a pixel belong to
+the reflection that gave most of them, so a spot is made of whole pixels.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.frames.tables import Columns
-from nbdist.kernels.spots import Diffraction, SpotMeasures
+from nbdist.kernels.attribution import Attribution
+from nbdist.kernels.spots import Diffraction, FrameSpots, SpotMeasures, Underneath, measured
+from nbdist.scene.amplitude_table import AmplitudeTable
+from nbdist.scene.tile import Tile
 
 Images = Sequence[NDArray[Any]]
 """One image (slow, fast) a panel, in order."""
+LEFT_OUT = 5e-4
+"""Of the Bragg photons of a summed frame: so many at most are in pixels too dim to be asked whose they are."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class FrameLabels:
 
 def spot_labels(
     diffraction: Diffraction,
-    frame: int,
+    spots: FrameSpots,
     bragg: Images,
     background: Images,
     measures: Sequence[SpotMeasures],
@@ -48,6 +57,8 @@ def spot_labels(
 
     Parameters
     ----------
+    spots
+        Its spots.
     bragg, background
         Photons of each panel, (slow, fast).
     measures
@@ -59,7 +70,6 @@ def spot_labels(
     -------
     A row for each spot that gives photons, of the panel that has most of them; its photons are those of all panels.
     """
-    spots = diffraction.spots(frame)
     photons = np.stack([its.moments[:, 0] for its in measures])
     kept = np.flatnonzero(photons.sum(axis=0) > 0)
     panel = photons[:, kept].argmax(axis=0)
@@ -94,3 +104,55 @@ def spot_labels(
         ],
         spots=columns,
     )
+
+
+def whole_pixel_spots(
+    diffraction: Diffraction, tables: Sequence[AmplitudeTable], frame: int, bragg: Images, background: Images
+) -> tuple[FrameSpots, list[SpotMeasures]]:
+    """The spots of a summed frame, made of whole pixels, and what each panel has of each.
+
+    The share of others is that of the terms which other reflections gave to pixels of the spot. Pixels that hold at most `LEFT_OUT` of
+    the photons are left out, the dimmest ones, and those whose reflection is none that can be told: F(000).
+
+    Parameters
+    ----------
+    tables
+        Amplitudes of each lattice.
+    bragg, background
+        Photons of each panel, (slow, fast).
+    """
+    attribution, faintest = Attribution(diffraction.scene, tables, frame), _faintest(bragg)
+    bright = [np.nonzero(image >= faintest) for image in bragg]
+    givers = [attribution.givers(panel, *pixels) for panel, pixels in enumerate(bright)]
+    lattice, miller = (np.concatenate(columns) for columns in zip(*(its[:2] for its in givers), strict=True))
+    spots, number = diffraction.named(frame, lattice, miller)
+    measures, first = [], 0
+    for panel, (image, (slow, fast), its) in enumerate(zip(bragg, bright, givers, strict=True)):
+        spot = number[first : first + len(slow)]
+        first += len(slow)
+        told = spot >= 0
+        spot, slow, fast = spot[told], slow[told], fast[told]
+        photons = image[slow, fast].astype(np.float64)
+        scaled = np.ones(image.shape)
+        scaled[slow, fast] = photons / its.share[told]  # of which the spot's own terms gave the photons
+        measures.append(
+            measured(
+                [(spot, slow * image.shape[1] + fast, photons)],
+                len(spots.reflection),
+                Tile(panel, 0, image.shape[0], 0, image.shape[1]),
+                scaled,
+                Underneath(1.0, background[panel]),
+                diffraction.scene.instrument.tolerance,
+            )
+        )
+    return spots, measures
+
+
+def _faintest(images: Images) -> float:
+    """Photons of the dimmest pixel that counts: those below hold at most `LEFT_OUT` of all photons."""
+    total = sum(float(image.sum(dtype=np.float64)) for image in images)
+    floor = 0.5 * LEFT_OUT * total / sum(image.size for image in images)  # below it are at most half as many
+    photons = np.sort(np.concatenate([image[image > floor] for image in images]))
+    if not len(photons):
+        return np.inf
+    return float(photons[np.searchsorted(np.cumsum(photons, dtype=np.float64), 0.5 * LEFT_OUT * total)])

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.frames.labels import FrameLabels, spot_labels
+from nbdist.frames.labels import FrameLabels, spot_labels, whole_pixel_spots
 from nbdist.kernels.backend import KEPT_FACTORS_BYTES, Backend, BuildError, KernelMode, Turned
 from nbdist.kernels.choice import eager_backend, make_backend
 from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath
@@ -66,9 +66,11 @@ class Renderer:
         backend: Backend | None = None,
     ) -> None:
         self.scene = scene
-        self.diffraction = Diffraction(scene, reflections) if scene.method == "integrated" else None
+        labels, self._integrates = scene.experiment.labels, scene.method == "integrated"
+        self._tells_spots = labels.spots or labels.spot
+        self.diffraction = Diffraction(scene, reflections) if self._integrates or self._tells_spots else None
         self.tables: list[AmplitudeTable] = []
-        if self.diffraction is None:
+        if not self._integrates:
             tables = {id(its): AmplitudeTable.of(its, scene.instrument.precision) for its in distinct(reflections)}
             self.tables = [tables[id(its)] for its in reflections]
         self.backend = backend or make_backend(scene.instrument, device, mode, threads)
@@ -82,7 +84,7 @@ class Renderer:
             self._prepared = self._prepare()
 
     def _prepare(self) -> list[object]:
-        if self.diffraction is not None:
+        if self._integrates:
             self.backend.prepare_integrated()
             return []
         pairs = zip(self.scene.specimen.lattices, self.tables, strict=True)
@@ -104,11 +106,8 @@ class Renderer:
         over reflections, layers and sources of the mean of the same.
         """
         scene = self.scene
-        if self.diffraction is not None:
-            labels = self.scene.experiment.labels
-            if not (labels.spots or labels.spot) or tile != Tile(
-                tile.panel, *scene.instrument.panels[tile.panel].region
-            ):
+        if self.diffraction is not None and self._integrates:
+            if not self._tells_spots or tile != Tile(tile.panel, *scene.instrument.panels[tile.panel].region):
                 return self.backend.integrated(tile, self.diffraction, frame)[0]
             measured = self._measured(tile, frame)
             with self._measuring:  # for the labels of the frame, which follow
@@ -168,16 +167,20 @@ class Renderer:
             if instrument.water_um > 0:
                 usable = instrument.panels[region.panel].usable[region.slices]
                 image[region.slices] = np.where(usable, self.background(region), 0.0)
-        if self.diffraction is None or not (labels.spots or labels.spot):
+        diffraction = self.diffraction if self._tells_spots else None
+        if diffraction is not None and self._integrates:
+            bragg, measures = [np.zeros(shape, dtype=np.float32) for shape in instrument.shapes], []
+            for region in regions:
+                partial, measured = self._measured(region, frame)
+                bragg[region.panel][region.slices] = partial * (self.photons_per_electron2 / self.scene.steps)
+                measures.append(measured.within(region, instrument.panels[region.panel].shape))
+            spots = diffraction.spots(frame)
+        else:
             bragg = [np.maximum(all_of_it - under, 0) for all_of_it, under in zip(photons, background, strict=True)]
-            return FrameLabels(bragg, background, [], {})
-        bragg = [np.zeros(shape, dtype=np.float32) for shape in instrument.shapes]
-        measures = []
-        for region in regions:
-            partial, measured = self._measured(region, frame)
-            bragg[region.panel][region.slices] = partial * (self.photons_per_electron2 / self.scene.steps)
-            measures.append(measured.within(region, instrument.panels[region.panel].shape))
-        return spot_labels(self.diffraction, frame, bragg, background, measures, labels.spot_share)
+            if diffraction is None:
+                return FrameLabels(bragg, background, [], {})
+            spots, measures = whole_pixel_spots(diffraction, self.tables, frame, bragg, background)
+        return spot_labels(diffraction, spots, bragg, background, measures, labels.spot_share)
 
     def _measured(self, region: Tile, frame: int) -> tuple[NDArray[np.floating[Any]], SpotMeasures]:
         """Partial intensity of all that is rendered of a panel, with the measures of its spots: as `partial` left it, or once more."""

@@ -28,7 +28,12 @@ class Column:
 SPOT_COLUMNS = (
     Column("reflection", "int64", "", "which reflection of the series it is a part of"),
     Column("panel", "int16", "", "panel of the detector"),
-    Column("photons", "float64", "photon", "expected photons of the reflection in this frame"),
+    Column(
+        "photons",
+        "float64",
+        "photon",
+        "expected photons of the reflection in this frame; of a sum, those of the pixels that it gave most to",
+    ),
     Column("partiality", "float32", "", "share of all photons of the reflection that this frame has"),
     Column("slow", "float32", "pixel", "centroid of its photons along slow"),
     Column("fast", "float32", "pixel", "centroid of its photons along fast"),
@@ -43,7 +48,7 @@ SPOT_COLUMNS = (
     Column("peak_fast", "int16", "pixel", "column of its brightest pixel"),
     Column("background", "float32", "photon", "photons of the background under it"),
     Column("signal_over_noise", "float32", "", "photons over the deviation that counting them has"),
-    Column("overlap", "float32", "", "largest share of a pixel's Bragg photons that belongs to other reflections"),
+    Column("overlap", "float32", "", "largest share of a pixel's Bragg photons that other reflections gave"),
 )
 REFLECTION_COLUMNS = (
     Column("reflection", "int64", "", "identity in the series, ascending"),

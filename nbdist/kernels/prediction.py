@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.experiment.lattice import turned
-from nbdist.kernels.reflections import Crossings, Spread, SpreadBeam
+from nbdist.kernels.reflections import Crossings, Spread
 from nbdist.kernels.spots import STILL_RAD, Diffraction
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.instrument import Instrument
@@ -149,7 +149,7 @@ class Prediction:
     def __init__(self, scene: Scene, reflections: Sequence[Reflections]) -> None:
         self.scene = scene
         self.diffraction = Diffraction(scene, reflections)
-        self.beam = mean_beam(scene, self.diffraction.divergence_axes)
+        self.beam = self.diffraction.mean_beam
         sources = scene.instrument.sources
         self._crossings = [
             Crossings(
@@ -335,31 +335,6 @@ def _described(
         "lorentz": density * (passages.end - passages.begin) / prediction.beam.wavelength_A,
         "rocking_width_deg": np.rad2deg(FWHM_OF_DEVIATION * np.sqrt(variance)),
     }
-
-
-def mean_beam(scene: Scene, divergence_axes: Array) -> SpreadBeam:
-    """All sources of a scene as one: their means and their spread, with that of each source where the method is integrated.
-
-    Parameters
-    ----------
-    divergence_axes
-        Those about which each source is spread (2, 3).
-    """
-    instrument, sources = scene.instrument, scene.instrument.sources
-    shares = sources.weights / sources.weights.sum()
-    wavelength_A = float(shares @ sources.wavelengths_A)
-    direction = shares @ sources.directions
-    direction = direction / np.linalg.norm(direction)
-    apart = sources.directions - direction
-    bandwidth = float(shares @ (sources.wavelengths_A / wavelength_A - 1) ** 2)
-    spread = (apart * shares[:, None]).T @ apart
-    if scene.method == "integrated":  # else it is among the sources
-        bandwidth += instrument.bandwidth_sigma**2
-        moves = np.cross(divergence_axes, direction) * instrument.divergence_sigma_rad[:, None]
-        spread += moves.T @ moves
-    variances, along = np.linalg.eigh(spread)
-    sigmas = np.sqrt(np.maximum(variances[1:], 0))
-    return SpreadBeam(direction, wavelength_A, math.sqrt(bandwidth), sigmas, np.cross(direction, along.T[1:]))
 
 
 def spot_volume(lattice: Lattice) -> float:

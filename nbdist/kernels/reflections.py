@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,22 @@ class ReflectionList:
     def __len__(self) -> int:
         return len(self.miller)
 
+    def numbers(self, miller: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """Where reflections (n, 3) stand in the list, int64 (n,); -1 for those that it lacks."""
+        if not len(self):
+            return np.full(len(miller), -1)
+        lowest, highest = self.miller.min(axis=0), self.miller.max(axis=0)
+        size = (highest - lowest + 1).astype(np.int64)
+
+        def key(indices: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+            h, k, l = (indices - lowest).T.astype(np.int64)
+            return np.asarray((h * size[1] + k) * size[2] + l)
+
+        within = ((miller >= lowest) & (miller <= highest)).all(axis=1)
+        keys, wanted = key(self.miller), np.where(within, key(miller), -1)
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where(keys[place] == wanted, place, -1)
+
 
 class SpreadBeam(NamedTuple):
     """A source of the beam with its spread, or the mean of several.
@@ -154,6 +170,47 @@ def excitation_sigma(vectors: Array, phi: Array, spread: Spread, spindle_axis: A
             move = turned(np.cross(axis, beam.direction), back)
             variance += (sigma / beam.wavelength_A * (normal * move).sum(axis=1)) ** 2
     return np.sqrt(variance)
+
+
+class _Approach(NamedTuple):
+    """How vectors come near to the Ewald sphere, A (cos(phi - phi_0) - c): A, phi_0 on the turn that counts as the first, and c; (n,)."""
+
+    reach: Array
+    middle: Array
+    level: Array
+
+    @classmethod
+    def of(cls, vectors: Array, spindle_axis: Array, beam: SpreadBeam, counted_from: Array) -> _Approach:
+        """That of vectors (n, 3) for one source; turns are counted from where they are nearest to the unit vector `counted_from` (3,)."""
+        direction = beam.direction
+        along, across = vectors @ spindle_axis, np.cross(spindle_axis, vectors)
+        cosine, sine = vectors @ direction - along * (spindle_axis @ direction), across @ direction
+        reach = np.maximum(np.hypot(cosine, sine), 1e-300)
+        middle = np.arctan2(sine, cosine)
+        if (counted_from != direction).any():
+            counted = np.arctan2(across @ counted_from, vectors @ counted_from - along * (spindle_axis @ counted_from))
+            middle += 2 * np.pi * np.round((counted - middle) / (2 * np.pi))
+        square = (vectors * vectors).sum(axis=1)
+        return cls(reach, middle, (-beam.wavelength_A / 2 * square - (spindle_axis @ direction) * along) / reach)
+
+
+class HalfTurn(NamedTuple):
+    """Half turns of the spindle that belong to one crossing each, as in `Lit`; arrays (n,)."""
+
+    branch: NDArray[np.int64]
+    crossing: Array
+    first: Array
+    last: Array
+
+    @classmethod
+    def at(cls, phi: float, vectors: Array, spindle_axis: Array, beam: SpreadBeam, counted_from: Array) -> HalfTurn:
+        """Those of vectors (n, 3) that hold a phi, radians, whether they light up in them or not."""
+        approach = _Approach.of(vectors, spindle_axis, beam, counted_from)
+        turn = np.floor((phi - approach.middle) / (2 * np.pi) + 0.5)
+        middle = approach.middle + 2 * np.pi * turn
+        half = (phi < middle).astype(np.int64)
+        crossing = middle + (1 - 2 * half) * np.arccos(np.clip(approach.level, -1, 1))
+        return cls(2 * turn.astype(np.int64) + half, crossing, middle - np.pi * half, middle + np.pi * (1 - half))
 
 
 class Lit(NamedTuple):
@@ -225,16 +282,7 @@ class Crossings:
         scan_rad: tuple[float, float],
         counted_from: Array,
     ) -> None:
-        direction, wavelength_A = beam.direction, beam.wavelength_A
-        along, across = vectors @ spindle_axis, np.cross(spindle_axis, vectors)
-        cosine, sine = vectors @ direction - along * (spindle_axis @ direction), across @ direction
-        reach = np.maximum(np.hypot(cosine, sine), 1e-300)  # A
-        middle = np.arctan2(sine, cosine)  # phi_0
-        if (counted_from != direction).any():
-            cosine_there = vectors @ counted_from - along * (spindle_axis @ counted_from)
-            counted = np.arctan2(across @ counted_from, cosine_there)
-            middle += 2 * np.pi * np.round((counted - middle) / (2 * np.pi))
-        level = (-wavelength_A / 2 * (vectors * vectors).sum(axis=1) - (spindle_axis @ direction) * along) / reach  # c
+        reach, middle, level = _Approach.of(vectors, spindle_axis, beam, counted_from)
         half_turn = np.arccos(np.clip(level, -1, 1))
         deviations = math.sqrt(-2 * math.log(tolerance)) + 0.3
         begins, ends, index, halves, crossings, middles = [], [], [], [], [], []

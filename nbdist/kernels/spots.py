@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.experiment.lattice import turned
-from nbdist.kernels.reflections import Crossings, ReflectionList, Spread, SpreadBeam, excitation_sigma, spread_of
+from nbdist.kernels.reflections import (
+    Crossings,
+    HalfTurn,
+    ReflectionList,
+    Spread,
+    SpreadBeam,
+    excitation_sigma,
+    spread_of,
+)
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.scene import Scene
 from nbdist.scene.tile import Tile
@@ -157,8 +165,7 @@ def measured(
     flat, dominant, background = image.reshape(-1), measures.dominant.reshape(-1), under.background
     order = np.lexsort((-number, value))  # the last to be written is the largest; of equal ones the first
     dominant[pixel[order]] = number[order] + 1
-    starts = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
-    for start, stop in zip(starts, [*starts[1:], len(number)], strict=True):
+    for start, stop in pairwise([*np.flatnonzero(np.diff(number, prepend=-1)).tolist(), len(number)]):
         its, spot = slice(start, stop), int(number[start])
         weight, slow, fast = value[its], rows[its] + 0.5, columns[its] + 0.5
         total, brightest = weight.sum(), int(weight.argmax())
@@ -229,6 +236,24 @@ class Diffraction:
             self.divergence_axes,
         )
 
+    @property
+    def mean_beam(self) -> SpreadBeam:
+        """All sources as one: their weighted means and what they are spread by, with the spread of each where that is not among them."""
+        instrument, sources = self.scene.instrument, self.scene.instrument.sources
+        shares = sources.weights / sources.weights.sum()
+        wavelength_A, direction = float(shares @ sources.wavelengths_A), shares @ sources.directions
+        direction = direction / np.linalg.norm(direction)
+        apart = sources.directions - direction
+        bandwidth = float(shares @ (sources.wavelengths_A / wavelength_A - 1) ** 2)
+        spread = (apart * shares[:, None]).T @ apart
+        if self.scene.method == "integrated":
+            bandwidth += instrument.bandwidth_sigma**2
+            moves = np.cross(self.divergence_axes, direction) * instrument.divergence_sigma_rad[:, None]
+            spread += moves.T @ moves
+        variances, axes = np.linalg.eigh(spread)
+        sigmas = np.sqrt(np.maximum(variances[1:], 0))
+        return SpreadBeam(direction, wavelength_A, math.sqrt(bandwidth), sigmas, np.cross(direction, axes.T[1:]))
+
     def crossings(self, lattice: int, source: int) -> Crossings:
         """When a lattice's reflections light up for a source; worked out once."""
         found = self._crossings.get((lattice, source))
@@ -283,30 +308,75 @@ class Diffraction:
         self._last = frame, found
         return found
 
+    def named(
+        self, frame: int, lattice: NDArray[np.int64], miller: NDArray[np.int64]
+    ) -> tuple[FrameSpots, NDArray[np.int64]]:
+        """Reflections as spots of a frame, each on the half turn that holds the middle of the frame, with all sources as one.
+
+        Parameters
+        ----------
+        lattice, miller
+            Whose reflections, int64 (n,), and their h, k, l (n, 3); the same one may be named more than once.
+
+        Returns
+        -------
+        The spots, whose entries have no strength; and the spot of each reflection, int64 (n,), -1 for one that its list lacks.
+        """
+        start, stop = self.frame_rad(frame)
+        spot, count = np.full(len(lattice), -1), 0
+        identities: list[NDArray[np.int64]] = []
+        parts: list[Entries] = []
+        for number, its in enumerate(self.lists):
+            some = np.flatnonzero(lattice == number)
+            index = its.numbers(miller[some])
+            some, index = some[index >= 0], index[index >= 0]
+            index, inverse = np.unique(index, return_inverse=True)
+            vector = its.vectors[index]
+            half = HalfTurn.at(
+                (start + stop) / 2,
+                vector,
+                self.scene.spindle_axis,
+                self.mean_beam,
+                self.scene.instrument.beam_direction,
+            )
+            low, high = np.maximum(half.first, start), np.minimum(half.last, stop)
+            phi, filled = np.clip(half.crossing, low, high), np.zeros(len(index), dtype=np.int64)
+            identities.append(self.identity(number, index, half.branch))
+            parts.append(
+                Entries(
+                    count + np.arange(len(index)),
+                    filled + number,
+                    filled,
+                    vector,
+                    phi,
+                    low - phi,
+                    high - phi,
+                    np.zeros(len(index)),
+                )
+            )
+            spot[some] = count + inverse
+            count += len(index)
+        entries = Entries(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        return FrameSpots(np.concatenate(identities), entries), spot
+
     def partiality(self, spots: FrameSpots) -> Array:
         """Share of each spot's photons, of those of all phi, that its stretch of phi has (spots,): of a still, of those of its crossing.
 
-        The excitation error passes through a Gaussian: Phi(e_2 / sigma) - Phi(e_1 / sigma), for its first source.
+        The excitation error passes through a Gaussian: Phi(e_2 / sigma) - Phi(e_1 / sigma), for all sources as one.
         """
-        entries, scene = spots.entries, self.scene
+        entries, scene, beam = spots.entries, self.scene, self.mean_beam
         first = np.searchsorted(entries.spot, np.arange(len(spots.reflection)))
-        last = np.append(first[1:], len(entries.spot)) - 1
-        source = entries.source[first]
+        last = np.append(first[1:], len(entries.spot))[: len(first)] - 1
         ends = entries.phi[first] + entries.low[first], entries.phi[last] + entries.high[last]
-        directions, wavelengths = (
-            scene.instrument.sources.directions[source],
-            scene.instrument.sources.wavelengths_A[source],
-        )
         vector, deviation = entries.vector[first], np.empty(len(first))
-        for lattice, its in product(range(len(self.lists)), range(len(scene.instrument.sources))):
-            some = np.flatnonzero((entries.lattice[first] == lattice) & (source == its))
-            deviation[some] = excitation_sigma(
-                vector[some], entries.phi[first[some]], self.spreads[lattice], scene.spindle_axis, self.beam(its)
-            )
+        for lattice, spread in enumerate(self.spreads):
+            some = np.flatnonzero(entries.lattice[first] == lattice)
+            phi = entries.phi[first[some]]
+            deviation[some] = excitation_sigma(vector[some], phi, spread, scene.spindle_axis, beam)
         low, high = (
             (
-                wavelengths / 2 * (vector * vector).sum(axis=1)
-                + (turned(vector, phi[:, None] * scene.spindle_axis) * directions).sum(axis=1)
+                beam.wavelength_A / 2 * (vector * vector).sum(axis=1)
+                + turned(vector, phi[:, None] * scene.spindle_axis) @ beam.direction
             )
             / deviation
             for phi in ends

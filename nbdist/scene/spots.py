@@ -8,6 +8,8 @@ from nbdist.experiment.crystal import Shape
 
 TOPHAT_RADIUS_SQUARED, GAUSS_WIDTH = 0.3969, 0.63
 """nanoBragg's: a top hat ends at r = 0.63, where a Gaussian is exp(-0.63)."""
+ROUND_SCALE = 0.723601254558268
+"""nanoBragg's factor that gives a sphere of N cells the volume of its brick."""
 EXPONENTS = {"float32": (-126, -149), "float64": (-1022, -1074)}
 """Exponents of 2 of the smallest normal number and of the smallest of all."""
 

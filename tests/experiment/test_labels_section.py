@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from labelled import INTEGRATED
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment import experiment_schema, experiment_to_yaml, load_experiment
@@ -20,12 +19,12 @@ def test_an_experiment_without_labels_has_the_fingerprint_it_had_before_there_we
 
 
 def test_one_word_asks_for_all_of_them(small_experiment, tmp_path):
-    experiment = small_experiment(labels="all", **INTEGRATED)
+    experiment = small_experiment(labels="all")
     assert all(getattr(experiment.labels, name) for name in SWITCHES)
     assert experiment.labels.spot_share == 0.5
     (tmp_path / "a.yaml").write_text(experiment_to_yaml(experiment))
     assert load_experiment(tmp_path / "a.yaml") == experiment
-    assert experiment.fingerprint == small_experiment(labels=dict.fromkeys(SWITCHES, True), **INTEGRATED).fingerprint
+    assert experiment.fingerprint == small_experiment(labels=dict.fromkeys(SWITCHES, True)).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -42,11 +41,6 @@ def test_some_labels_are_the_series_and_some_the_frames(name, of_frames):
         ({"spot_share": 0}, r"^labels\.spot_share: should be greater than 0, found 0$"),
         ({"spot_share": 1.5}, r"^labels\.spot_share: should be less than or equal to 1, found 1\.5$"),
         ({"shoebox": True}, r"^labels\.shoebox: unknown field"),
-        (
-            "all",
-            r"^labels\.spots: sampling\.method sum does not tell one reflection's photons from another's; give integrated$",
-        ),
-        ({"spot": True}, r"^labels\.spot: sampling\.method sum does not tell"),
     ],
 )
 def test_what_is_no_label_is_named(small_experiment, given, said):

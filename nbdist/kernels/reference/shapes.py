@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nbdist.scene.spots import GAUSS_WIDTH, TOPHAT_RADIUS_SQUARED
+from nbdist.scene.spots import GAUSS_WIDTH, ROUND_SCALE, TOPHAT_RADIUS_SQUARED
 
 # sin(pi x)/x as a polynomial in x^2 on |x| <= 1/2, least maximal relative error (Remez): 5e-9 and 3e-19.
 _SIN_PI_FLOAT32 = (3.1415926368954115, -5.167709684799477, 2.5500697263299961, -0.5982421263420937, 0.07756038679079722)
@@ -29,8 +29,6 @@ _SIN_PI_FLOAT64 = (
     -2.190318542954864e-05,
     7.6947273844559142e-07,
 )
-ROUND_SCALE = 0.723601254558268
-"""nanoBragg's factor that gives a sphere of N cells the volume of its brick."""
 Distances = Sequence[tuple[Tensor, Tensor]]
 """Distance to the nearest whole h, k, l: for each axis a part on the grid and the rest; the distance is their sum."""
 
