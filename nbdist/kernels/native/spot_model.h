@@ -89,8 +89,8 @@ struct Beam {  // of one source
 struct SpotModel {
   Vector G;
   Matrix flat;
-  Vector along, shift;
-  double curvature, fit[KNOWN], second[3][KNOWN][KNOWN], slope[KNOWN], peak, low, high;
+  Vector along, shift, straight;
+  double curvature, fit[KNOWN], second[3][KNOWN][KNOWN], slope[KNOWN], arc, peak, low, high;
 
   // G, its shape's covariance and that of its rotations are those at the phi of the expansion
   SpotModel(Vector G, const Matrix& shape, const Matrix& mosaic, Vector u, const Beam& beam, double low, double high)
@@ -179,6 +179,11 @@ struct SpotModel {
     // the covariance about the means, and what the slope's change adds
     const double kept = spread / held;  // variance of phi
     const Matrix Q = P + outer(-kept, along, along);
+    const double length2 = dot(G, G);
+    straight = (1 / std::sqrt(length2)) * G;
+    double stays = -dot(straight, shape * (Q * straight));
+    for (int i = 0; i < 3; i++) stays += dot(shape[i], column(Q, i));
+    arc = (1 - 0.5 * stays) / (3 * length2);
     Matrix W;  // M [G]x Q, of which gm^T is -M [G]x
     for (int i = 0; i < 3; i++)
       for (int j = 0; j < 3; j++) W[i][j] = -(gm[0][i] * Q[0][j] + gm[1][i] * Q[1][j] + gm[2][i] * Q[2][j]);

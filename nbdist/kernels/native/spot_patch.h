@@ -152,7 +152,7 @@ struct Patch {
   int64_t first_row = 0, last_row = 0;
 
   // in the precision of the image
-  real unit[3], step_s[3], step_f[3], start[3], inverse_wavelength, fit[4], second[3][10], slope[4], shift[3], flat[2][3], along[3];
+  real unit[3], step_s[3], step_f[3], start[3], inverse_wavelength, fit[4], second[3][10], slope[4], shift[3], flat[2][3], along[3], straight[3], arc;
   real low, high, width, held_low, held_high;
 
   explicit Patch(const Surface& surface) : surface(surface) {}
@@ -193,12 +193,13 @@ struct Patch {
     const double root = deviations = std::sqrt(model.curvature);
     for (int i = 0; i < 3; i++) {
       flat[0][i] = (real)e[0][i], flat[1][i] = (real)e[1][i], along[i] = (real)(model.along[i] / root);
-      shift[i] = (real)model.shift[i];
+      shift[i] = (real)model.shift[i], straight[i] = (real)model.straight[i];
       int n = 0;
       for (int k = 0; k < KNOWN; k++)
         for (int l = k; l < KNOWN; l++) second[i][n++] = (real)(model.second[i][k][l] * (k == l ? 1 : 2));
     }
     for (int k = 0; k < KNOWN; k++) fit[k] = (real)model.fit[k], slope[k] = (real)model.slope[k];
+    arc = (real)model.arc;
     held_low = (real)model.low, held_high = (real)model.high;
     low = (real)(model.low * root), high = (real)(model.high * root), width = (real)((model.high - model.low) * root);
     thin = (model.high - model.low) * root < NARROW;
@@ -295,12 +296,13 @@ struct Patch {
     int n = 0;
     for (int k = 0; k < KNOWN; k++)
       for (int l = k; l < KNOWN; l++) product[n++] = known[k] * known[l];
-    vec bent[3];
+    vec bent[3], radial = known[0] * straight[0] + (known[1] * straight[1] + known[2] * straight[2]);
+    vec shorter = (real)1 - (product[0] + (product[4] + product[7]) - radial * radial) * arc;  // products 0, 4 and 7 are squares of D
     for (int i = 0; i < 3; i++) {
-      bent[i] = known[i] + shift[i];
+      bent[i] = known[i] * shorter + shift[i];
       for (int m = 0; m < 10; m++) bent[i] = product[m] * second[i][m] + bent[i];
     }
-    vec linear = known[0] * slope[0] + (known[1] * slope[1] + (known[2] * slope[2] + known[3] * slope[3]));
+    vec linear = bent[0] * slope[0] + (bent[1] * slope[1] + (bent[2] * slope[2] + known[3] * slope[3]));
     vec first = bent[0] * flat[0][0] + (bent[1] * flat[0][1] + bent[2] * flat[0][2]);
     vec other = bent[0] * flat[1][0] + (bent[1] * flat[1][1] + bent[2] * flat[1][2]);
     vec fitting = bent[0] * along[0] + (bent[1] * along[1] + bent[2] * along[2]);

@@ -87,7 +87,12 @@ class SpotModel(NamedTuple):
     shift
         What is added to D (R, 3).
     slope
-        Coefficients (R, 4) of the logarithm of the slope's change, of D and x'_phi.
+        Coefficients (R, 4) of the logarithm of the slope's change, of D as it is bent, and of x'_phi.
+    straight
+        Unit vector along G (R, 3).
+    arc
+        Share of the spread across G that turns the crystal, over 3 |G|^2 (R,): a turn by an angle a takes a point G tan(a) away, and the
+        terms of second order make G (a + a^3 / 3) of it.
     peak
         sqrt(|S| / |C|) (R,).
     low, high
@@ -101,6 +106,8 @@ class SpotModel(NamedTuple):
     second: Tensor
     shift: Tensor
     slope: Tensor
+    straight: Tensor
+    arc: Tensor
     peak: Tensor
     low: Tensor
     high: Tensor
@@ -162,6 +169,9 @@ def spot_model(G: Tensor, shape: Tensor, variables: SpotVariables) -> SpotModel:
     shift = 0.5 * torch.einsum("rabi,rab->ri", second_order, about)
     slope = torch.einsum("rbi,rbci,rcl->rl", weights, second_order, mean)
     slope = slope + torch.nn.functional.pad(torch.einsum("rbi,rbij->rj", weights, first_order), (0, 1))
+    straight = G / torch.linalg.norm(G, dim=-1, keepdim=True)
+    stays = torch.einsum("rij,rjk->rik", shape, whole)
+    across = torch.einsum("rii->r", stays) - torch.einsum("ri,rij,rj->r", straight, stays, straight)
     return SpotModel(
         flat=precision - along[:, :, None] * along[:, None] / curvature[:, None, None],
         along=along,
@@ -170,6 +180,8 @@ def spot_model(G: Tensor, shape: Tensor, variables: SpotVariables) -> SpotModel:
         second=second,
         shift=shift,
         slope=slope,
+        straight=straight,
+        arc=(1 - across / 2) / (3 * (G * G).sum(-1)),
         peak=torch.sqrt(torch.linalg.det(shape) / torch.linalg.det(covariance)),
         low=low,
         high=high,
@@ -227,8 +239,10 @@ def mean_intensity(model: SpotModel, D: Tensor) -> Tensor:
     phi = torch.einsum("rl,rpl->rp", model.fit, torch.cat([D, one], dim=-1))
     phi = torch.minimum(torch.maximum(phi, model.low[:, None]), model.high[:, None])
     known = torch.cat([D, phi[..., None]], dim=-1)
-    bent = D + torch.einsum("rikl,rpk,rpl->rpi", model.second, known, known) + model.shift[:, None]
-    exponent = torch.einsum("rl,rpl->rp", model.slope, known)
+    across2 = (D * D).sum(-1) - torch.einsum("ri,rpi->rp", model.straight, D) ** 2
+    bent = D * (1 - model.arc[:, None] * across2)[..., None] + model.shift[:, None]
+    bent = bent + torch.einsum("rikl,rpk,rpl->rpi", model.second, known, known)
+    exponent = torch.einsum("rl,rpl->rp", model.slope, torch.cat([bent, phi[..., None]], dim=-1))
     exponent = exponent - 0.5 * torch.einsum("rpi,rij,rpj->rp", bent, model.flat, bent)
     deviations = torch.sqrt(model.curvature)[:, None]
     fitting = torch.einsum("ri,rpi->rp", model.along, bent) / deviations
