@@ -163,13 +163,12 @@ class Renderer {
     for (size_t p = 0; p < patches.size(); p++) evaluate(patches[p].first, strengths[p], patches[p].second, its, runs);
   }
 
-  void band(int64_t first_row, int64_t last_row) {  // rows of the image, and of its labels
+  void band(int64_t first_row, int64_t last_row, std::vector<real>& most) {  // rows of the image, and of its labels
     int64_t columns = work.last_column - work.first_column;
     real* image = (real*)request.image + (first_row - work.first_row) * columns;
     int32_t* dominant = request.dominant ? request.dominant + (first_row - work.first_row) * columns : nullptr;
     int64_t pixels = (last_row - first_row) * columns;
     std::fill_n(image, pixels, (real)0);
-    std::vector<real> most;
     if (dominant) std::fill_n(dominant, pixels, 0), most.assign(pixels, (real)0);
     for (int64_t number = 0; number < request.spots; number++) {
       const Spot& its = spots[number];
@@ -518,10 +517,13 @@ extern "C" int nbdist_integrated(const Work* work, const Request* request) {
         for (int64_t number = start; number < std::min(start + AT_ONCE, request->spots); number++)
           renderer.spot(number, arenas[thread], patches, runs);
     });
-    const int64_t rows = work->last_row - work->first_row, bands = std::min(rows, 4 * threads);
+    constexpr int64_t BAND_PIXELS = 1 << 16;  // stay in a core's own cache from the first spot to the last
+    const int64_t rows = work->last_row - work->first_row, pixels = rows * (work->last_column - work->first_column);
+    const int64_t bands = std::min(rows, std::max(4 * threads, pixels / BAND_PIXELS));
     shared_among(threads, bands, [&](int64_t, std::atomic<int64_t>& next) {
+      std::vector<real> most;
       for (int64_t band; (band = next.fetch_add(1)) < bands;)
-        renderer.band(work->first_row + rows * band / bands, work->first_row + rows * (band + 1) / bands);
+        renderer.band(work->first_row + rows * band / bands, work->first_row + rows * (band + 1) / bands, most);
     });
     if (request->moments)
       shared_among(threads, (request->spots + AT_ONCE - 1) / AT_ONCE, [&](int64_t, std::atomic<int64_t>& next) {
