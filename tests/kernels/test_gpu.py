@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import integrated_cases
 import numpy as np
 import pytest
 from test_golden import CASES, FLOAT32, assert_agrees_in_float64, golden_experiment, golden_image
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+@pytest.mark.parametrize("name", integrated_cases.CASES)
+def test_spots_on_a_gpu_agree_with_the_golden_image(name):
+    from nbdist.frames.renderer import Renderer
+    from nbdist.scene import resolve
+    from nbdist.scene.amplitudes import load_reflections
+
+    golden, tile = integrated_cases.golden_image(name), integrated_cases.golden_tile(name)
+    # as on the CPU; float32 adds what it rounds
+    for precision, allowed in (("float64", 3e-4), ("float32", 3.1e-4)):
+        sampling = {"method": "integrated", "precision": precision}
+        scene = resolve(integrated_cases.golden_experiment(name, sampling=sampling))
+        image = Renderer(scene, load_reflections(scene), device="cuda", mode="eager").frame(0, tile)
+        assert np.abs(image - golden).max() <= allowed * golden.max()
 
 
 @pytest.fixture
