@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.experiment.lattice import turned
 from nbdist.kernels.reflections import Crossings, Spread
 from nbdist.kernels.spots import STILL_RAD, Diffraction
 from nbdist.scene.amplitudes import Reflections
@@ -41,7 +40,8 @@ SPOT_VOLUMES = {
     "tophat": 4 / 3 * math.pi * 0.63**3,
 }
 """Integral of |F_latt|^2 over h, k, l about a reflection, in units of the cells of the crystal, at a fudge of 1."""
-NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(16)
+NODES, NODE_WEIGHTS = (half[8:] for half in np.polynomial.legendre.leggauss(16))
+"""Those above 0 of the Gauss-Legendre nodes on [-1, 1], and their weights."""
 SMALL_RAD = 1e-6
 """By which rays are turned to see how places on a panel change."""
 TOUCHES = 3.0
@@ -65,6 +65,8 @@ class Passages(NamedTuple):
         Phi of the crossing, or of the nearest approach.
     begin, end
         From where to where it is lit.
+    sigma
+        Deviation of its excitation error at the crossing, 1/Angstrom.
     """
 
     reflection: NDArray[np.int64]
@@ -75,6 +77,7 @@ class Passages(NamedTuple):
     crossing: Array
     begin: Array
     end: Array
+    sigma: Array
 
 
 class Excitation(NamedTuple):
@@ -93,12 +96,19 @@ class Excitation(NamedTuple):
         """Mean density of e = 0 between two phi (n,), in Angstrom; and the mean and the variance of the phi at which it is met."""
         middle, half = (low + high) / 2, (high - low) / 2
         total, first, second = np.zeros((3, len(middle)))
-        for node, weight in zip(NODES, NODE_WEIGHTS, strict=True):
-            deviations = self.at(middle + node * half) / self.sigma
-            density = weight / 2 * np.exp(-0.5 * deviations * deviations)
-            total += density
-            first += density * node
-            second += density * (node * node)
+        c, s = np.cos(middle) / self.sigma, np.sin(middle) / self.sigma
+        at_rest, along, across = (
+            self.at_rest / self.sigma,
+            self.cosine * c + self.sine * s,
+            self.sine * c - self.cosine * s,
+        )
+        for node, weight in zip(NODES, NODE_WEIGHTS, strict=True):  # and those on the other side
+            even, odd = at_rest + along * np.cos(node * half), across * np.sin(node * half)
+            before, after = np.exp(-0.5 * (even - odd) ** 2), np.exp(-0.5 * (even + odd) ** 2)
+            both = weight / 2 * (before + after)
+            total += both
+            first += (weight / 2 * node) * (after - before)
+            second += (node * node) * both
         met = np.maximum(total, 1e-300)
         at = first / met
         density = total / (self.sigma * math.sqrt(2 * math.pi))
@@ -182,22 +192,21 @@ class Prediction:
             number = lit.number[some]
             identity = self.diffraction.identity(lattice, number, lit.branch[some])
             of = np.full(len(some), lattice)
-            F2, crossing = self._F2[lattice][number], lit.crossing[some]
-            found.append((identity, of, number, its.vectors[number], F2, crossing, begin[some], end[some]))
+            reals = lit.crossing[some], begin[some], end[some], lit.sigma[some]
+            found.append((identity, of, number, its.vectors[number], self._F2[lattice][number], *reals))
         passages = Passages(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
         order = np.argsort(passages.reflection, kind="stable")
         return Passages(*(column[order] for column in passages))  # type: ignore[arg-type]
 
     def excitation(self, passages: Passages) -> Excitation:
-        """How reflections pass through the sphere; their deviation is that at the crossing."""
+        """How reflections pass through the sphere."""
         vector, u, beam = passages.vector, self.scene.spindle_axis, self.beam
         along = (vector @ u) * (u @ beam.direction)
-        normal, covariance = self._spots(passages, passages.crossing)
         return Excitation(
             at_rest=beam.wavelength_A / 2 * (vector * vector).sum(axis=1) + along,
             cosine=vector @ beam.direction - along,
             sine=np.cross(u, vector) @ beam.direction,
-            sigma=np.sqrt(np.einsum("ni,nij,nj->n", normal, covariance, normal)),
+            sigma=passages.sigma,
         )
 
     def photons(self, passages: Passages, places: Places, density: Array) -> Array:
@@ -217,36 +226,41 @@ class Prediction:
         A spot that is off the sphere shows its part on it: the mean of its Gaussian there.
         """
         u, wavelength_A = self.scene.spindle_axis, self.beam.wavelength_A
-        normal, C = self._spots(passages, phi)
-        Cn = np.einsum("nij,nj->ni", C, normal)
+        turns = _rotations(u, phi)
+        normal, C = self._spots(passages, turns)
+        Cn = np.matmul(C, normal[:, :, None])[:, :, 0]
         of_sphere = Cn / (Cn * normal).sum(axis=1)[:, None]
-        back = -phi[:, None] * u
-        ray = turned(self.beam.direction, back)
+        ray = self.beam.direction @ turns
         ray = ray + wavelength_A * (passages.vector - excitation.at(phi)[:, None] * of_sphere)
         ray /= np.linalg.norm(ray, axis=1)[:, None]
         v = np.cross(u, passages.vector)
         path = v - (v * normal).sum(axis=1)[:, None] * of_sphere
-        on_sphere = C - Cn[:, :, None] * of_sphere[:, None] + variance[:, None, None] * path[:, :, None] * path[:, None]
         # two vectors across the ray, from the axis that it is farthest from
         across = np.cross(ray, np.eye(3)[np.abs(ray).argmin(axis=1)])
         across /= np.linalg.norm(across, axis=1)[:, None]
         sides = np.stack([across, np.cross(ray, across)], axis=1)
-        spread = wavelength_A**2 * np.einsum("nai,nij,nbj->nab", sides, on_sphere, sides)
-        onward = phi[:, None] * u
-        return _places(
-            self.scene.instrument, self.beam.direction, turned(ray, onward), turned(sides, onward[:, None]), spread
-        )
+        seen = np.stack([Cn, of_sphere, path], axis=2)
+        along_Cn, along_sphere, along_path = np.moveaxis(sides @ seen, 2, 0)
+        spread = sides @ C @ sides.transpose(0, 2, 1) - along_Cn[:, :, None] * along_sphere[:, None]
+        spread += variance[:, None, None] * along_path[:, :, None] * along_path[:, None]
+        spread *= wavelength_A**2
+        onward = turns.transpose(0, 2, 1)
+        rays = np.matmul(ray[:, None], onward)[:, 0]
+        return _places(self.scene.instrument, self.beam.direction, rays, sides @ onward, spread)
 
-    def _spots(self, passages: Passages, phi: Array) -> tuple[Array, Array]:
-        """Diffracted rays (n, 3), and covariances (n, 3, 3) in 1/Angstrom^2, at a phi of each; seen from the crystal, at phi 0."""
-        G, beam, back = passages.vector, self.beam, -phi[:, None] * self.scene.spindle_axis
-        normal = turned(beam.direction, back) + beam.wavelength_A * G
+    def _spots(self, passages: Passages, turns: Array) -> tuple[Array, Array]:
+        """Diffracted rays (n, 3), and covariances (n, 3, 3) in 1/Angstrom^2, turned by the spindle (n, 3, 3); seen from the crystal."""
+        G, beam = passages.vector, self.beam
+        normal = beam.direction @ turns + beam.wavelength_A * G
         normal /= np.linalg.norm(normal, axis=1)[:, None]
         spreads: Sequence[Spread] = self.diffraction.spreads
         shapes, roots = np.stack([its.shape for its in spreads]), np.stack([_root(its.mosaic) for its in spreads])
-        moves = [*np.moveaxis(np.cross(roots[passages.lattice], G[:, None]), 1, 0), beam.bandwidth_sigma * G]
+        moves = [*np.moveaxis(np.cross(roots[passages.lattice], G[:, None]), 1, 0)]
+        if beam.bandwidth_sigma:
+            moves.append(beam.bandwidth_sigma * G)
         for sigma, axis in zip(beam.divergence_sigma_rad, beam.divergence_axes, strict=True):
-            moves.append(sigma / beam.wavelength_A * turned(np.cross(axis, beam.direction), back))
+            if sigma:
+                moves.append(np.cross(axis, beam.direction) * (sigma / beam.wavelength_A) @ turns)
         J = np.stack(moves, axis=1)
         return normal, shapes[passages.lattice] + np.matmul(J.transpose(0, 2, 1), J)
 
@@ -348,6 +362,13 @@ def _frames(scene: Scene, phi_rad: Array) -> Array:
     """Frames from the start of a rotation to a phi."""
     scan = scene.experiment.scan
     return np.asarray((np.rad2deg(phi_rad) - scan.phi_start_deg) / scan.osc_range_deg)
+
+
+def _rotations(axis: Array, phi: Array) -> Array:
+    """Rotations (n, 3, 3) about a unit axis (Rodrigues' formula)."""
+    cross = np.cross(np.eye(3), axis)
+    cosine, sine = np.cos(phi)[:, None, None], np.sin(phi)[:, None, None]
+    return np.asarray(np.eye(3) + sine * cross + (1 - cosine) * (cross @ cross))
 
 
 def _root(covariance: Array) -> Array:

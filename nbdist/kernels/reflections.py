@@ -228,6 +228,8 @@ class Lit(NamedTuple):
         The half turn that belongs to it.
     begins, ends
         The phi between which it lights up.
+    sigma
+        Root mean square of its excitation error at the crossing, 1/Angstrom.
     """
 
     number: NDArray[np.int64]
@@ -237,6 +239,7 @@ class Lit(NamedTuple):
     last: Array
     begins: Array
     ends: Array
+    sigma: Array
 
 
 class _Class(NamedTuple):
@@ -248,6 +251,7 @@ class _Class(NamedTuple):
     branch: NDArray[np.int64]
     crossing: Array
     middle: Array
+    sigma: Array
     widest: float
 
 
@@ -285,7 +289,7 @@ class Crossings:
         reach, middle, level = _Approach.of(vectors, spindle_axis, beam, counted_from)
         half_turn = np.arccos(np.clip(level, -1, 1))
         deviations = math.sqrt(-2 * math.log(tolerance)) + 0.3
-        begins, ends, index, halves, crossings, middles = [], [], [], [], [], []
+        begins, ends, index, halves, crossings, middles, sigmas = [], [], [], [], [], [], []
         for half in (0, 1):
             sign = 1 - 2 * half
             crossing = middle + sign * half_turn
@@ -303,8 +307,10 @@ class Crossings:
             halves.append(np.full(len(lit), half, dtype=np.int64))
             crossings.append(crossing[lit])
             middles.append(middle[lit])
+            sigmas.append(sigma[lit])
         begin, end, number = np.concatenate(begins), np.concatenate(ends), np.concatenate(index)
         which, crossing, centre = np.concatenate(halves), np.concatenate(crossings), np.concatenate(middles)
+        deviation = np.concatenate(sigmas)
         turns = np.floor(begin / (2 * np.pi))  # each begins within the first turn
         branch = which - 2 * turns.astype(np.int64)
         begin, end, crossing, centre = (phi - 2 * np.pi * turns for phi in (begin, end, crossing, centre))
@@ -323,6 +329,7 @@ class Crossings:
                         branch[some],
                         crossing[some],
                         centre[some],
+                        deviation[some],
                         float(width[some].max()),
                     )
                 )
@@ -340,10 +347,11 @@ class Crossings:
                 half = branch & 1
                 found.append((its.number[some], 2 * turn + branch))
                 half_turn = middle - np.pi * half, middle + np.pi * (1 - half)
-                reals.append(np.stack([its.crossing[some], *half_turn, its.begins[some], its.ends[some]]) + offset)
+                times = np.stack([its.crossing[some], *half_turn, its.begins[some], its.ends[some]]) + offset
+                reals.append(np.concatenate([times, its.sigma[some][None]]))
         if not found:
             nothing = np.zeros(0, dtype=np.int64)
-            return Lit(nothing, nothing, *np.zeros((5, 0)))
+            return Lit(nothing, nothing, *np.zeros((6, 0)))
         index, branch = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.lexsort((branch, index))
         return Lit(index[order], branch[order], *np.concatenate(reals, axis=1)[:, order])

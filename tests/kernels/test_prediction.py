@@ -135,6 +135,37 @@ def test_the_spots_of_a_frame_have_the_photons_places_and_extents_of_its_image(s
     assert abs(np.median(moments[bright, 3:5].sum(axis=1) / extent) - 1) < 0.05
 
 
+def test_the_centroids_of_whole_spots_are_where_and_when_they_are_predicted(scene):
+    """Of a series' images, to 0.02 pixel and 0.02 frame, where a spot is wider than a pixel and a frame."""
+    numbers = resolve(
+        scene.experiment.with_changes(
+            crystal={"N_cells": [8, 7, 6], "mosaicity": {"sigma_deg": 0.1}},
+            scan={"frames": 24, "osc_range_deg": 0.25},
+            sampling={"oversample": 4},
+        )
+    )
+    amplitudes = load_reflections(numbers)
+    renderer, table = Renderer(numbers, amplitudes), series_reflections(numbers, amplitudes)
+    sums = np.zeros((len(table["reflection"]), 4))
+    for frame in range(24):
+        tile = Tile(0, *numbers.instrument.panels[0].region)
+        _, measures = renderer.backend.integrated(tile, renderer.diffraction, frame, Underneath(1.0, None))
+        photons, slow, fast = measures.moments[:, :3].T
+        place = np.searchsorted(table["reflection"], renderer.diffraction.spots(frame).reflection)
+        sums[place] += photons[:, None] * np.stack(
+            [np.ones(len(photons)), slow, fast, np.full(len(photons), frame + 0.5)], axis=1
+        )
+    with np.errstate(invalid="ignore"):
+        inside = (table["slow"] > 12) & (table["slow"] < 388) & (table["fast"] > 12) & (table["fast"] < 348)
+        some = inside & table["whole"] & (table["lorentz"] < 4)
+    assert some.sum() > 30
+    centroids = sums[some, 1:] / sums[some, :1]
+    predicted = np.stack([table[name][some] for name in ("slow", "fast", "frame")], axis=1)
+    apart = np.abs(centroids - predicted)
+    assert np.quantile(apart[:, :2], 0.98) < 0.02
+    assert np.quantile(apart[:, 2], 0.98) < 0.02
+
+
 def test_turns_are_counted_alike_for_every_source(small_experiment):
     """A scan that starts at phi 0, where reflections are lit before it for one source and after it for the next."""
     sources = [{"direction": [0, 0.01 * n, 1], "wavelength_A": 1 + 0.01 * n} for n in (-1, 0, 1)]
