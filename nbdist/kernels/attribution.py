@@ -2,7 +2,7 @@
 
 In one orientation a pixel has the term of its nearest reflection, h, k, l rounded. A reflection gives the sum of its terms over
 subpixels, layers, sources, phi steps and mosaic domains. Only bright pixels are asked, and most of them have one nearest reflection in
-all orientations, which the extent of the orientations tells beforehand; of the others the terms are worked out once more, in float64.
+all orientations, which the extent of the orientations tells beforehand; of the others the terms are worked out once more.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from nbdist.scene.spots import GAUSS_WIDTH, ROUND_SCALE, TOPHAT_RADIUS_SQUARED
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
-TERMS_AT_ONCE = 2**19
+TERMS_AT_ONCE = 2**16
+ROUNDING = 1e-6
+"""Of an index: what is worked out another way differs by less."""
 
 
 class Givers(NamedTuple):
@@ -75,8 +77,8 @@ class _Candidates(NamedTuple):
 
     def place(self, whole: Array) -> Whole:
         """Where reflections (3, orientations, n) stand among all."""
-        h, k, l = (whole[axis].astype(np.int64) - self.low[:, axis] for axis in range(3))
-        return np.asarray(self.first + (h * self.size[:, 1] + k) * self.size[:, 2] + l)
+        h, k, l = (whole[axis] - self.low[:, axis] for axis in range(3))
+        return np.asarray(((h * self.size[:, 1] + k) * self.size[:, 2] + l + self.first).astype(np.int64))
 
 
 class Attribution:
@@ -129,7 +131,7 @@ class Attribution:
                     least, most = low[lattice, :, axis], high[lattice, :, axis]
                     np.minimum(least, index + ends.min(axis=0).sum(axis=0), out=least)
                     np.maximum(most, index + ends.max(axis=0).sum(axis=0), out=most)
-        return np.rint(low).astype(np.int64), np.rint(high).astype(np.int64)
+        return np.rint(low - ROUNDING).astype(np.int64), np.rint(high + ROUNDING).astype(np.int64)
 
     def _compared(self, panel: int, slow: Whole, fast: Whole, low: Whole, high: Whole) -> Givers:
         """Those of pixels that more than one reflection may have given to."""
@@ -140,12 +142,13 @@ class Attribution:
         ):
             candidates = _Candidates.within(low[number], high[number])
             total, shape = np.zeros(len(candidates.miller)), (3, len(real), len(slow))
-            F2 = _amplitudes(table, candidates.miller) ** 2 * scene.specimen.share(lattice)
+            F2 = (lattice.cells_in_all * _amplitudes(table, candidates.miller)) ** 2 * scene.specimen.share(lattice)
             for q, weight, source in _scattering(scene.instrument, panel, slow, fast):
-                index = (real.transpose(1, 0, 2).reshape(-1, 3) @ q).reshape(shape)
+                # three products, not one of matrices: those are added up in another order by other numbers of cores
+                index = sum(real[:, :, x].T[:, :, None] * q[x] for x in range(3))
                 whole = np.rint(index)
                 index -= whole
-                terms = weight * spot_intensity(lattice, index.reshape(3, -1)).reshape(shape[1:])
+                terms = weight * spot_profile(lattice, index.reshape(3, -1).astype(np.float32)).reshape(shape[1:])
                 place = candidates.place(whole)
                 total += np.bincount(place.ravel(), terms.ravel(), len(total)) * F2[table.of_source(source)]
             pixels.append(np.repeat(np.arange(len(slow)), candidates.size.prod(axis=1)))
@@ -207,25 +210,29 @@ def _amplitudes(table: AmplitudeTable, miller: Whole) -> Array:
     return np.asarray(table.values[:, h, k, l], dtype=np.float64)
 
 
-def spot_intensity(lattice: Lattice, distances: Array) -> Array:
-    """F_latt^2 (n,) at distances (3, n) of h, k, l from the nearest whole ones.
+def spot_profile(lattice: Lattice, distances: NDArray[np.float32]) -> NDArray[np.float32]:
+    """F_latt^2 / N^2 (n,) at distances (3, n) of h, k, l from the nearest whole ones, for a crystal of N cells.
 
-    The formulas of `kernels.reference.shapes` in float64, good to 1e-4 of the peak: they compare reflections, and make no image.
+    The formulas of `kernels.reference.shapes`, good to 1e-3 of the peak: they compare reflections, and make no image.
     """
-    count = lattice.cells_in_all
+    single = np.float32
     if lattice.shape == "square":
-        product = np.ones(distances.shape[1])
+        product = np.ones(distances.shape[1], dtype=single)
         for cells, distance in zip(lattice.N_cells, distances, strict=True):
-            below = np.sin(np.pi * distance)
-            peak = np.abs(below) < 1e-9
-            product *= np.where(peak, cells, np.sin(np.pi * cells * distance) / np.where(peak, 1.0, below))
+            angle = single(math.pi) * np.where(np.abs(distance) < 1e-7, single(1e-7), distance)
+            product *= np.sin(single(cells) * angle) / (single(cells) * np.sin(angle))
         return product * product
-    along = lattice.shape_root @ distances
-    r2 = lattice.fudge * (along * along).sum(axis=0)
+    r2 = np.zeros(distances.shape[1], dtype=single)
+    for axis, row in enumerate(np.sqrt(lattice.fudge) * lattice.shape_root):
+        along = single(row[axis]) * distances[axis]
+        for other in range(axis + 1, 3):
+            if row[other]:
+                along += single(row[other]) * distances[other]
+        r2 += along * along
     if lattice.shape == "gauss":
-        return np.asarray(count * count * np.exp(-2 / GAUSS_WIDTH * r2))
+        return np.asarray(np.exp(single(-2 / GAUSS_WIDTH) * r2))
     if lattice.shape == "tophat":
-        return np.where(r2 < TOPHAT_RADIUS_SQUARED, count * count, 0.0)
-    x = np.maximum(math.pi * np.sqrt(r2), 1e-2)  # flat there
-    amplitude = 3 * count * ROUND_SCALE * (np.sin(x) / x - np.cos(x)) / (x * x)
+        return (r2 < TOPHAT_RADIUS_SQUARED).astype(single)
+    x = np.maximum(single(math.pi) * np.sqrt(r2), single(4e-2))  # flat there
+    amplitude = single(3 * ROUND_SCALE) * (np.sin(x) / x - np.cos(x)) / (x * x)
     return np.asarray(amplitude * amplitude)

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbdist.experiment.lattice import cell_volume_A3, reciprocal_from_cell
+from nbdist.kernels.attribution import spot_profile
 from nbdist.kernels.reference import shapes
 from nbdist.kernels.reference.orientation_sum import split
+from nbdist.scene import resolve
 
 ROUNDING = {torch.float64: 2e-12, torch.float32: 1e-6}
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
@@ -173,3 +175,17 @@ def test_square_is_exact_at_a_peak_whose_distance_comes_from_two_parts_that_canc
     found = shapes.square([(coarse, left - coarse), at_zero, at_zero], numbers)
     # sin(pi N d)/sin(pi d) is N to (pi N d)^2/6, 1.5e-11 for 1000 cells
     np.testing.assert_allclose(found.numpy(), float(cells) ** 2, rtol=16 * torch.finfo(dtype).eps + 1e-10, atol=0)
+
+
+@pytest.mark.parametrize("shape", ["square", "round", "gauss", "tophat", "isotropic"])
+def test_pixels_are_attributed_by_the_same_transforms(small_experiment, shape):
+    kind = {"size_um": 0.05} if shape == "isotropic" else {"N_cells": [20, 1, 300]}
+    given = "gauss" if shape == "isotropic" else shape
+    lattice = resolve(small_experiment(crystal={"shape": given, "fudge": 1.5, **kind})).specimen.lattices[0]
+    scale = 1 / np.array([20, 3, 300])[:, None]
+    distances = np.clip(np.random.default_rng(1).normal(size=(3, 500)) * scale * np.linspace(0, 1, 500), -0.5, 0.5)
+    cells = lattice.shape_root if shape == "isotropic" else lattice.N_cells
+    expected = f_latt_squared(shape, distances, cells, 1.5) / lattice.cells_in_all**2
+    np.testing.assert_allclose(spot_profile(lattice, distances.astype(np.float32)), expected, atol=1e-3)
+    assert expected[0] > 0.5
+    assert expected.min() < 0.1
