@@ -60,7 +60,7 @@ def spot_labels(
     spots
         Its spots.
     bragg, background
-        Photons of each panel, (slow, fast).
+        Photons of each panel, (slow, fast); no Bragg photons where neither they nor the spots of pixels are asked for.
     measures
         What each panel has of each spot.
     spot_share
@@ -99,11 +99,27 @@ def spot_labels(
         bragg=bragg,
         background=background,
         spot=[
-            np.where(crystal > spot_share * (crystal + other), rows[its.dominant], 0)
-            for crystal, other, its in zip(bragg, background, measures, strict=True)
+            _dominant(its.dominant, rows, crystal, other, spot_share)
+            for its, crystal, other in zip(measures, bragg, background, strict=False)
+            if its.dominant is not None
         ],
         spots=columns,
     )
+
+
+def _dominant(
+    numbers: NDArray[np.int32],
+    rows: NDArray[np.int32],
+    bragg: NDArray[Any],
+    background: NDArray[Any],
+    spot_share: float,
+) -> NDArray[np.int32]:
+    """The row of the dominant spot of each pixel that is a spot's, of the number that it was measured under."""
+    image, touched = np.zeros_like(numbers), np.flatnonzero(numbers)
+    crystal, other = bragg.reshape(-1)[touched], background.reshape(-1)[touched]
+    its = np.where(crystal > spot_share * (crystal + other), rows[numbers.reshape(-1)[touched]], 0)
+    image.reshape(-1)[touched] = its
+    return image
 
 
 def whole_pixel_spots(

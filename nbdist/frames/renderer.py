@@ -77,6 +77,7 @@ class Renderer:
         self._backgrounds: dict[Tile, NDArray[np.float64]] = {}
         self._measures: dict[tuple[Tile, int], tuple[NDArray[np.floating[Any]], SpotMeasures]] = {}
         self._measuring = threading.Lock()
+        self._under: list[NDArray[np.float32]] | None = None
         try:
             self._prepared = self._prepare()
         except BuildError as error:
@@ -152,6 +153,18 @@ class Renderer:
                 self._backgrounds[tile] = kept
         return kept
 
+    def _panel_backgrounds(self) -> list[NDArray[np.float32]]:
+        """Photons of the background of each panel, (slow, fast), 0 in what is not rendered; kept, as no frame has others."""
+        if self._under is None:
+            instrument = self.scene.instrument
+            images = [np.zeros(shape, dtype=np.float32) for shape in instrument.shapes]
+            if instrument.water_um > 0:
+                for number, (image, panel) in enumerate(zip(images, instrument.panels, strict=True)):
+                    region = Tile(number, *panel.region)
+                    image[region.slices] = np.where(panel.usable[region.slices], self.background(region), 0.0)
+            self._under = images
+        return self._under
+
     def labels(self, frame: int, photons: Sequence[NDArray[np.floating[Any]]]) -> FrameLabels:
         """What is known of a frame besides its photons.
 
@@ -162,17 +175,17 @@ class Renderer:
         """
         instrument, labels = self.scene.instrument, self.scene.experiment.labels
         regions = [Tile(number, *panel.region) for number, panel in enumerate(instrument.panels)]
-        background = [np.zeros(shape, dtype=np.float32) for shape in instrument.shapes]
-        for region, image in zip(regions, background, strict=True):
-            if instrument.water_um > 0:
-                usable = instrument.panels[region.panel].usable[region.slices]
-                image[region.slices] = np.where(usable, self.background(region), 0.0)
+        background = self._panel_backgrounds()
         diffraction = self.diffraction if self._tells_spots else None
         if diffraction is not None and self._integrates:
-            bragg, measures = [np.zeros(shape, dtype=np.float32) for shape in instrument.shapes], []
+            bragg, measures = [], []
+            if labels.bragg or labels.spot:
+                bragg = [np.zeros(shape, dtype=np.float32) for shape in instrument.shapes]
             for region in regions:
                 partial, measured = self._measured(region, frame)
-                bragg[region.panel][region.slices] = partial * (self.photons_per_electron2 / self.scene.steps)
+                if bragg:
+                    scale = self.photons_per_electron2 / self.scene.steps
+                    np.multiply(partial, scale, out=bragg[region.panel][region.slices], casting="same_kind")
                 measures.append(measured.within(region, instrument.panels[region.panel].shape))
             spots = diffraction.spots(frame)
         else:
@@ -189,9 +202,11 @@ class Renderer:
         if kept is not None:
             return kept
         assert self.diffraction is not None
-        water = self.scene.instrument.water_um > 0
-        background = np.ascontiguousarray(self.background(region), dtype=np.float32) if water else None
-        under = Underneath(self.photons_per_electron2 / self.scene.steps, background)
+        background = None
+        if self.scene.instrument.water_um > 0:
+            background = np.ascontiguousarray(self._panel_backgrounds()[region.panel][region.slices])
+        wanted = self.scene.experiment.labels.spot
+        under = Underneath(self.photons_per_electron2 / self.scene.steps, background, wanted)
         partial, measures = self.backend.integrated(region, self.diffraction, frame, under)
         assert measures is not None
         return partial, measures

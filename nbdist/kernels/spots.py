@@ -101,36 +101,45 @@ class SpotMeasures(NamedTuple):
         Photons of the background within its pixels, and the largest share of others in the Bragg photons of a pixel of at least a tenth
         of its peak, float64 (spots, 2).
     dominant
-        Of each pixel 0, or 1 + the spot that gives most, int32 (rows, columns).
+        Of each pixel 0, or 1 + the spot that gives most, int32 (rows, columns); None where that was not asked for.
     """
 
     moments: Array
     boxes: NDArray[np.int64]
     beside: Array
-    dominant: NDArray[np.int32]
+    dominant: NDArray[np.int32] | None
 
     @classmethod
-    def empty(cls, spots: int, shape: tuple[int, int]) -> SpotMeasures:
-        """To be filled."""
-        return cls(
-            np.zeros((spots, 6)),
-            np.zeros((spots, 6), dtype=np.int64),
-            np.zeros((spots, 2)),
-            np.zeros(shape, dtype=np.int32),
-        )
+    def empty(cls, spots: int, shape: tuple[int, int] | None) -> SpotMeasures:
+        """To be filled; `shape` is of the image of dominant spots, where there is to be one."""
+        dominant = None if shape is None else np.zeros(shape, dtype=np.int32)
+        return cls(np.zeros((spots, 6)), np.zeros((spots, 6), dtype=np.int64), np.zeros((spots, 2)), dominant)
 
     def within(self, tile: Tile, shape: tuple[int, int]) -> SpotMeasures:
         """The same on an image of a whole panel, of which this is a tile."""
+        if self.dominant is None or tile.shape == shape:
+            return self
         dominant = np.zeros(shape, dtype=np.int32)
         dominant[tile.slices] = self.dominant
         return self._replace(dominant=dominant)
 
 
 class Underneath(NamedTuple):
-    """What is needed to measure spots: photons of one unit of a partial intensity, and those of the background, float32 (rows, columns)."""
+    """What is needed to measure spots.
+
+    Attributes
+    ----------
+    photons
+        Of one unit of a partial intensity.
+    background
+        Photons of the background, float32 (rows, columns).
+    dominant
+        Whether each pixel's dominant spot is wanted.
+    """
 
     photons: float
     background: NDArray[np.float32] | None
+    dominant: bool = True
 
 
 def measured(
@@ -154,7 +163,7 @@ def measured(
     tolerance
         Of its peak, below which a pixel is not in a spot's box.
     """
-    measures = SpotMeasures.empty(spots, tile.shape)
+    measures = SpotMeasures.empty(spots, tile.shape if under.dominant else None)
     if not given:
         return measures
     number, pixel, value = (np.concatenate(columns) for columns in zip(*given, strict=True))
@@ -162,9 +171,10 @@ def measured(
     number, pixel, value = key // tile.pixels, key % tile.pixels, np.bincount(inverse, value)
     number, pixel, value = number[value > 0], pixel[value > 0], value[value > 0]
     rows, columns = pixel // tile.shape[1] + tile.slow_start, pixel % tile.shape[1] + tile.fast_start
-    flat, dominant, background = image.reshape(-1), measures.dominant.reshape(-1), under.background
+    flat, background = image.reshape(-1), under.background
     order = np.lexsort((-number, value))  # the last to be written is the largest; of equal ones the first
-    dominant[pixel[order]] = number[order] + 1
+    if measures.dominant is not None:
+        measures.dominant.reshape(-1)[pixel[order]] = number[order] + 1
     for start, stop in pairwise([*np.flatnonzero(np.diff(number, prepend=-1)).tolist(), len(number)]):
         its, spot = slice(start, stop), int(number[start])
         weight, slow, fast = value[its], rows[its] + 0.5, columns[its] + 0.5

@@ -131,11 +131,13 @@ class Spots:
         request.varying = varying.value
         measures = None
         if under is not None:
-            measures = SpotMeasures.empty(self.count, (image.shape[0], image.shape[1]))
+            shape = (image.shape[0], image.shape[1]) if under.dominant else None
+            measures = SpotMeasures.empty(self.count, shape)
             request.photons = under.photons
             request.background = None if under.background is None else _address(under.background)
             request.moments, request.boxes = _address(measures.moments), _address(measures.boxes)
-            request.beside, request.dominant = _address(measures.beside), _address(measures.dominant)
+            request.beside = _address(measures.beside)
+            request.dominant = None if measures.dominant is None else _address(measures.dominant)
         if library.code.nbdist_integrated(ctypes.byref(work), ctypes.byref(request)) != 0:
             raise MemoryError("the kernel found no memory")
         return measures
