@@ -88,7 +88,7 @@ class TorchBackend:
 
     def factors(self, tile: Tile, ray: Ray, which: Factor, source: int = 0) -> NDArray[np.float64]:
         """Product of the factors asked for, float64 (rows, columns)."""
-        return np.asarray(self._factors(tile, ray, which, source).cpu().numpy())
+        return in_main_memory(self._factors(tile, ray, which, source))
 
     def partial(self, tile: Tile, lattices: Sequence[Turned]) -> NDArray[np.float64]:
         """Un-normalised partial intensity of a tile, float64 (rows, columns); see `Backend.partial`."""
@@ -103,7 +103,7 @@ class TorchBackend:
                 for ray in self._instrument.rays(tile.panel):
                     values = self._partial(tile.panel, block, ray, turned, its_groups) * block.vector(scale[ray.layer])
                     total[block.target] += block.image(values)
-        return np.asarray(total.cpu().numpy())
+        return in_main_memory(total)
 
     def keep_nothing(self) -> None:
         """Free the whole-pixel factors that are kept, and keep none any more."""
@@ -135,7 +135,7 @@ class TorchBackend:
                     image.view(-1).index_add_(0, pixel, value)
                     if under is not None:
                         given.append((entries.spot[entry.cpu().numpy()], pixel.cpu().numpy(), value.cpu().numpy()))
-        summed = np.asarray(image.cpu().numpy())
+        summed = in_main_memory(image)
         measures = (
             None if under is None else measured(given, len(spots.reflection), tile, summed, under, instrument.tolerance)
         )
@@ -213,6 +213,13 @@ class TorchBackend:
                     ),
                     shape=shape,
                 )
+
+
+def in_main_memory(image: Tensor) -> NDArray[np.float64]:
+    """An image (rows, columns) as a numpy array: from a GPU a copy in page-locked memory, which torch reuses once the array is gone."""
+    if image.device.type == "cuda":  # a copy to pageable memory takes 35 times as long (workflows/benchmark.md)
+        image = torch.empty(image.shape, dtype=image.dtype, pin_memory=True).copy_(image)
+    return np.asarray(image.numpy())
 
 
 def _grid(start: int, stop: int, side: int, size: int) -> Iterator[tuple[int, int, float]]:

@@ -26,6 +26,20 @@ def test_spots_on_a_gpu_agree_with_the_golden_image(name):
         assert np.abs(image - golden).max() <= allowed * golden.max()
 
 
+def test_an_image_is_its_own_while_others_are_rendered():
+    from nbdist.frames.renderer import Renderer
+    from nbdist.scene import Tile, resolve
+    from nbdist.scene.amplitudes import load_reflections
+
+    scene = resolve(golden_experiment("cubic_still", "float64"))
+    renderer = Renderer(scene, load_reflections(scene), device="cuda", mode="eager")
+    upper, lower = Tile(0, 0, 32, 0, 64), Tile(0, 32, 64, 0, 64)
+    image = renderer.partial(upper, 0)
+    as_rendered = image.copy()
+    assert not np.array_equal(renderer.partial(lower, 0), as_rendered)
+    assert np.array_equal(image, as_rendered)
+
+
 @pytest.fixture
 def render_on_gpu():
     from nbdist.frames.renderer import Renderer
