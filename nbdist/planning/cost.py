@@ -58,7 +58,7 @@ EAGER_BYTES, EAGER_ORIENTATION_BYTES = 64 * MIB, 400
 """What torch's own operations hold of a block of pixels, and of every orientation of a chunk."""
 
 
-INTEGRATED_STEPS = 4.0
+INTEGRATED_STEPS = 2.0
 """A pixel of an integrated frame costs about as much as this many orientations of the sum, however many subpixels its spots take."""
 
 
