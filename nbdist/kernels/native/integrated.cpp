@@ -14,7 +14,7 @@
 #include "spot_patch.h"
 
 struct Request {  // mirrored by integrated.Request; every member takes eight bytes
-  int64_t spots, lattices;
+  int64_t spots;
   const int64_t* first_entry;  // (spots + 1)
   const int64_t *lattice, *source;
   const double *vector, *phi, *low, *high, *strength;  // (entries): at phi 0 (entries, 3), 1/Angstrom; radians
@@ -132,11 +132,11 @@ class Renderer {
     spots.resize(request.spots);
   }
 
-  void spot(int64_t number, Arena& arena, std::vector<std::pair<Patch, const double*>>& patches, std::vector<Run>& runs) const {
+  void spot(int64_t number, Arena& arena, std::vector<std::pair<Patch, const double*>>& patches, std::vector<Run>& runs) {
     int64_t first = request.first_entry[number], last = request.first_entry[number + 1];
     patches.clear();
     std::vector<double> strengths;
-    Spot& its = const_cast<Spot&>(spots[number]);
+    Spot& its = spots[number];
     for (int64_t entry = first; entry < last; entry++) {
       const Beam& beam = beams[request.source[entry]];
       SpotModel model = modelled(entry, beam);

@@ -21,7 +21,6 @@ class Request(ctypes.Structure):
 
     _fields_ = (
         ("spots", _int),
-        ("lattices", _int),
         *(
             (name, _pointer)
             for name in (
@@ -83,7 +82,6 @@ class Spots:
         self._mosaic = np.stack([spread.mosaic for spread in diffraction.spreads])
         self._request = Request(
             self.count,
-            len(self._shape),
             _address(self._first),
             *map(_address, self._columns),
             _address(self._shape),
