@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbdist.frames.renderer import CLASSICAL_RADIUS_SQUARED_M2
 from nbdist.scene import Tile, resolve
+from nbdist.scene.instrument import CLASSICAL_RADIUS_SQUARED_M2
 
 # more than one block of 128 x 128 pixels along both sides, and more than one group of 1 degree
 ROWS, COLUMNS, STEPS = 150, 140, 24

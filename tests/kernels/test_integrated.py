@@ -76,9 +76,11 @@ def test_the_two_engines_agree_in_every_variant(whole_frame, small_experiment):
     ]
     sensor = {"thickness_um": 450, "attenuation_depth_um": 234, "layers": 3}
     crystal = whole_frame.crystal.model_dump()
+    chosen = whole_frame
+    whole_frame = chosen.with_changes(sampling={"oversample": 2})
     for number, experiment in enumerate(
         (
-            whole_frame,
+            chosen,
             whole_frame.with_changes(detector={"panels": panels, "sensor": sensor}),
             whole_frame.with_changes(detector={"curved": True}),
             whole_frame.with_changes(sampling={"d_min_A": 3.0, "oversample_polar": True, "oversample_omega": True}),

@@ -220,7 +220,7 @@ def test_kernels_built_ahead_are_readable_for_everybody(small, tmp_path):
 
 def test_every_variant_that_an_engine_asks_for_is_among_those_built_ahead(small_experiment):
     every = sources_of()
-    assert len(set(every)) == 34, "and the factors"
+    assert len(set(every)) == 36, "and the factors, and the spots in both precisions"
     for shape, precision, size, sharp in (
         ("gauss", "float32", {"N_cells": [8] * 3}, False),
         ("square", "float32", {"N_cells": [300] * 3}, True),
