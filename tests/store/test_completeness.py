@@ -228,15 +228,18 @@ def _grown(experiment, frames, location, monkeypatch, use):
         patch.setattr(Folder, "each_name", lambda folder, name: pretended.each_name(name))
         patch.setattr(Folder, "sizes", lambda folder, keys: dict.fromkeys(keys, 7))
         use(location)
-        gc.collect()
-        gc.disable()  # when it comes is chance
-        tracemalloc.start()
-        try:
-            kept = use(location)
-            return tracemalloc.get_traced_memory()[1], len(pickle.dumps(kept))
-        finally:
-            tracemalloc.stop()
-            gc.enable()
+        heights = []
+        for _ in range(3):  # the least: other threads of the process take something by chance, and never less
+            gc.collect()
+            gc.disable()  # when it comes is chance
+            tracemalloc.start()
+            try:
+                kept = use(location)
+                heights.append(tracemalloc.get_traced_memory()[1])
+            finally:
+                tracemalloc.stop()
+                gc.enable()
+        return min(heights), len(pickle.dumps(kept))
 
 
 def _dataset(location):
@@ -254,5 +257,5 @@ def test_a_reader_of_an_unfinished_store_takes_a_few_bytes_a_unit(use, experimen
     large = _grown(experiment, many, tmp_path / "many.zarr", monkeypatch, use)
     height, kept = ((b - a) / (many - few) for a, b in zip(small, large, strict=True))
     # a record takes some 2,000 bytes where it is kept, a unit 150, and a number in a list 36
-    assert height < 32, "some 6, and what other threads of the process take by chance"
+    assert height < 32, "some 6"
     assert kept < 5
