@@ -29,7 +29,7 @@ struct Request {  // mirrored by integrated.Request; every member takes eight by
   // labels, or null
   double photons;               // of one unit of the image
   const float* background;      // (rows, columns), photons
-  int32_t* dominant;            // (rows, columns): 0, or 1 + the spot that gives most
+  int32_t* dominant;            // (rows, columns), zeros to begin with: 0, or 1 + the spot that gives most
   double* moments;              // (spots, 6): photons, slow, fast, their second moments about the mean ss, ff, sf
   int64_t* boxes;               // (spots, 6): first and last row, first and last column (last exclusive), row and column of the peak
   double* beside;               // (spots, 2): photons of the background under it, largest share of others in its pixels
@@ -169,7 +169,7 @@ class Renderer {
     int32_t* dominant = request.dominant ? request.dominant + (first_row - work.first_row) * columns : nullptr;
     int64_t pixels = (last_row - first_row) * columns;
     std::fill_n(image, pixels, (real)0);
-    if (dominant) std::fill_n(dominant, pixels, 0), most.assign(pixels, (real)0);
+    if (dominant) most.assign(pixels, (real)0);
     for (int64_t number = 0; number < request.spots; number++) {
       const Spot& its = spots[number];
       int64_t width = its.last_column - its.first_column;
