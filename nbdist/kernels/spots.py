@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nbdist.experiment.lattice import turned
 from nbdist.kernels.reflections import (
+    BEYOND_THE_DETECTOR,
     Crossings,
     HalfTurn,
     ReflectionList,
@@ -38,6 +39,23 @@ COUNTED = 0.1
 _error_function = np.vectorize(math.erf, otypes=[np.float64])
 STILL_RAD = 1e-12
 """A frame that turns by less is a still."""
+
+
+LIST_BYTES, CROSSING_BYTES, MAKING_BYTES = 50, 160, 360
+"""Of a reflection: in its list, in the crossings of each source, and while those of one are made (measured, of a whole turn)."""
+
+
+def diffraction_bytes(scene: Scene, reflections: Sequence[Reflections]) -> int:
+    """Expected bytes of the `Diffraction` of a scene at its height: of the reflections listed, or of all that the detector reaches."""
+    total, largest = 0, 0
+    for lattice, its in zip(scene.specimen.lattices, reflections, strict=True):
+        count = len(its.indices)
+        if its.default_F:
+            cell_A3 = abs(float(np.linalg.det(lattice.real_vectors_A)))
+            count = max(count, int(4 / 3 * math.pi * cell_A3 / (BEYOND_THE_DETECTOR * scene.finest_A) ** 3))
+        total += count * (LIST_BYTES + CROSSING_BYTES * len(scene.instrument.sources))
+        largest = max(largest, count)
+    return total + MAKING_BYTES * largest
 
 
 class Entries(NamedTuple):

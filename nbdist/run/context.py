@@ -15,6 +15,7 @@ from nbdist.errors import RunError
 from nbdist.experiment import Experiment
 from nbdist.frames.products import products_of
 from nbdist.kernels.devices import pick_device
+from nbdist.kernels.spots import diffraction_bytes
 from nbdist.planning import Cut, Plan, Settings, make_plan
 from nbdist.scene import Scene, resolve
 from nbdist.scene.amplitude_table import amplitude_bytes
@@ -102,6 +103,9 @@ def make_context(
         )
     scene = resolve(experiment)
     reflections = load_reflections(scene)
+    held = sum(amplitude_bytes(its, experiment.sampling.precision) for its in distinct(reflections))
+    if scene.method == "integrated" or experiment.labels.spots or experiment.labels.spot:
+        held += diffraction_bytes(scene, reflections)
     plan = make_plan(
         scene,
         products=products_of(experiment),
@@ -110,7 +114,7 @@ def make_context(
         kernel=kernel,
         cut=cut,
         settings=settings,
-        amplitude_bytes=sum(amplitude_bytes(its, experiment.sampling.precision) for its in distinct(reflections)),
+        amplitude_bytes=held,
     )
     said = tuple(notes(scene, reflections))
     return RunContext(scene, plan, device, location, reflections=reflections, notes=said)
