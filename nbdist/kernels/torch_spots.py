@@ -35,13 +35,19 @@ BEYOND = 0.2
 
 
 class Patches(NamedTuple):
-    """Where spots fall: first row and column, rows and columns, and pieces of a pixel's side, int64 (R,) each."""
+    """Where spots fall: first row and column, rows and columns, and pieces of a pixel's side, int64 (R,) each.
+
+    `low` and `high` are the pixel coordinates (R, 2) between which they are above the tolerance: a thin spot is integrated over its own
+    extent, not over all of a pixel.
+    """
 
     slow: Tensor
     fast: Tensor
     rows: Tensor
     columns: Tensor
     pieces: Tensor
+    low: Tensor
+    high: Tensor
 
 
 def models(
@@ -145,15 +151,14 @@ class TorchSpots:
             met = met & (inside | ~known)
             first = torch.where(known[:, None], torch.maximum(first, low), first)
             last = torch.where(known[:, None], torch.minimum(last, high), last)
-        # a long spot is bent
-        margin = 1 + 0.05 * (last - first).amax(1)
+        margin = 0.05 * (last - first).amax(1, keepdim=True)  # a long spot is bent
+        low, high = there + first - margin, there + last + margin
         smooth = torch.einsum("rai,rij,rbj->rab", by, full, by)
-        sharpest = torch.sqrt(torch.diagonal(smooth, dim1=1, dim2=2).amax(1))
-        begin = torch.floor(there + first - margin[:, None]).long()
-        end = torch.ceil(there + last + margin[:, None]).long()
-        pieces = torch.clamp(torch.ceil(DEVIATION_OF_NODES * sharpest), 1, MOST_PIECES).long()
-        size = end - begin
-        return met & (size > 0).all(1), Patches(begin[:, 0], begin[:, 1], size[:, 0], size[:, 1], pieces)
+        sharp = torch.sqrt(torch.diagonal(smooth, dim1=1, dim2=2)) * torch.clamp_max(high - low, 1)
+        pieces = torch.clamp(torch.ceil(DEVIATION_OF_NODES * sharp.amax(1)), 1, MOST_PIECES).long()
+        begin = torch.floor(low).long()
+        size = torch.ceil(high).long() - begin
+        return met & (size > 0).all(1), Patches(begin[:, 0], begin[:, 1], size[:, 0], size[:, 1], pieces, low, high)
 
     def values(
         self, tile: Tile, G: Tensor, model: SpotModel, strength: Tensor, factor: Tensor, varying: Factor
@@ -176,9 +181,17 @@ class TorchSpots:
             its = SpotModel(*(column[some] for column in model))
             slow = patches.slow[some][:, None] + torch.arange(rows, device=G.device)
             fast = patches.fast[some][:, None] + torch.arange(columns, device=G.device)
+            if instrument.subpixels is None:
+                (s, s_length), (f, f_length) = (
+                    _within(pixels, patches.low[some, axis], patches.high[some, axis])
+                    for axis, pixels in enumerate((slow, fast))
+                )
+            else:
+                s, f, s_length, f_length = slow, fast, torch.ones_like(slow), torch.ones_like(fast)
+            s, f = s[:, :, None] + s_length[:, :, None] * nodes, f[:, :, None] + f_length[:, :, None] * nodes
             points = (
-                (slow[:, :, None, None, None] + nodes[:, None]).expand(-1, rows, columns, len(nodes), len(nodes)),
-                (fast[:, None, :, None, None] + nodes).expand(-1, rows, columns, len(nodes), len(nodes)),
+                s[:, :, None, :, None].expand(-1, rows, columns, len(nodes), len(nodes)),
+                f[:, None, :, None, :].expand(-1, rows, columns, len(nodes), len(nodes)),
             )
             D = self.scattering(*points).reshape(len(some), -1, 3) - G[some][:, None]
             typed = SpotModel(*(column.to(self._tensors.dtype) for column in its))
@@ -187,12 +200,18 @@ class TorchSpots:
             if varying:
                 values = values * self._factors(varying, *points).reshape(values.shape)
             values = values @ torch.outer(weights, weights).reshape(-1)
-            values = values * strength[some][:, None, None]
+            values = values * strength[some][:, None, None] * s_length[:, :, None] * f_length[:, None]
             row, column = slow[:, :, None] - tile.slow_start, fast[:, None, :] - tile.fast_start
             height, width = tile.shape
             there = (row >= 0) & (row < height) & (column >= 0) & (column < width)
             pixel = (row * width + column)[there]
             yield some[:, None, None].expand_as(there)[there], pixel, values[there] * factor.reshape(-1)[pixel]
+
+
+def _within(pixels: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the part of pixels (R, n) begins that lies between two coordinates (R,), and its length."""
+    begin = torch.maximum(pixels.to(low.dtype), low[:, None])
+    return begin, torch.clamp_min(torch.minimum(pixels + 1, high[:, None]) - begin, 0)
 
 
 def _batches(spots: Tensor, patches: Patches, subpixels: int | None) -> Iterator[tuple[Tensor, int, int, int]]:

@@ -206,9 +206,10 @@ def test_spots_far_smaller_than_a_pixel_keep_their_photons(small_experiment):
         sampling={"method": "integrated", "precision": "float64", "oversample_omega": True, "oversample": "auto"},
     )
     few = renderer_of(experiment).frame(0)
-    assert few.sum() == pytest.approx(
-        renderer_of(experiment.with_changes(sampling={"tolerance": 1e-6})).frame(0).sum(), rel=1e-4
-    )
+    finer = renderer_of(experiment.with_changes(sampling={"tolerance": 1e-6})).frame(0)
+    assert few.sum() == pytest.approx(finer.sum(), rel=1e-4)
+    # a wide frame holds most reflections whole: where the reference has few nodes for a slanted line it still has its photons
+    assert few.sum() == pytest.approx(renderer_of(experiment, "eager").frame(0).sum(), rel=2e-3)
 
 
 def test_measures_of_spots_are_those_of_their_pixels(whole_frame):
