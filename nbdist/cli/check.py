@@ -120,7 +120,9 @@ def _detector(scene: Scene) -> list[tuple[str, str]]:
     panels = scene.instrument.panels
     dead = sum(int((~panel.usable).sum()) for panel in panels)
     name, shapes = panels_row(scene.instrument.shapes)
-    rows = [(name, f"{shapes}, {dead:,} not rendered or dead")]
+    named = scene.experiment.detector.name
+    rows = [("name", named)] if named else []
+    rows.append((name, f"{shapes}, {dead:,} not rendered or dead"))
     for number, panel in enumerate(panels):
         edge, finest = panel_resolutions_A(panel, scene.experiment.beam.mean_wavelength_A, RESOLUTION_POINTS)
         rows += [

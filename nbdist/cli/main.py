@@ -23,6 +23,7 @@ from nbdist.cli.certificate import certificate
 from nbdist.cli.check import check
 from nbdist.cli.compare import compare
 from nbdist.cli.demo import demo
+from nbdist.cli.detectors import detectors
 from nbdist.cli.finish import finish
 from nbdist.cli.info import info
 from nbdist.cli.init import init, schema
@@ -123,6 +124,7 @@ for _command in (
     verify,
     finish,
     schema,
+    detectors,
     trace,
     bench,
     certificate,

@@ -2,28 +2,85 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import itertools
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
 from nbdist.experiment.fields import Count, Direction, FilePath, Pair, Positive, Section, Vector
+from nbdist.experiment.materials import ATTENUATION, Material
+from nbdist.experiment.named_detectors import NAMED_DETECTORS, NamedDetector, named_detector
 
 Convention = Literal["mosflm", "denzo", "adxv", "xds", "dials", "custom"]
 Pivot = Literal["beam", "sample"]
 
-
+OF_A_NAMED_PANEL = ("distance_mm", "beam_center_mm", "near_point_pixels", "two_theta_deg")
+"""Fields of a panel that a detector by name has of its own."""
 MOST_PIXELS = 2**28
 """Pixels of the largest image that is rendered."""
 
 
+def _depth_or_material(schema: dict[str, Any]) -> None:
+    """Let the JSON schema of a sensor ask for the one or the other."""
+    schema["required"].remove("attenuation_depth_um")
+    schema["oneOf"] = [{"required": ["attenuation_depth_um"]}, {"required": ["material"]}]
+
+
 class Sensor(Section):
-    """A thick sensor, modelled as layers."""
+    """A thick sensor, modelled as layers. Give `attenuation_depth_um` or `material`."""
+
+    model_config = ConfigDict(json_schema_extra=_depth_or_material)
 
     thickness_um: Positive
+    material: Material | None = Field(
+        None, description="attenuates as its table says at the beam's wavelength, from 1 to 200 keV"
+    )
     attenuation_depth_um: Positive | None = Field(
         description="depth in which 1/e of the photons are left; null counts every photon once in every layer, as nanoBragg does"
     )
     layers: Count = Field(description="layers that stand for the thickness")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _depth_of_a_material(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("material") is not None:
+            if given.get("attenuation_depth_um") is not None:
+                raise ValueError("give attenuation_depth_um or material, not both")
+            return {**given, "attenuation_depth_um": None}
+        return given
+
+
+Gaps = Annotated[int, Field(ge=0)] | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class Modules(Section):
+    """A grid of modules on a panel. Pixels between modules are gaps: dead, as those of a mask are."""
+
+    spixels: Count = Field(description="pixels of a module along slow")
+    fpixels: Count = Field(description="pixels of a module along fast")
+    slow_gap_pixels: Gaps = Field(
+        0,
+        description="pixels along slow between a module and the next; several numbers are taken in turn, again and again",
+    )
+    fast_gap_pixels: Gaps = Field(0, description="the same along fast")
+
+    def slow_spans(self, spixels: int) -> list[tuple[int, int]]:
+        """First row of each module and the row after its last, on a panel of so many rows."""
+        return _spans(spixels, self.spixels, self.slow_gap_pixels)
+
+    def fast_spans(self, fpixels: int) -> list[tuple[int, int]]:
+        """First column of each module and the column after its last, on a panel of so many columns."""
+        return _spans(fpixels, self.fpixels, self.fast_gap_pixels)
+
+
+def _spans(pixels: int, size: int, gaps: int | tuple[int, ...]) -> list[tuple[int, int]]:
+    spans, first = [], 0
+    for gap in itertools.cycle((gaps,) if isinstance(gaps, int) else gaps):
+        spans.append((first, first + size))
+        if first + size >= pixels:
+            break
+        first += size + gap
+    return spans
 
 
 class Panel(Section):
@@ -56,11 +113,23 @@ class Panel(Section):
         None,
         description="dead pixels of this panel, (spixels, fpixels), as in the detector's mask_file; either makes one dead",
     )
+    modules: Modules | None = Field(None, description="what it is made of, where there are gaps")
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Panel:
         if self.distance_mm is not None and self.close_distance_mm is not None:
             raise ValueError("give distance_mm or close_distance_mm, not both")
+        if self.modules is not None and max(self.spixels, self.fpixels) <= MOST_PIXELS:
+            for field, spans in (
+                ("spixels", self.modules.slow_spans(self.spixels)),
+                ("fpixels", self.modules.fast_spans(self.fpixels)),
+            ):
+                if spans[-1][1] != getattr(self, field):
+                    size = getattr(self.modules, field)
+                    raise ValueError(
+                        f"{field} {getattr(self, field)} is no whole number of modules of {size} with their gaps: "
+                        f"{len(spans)} are {spans[-1][1]}"
+                    )
         return self
 
 
@@ -78,9 +147,26 @@ class Region(Section):
         return span
 
 
-class Detector(Section):
-    """One or more panels, each with its own size, pixel, place and mask."""
+def _its_name(name: str) -> str:
+    return named_detector(name).name
 
+
+class Detector(Section):
+    """One or more panels, each with its own size, pixel, place and mask; or a detector by name, at its place."""
+
+    name: Annotated[str, AfterValidator(_its_name)] | None = Field(
+        None,
+        description="a detector whose pixels, modules, sensor and saturation are published, instead of panels; "
+        "`nbdist detectors` lists them",
+        examples=list(NAMED_DETECTORS),
+    )
+    distance_mm: Positive | None = Field(None, description="of a detector by name, as a panel's")
+    beam_center_mm: Pair | None = Field(None, description="of a detector by name, as a panel's")
+    near_point_pixels: Pair | None = Field(None, description="of a detector by name, as a panel's")
+    two_theta_deg: float = Field(0.0, description="of a detector by name, as a panel's")
+    binning: Count | None = Field(
+        None, description="pixels of a CCD by name along a side that are read as one; its usual ones when left out"
+    )
     convention: Convention = Field(
         "mosflm", description="axes and the meaning of beam_center_mm; custom when axes are given"
     )
@@ -103,20 +189,35 @@ class Detector(Section):
     )
 
     @model_validator(mode="after")
+    def _named_or_of_panels(self) -> Detector:
+        if self.name is None:
+            placed = [field for field in (*OF_A_NAMED_PANEL, "binning") if getattr(self, field)]
+            if placed:
+                raise ValueError(f"{placed[0]} is of a detector by name; give name, or panels that have it")
+            return self
+        if self.panels != (Panel(),):
+            raise ValueError("give name or panels, not both")
+        its = NAMED_DETECTORS[self.name]
+        if self.binning is not None and self.binning not in its.binnings:
+            allowed = ", ".join(map(str, its.binnings))
+            raise ValueError(f"binning: {its.name} reads {allowed} pixels along a side as one, found {self.binning}")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Detector:
         axes = ("fast_axis", "slow_axis", "normal_axis", "two_theta_axis")
         if self.convention != "custom":
-            for number, panel in enumerate(self.panels):
+            for number, panel in enumerate(self.each_panel):
                 named = [axis for axis in axes[:3] if getattr(panel, axis) is not None]
                 if named:
                     raise ValueError(f"panels.{number}.{named[0]} needs convention: custom; found {self.convention}")
-        pixels = sum(panel.spixels * panel.fpixels for panel in self.panels)
+        pixels = sum(slow * fast for slow, fast in self.shapes)
         if pixels > MOST_PIXELS:
             shape = f"{self.panels[0].spixels} x {self.panels[0].fpixels}" if len(self.panels) == 1 else f"{pixels}"
             raise ValueError(
                 f"{shape} pixels{' (slow x fast)' if len(self.panels) == 1 else ''} are more than {MOST_PIXELS}"
             )
-        region, only = self.region_of_interest, self.panels[0]
+        region, only = self.region_of_interest, self.each_panel[0]
         if region is not None and len(self.panels) > 1:
             raise ValueError(
                 f"region_of_interest is of a detector of one panel, found {len(self.panels)}; mask the others with mask_file"
@@ -129,6 +230,64 @@ class Detector(Section):
         return self
 
     @property
+    def named(self) -> NamedDetector | None:
+        """What is published of it, if it has a name."""
+        return None if self.name is None else NAMED_DETECTORS[self.name]
+
+    @property
+    def each_panel(self) -> tuple[Panel, ...]:
+        """Its panels: those given, or the one of a detector by name."""
+        its = self.named
+        if its is None:
+            return self.panels
+        binning = self.binning or its.binning
+        spixels, fpixels = its.binned_shape(binning)
+        return (
+            Panel(
+                spixels=spixels,
+                fpixels=fpixels,
+                pixel_size_mm=its.pixel_mm * binning,
+                modules=_modules(its),
+                sensor=None if self.sensor is not None else _sensor(its),
+                **{field: getattr(self, field) for field in OF_A_NAMED_PANEL},
+            ),
+        )
+
+    @property
+    def saturation(self) -> int | None:
+        """The largest value that a pixel of a detector by name can have, where that is published."""
+        return None if self.named is None else self.named.saturation
+
+    def published(self) -> dict[str, Any]:
+        """What follows from published tables, as JSON has it: an experiment with the same fields differs where it does."""
+        panels = self.each_panel
+        found: dict[str, Any] = {}
+        if self.name is not None:
+            found["panel"], found["saturation"] = panels[0].content(), self.saturation
+        sensors = (self.sensor, *(panel.sensor for panel in panels))
+        for material in sorted({sensor.material for sensor in sensors if sensor and sensor.material}):
+            table = ATTENUATION[material]
+            found[material] = [table.density_g_per_cm3, *map(list, table.coefficients_cm2_per_g)]
+        return found
+
+    @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Rows and columns of each panel."""
-        return tuple((panel.spixels, panel.fpixels) for panel in self.panels)
+        return tuple((panel.spixels, panel.fpixels) for panel in self.each_panel)
+
+
+def _sensor(its: NamedDetector) -> Sensor | None:
+    if its.material is None or its.thickness_um is None:
+        return None
+    return Sensor.model_validate({"thickness_um": its.thickness_um, "material": its.material, "layers": its.layers})
+
+
+def _modules(its: NamedDetector) -> Modules | None:
+    """The modules of a detector that has more than one; one whose sensor is split counts as two."""
+    (slow_gap, fast_gap), (spixels, fpixels) = its.gaps, its.module
+    if its.split_sensor:
+        half, split = (fpixels - its.split_sensor) // 2, its.split_sensor
+        return Modules(spixels=spixels, fpixels=half, slow_gap_pixels=slow_gap, fast_gap_pixels=(split, fast_gap))
+    if its.grid == (1, 1):
+        return None
+    return Modules(spixels=spixels, fpixels=fpixels, slow_gap_pixels=slow_gap, fast_gap_pixels=fast_gap)

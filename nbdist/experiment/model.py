@@ -95,8 +95,9 @@ class Experiment(Section):
     def fingerprint(self) -> str:
         """Hex SHA-256 of everything that decides a pixel's value, the contents of the named files included.
 
-        It is worked out from what the fields and files hold whenever it is asked for. Where the files lie does not enter, nor do the
-        title and fields that have their default.
+        It is worked out from what the fields and files hold whenever it is asked for, and from the published numbers that stand for
+        a detector's name and a sensor's material. Where the files lie does not enter, nor do the title and fields that have their
+        default.
 
         Raises
         ------
@@ -105,6 +106,9 @@ class Experiment(Section):
         """
         content = {**self.content(_file_digest), "physics_version": PHYSICS_VERSION}
         content.pop("title", None)
+        published = self.detector.published()
+        if published:
+            content["published"] = published
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 

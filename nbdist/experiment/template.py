@@ -44,8 +44,11 @@ detector:
       pixel_size_mm: 0.172
       distance_mm: 150
       # near_point_pixels: [500.5, 550.5]   # ORGX, ORGY; the middle
+      # modules: {spixels: 195, fpixels: 487, slow_gap_pixels: 17, fast_gap_pixels: 7}   # gaps between them are dead
     # more panels, each with its own size, pixel, place, mask and sensor: origin_mm is the corner of its first pixel
-  # sensor: {thickness_um: 450, attenuation_depth_um: 350, layers: 5}
+  # name: Eiger2 16M              # instead of panels: pixels, modules, sensor and saturation of one of `nbdist detectors`
+  # distance_mm: 150              # of a detector by name; also beam_center_mm, near_point_pixels, two_theta_deg, binning
+  # sensor: {thickness_um: 450, material: Si, layers: 5}   # or CdTe; or attenuation_depth_um: 350
   # mask_file: mask.npy           # bool (slow, fast), True a dead pixel, as behind a beam stop; a panel may have one of its own
   # region_of_interest: {slow: [0, 500], fast: [0, 500]}
 

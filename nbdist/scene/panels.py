@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbdist.experiment.beam import Beam
-from nbdist.experiment.detector import Convention, Detector, Panel, Pivot
+from nbdist.experiment.detector import Convention, Detector, Panel, Pivot, Sensor
 from nbdist.experiment.lattice import axis_rotation, xyz_rotation
+from nbdist.experiment.materials import attenuation_depth_um
 
 Array = NDArray[np.float64]
 Axis = tuple[float, float, float]
@@ -236,7 +237,19 @@ def _normal(panel: Panel, convention: Axes, fast: Array, slow: Array, turn: Arra
     return normal
 
 
-def panel_geometry(panel: Panel, detector: Detector, beam: Array, usable: NDArray[np.bool_]) -> PanelGeometry:
+def _attenuation_per_m(sensor: Sensor | None, wavelength_A: float) -> float:
+    """Of a sensor; 0 where every photon counts once in every layer."""
+    if sensor is None:
+        return 0.0
+    depth_um = sensor.attenuation_depth_um
+    if sensor.material is not None:
+        depth_um = attenuation_depth_um(sensor.material, wavelength_A)
+    return 1e6 / depth_um if depth_um else 0.0
+
+
+def panel_geometry(
+    panel: Panel, detector: Detector, beam: Array, wavelength_A: float, usable: NDArray[np.bool_]
+) -> PanelGeometry:
     """Place `panel` in the lab.
 
     Parameters
@@ -245,6 +258,8 @@ def panel_geometry(panel: Panel, detector: Detector, beam: Array, usable: NDArra
         The panel and the detector it belongs to.
     beam
         Unit vector of the beam, float64 (3,).
+    wavelength_A
+        For which its sensor attenuates.
     usable
         Pixels (slow, fast) that are rendered and not masked.
 
@@ -252,7 +267,7 @@ def panel_geometry(panel: Panel, detector: Detector, beam: Array, usable: NDArra
     ------
     ValueError
         If fast and slow are parallel, the plane contains the sample or faces away from it, its distance along the beam is needed and
-        there is none, or a curved panel is tilted.
+        there is none, a curved panel is tilted, or the attenuation of its sensor's material is not known.
     """
     convention, region = CONVENTIONS[detector.convention], detector.region_of_interest
     sensor = panel.sensor or detector.sensor
@@ -312,7 +327,7 @@ def panel_geometry(panel: Panel, detector: Detector, beam: Array, usable: NDArra
         curved=detector.curved,
         layers=1 if sensor is None else sensor.layers,
         layer_thickness_m=0.0 if sensor is None else 1e-6 * sensor.thickness_um / sensor.layers,
-        attenuation_per_m=1e6 / sensor.attenuation_depth_um if sensor and sensor.attenuation_depth_um else 0.0,
+        attenuation_per_m=_attenuation_per_m(sensor, wavelength_A),
         usable=usable,
         region=(0, panel.spixels, 0, panel.fpixels) if region is None else (*region.slow, *region.fast),
     )

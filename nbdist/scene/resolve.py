@@ -57,7 +57,7 @@ def resolve(experiment: Experiment) -> Scene:
     listed = make_sources(beam, direction, polarization)
     sources = listed if experiment.sampling.integrated else spread_sources(listed, beam, direction, polarization)
     _check_polarization(experiment, sources, polarization)
-    panels = _panels(experiment, direction)
+    panels = _panels(experiment.detector, direction, beam.mean_wavelength_A)
     finest_A = min(panel_resolutions_A(panel, beam.mean_wavelength_A)[1] for panel in panels)
     finest_A = max(finest_A, experiment.sampling.d_min_A or 0.0)
     lattices = tuple(
@@ -74,11 +74,11 @@ def resolve(experiment: Experiment) -> Scene:
     )
 
 
-def _panels(experiment: Experiment, beam: Array) -> tuple[PanelGeometry, ...]:
-    detector, panels = experiment.detector, []
-    for number, (panel, usable) in enumerate(zip(detector.panels, _usable_pixels(detector), strict=True)):
+def _panels(detector: Detector, beam: Array, wavelength_A: float) -> tuple[PanelGeometry, ...]:
+    panels = []
+    for number, (panel, usable) in enumerate(zip(detector.each_panel, _usable_pixels(detector), strict=True)):
         try:
-            panels.append(panel_geometry(panel, detector, beam, usable))
+            panels.append(panel_geometry(panel, detector, beam, wavelength_A, usable))
         except ValueError as error:
             raise ExperimentError(f"detector.panels.{number}: {error}") from None
     return tuple(panels)
@@ -281,7 +281,7 @@ def _mosaic(field: str, crystal: Crystal) -> Array:
 
 
 def _usable_pixels(detector: Detector) -> list[NDArray[np.bool_]]:
-    """Pixels of each panel that are rendered and not masked, (slow, fast)."""
+    """Pixels of each panel that are rendered, (slow, fast): not masked, and in no gap between modules."""
     usable = [np.ones(shape, dtype=bool) for shape in detector.shapes]
     if detector.mask_file is not None:
         if len(set(detector.shapes)) > 1:
@@ -294,7 +294,16 @@ def _usable_pixels(detector: Detector) -> list[NDArray[np.bool_]]:
                 f"detector.mask_file: {detector.mask_file} has shape {unmasked.shape}, the detector {wanted} ({axes})"
             )
         usable = list(unmasked.reshape(len(usable), *detector.shapes[0]))
-    for number, (panel, pixels) in enumerate(zip(detector.panels, usable, strict=True)):
+    for number, (panel, pixels) in enumerate(zip(detector.each_panel, usable, strict=True)):
+        if panel.modules is not None:
+            rows, columns = np.zeros(panel.spixels, dtype=bool), np.zeros(panel.fpixels, dtype=bool)
+            for lines, spans in (
+                (rows, panel.modules.slow_spans(panel.spixels)),
+                (columns, panel.modules.fast_spans(panel.fpixels)),
+            ):
+                for first, last in spans:
+                    lines[first:last] = True
+            pixels &= rows[:, None] & columns
         if panel.mask_file is not None:
             unmasked = _unmasked(panel.mask_file, f"detector.panels.{number}.mask_file")
             if unmasked.shape != pixels.shape:

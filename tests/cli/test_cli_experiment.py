@@ -171,3 +171,17 @@ def test_version_is_that_of_the_package(nbdist):
     import nbdist as package
 
     assert nbdist("--version").out == f"nbdist {package.__version__}"
+
+
+def test_detectors_lists_those_that_an_experiment_may_name(nbdist, write_experiment, tmp_path):
+    listed = nbdist("detectors").out
+    assert "Eiger2 16M 4362 x 4148 0.075 8 x 4 38, 12 Si, 450 um photons 65,533" in listed
+    assert "Mar 225 3072 x 3072 0.0732422 1 x 1 - phosphor charge 65,535" in listed
+    assert "Eiger2 16M: Donath et al. (2023)" in listed
+    assert "joints chips of 97 x 60 pixels, 1.5 pitches wide" in nbdist("detectors", "pilatus_2m").out
+    figures = json.loads(nbdist("detectors", "EIGER2 X 16M", "--json").raw)
+    assert (figures["name"], figures["shape"], figures["gaps"]) == ("Eiger2 16M", [4362, 4148], [38, 12])
+    refused = nbdist("detectors", "Eiger3")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    file = write_experiment(tmp_path / "a.yaml", detector={"panels": [{}], "name": "timepix 512", "distance_mm": 90})
+    assert "name Timepix 512 image 516 x 516 pixels (slow x fast), 4,112 not rendered" in nbdist("check", file).out
