@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nbdist.experiment import Experiment, load_experiment
     from nbdist.run.generate import generate
     from nbdist.run.predict import predict
+    from nbdist.run.read_out import read_out
     from nbdist.run.simulate import simulate_frame, simulate_series
     from nbdist.run.verify import verify
     from nbdist.store import open_reflections, open_series, open_spots
@@ -26,6 +27,7 @@ _HOMES = {
     "open_series": "nbdist.store",
     "open_spots": "nbdist.store",
     "predict": "nbdist.run.predict",
+    "read_out": "nbdist.run.read_out",
     "simulate_frame": "nbdist.run.simulate",
     "simulate_series": "nbdist.run.simulate",
     "verify": "nbdist.run.verify",
@@ -40,6 +42,7 @@ __all__ = [
     "open_series",
     "open_spots",
     "predict",
+    "read_out",
     "simulate_frame",
     "simulate_series",
     "verify",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbdist.cli.arguments import StoreLocation
 from nbdist.cli.display import console, duration, facts, panels_row, size
@@ -62,12 +62,15 @@ def _holds(summary: StoreSummary) -> list[tuple[str, str]]:
 
 
 def _made(summary: StoreSummary) -> list[tuple[str, str]]:
+    from nbdist.store.creation import PHOTONS_OF
+
     settings, provenance = summary.settings, summary.provenance
     seconds = summary.found.seconds
     spent = ", ".join(f"{duration(total)} {where}" for where, total in seconds.items()) or "nothing yet"
     versions = ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
     return [
         ("fingerprint", summary.fingerprint[:16]),
+        *_photons_of(provenance.get(PHOTONS_OF)),
         ("steps", str(summary.steps)),
         (
             "cut",
@@ -77,3 +80,10 @@ def _made(summary: StoreSummary) -> list[tuple[str, str]]:
         ("created", provenance["created"]),
         ("with", f"{versions}, Python {provenance['python']} on {provenance['machine']}"),
     ]
+
+
+def _photons_of(source: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if source is None:
+        return []
+    scaled = "" if source["exposure_ratio"] == 1 else f", times {source['exposure_ratio']:.6g}"
+    return [("photons of", f"{source['location']}{scaled} (fingerprint {source['fingerprint'][:16]})")]

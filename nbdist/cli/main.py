@@ -32,6 +32,7 @@ from nbdist.cli.labels import labels
 from nbdist.cli.nanobragg import nanobragg
 from nbdist.cli.plan import plan
 from nbdist.cli.preview import preview
+from nbdist.cli.readout import readout
 from nbdist.cli.run import run as run_command
 from nbdist.cli.stopping import EXIT_WRONG, status_of, told_to_end, was_told
 from nbdist.cli.streams import steady_streams
@@ -39,7 +40,9 @@ from nbdist.cli.trace import trace
 from nbdist.cli.verify import verify
 from nbdist.errors import NbdistError, one_line
 
-WORK = frozenset({"run", "demo", "init", "preview", "compare", "labels", "verify", "finish", "nanobragg", "trace"})
+WORK = frozenset(
+    {"run", "readout", "demo", "init", "preview", "compare", "labels", "verify", "finish", "nanobragg", "trace"}
+)
 """Commands that write files, or whose status is their verdict: what they print may be lost. The others do nothing but print."""
 
 
@@ -118,6 +121,7 @@ for _command in (
     check,
     plan,
     info,
+    readout,
     preview,
     compare,
     labels,

@@ -46,6 +46,7 @@ from nbdist.formats.text import user_path
 if TYPE_CHECKING:
     from nbdist.experiment import Experiment
     from nbdist.run.events import EventLog
+    from nbdist.run.origins import Origin
     from nbdist.run.settings import RunSettings
 
 
@@ -56,9 +57,29 @@ class LogFormatName(StrEnum):
     json = "json"
 
 
+OutputOption = Annotated[str, typer.Option("--output", "-o", metavar="STORE", help="Zarr store to write.")]
+SerialOption = Annotated[bool, typer.Option("--serial", help="Do it in this process, without Dask.")]
+FramesOption = Annotated[
+    str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Part of the series, half-open.")
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the store that exists.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the store that exists.")]
+LogFileOption = Annotated[Path | None, typer.Option("--log-file", metavar="PATH", help="Append one line an event.")]
+LogFormatOption = Annotated[LogFormatName, typer.Option("--log-format", help="Of these lines.")]
+StuckAfterOption = Annotated[
+    float | None,
+    typer.Option(
+        "--stuck-after",
+        min=1,
+        metavar="SECONDS",
+        help="Restart a worker whose unit takes longer than this (half an hour) and ten times longer than any other.",
+    ),
+]
+
+
 def run(
     path: ExperimentFile,
-    output: Annotated[str, typer.Option("--output", "-o", metavar="STORE", help="Zarr store to write.")],
+    output: OutputOption,
     workers: WorkersOption = None,
     gpus: GpusOption = None,
     scheduler: SchedulerOption = None,
@@ -67,10 +88,8 @@ def run(
     security: SecurityOption = None,
     lifetime: LifetimeOption = None,
     dashboard: DashboardOption = False,
-    serial: Annotated[bool, typer.Option("--serial", help="Render in this process, without Dask.")] = False,
-    frames: Annotated[
-        str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Part of the series, half-open.")
-    ] = None,
+    serial: SerialOption = False,
+    frames: FramesOption = None,
     part: PartOption = None,
     tile: TileOption = None,
     phi_chunk: PhiChunkOption = None,
@@ -78,21 +97,11 @@ def run(
     precision: PrecisionOption = None,
     device: DeviceOption = DeviceName.auto,
     kernel: KernelOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the store that exists.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the store that exists.")] = False,
-    log_file: Annotated[
-        Path | None, typer.Option("--log-file", metavar="PATH", help="Append one line an event.")
-    ] = None,
-    log_format: Annotated[LogFormatName, typer.Option("--log-format", help="Of these lines.")] = LogFormatName.text,
-    stuck_after: Annotated[
-        float | None,
-        typer.Option(
-            "--stuck-after",
-            min=1,
-            metavar="SECONDS",
-            help="Restart a worker whose unit takes longer than this (half an hour) and ten times longer than any other.",
-        ),
-    ] = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    log_file: LogFileOption = None,
+    log_format: LogFormatOption = LogFormatName.text,
+    stuck_after: StuckAfterOption = None,
 ) -> None:
     """Render a rotation series into a Zarr store."""
     where = Workers(workers, gpus, scheduler, scheduler_file, cluster, security, lifetime, serial, dashboard)
@@ -136,17 +145,34 @@ def run(
 
 
 def render(
-    experiment: Experiment, output: str, where: Workers, settings: RunSettings, log: EventLog, again: str
+    experiment: Experiment,
+    output: str,
+    where: Workers,
+    settings: RunSettings,
+    log: EventLog,
+    again: str,
+    origin: Origin | None = None,
 ) -> None:
-    """Run with a progress display and say how it ended; raises typer.Exit(1) where units are left."""
+    """Run with a progress display and say how it ended; raises typer.Exit(1) where units are left.
+
+    Parameters
+    ----------
+    again
+        The command that goes on.
+    origin
+        Where the photons come from; they are rendered where None.
+    """
     from nbdist.run.executors.choice import chosen_workers
     from nbdist.run.generate import run_series
+    from nbdist.run.origins import RENDERED
 
     with Display() as display:
         try:
             with where.opened(settings) as (client, settings):
                 workers = chosen_workers(settings, client)
-                progress = run_series(experiment, output, settings, workers, report=display, log=log)
+                progress = run_series(
+                    experiment, output, settings, workers, origin=origin or RENDERED, report=display, log=log
+                )
         except BaseException as stopped:
             display.close()
             interrupted = status_of(stopped)
@@ -172,7 +198,7 @@ def render(
     if progress.frames_total == 0:
         console.print(f"{output}: nothing was missing")
         return
-    if progress.eager_units and settings.kernel != "eager":
+    if progress.eager_units and settings.kernel != "eager" and origin is None:
         error_console.print(
             f"note: {progress.eager_units} unit(s) were rendered without a compiled kernel, several times slower; "
             "compiling needs a C++ compiler (g++) where the workers run"

@@ -37,11 +37,11 @@ def verify(
     if result.compared:
         same = sum(difference == 0 for difference in result.compared.values())
         console.print(f"{same} of {len(result.compared)} frames rendered again are the same to the bit")
-    for maker in sorted(set(result.foreign.values())):
-        frames = [frame for frame, other in result.foreign.items() if other == maker]
+    for reason in sorted(set(result.foreign.values())):
+        frames = [frame for frame, other in result.foreign.items() if other == reason]
         largest = max(result.compared[frame] for frame in frames)
         console.print(
-            f"{len(frames)} of them were made elsewhere ({maker}), where other last bits are expected; "
+            f"{len(frames)} of them were {reason}, where other last bits are expected; "
             f"they differ by {largest:.2g} of their maximum at most"
         )
     for frame, wrong in result.wrong.items():

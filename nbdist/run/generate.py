@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import StoreError, UnfinishedError, is_fatal, one_line
@@ -11,10 +12,10 @@ from nbdist.kernels.devices import Device
 from nbdist.planning import Cut
 from nbdist.run.events import EventLog, no_log
 from nbdist.run.executors.choice import Workers, chosen_workers
-from nbdist.run.jobs import FrameRenderer, SeriesJob
 from nbdist.run.ledger import ROUNDS, Ledger
 from nbdist.run.loop import run_units
 from nbdist.run.opening import OpenSeries, incomplete, opened
+from nbdist.run.origins import RENDERED, Origin
 from nbdist.run.progress import Progress, Report, silent
 from nbdist.run.settings import LocalProcesses, Pacing, RunSettings
 from nbdist.store import mark_finished
@@ -127,27 +128,30 @@ def run_series(
     settings: RunSettings,
     workers: Workers | None = None,
     *,
-    render_frame: FrameRenderer | None = None,
+    origin: Origin = RENDERED,
     report: Report = silent,
     log: EventLog = no_log,
 ) -> Progress:
-    """Render a series, or what is missing of it, into a Zarr store, as settings say; see `generate`.
+    """Make a series, or what is missing of it, in a Zarr store, as settings say; see `generate`.
 
     Parameters
     ----------
     workers
         Who renders; by default, this process or local ones, as the settings say.
-    render_frame
-        What renders a frame; the renderer of the experiment's scene by default. It travels to the workers.
+    origin
+        Where the photons come from; they are rendered by default.
 
     Raises
     ------
     NbdistError
         As `generate`.
+    UnfinishedError
+        At the end, if what the origin does not have yet was left out.
     """
     place, workers = normalised(location), workers or chosen_workers(settings)
     planned_for = workers.count * (settings.part.of if settings.part else 1)
-    with opened(experiment, place, settings, planned_for, workers.device) as series:
+    with opened(experiment, place, settings, planned_for, workers.device, origin) as series:
+        wanted, series = series.units, replace(series, units=origin.ready(series.units))
 
         def reported(progress: Progress) -> None:
             series.occupation.require()  # the run ends where its store is not its own any more
@@ -163,7 +167,9 @@ def run_series(
                     progress.noted(note)
             if progress.notes:
                 reported(progress)
-            complete = _render_all(series, workers, render_frame, progress, reported)
+            complete = _render_all(series, workers, origin, progress, reported)
+            if not progress.failed:
+                origin.require_ready(wanted)
             if settings.part is None and complete:
                 mark_finished(place)
             ended = "units failed" if progress.failed else "complete"
@@ -172,15 +178,13 @@ def run_series(
     return progress
 
 
-def _render_all(
-    series: OpenSeries, workers: Workers, render_frame: FrameRenderer | None, progress: Progress, report: Report
-) -> bool:
+def _render_all(series: OpenSeries, workers: Workers, origin: Origin, progress: Progress, report: Report) -> bool:
     """Render the units of a series, and those again that are found damaged or gone at the end; whether all are complete."""
     left, location = series.units, series.context.location
     for _ in range(ROUNDS):
         try:
             if left:
-                job = SeriesJob(series.context, render_frame)
+                job = origin.job(series.context)
                 with workers.executor(job, progress, len(left)) as executor:
                     run_units(Ledger(left, progress), executor, progress, report)
         except UnfinishedError as error:

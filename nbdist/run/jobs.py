@@ -50,6 +50,12 @@ class Job(abc.ABC):
     def prepare(self) -> None:
         """Make what is needed; called in the process that renders, before the first unit."""
 
+    @property
+    def kernel(self) -> dict[str, str]:
+        """What computes here, made where it is first asked for: its `kernel`, and `why_eager` where it could not be compiled."""
+        backend = self.context.renderer.backend
+        return {"kernel": backend.mode, "why_eager": backend.why_eager}
+
     @abc.abstractmethod
     def require_usable(self, workers: int, error: ErrorLine) -> None:
         """See whether what a worker met, of so many, is so here, too; then it is the fault of what is written to, and the run's.

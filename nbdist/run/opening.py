@@ -11,7 +11,8 @@ from nbdist.errors import StoreError, one_line
 from nbdist.experiment import Experiment
 from nbdist.kernels.devices import Device
 from nbdist.planning import Settings, Units, make_plan
-from nbdist.run.context import RunContext, make_context
+from nbdist.run.context import RunContext
+from nbdist.run.origins import RENDERED, Origin
 from nbdist.run.settings import RunSettings
 from nbdist.scene.amplitudes import Reflections
 from nbdist.store import StoredUnits, create_store, exists, open_group, remove
@@ -49,7 +50,12 @@ class OpenSeries:
 
 @contextlib.contextmanager
 def opened(
-    experiment: Experiment, location: str, settings: RunSettings, workers: int, device: Device
+    experiment: Experiment,
+    location: str,
+    settings: RunSettings,
+    workers: int,
+    device: Device,
+    origin: Origin = RENDERED,
 ) -> Iterator[OpenSeries]:
     """The series of a run, its store held until the end of the block.
 
@@ -61,13 +67,15 @@ def opened(
     ----------
     workers, device
         What a new store's plan is made for.
+    origin
+        Where its photons come from.
 
     Raises
     ------
     NbdistError
         If the request is wrong, the store is another's or held by another run, or cannot be written.
     """
-    request = _Request(experiment, location, settings, workers, device)
+    request = _Request(experiment, location, settings, workers, device, origin)
     context, anew = request.checked()
     objects, part = objects_at(location), settings.part
     with _failing_in_one_line(objects.location):
@@ -127,13 +135,14 @@ def _holds_nothing(location: str) -> bool:
 
 @dataclass(frozen=True)
 class _Request:
-    """A series that is asked for, where, and the workers that its plan is made for."""
+    """A series that is asked for, where, the workers that its plan is made for, and where its photons come from."""
 
     experiment: Experiment
     location: str
     settings: RunSettings
     workers: int
     device: Device
+    origin: Origin
 
     def checked(self) -> tuple[RunContext, bool]:
         """The context of the run, and whether the store is to be made anew; nothing is written."""
@@ -146,7 +155,7 @@ class _Request:
         elif self.settings.overwrite and exists(self.location):
             open_group(self.location, begun=True)
         check_writable(self.location)
-        context = make_context(
+        context = self.origin.context(
             self.experiment,
             location=self.location,
             workers=self.workers,
@@ -163,7 +172,7 @@ class _Request:
         replaced = exists(location) and (settings.overwrite or (not settings.joins and _holds_nothing(location)))
         if replaced:
             remove(location, keep={ROOT, *occupation.keys})
-        made_by = dict(settings.made_by) if settings.made_by is not None else None
+        made_by = {**(settings.made_by or {}), **self.origin.provenance}
         context.store_id = create_store(
             location, context.scene, context.plan, _reflections(context), made_by=made_by, replace=replaced
         )
@@ -192,7 +201,8 @@ class _Request:
                 f"{self.experiment.fingerprint[:12]}); going on with it needs the same one"
                 + ("; no frame of it is rendered, and a run without --resume replaces it" * _holds_nothing(location))
             )
-        context = make_context(
+        self.origin.require_same(location, attributes.get("provenance"))
+        context = self.origin.context(
             self.experiment, location=location, workers=self.workers, device=self.device, settings=kept
         )
         wanted = make_plan(context.scene, cut=cut).settings

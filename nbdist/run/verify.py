@@ -60,7 +60,8 @@ class Verification:
     compared
         Frames rendered again, with the largest difference over the frame's maximum (0.0: the same bits).
     foreign
-        Those of them that another compiler or processor made, with its name.
+        Those of them that have other last bits, with the reason: another compiler or processor made them, or their photons were scaled
+        from another exposure.
     wrong
         What is wrong with those that are not what they must be.
     """
@@ -80,14 +81,16 @@ class Verification:
     def compare(self, context: RunContext, frame: int, record: Record, stored: Products) -> None:
         """Render a frame again and note how it compares with what is stored of it; `record` is its unit's."""
         here = rendered_by(context)
-        exact = all(record.get(name) == here[name] for name in MADE_BY)
+        made_here = all(record.get(name) == here[name] for name in MADE_BY)
+        exact = made_here and "exposure_ratio" not in record
         again = labelled_frame(context, frame, render_frame(context, frame))
         photons = INTENSITY.images(stored)
         scale = float(max(*(image.max() for image in again.photons), np.finfo(np.float32).tiny))
         self.compared[frame] = max(float(image.max()) for image in _apart(again.photons, photons)) / scale
         allowed = 0.0 if exact else TOLERANCE[context.scene.instrument.precision]
         if not exact:
-            self.foreign[frame] = ", ".join(str(record.get(name, "unknown")) for name in MADE_BY)
+            maker = ", ".join(str(record.get(name, "unknown")) for name in MADE_BY)
+            self.foreign[frame] = "scaled from another exposure" if made_here else f"made elsewhere ({maker})"
         if not _close(again.photons, photons, allowed, scale):
             expected = f"{allowed:g} at most" if allowed else "the same bits"
             self.wrong[frame] = (

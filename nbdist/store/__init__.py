@@ -8,7 +8,7 @@ from nbdist.store.creation import create_store
 from nbdist.store.labels import open_reflections, open_spots
 from nbdist.store.locations import exists, open_group, remove
 from nbdist.store.places import is_url
-from nbdist.store.reading import StoreSummary, open_series, read_frame, summarize
+from nbdist.store.reading import StoreSummary, open_series, read_frame, read_frames, summarize
 from nbdist.store.reflections import read_reflections
 from nbdist.store.table_reading import read_table
 from nbdist.store.units import StoredUnits, UnitWriter
@@ -28,6 +28,7 @@ __all__ = [
     "open_spots",
     "read_completeness",
     "read_frame",
+    "read_frames",
     "read_reflections",
     "read_table",
     "remove",

@@ -40,6 +40,8 @@ from nbdist.store.tables import packed, parquet, series_key, series_rows
 
 VERSIONS = ("nbdist", "torch", "numpy", "zarr", "distributed", "pyarrow")
 """Packages whose versions a store names."""
+PHOTONS_OF = "photons_of"
+"""What the provenance of a store calls the one that its photons were read from."""
 FRAMES_PER_CHUNK = 4096
 """Frames whose coordinates lie in one object: a reader of some frames of a million reads little more than theirs."""
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from nbdist.errors import RunError
 from nbdist.planning import Units
+from nbdist.store.creation import PHOTONS_OF
 from nbdist.store.number_set import NumberSet
 from nbdist.store.objects import Objects
 from nbdist.store.places import objects_at
@@ -93,8 +94,11 @@ def missing_parts(location: str, missing: NumberSet) -> dict[Part, NumberSet]:
 def commands_to_go_on(summary: StoreSummary, missing: NumberSet) -> list[str]:
     """The commands that render units that are missing: one for each part, or one for the whole store."""
     provenance = summary.provenance
-    file = shlex.quote(str(provenance.get("experiment_file") or "EXPERIMENT.yaml"))
     options = "".join(f" {shlex.quote(str(option))}" for option in provenance.get("options") or ())
-    command = f"nbdist run {file} -o {shlex.quote(summary.location)}{options}"
+    if PHOTONS_OF in provenance:
+        made_of = ("readout", str(provenance[PHOTONS_OF]["location"]))
+    else:
+        made_of = ("run", str(provenance.get("experiment_file") or "EXPERIMENT.yaml"))
+    command = f"nbdist {shlex.join(made_of)} -o {shlex.quote(summary.location)}{options}"
     parts = missing_parts(summary.location, missing)
     return [f"{command} --part {part}" for part in parts] or [f"{command} --resume"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -175,11 +175,23 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
 
 def read_frame(group: zarr.Group, frame: int) -> dict[str, Images | Columns]:
     """What a store holds of a frame, by product, as it was made: an image a panel, or the columns of a table."""
+    return read_frames(group, range(frame, frame + 1))[0]
+
+
+def read_frames(
+    group: zarr.Group, frames: range, names: Collection[str] | None = None
+) -> list[dict[str, Images | Columns]]:
+    """What a store holds of some frames, as `read_frame` has it of each; of the products of these names alone, where some are given."""
     stored: Any = group
-    schema, products = schema_of(group), dict[str, Any]()
+    schema, found = schema_of(group), [dict[str, Any]() for _ in frames]
     for array in schema.arrays:
-        products.setdefault(array.product.name, []).extend(array.images(np.asarray(stored[array.name][frame])))
+        if names is None or array.product.name in names:
+            for products, images in zip(found, stored[array.name][frames.start : frames.stop], strict=True):
+                products.setdefault(array.product.name, []).extend(array.images(np.asarray(images)))
     for table in schema.tables:
-        rows = TableReader(group, table).of_unit(schema.units[frame // schema.units.size], range(frame, frame + 1))
-        products[table.name] = {column.name: rows[column.name].to_numpy() for column in table.columns}
-    return products
+        if names is None or table.name in names:
+            reader = TableReader(group, table)
+            for products, frame in zip(found, frames, strict=True):
+                rows = reader.of_unit(schema.units[frame // schema.units.size], range(frame, frame + 1))
+                products[table.name] = {column.name: rows[column.name].to_numpy() for column in table.columns}
+    return found

@@ -101,20 +101,24 @@ class StoredUnits:
         recorded = self.recorded()
         wanted = (unit for unit in (self.units if units is None else units) if unit.number in recorded)
         for some in batches(wanted, RECORDS_AT_ONCE):
-            stored = self._objects.read_all(record_key(unit.number) for unit in some)
-            records: dict[Unit, Record] = {}
-            for unit, (_, content) in zip(some, stored, strict=True):
-                record = _record(content)
-                if record and record.get("store_id") == self._store_id and isinstance(record.get("shard_bytes"), dict):
-                    records[unit] = record
-            for name, packer in self.packers.items():
-                sizes = self._objects.sizes(packer.key(unit.number) for unit in records)
-                records = {
-                    unit: record
-                    for unit, record in records.items()
-                    if sizes.get(packer.key(unit.number), -1) == record["shard_bytes"].get(name)
-                }
-            yield from records.items()
+            yield from self.complete_among(some).items()
+
+    def complete_among(self, units: Sequence[Unit]) -> dict[Unit, Record]:
+        """Those of a few units that are complete, each with its record; see `complete`."""
+        stored = self._objects.read_all(record_key(unit.number) for unit in units)
+        records: dict[Unit, Record] = {}
+        for unit, (_, content) in zip(units, stored, strict=True):
+            record = _record(content)
+            if record and record.get("store_id") == self._store_id and isinstance(record.get("shard_bytes"), dict):
+                records[unit] = record
+        for name, packer in self.packers.items():
+            sizes = self._objects.sizes(packer.key(unit.number) for unit in records)
+            records = {
+                unit: record
+                for unit, record in records.items()
+                if sizes.get(packer.key(unit.number), -1) == record["shard_bytes"].get(name)
+            }
+        return records
 
     def sound(self, units: Iterable[Unit]) -> Iterator[Unit]:
         """Those complete units whose shards are those that were written, by their stamps, or decode.

@@ -20,7 +20,9 @@ def test_importing_nbdist_loads_nothing_heavy():
     assert _loaded("import nbdist; dir(nbdist); nbdist.__version__") == []
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["nanobragg", "-h"], ["--version"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["readout", "--help"], ["nanobragg", "-h"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(words):
     code = f"sys.argv = {['nbdist', *words]}\nfrom nbdist.cli.main import run\ntry:\n    run()\nexcept SystemExit:\n    pass"
     allowed = {"pydantic"} if len(words) > 1 else set()  # typer reads the parameters of a subcommand with it

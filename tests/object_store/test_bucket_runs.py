@@ -17,7 +17,7 @@ from harm import Harm
 from labelled import INTEGRATED, labelled_store, reflection_rows, spot_rows
 from waiting import LIMIT_S, until
 
-from nbdist import generate, load_experiment, open_reflections, open_series, open_spots, verify
+from nbdist import generate, load_experiment, open_reflections, open_series, open_spots, read_out, verify
 from nbdist.errors import StoreError
 from nbdist.experiment import experiment_to_yaml
 from nbdist.frames.products import PRODUCTS, Column, TableProduct
@@ -70,6 +70,12 @@ def test_a_series_in_a_bucket_is_the_series_in_a_folder(experiment, local, locat
     found = verify(location, sample=2)
     assert found.good
     assert (found.frames_decoded, len(found.compared)) == (FRAMES, 2)
+
+
+def test_photons_in_a_bucket_are_read_out_into_it(experiment, local, location):
+    generate(experiment.with_changes(noise={"photon_noise": False}), f"{location}-photons", serial=True, **CUT)
+    assert read_out(f"{location}-photons", location, seed=3, serial=True).frames_done == FRAMES
+    assert_same_series(location, local)
 
 
 def test_what_is_missing_or_damaged_is_rendered_again(experiment, local, location):

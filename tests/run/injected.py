@@ -16,6 +16,8 @@ from nbdist.planning import Cut
 from nbdist.run.context import RunContext
 from nbdist.run.executors.choice import Workers, chosen_workers
 from nbdist.run.generate import run_series
+from nbdist.run.jobs import FrameRenderer
+from nbdist.run.origins import Rendering
 from nbdist.run.progress import Progress
 from nbdist.run.rendering import Photons, render_frame
 from nbdist.run.settings import Pacing, RunSettings
@@ -33,9 +35,10 @@ def run(
     frames: range | None = None,
     part: Part | None = None,
     resume: bool = False,
+    render_frame: FrameRenderer | None = None,
     **options: Any,
 ) -> Progress:
-    """`run_series` in this process, or at the workers of a client, with a frame a shard."""
+    """`run_series` in this process, or at the workers of a client, with a frame a shard, rendered by `render_frame` where it is given."""
     settings = RunSettings(
         cut=Cut(frames_per_shard=frames_per_shard),
         serial=client is None,
@@ -44,7 +47,8 @@ def run(
         part=part,
         resume=resume,
     )
-    return run_series(experiment, location, settings, workers or chosen_workers(settings, client), **options)
+    workers = workers or chosen_workers(settings, client)
+    return run_series(experiment, location, settings, workers, origin=Rendering(render_frame), **options)
 
 
 class Rendered(list[int]):

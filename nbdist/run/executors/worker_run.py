@@ -69,11 +69,11 @@ def prepare(content: bytes, run: str, worker: Any) -> dict[str, Any]:
             known = next((held for (name, _), held in _runs.items() if name == run and held is not None), None)
         held = known or _made(content)
         held = replace(held, kind=kind_of(held, worker))
-        backend = held.job.context.renderer.backend  # made, and its kernel compiled, before the first task
+        kernel = held.job.kernel  # compiled before the first task
         with _changed:
             _runs.setdefault(key, held)  # not where it was dropped meanwhile
             _changed.notify_all()
-    return {"kind": held.kind, "kernel": backend.mode, "why_eager": backend.why_eager}
+    return {"kind": held.kind, **kernel}
 
 
 def _made(content: bytes) -> WorkerRun:
