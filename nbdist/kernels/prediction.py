@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.kernels.reflections import Crossings, Spread
+from nbdist.kernels.reflections import Crossings
 from nbdist.kernels.spots import STILL_RAD, Diffraction
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.instrument import Instrument
@@ -58,7 +59,7 @@ class Passages(NamedTuple):
     lattice, number
         Which reflection of which list.
     vector
-        Reciprocal lattice vector at phi 0 (n, 3), 1/Angstrom.
+        Reciprocal lattice vector at phi 0 (3, n), 1/Angstrom.
     F2
         Squared amplitude, the mean over sources.
     crossing
@@ -78,6 +79,11 @@ class Passages(NamedTuple):
     begin: Array
     end: Array
     sigma: Array
+
+    def by_lattice(self, lattices: int) -> list[slice]:
+        """Where those of each lattice are."""
+        edges = np.searchsorted(self.lattice, np.arange(lattices + 1)).tolist()
+        return [slice(*ends) for ends in pairwise(edges)]
 
 
 class Excitation(NamedTuple):
@@ -103,12 +109,21 @@ class Excitation(NamedTuple):
             self.sine * c - self.cosine * s,
         )
         for node, weight in zip(NODES, NODE_WEIGHTS, strict=True):  # and those on the other side
-            even, odd = at_rest + along * np.cos(node * half), across * np.sin(node * half)
-            before, after = np.exp(-0.5 * (even - odd) ** 2), np.exp(-0.5 * (even + odd) ** 2)
-            both = weight / 2 * (before + after)
+            odd = np.sin(node * half)
+            even = np.sqrt(1 - odd * odd)  # the cosine: a passage keeps to half a turn, and sines are slow
+            even *= along
+            even += at_rest
+            odd *= across
+            before, after = _normal_density(even - odd), _normal_density(np.add(even, odd, out=even))
+            before *= weight / 2
+            after *= weight / 2
+            both = before + after
+            after -= before
+            after *= node
+            first += after
             total += both
-            first += (weight / 2 * node) * (after - before)
-            second += (node * node) * both
+            both *= node * node
+            second += both
         met = np.maximum(total, 1e-300)
         at = first / met
         density = total / (self.sigma * math.sqrt(2 * math.pi))
@@ -123,9 +138,9 @@ class Places(NamedTuple):
     panel
         -1 for none.
     at
-        Slow and fast (n, 2) in pixels; NaN where there is no panel.
+        Slow and fast (2, n) in pixels; NaN where there is no panel.
     extent
-        Second moments slow^2, fast^2 and slow x fast (n, 3) in pixels^2, of the spot itself, before pixels take their parts of it.
+        Second moments slow^2, fast^2 and slow x fast (3, n) in pixels^2, of the spot itself, before pixels take their parts of it.
     two_theta
         Scattering angle, radians.
     capture
@@ -173,6 +188,7 @@ class Prediction:
             )
             for its, spread in zip(self.diffraction.lists, self.diffraction.spreads, strict=True)
         ]
+        self._masked_before = [masked_before(panel) for panel in scene.instrument.panels]
         shares = sources.weights / sources.weights.sum()
         self._F2 = []
         for its, given in zip(self.diffraction.lists, reflections, strict=True):
@@ -188,24 +204,26 @@ class Prediction:
             begin, end = np.maximum(lit.begins, lit.first), np.minimum(lit.ends, lit.last)
             still = last - first <= STILL_RAD
             seen = (np.maximum(begin, first) <= np.minimum(end, last)) if still else (begin < last) & (end > first)
-            some = np.flatnonzero(seen & (self._F2[lattice][lit.number] > 0))
+            some = np.flatnonzero(seen)
+            identity = self.diffraction.identity(lattice, lit.number[some], lit.branch[some])
+            order = np.argsort(identity)  # whatever is looked up in the list is read from its beginning to its end
+            F2 = self._F2[lattice][lit.number[some[order]]]
+            order, F2 = order[F2 > 0], F2[F2 > 0]
+            some, identity = some[order], identity[order]
             number = lit.number[some]
-            identity = self.diffraction.identity(lattice, number, lit.branch[some])
-            of = np.full(len(some), lattice)
+            vector = np.ascontiguousarray(its.vectors[number].T)
             reals = lit.crossing[some], begin[some], end[some], lit.sigma[some]
-            found.append((identity, of, number, its.vectors[number], self._F2[lattice][number], *reals))
-        passages = Passages(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
-        order = np.argsort(passages.reflection, kind="stable")
-        return Passages(*(column[order] for column in passages))  # type: ignore[arg-type]
+            found.append((identity, np.full(len(some), lattice), number, vector, F2, *reals))
+        return Passages(*(np.concatenate(columns, axis=-1) for columns in zip(*found, strict=True)))
 
     def excitation(self, passages: Passages) -> Excitation:
         """How reflections pass through the sphere."""
         vector, u, beam = passages.vector, self.scene.spindle_axis, self.beam
-        along = (vector @ u) * (u @ beam.direction)
+        along = (u @ vector) * (u @ beam.direction)
         return Excitation(
-            at_rest=beam.wavelength_A / 2 * (vector * vector).sum(axis=1) + along,
-            cosine=vector @ beam.direction - along,
-            sine=np.cross(u, vector) @ beam.direction,
+            at_rest=beam.wavelength_A / 2 * _dot(vector, vector) + along,
+            cosine=beam.direction @ vector - along,
+            sine=np.cross(beam.direction, u) @ vector,
             sigma=passages.sigma,
         )
 
@@ -213,7 +231,7 @@ class Prediction:
         """Expected photons (n,) of reflections whose excitation error is 0 with a mean density (n,), in Angstrom."""
         instrument, limit = self.scene.instrument, self.scene.instrument.d_min_A
         volumes = np.array([lattice.weight * spot_volume(lattice) for lattice in self.scene.specimen.lattices])
-        resolved = 1.0 if limit is None else (passages.vector**2).sum(axis=1) * limit * limit <= 1
+        resolved = 1.0 if limit is None else _dot(passages.vector, passages.vector) * limit * limit <= 1
         return np.asarray(
             (instrument.photons_per_electron2 * self.beam.wavelength_A**2)
             * (passages.F2 * volumes[passages.lattice] * places.polarization * places.capture * resolved)
@@ -225,44 +243,48 @@ class Prediction:
 
         A spot that is off the sphere shows its part on it: the mean of its Gaussian there.
         """
-        u, wavelength_A = self.scene.spindle_axis, self.beam.wavelength_A
-        turns = _rotations(u, phi)
-        normal, C = self._spots(passages, turns)
-        Cn = np.matmul(C, normal[:, :, None])[:, :, 0]
-        of_sphere = Cn / (Cn * normal).sum(axis=1)[:, None]
-        ray = self.beam.direction @ turns
-        ray = ray + wavelength_A * (passages.vector - excitation.at(phi)[:, None] * of_sphere)
-        ray /= np.linalg.norm(ray, axis=1)[:, None]
-        v = np.cross(u, passages.vector)
-        path = v - (v * normal).sum(axis=1)[:, None] * of_sphere
-        # two vectors across the ray, from the axis that it is farthest from
-        across = np.cross(ray, np.eye(3)[np.abs(ray).argmin(axis=1)])
-        across /= np.linalg.norm(across, axis=1)[:, None]
-        sides = np.stack([across, np.cross(ray, across)], axis=1)
-        seen = np.stack([Cn, of_sphere, path], axis=2)
-        along_Cn, along_sphere, along_path = np.moveaxis(sides @ seen, 2, 0)
-        spread = sides @ C @ sides.transpose(0, 2, 1) - along_Cn[:, :, None] * along_sphere[:, None]
-        spread += variance[:, None, None] * along_path[:, :, None] * along_path[:, None]
-        spread *= wavelength_A**2
-        onward = turns.transpose(0, 2, 1)
-        rays = np.matmul(ray[:, None], onward)[:, 0]
-        return _places(self.scene.instrument, self.beam.direction, rays, sides @ onward, spread)
+        G, u, beam = passages.vector, self.scene.spindle_axis[:, None], self.beam
+        turn = np.cos(phi), np.sin(phi)
+        back = turn[0], -turn[1]  # from the lab to the crystal, where the covariances are
+        towards = _turned(beam.direction[:, None], u, back)
+        normal = towards + beam.wavelength_A * G
+        normal /= np.sqrt(_dot(normal, normal))
+        along_normal = self._moved(passages, back, normal)
+        variance_of_normal = _dot(normal, along_normal)
+        on_sphere = along_normal / variance_of_normal
+        ray = towards + beam.wavelength_A * (G - excitation.at(phi) * on_sphere)
+        ray /= np.sqrt(_dot(ray, ray))
+        path = _cross(u, G)
+        path -= _dot(path, normal) * on_sphere
+        sides = _across(ray)
+        moved = [self._moved(passages, back, side) for side in sides]
+        seen = [_dot(side, along_normal) for side in sides]
+        moves = [_dot(side, path) for side in sides]
+        spread = [
+            beam.wavelength_A**2
+            * (_dot(sides[i], moved[j]) - seen[i] * seen[j] / variance_of_normal + variance * moves[i] * moves[j])
+            for i, j in ((0, 0), (1, 1), (0, 1))
+        ]
+        ray, *onward = (_turned(vector, u, turn) for vector in (ray, *sides))
+        return _places(self.scene.instrument, self._masked_before, beam.direction, ray, onward, spread)
 
-    def _spots(self, passages: Passages, turns: Array) -> tuple[Array, Array]:
-        """Diffracted rays (n, 3), and covariances (n, 3, 3) in 1/Angstrom^2, turned by the spindle (n, 3, 3); seen from the crystal."""
-        G, beam = passages.vector, self.beam
-        normal = beam.direction @ turns + beam.wavelength_A * G
-        normal /= np.linalg.norm(normal, axis=1)[:, None]
-        spreads: Sequence[Spread] = self.diffraction.spreads
-        shapes, roots = np.stack([its.shape for its in spreads]), np.stack([_root(its.mosaic) for its in spreads])
-        moves = [*np.moveaxis(np.cross(roots[passages.lattice], G[:, None]), 1, 0)]
+    def _moved(self, passages: Passages, back: tuple[Array, Array], vector: Array) -> Array:
+        """C.v of the covariance C of each spot and a vector v (3, n), seen from the crystal, which is turned `back` to the lab's phi."""
+        G, beam, spreads = passages.vector, self.beam, self.diffraction.spreads
+        out = np.empty(vector.shape)
+        for spread, its in zip(spreads, passages.by_lattice(len(spreads)), strict=True):
+            v, g = vector[:, its], G[:, its]
+            out[:, its] = spread.shape @ v + _cross(
+                spread.mosaic @ _cross(g, v), g
+            )  # a mosaic rotation w moves G by w x G
         if beam.bandwidth_sigma:
-            moves.append(beam.bandwidth_sigma * G)
+            out += beam.bandwidth_sigma**2 * _dot(G, vector) * G
         for sigma, axis in zip(beam.divergence_sigma_rad, beam.divergence_axes, strict=True):
             if sigma:
-                moves.append(np.cross(axis, beam.direction) * (sigma / beam.wavelength_A) @ turns)
-        J = np.stack(moves, axis=1)
-        return normal, shapes[passages.lattice] + np.matmul(J.transpose(0, 2, 1), J)
+                move = np.cross(axis, beam.direction) * (sigma / beam.wavelength_A)
+                turned = _turned(move[:, None], self.scene.spindle_axis[:, None], back)
+                out += _dot(turned, vector) * turned
+        return out
 
 
 def series_reflections(scene: Scene, reflections: Sequence[Reflections]) -> dict[str, NDArray[Any]]:
@@ -278,9 +300,9 @@ def series_reflections(scene: Scene, reflections: Sequence[Reflections]) -> dict
     passages = prediction.between(first, last)
     excitation = prediction.excitation(passages)
     osc_rad = math.radians(abs(scan.osc_range_deg))
+    whole_way = density, _, variance = excitation.mean(passages.begin, passages.end)
     if osc_rad > STILL_RAD:
-        density, _, variance = excitation.mean(passages.begin, passages.end)
-        density *= (passages.end - passages.begin) / osc_rad
+        density = density * (passages.end - passages.begin) / osc_rad
         met = passages.crossing
         edges = np.sort(_frames(scene, np.stack([passages.begin, passages.end])), axis=0)
         frame, whole = _frames(scene, met), (edges[0] >= 0) & (edges[1] <= scan.frames)
@@ -291,7 +313,7 @@ def series_reflections(scene: Scene, reflections: Sequence[Reflections]) -> dict
         edges = np.stack([np.zeros(len(met)), np.full(len(met), float(scan.frames))])
         frame, whole = np.full(len(met), 0.5), np.zeros(len(met), dtype=bool)
     places = prediction.places(passages, excitation, met, variance)
-    rows = _described(prediction, passages, excitation, places)
+    rows = _described(prediction, passages, whole_way, places)
     return rows | {
         "F": np.sqrt(passages.F2),
         "F2": passages.F2,
@@ -311,17 +333,19 @@ def frame_reflections(prediction: Prediction, frame: int) -> dict[str, NDArray[A
     first, last = prediction.diffraction.frame_rad(frame)
     passages = prediction.between(first, last)
     excitation = prediction.excitation(passages)
+    whole_way = excitation.mean(passages.begin, passages.end)
     low, high = np.maximum(passages.begin, first), np.minimum(passages.end, last)
-    density, met, variance = excitation.mean(low, high)
+    cut = np.flatnonzero((low > passages.begin) | (high < passages.end))
+    density, met, variance = (column.copy() for column in whole_way)
+    density[cut], met[cut], variance[cut] = Excitation(*(its[cut] for its in excitation)).mean(low[cut], high[cut])
     if last - first > STILL_RAD:
         density *= (high - low) / (last - first)
     places = prediction.places(passages, excitation, met, variance)
-    rows = _described(prediction, passages, excitation, places)
-    sigma = np.sqrt(places.extent[:, :2])
+    rows = _described(prediction, passages, whole_way, places)
     rows |= {
-        "sigma_slow": sigma[:, 0],
-        "sigma_fast": sigma[:, 1],
-        "extent_slow_fast": places.extent[:, 2],
+        "sigma_slow": np.sqrt(places.extent[0]),
+        "sigma_fast": np.sqrt(places.extent[1]),
+        "extent_slow_fast": places.extent[2],
         "photons": prediction.photons(passages, places, density),
     }
     seen = places.panel >= 0
@@ -329,23 +353,25 @@ def frame_reflections(prediction: Prediction, frame: int) -> dict[str, NDArray[A
 
 
 def _described(
-    prediction: Prediction, passages: Passages, excitation: Excitation, places: Places
+    prediction: Prediction, passages: Passages, whole_way: tuple[Array, Array, Array], places: Places
 ) -> dict[str, NDArray[Any]]:
-    """What a table has of reflections, of a series and of a frame."""
-    miller = np.zeros((len(passages.number), 3), dtype=np.int32)
-    for lattice, its in enumerate(prediction.diffraction.lists):
-        some = passages.lattice == lattice
-        miller[some] = its.miller[passages.number[some]]
-    density, _, variance = excitation.mean(passages.begin, passages.end)
+    """What a table has of reflections, of a series and of a frame; `whole_way` is the mean of all of each passage."""
+    lattices = prediction.scene.specimen.lattices
+    indices = [
+        lattice.real_vectors_A @ passages.vector[:, its]
+        for lattice, its in zip(lattices, passages.by_lattice(len(lattices)), strict=True)
+    ]
+    miller = np.rint(np.concatenate(indices, axis=1)).astype(np.int32)
+    density, _, variance = whole_way
     return {
         "reflection": passages.reflection,
-        **dict(zip("hkl", miller.T, strict=True)),
+        **dict(zip("hkl", miller, strict=True)),
         "lattice": passages.lattice,
         "panel": places.panel,
-        "slow": places.at[:, 0],
-        "fast": places.at[:, 1],
+        "slow": places.at[0],
+        "fast": places.at[1],
         "phi_deg": np.rad2deg(passages.crossing),
-        "d_A": 1 / np.linalg.norm(passages.vector, axis=1),
+        "d_A": 1 / np.sqrt(_dot(passages.vector, passages.vector)),
         "lorentz": density * (passages.end - passages.begin) / prediction.beam.wavelength_A,
         "rocking_width_deg": np.rad2deg(FWHM_OF_DEVIATION * np.sqrt(variance)),
     }
@@ -364,43 +390,88 @@ def _frames(scene: Scene, phi_rad: Array) -> Array:
     return np.asarray((np.rad2deg(phi_rad) - scan.phi_start_deg) / scan.osc_range_deg)
 
 
-def _rotations(axis: Array, phi: Array) -> Array:
-    """Rotations (n, 3, 3) about a unit axis (Rodrigues' formula)."""
-    cross = np.cross(np.eye(3), axis)
-    cosine, sine = np.cos(phi)[:, None, None], np.sin(phi)[:, None, None]
-    return np.asarray(np.eye(3) + sine * cross + (1 - cosine) * (cross @ cross))
+def _dot(a: Array, b: Array) -> Array:
+    """Scalar products (n,) of vectors (3, n)."""
+    return np.asarray(np.einsum("in,in->n", a, b))
 
 
-def _root(covariance: Array) -> Array:
-    """Three vectors, rows of (3, 3), whose squares add up to a covariance."""
-    variances, axes = np.linalg.eigh(covariance)
-    return np.asarray(np.sqrt(np.maximum(variances, 0))[:, None] * axes.T)
+def _cross(a: Array, b: Array) -> Array:
+    """Vector products (3, n) of vectors (3, n)."""
+    out = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        np.multiply(a[j], b[k], out=out[i])
+        out[i] -= a[k] * b[j]
+    return out
 
 
-def _places(instrument: Instrument, beam: Array, rays: Array, sides: Array, spread: Array) -> Places:
-    """Where rays (n, 3) meet the nearest panel, with a covariance (n, 2, 2) along two sides (n, 2, 3), radians."""
+def _turned(vector: Array, axis: Array, turn: tuple[Array, Array]) -> Array:
+    """Vectors (3, n) turned about a unit axis (3, 1) by angles of a cosine and a sine (n,) (Rodrigues' formula)."""
+    cosine, sine = turn
+    along = (axis * vector).sum(axis=0) * axis
+    out = (vector - along) * cosine
+    out += _cross(axis, vector) * sine
+    out += along
+    return out
+
+
+def _across(vector: Array) -> tuple[Array, Array]:
+    """Two unit vectors (3, n) across unit vectors (3, n) and each other (T. Duff et al., J. Comput. Graph. Tech. 6 (2017) 1)."""
+    x, y, z = vector
+    sign = np.copysign(1.0, z)
+    a = -1 / (sign + z)
+    b = x * y * a
+    return np.stack([1 + sign * x * x * a, sign * b, -sign * x]), np.stack([b, sign + y * y * a, -y])
+
+
+def _normal_density(deviation: Array) -> Array:
+    """exp(-x^2 / 2), written over x."""
+    deviation *= deviation
+    deviation *= -0.5
+    return np.exp(deviation, out=deviation)
+
+
+def _places(
+    instrument: Instrument,
+    masked: Sequence[NDArray[np.int32] | None],
+    beam: Array,
+    ray: Array,
+    sides: Sequence[Array],
+    spread: Sequence[Array],
+) -> Places:
+    """Where rays (3, n) meet the nearest panel, with variances along two sides (3, n) and their covariance, radians^2."""
+    rays, *turned = (np.ascontiguousarray(vectors.T) for vectors in (ray, *sides))
     count = len(rays)
-    panel, at, extent = np.full(count, -1), np.full((count, 2), np.nan), np.zeros((count, 3))
+    panel, at, extent = np.full(count, -1), np.full((2, count), np.nan), np.zeros((3, count))
     capture, touched, nearest = np.ones(count), np.zeros(count, dtype=bool), np.full(count, np.inf)
-    for number, its in enumerate(instrument.panels):
-        where = its.coordinates(rays)
+    for number, (its, masked_pixels) in enumerate(zip(instrument.panels, masked, strict=True)):
+        slow, fast = its.coordinates(rays).T
         with np.errstate(invalid="ignore"):
-            inside = ((where >= 0) & (where < its.shape)).all(axis=1)
-        some = np.flatnonzero(inside)
-        distance = its.directions(where[some, 0], where[some, 1])[1]
+            some = np.flatnonzero((slow >= 0) & (slow < its.spixels) & (fast >= 0) & (fast < its.fpixels))
+        position = its.positions_m(slow[some], fast[some]).T
+        distance = np.sqrt(_dot(position, position))
         closer = distance < nearest[some]
-        some = some[closer]
-        nearest[some], panel[some] = distance[closer], number
-        capture[some], depth_m = _absorbed(its, rays[some])
-        at[some] = its.coordinates(rays[some], depth_m)
-        moved = [its.coordinates(rays[some] + SMALL_RAD * sides[some, side], depth_m) for side in (0, 1)]
-        J = (np.stack(moved, axis=2) - at[some][:, :, None]) / SMALL_RAD
-        moments = J @ spread[some] @ J.transpose(0, 2, 1)
-        extent[some] = np.stack([moments[:, 0, 0], moments[:, 1, 1], moments[:, 0, 1]], axis=1)
-        taken_sr = its.solid_angle_sr(where[some, 0], where[some, 1], instrument.point_pixels)
-        capture[some] *= taken_sr * np.abs(np.linalg.det(J))
-        touched[some] = _touched(its, at[some], np.sqrt(extent[some, :2]))
-    two_theta = 2 * np.arcsin(np.linalg.norm(rays - beam, axis=1) / 2)
+        some, distance = some[closer], distance[closer]
+        nearest[some], panel[some] = distance, number
+        seen = rays.take(some, axis=0)
+        share, depth_m = _absorbed(its, seen)
+        place = its.coordinates(seen, depth_m)
+        (s0, f0), (s1, f1) = (
+            (its.coordinates(seen + SMALL_RAD * side.take(some, axis=0), depth_m) - place).T / SMALL_RAD
+            for side in turned
+        )
+        first, second, both = (moment[some] for moment in spread)
+        moments = np.stack(
+            [
+                s0 * s0 * first + s1 * s1 * second + 2 * s0 * s1 * both,
+                f0 * f0 * first + f1 * f1 * second + 2 * f0 * f1 * both,
+                s0 * f0 * first + s1 * f1 * second + (s0 * f1 + s1 * f0) * both,
+            ]
+        )
+        at[:, some], extent[:, some] = place.T, moments
+        capture[some] = share * its.solid_angle_sr(distance, instrument.point_pixels) * np.abs(s0 * f1 - s1 * f0)
+        touched[some] = _touched(its.shape, masked_pixels, place.T, np.sqrt(moments[:2]))
+    apart = ray - beam[:, None]
+    two_theta = 2 * np.arcsin(np.sqrt(_dot(apart, apart)) / 2)
     return Places(panel, at, extent, two_theta, capture, _polarization(instrument, beam, rays), touched)
 
 
@@ -413,15 +484,24 @@ def _absorbed(panel: PanelGeometry, rays: Array) -> tuple[Array, Array]:
     return share, panel.layer_thickness_m * (fronts * parts).sum(axis=0) / share
 
 
-def _touched(panel: PanelGeometry, at: Array, sigma: Array) -> NDArray[np.bool_]:
-    """Whether a masked pixel, or none, is near spots (n, 2)."""
-    first, last = np.floor(at - TOUCHES * sigma).astype(np.int64), np.ceil(at + TOUCHES * sigma).astype(np.int64)
-    outside = ((first < 0) | (last > panel.shape)).any(axis=1)
+def masked_before(panel: PanelGeometry) -> NDArray[np.int32] | None:
+    """How many masked pixels lie above and left of each corner of a pixel, (slow + 1, fast + 1); None where there are none."""
     if panel.usable.all():
-        return np.asarray(outside)
+        return None
     masked = np.zeros((panel.spixels + 1, panel.fpixels + 1), dtype=np.int32)
-    np.cumsum(np.cumsum(~panel.usable, axis=0, dtype=np.int32), axis=1, out=masked[1:, 1:])
-    (top, left), (bottom, right) = (np.clip(corner, 0, panel.shape).T for corner in (first, last))
+    inner = masked[1:, 1:]
+    np.cumsum(np.cumsum(~panel.usable, axis=0, dtype=np.int32, out=inner), axis=1, out=inner)
+    return masked
+
+
+def _touched(shape: tuple[int, int], masked: NDArray[np.int32] | None, at: Array, sigma: Array) -> NDArray[np.bool_]:
+    """Whether a masked pixel, or none, is near spots (2, n) of a panel with `masked_before` its corners."""
+    reach, size = TOUCHES * sigma, np.array(shape)[:, None]
+    first, last = np.floor(at - reach).astype(np.int64), np.ceil(at + reach).astype(np.int64)
+    outside = ((first < 0) | (last > size)).any(axis=0)
+    if masked is None:
+        return np.asarray(outside)
+    (top, left), (bottom, right) = (np.clip(corner, 0, size) for corner in (first, last))
     inside = masked[bottom, right] - masked[top, right] - masked[bottom, left] + masked[top, left]
     return np.asarray(outside | (inside > 0))
 

@@ -335,7 +335,7 @@ class Crossings:
                 )
 
     def between(self, first: float, last: float) -> Lit:
-        """The reflections that light up from one phi to another, radians, in the order of list, turn and half."""
+        """The reflections that light up from one phi to another, radians, in no order."""
         found: list[tuple[NDArray[np.int64], ...]] = []
         reals: list[Array] = []
         for its in self._classes:
@@ -353,8 +353,7 @@ class Crossings:
             nothing = np.zeros(0, dtype=np.int64)
             return Lit(nothing, nothing, *np.zeros((6, 0)))
         index, branch = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        order = np.lexsort((branch, index))
-        return Lit(index[order], branch[order], *np.concatenate(reals, axis=1)[:, order])
+        return Lit(index, branch, *np.concatenate(reals, axis=1))
 
 
 def _form(vectors: Array, matrix: Array) -> Array:

@@ -140,7 +140,8 @@ def detector_solid_angle(scene: Scene) -> float:
     total = 0.0
     for start in range(0, panel.spixels, ROWS_AT_A_TIME):
         slow, fast = np.nonzero(panel.usable[start : start + ROWS_AT_A_TIME])
-        each = panel.solid_angle_sr(slow + start + inside, fast + inside, scene.instrument.point_pixels)
+        _, distance_m = panel.directions(slow + start + inside, fast + inside)
+        each = panel.solid_angle_sr(distance_m, scene.instrument.point_pixels)
         total += float(each.sum())
     return total
 

@@ -129,12 +129,11 @@ class PanelGeometry:
         towards, _ = self.directions(slow, fast)
         return np.asarray(wavelength_A / np.maximum(np.linalg.norm(towards - self.beam, axis=-1), 1e-12))
 
-    def solid_angle_sr(self, slow: ArrayLike, fast: ArrayLike, point_pixels: bool = False) -> Array:
-        """Solid angle (...) of the pixels at pixel coordinates: pixel^2 close_distance / R^3, or 1 / R^2 of point pixels."""
-        _, distance = self.directions(slow, fast)
+    def solid_angle_sr(self, distance_m: Array, point_pixels: bool = False) -> Array:
+        """Solid angle (...) of pixels at distances R from the sample: pixel^2 close_distance / R^3, or 1 / R^2 of point pixels."""
         if point_pixels:
-            return np.asarray(1 / (distance * distance))
-        return np.asarray(self.pixel_m * self.pixel_m * self.close_distance_m / (distance * distance * distance))
+            return np.asarray(1 / (distance_m * distance_m))
+        return np.asarray(self.pixel_m * self.pixel_m * self.close_distance_m / (distance_m * distance_m * distance_m))
 
     def coordinates(self, directions: ArrayLike, depth_m: ArrayLike = 0.0) -> Array:
         """Where rays from the sample along directions (..., 3) meet the panel: slow and fast pixel coordinates (..., 2).
@@ -143,19 +142,17 @@ class PanelGeometry:
         metres, is behind the panel's front; a curved panel is met there at any depth, and its arcs along fast end a quarter turn from
         the beam.
         """
-        towards = np.asarray(directions, dtype=np.float64)
-        towards = towards / np.linalg.norm(towards, axis=-1, keepdims=True)
-        axes = np.stack([self.slow, self.fast])
+        towards, axes = np.asarray(directions, dtype=np.float64), np.stack([self.slow, self.fast])
+        pixels = np.linalg.inv(axes @ axes.T) / self.pixel_m  # slow and fast need not be at right angles
         if self.curved:
-            along = self._arcs(towards) * self.distance_m - axes @ self.origin_m
-        else:
-            with np.errstate(divide="ignore"):
-                length = (self.close_distance_m + np.asarray(depth_m)) / (towards @ self.normal)
-            place = np.where(length > 0, length, np.nan)[..., None] * towards
-            along = (place - np.asarray(depth_m)[..., None] * self.normal - self.origin_m) @ axes.T
-        return np.asarray(
-            along @ np.linalg.inv(axes @ axes.T) / self.pixel_m
-        )  # slow and fast need not be at right angles
+            towards = towards / np.linalg.norm(towards, axis=-1, keepdims=True)
+            return np.asarray((self._arcs(towards) * self.distance_m - axes @ self.origin_m) @ pixels)
+        axes = pixels @ axes
+        with np.errstate(divide="ignore"):
+            length = (self.close_distance_m + np.asarray(depth_m)) / (towards @ self.normal)
+        length = np.where(length > 0, length, np.nan)[..., None]
+        depth = np.asarray(depth_m)[..., None] * (axes @ self.normal)
+        return np.asarray(length * (towards @ axes.T) - depth - axes @ self.origin_m)
 
     def _arcs(self, towards: Array) -> Array:
         """Angles (..., 2) about b x s and b x f by which `positions_m` turns the beam's spot into unit vectors (..., 3)."""

@@ -209,6 +209,25 @@ def test_the_lorentz_factor_and_the_rocking_width_are_those_of_a_straight_path(s
     assert np.isfinite(reflections["rocking_width_deg"]).all()
 
 
+def test_what_a_mask_or_an_edge_touches_is_told(scene, tmp_path):
+    usable = np.ones((400, 360), dtype=bool)
+    usable[120:140, 200:260] = usable[300, 50] = False
+    np.save(tmp_path / "mask.npy", ~usable)
+    numbers = resolve(scene.experiment.with_changes(detector={"mask_file": tmp_path / "mask.npy"}))
+    rows = frame_reflections(Prediction(numbers, load_reflections(numbers)), 1)
+    table = series_reflections(numbers, load_reflections(numbers))
+    seen = table["panel"] >= 0
+    slow, fast, masked = (table[name][seen] for name in ("slow", "fast", "masked"))
+    reach = 3 * max(rows["sigma_slow"].max(), rows["sigma_fast"].max())
+    pixels = np.argwhere(np.pad(~usable, 1, constant_values=True)) - 0.5
+    nearest = np.abs(np.stack([slow, fast], axis=1)[:, None] - pixels).max(axis=2).min(axis=1)
+    near = nearest < 0.5
+    assert near.sum() > 5
+    assert masked[near].all()
+    assert not masked[nearest > reach + 2].any()
+    assert (~masked).sum() > 200
+
+
 def test_nbdist_predict_gives_the_reflections_of_a_frame(scene):
     table = nbdist.predict(scene.experiment, 3)
     assert len(table) > 100

@@ -234,4 +234,6 @@ def test_resolution_and_solid_angle_of_a_pixel_are_those_of_the_textbook(small_e
     slow, fast = geometry.coordinates(geometry.beam) + np.array([30.0, -40.0])
     two_theta = np.arctan(50 * 0.8 / 100)
     assert geometry.resolution_A(slow, fast, 1.2) == pytest.approx(1.2 / (2 * np.sin(two_theta / 2)), rel=1e-12)
-    assert geometry.solid_angle_sr(slow, fast) == pytest.approx(0.8**2 / 100**2 * np.cos(two_theta) ** 3, rel=1e-12)
+    assert geometry.solid_angle_sr(geometry.directions(slow, fast)[1]) == pytest.approx(
+        0.8**2 / 100**2 * np.cos(two_theta) ** 3, rel=1e-12
+    )
