@@ -22,6 +22,8 @@ from nbdist.experiment.validation import validated
 
 PHYSICS_VERSION = 2
 """Raised when the same experiment would give other pixel values, as by another default; it enters the fingerprint."""
+READOUT_VERSION = 2
+"""Raised when the same experiment would give other counts; it enters the fingerprint where counts are made."""
 
 
 class Experiment(Section):
@@ -109,6 +111,8 @@ class Experiment(Section):
         published = self.detector.published()
         if published:
             content["published"] = published
+        if self.noise.photon_noise:
+            content["readout_version"] = READOUT_VERSION
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -21,7 +21,8 @@ from nbdist.frames.labels import FrameLabels, Images
 from nbdist.frames.tables import REFLECTION_COLUMNS, SPOT_COLUMNS, Column, Columns
 from nbdist.kernels.prediction import series_reflections
 from nbdist.planning.layout import READING_CHUNK
-from nbdist.readout.photon_noise import LARGEST_COUNT, photon_counts
+from nbdist.readout.deviates import LARGEST_COUNT
+from nbdist.readout.draws import Draws
 from nbdist.scene import Scene
 from nbdist.scene.amplitudes import Reflections
 
@@ -227,9 +228,10 @@ def _intensity(frame: RenderedFrame) -> Images:
 
 def _counts(frame: RenderedFrame) -> Images:
     """Photons drawn for each pixel, whose random words are those of its place among the pixels of all panels; 0 in dead ones."""
+    draws = Draws(frame.scene.experiment.noise.seed, frame.number)
     counts, first_pixel = [], 0
     for photons, panel in zip(frame.photons, frame.scene.instrument.panels, strict=True):
-        drawn = photon_counts(photons, frame.scene.experiment.noise.seed, frame.number, first_pixel)
+        drawn = draws.poisson(photons, first_pixel)
         drawn[~panel.usable] = 0
         counts.append(drawn)
         first_pixel += photons.size

@@ -7,7 +7,7 @@ import pytest
 import zarr
 
 from nbdist import open_series
-from nbdist.readout.photon_noise import photon_counts
+from nbdist.readout.draws import Draws
 
 
 def test_photons_are_read_out_with_a_seed_and_info_says_whose_they_are(nbdist, finished, tmp_path):
@@ -15,7 +15,7 @@ def test_photons_are_read_out_with_a_seed_and_info_says_whose_they_are(nbdist, f
     ended = nbdist("readout", finished, "-o", location, "--seed", 7, "--serial")
     assert (ended.code, ended.out.split()[:3]) == (0, [f"{location}:", "3", "frames"])
     photons = zarr.open_group(str(finished), mode="r")["intensity"][1]
-    np.testing.assert_array_equal(open_series(location).counts[1], photon_counts(photons, 7, 1))
+    np.testing.assert_array_equal(open_series(location).counts[1], Draws(7, 1).poisson(photons))
     assert f"photons of {finished} (fingerprint" in nbdist("info", location).out
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from nbdist.formats.smv import read_smv, smv_bytes
 from nbdist.nanobragg.table import TABLE
-from nbdist.readout.photon_noise import photon_counts
+from nbdist.readout.draws import Draws
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 CRYSTAL = (
@@ -52,7 +52,7 @@ def test_the_four_files_appear_and_agree(nbdist, tmp_path):
     # the scale is worked out in float64 from the float32 maximum, and pixels are rounded to the nearest
     np.testing.assert_array_equal(scaled, np.floor(image.astype(float) * (55000 / float(image.max())) + 40.5))
     noisy = fabio.open("noiseimage.img").data
-    np.testing.assert_array_equal(noisy, np.minimum(photon_counts(image, 3, 0) + 40, 65535))
+    np.testing.assert_array_equal(noisy, np.minimum(Draws(3).poisson(image) + 40, 65535))
     assert Path("image.pgm").read_bytes().startswith(b"P5\n60 50\n# pixels scaled by ")
 
 
@@ -149,7 +149,7 @@ def test_overloads_are_held_and_counted(nbdist):
     assert counted is not None
     assert (
         int(counted[1])
-        == (photon_counts(float_image(), int(re.search(r"seed: -(\d+)", ended.out)[1]), 0) + 40 > 65535).sum()
+        == (Draws(int(re.search(r"seed: -(\d+)", ended.out)[1])).poisson(float_image()) + 40 > 65535).sum()
     )
     assert int(counted[1]) > 0
     assert noisy.max() == 65535
@@ -215,7 +215,7 @@ def test_the_report_has_nanobraggs_lines(nbdist):
         f"mean= {image.mean():g} rms= {np.sqrt((image**2).sum() / 2999):g} rmsd= {image.std(ddof=1):g}",
         f"intfile_scale = {55000 / image.max():g}",
         f"pgm_scale = {250 / (5 * image.std(ddof=1)):g}",
-        f"{photon_counts(image.astype(np.float32), 3, 0).sum()} photons on noise image (0 overloads)",
+        f"{Draws(3).poisson(image.astype(np.float32)).sum()} photons on noise image (0 overloads)",
     ):
         assert line in lines, line
     assert re.search(r"^Unit Cell: 27\.1 31\.7 34\.2 88\.5 71\.4 68\.2$", out, re.MULTILINE)

@@ -17,7 +17,7 @@ from nbdist import generate, verify
 from nbdist.cli.main import app
 from nbdist.errors import StoreError
 from nbdist.kernels.native.build import find_compiler, processor
-from nbdist.readout.photon_noise import photon_counts
+from nbdist.readout.draws import Draws
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def rewritten(store, change, counts=None, **said):
     intensity, drawn = group["intensity"][2:4], group["counts"][2:4]
     change(intensity[0])
     for number, frame in enumerate((2, 3)):
-        drawn[number] = photon_counts(intensity[number], 3, frame)
+        drawn[number] = Draws(3, frame).poisson(intensity[number])
     if counts is not None:
         counts(drawn[0])
     group["intensity"][2:4], group["counts"][2:4] = intensity, drawn

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from nbdist import generate, open_series, simulate_frame, verify
 from nbdist.cli.main import app
-from nbdist.readout.photon_noise import photon_counts
+from nbdist.readout.draws import Draws
 from nbdist.run.finish import finish
 from nbdist.store import open_group, read_completeness
 
@@ -98,7 +98,7 @@ def test_counts_are_drawn_over_the_pixels_of_all_panels_in_order(whole, shapes):
     intensity, counts = _stored(whole, "intensity"), _stored(whole, "counts")
     for frame in range(FRAMES):
         joined = np.concatenate([panel[frame].ravel() for panel in intensity])
-        drawn = photon_counts(joined, SEED, frame)
+        drawn = Draws(SEED, frame).poisson(joined)
         np.testing.assert_array_equal(drawn, np.concatenate([panel[frame].ravel() for panel in counts]))
     assert any(panel.any() for panel in counts)
 

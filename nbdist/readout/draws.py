@@ -1,0 +1,81 @@
+"""Random numbers of the read-out: they depend on a seed, a sample, a frame, a stage and a pixel, and on nothing else.
+
+So a frame, a panel or a pixel can be drawn again alone, in any pieces, by any number of threads and on any machine, and a stage that is
+added or left out changes nothing of the others. What is fixed for a series is drawn with frame 0 and its own stage. How deviates are made
+is written in `deviates`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.readout import deviates
+
+
+class Stage(IntEnum):
+    """What a deviate is for: each has random words of its own. A number is never given to another stage; new ones come at the end."""
+
+    PHOTONS = 0
+    CALIBRATION = 1
+    READ_NOISE = 2
+    BAD_PIXELS = 3
+    FLICKER = 4
+    JITTER = 5
+    TEXTURE = 6
+    GAIN = 7
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of a frame.
+
+    Attributes
+    ----------
+    seed
+        0 to 2^64 - 1.
+    frame, sample
+        Numbers of the frame in its series and of the sample in its data set, each 0 to 2^32 - 1; a series has sample 0.
+    """
+
+    seed: int
+    frame: int = 0
+    sample: int = 0
+
+    def poisson(self, means: NDArray[np.floating[Any]], first_pixel: int = 0) -> NDArray[np.int32]:
+        """Photons counted in each pixel: exact Poisson deviates.
+
+        Parameters
+        ----------
+        means
+            Expected photons, in any shape; taken as float32. A mean that is not positive counts 0.
+        first_pixel
+            Number of the first pixel, from which all others are counted on: the pixels of the panels before, where there are several.
+
+        Returns
+        -------
+        int32 in the shape of `means`; a count past 2^31 - 1 is held there.
+        """
+        flat = np.ascontiguousarray(means, dtype=np.float32).ravel()
+        counts = np.empty(flat.shape, dtype=np.int32)
+        deviates.poisson(self.seed, self._counter(Stage.PHOTONS), first_pixel, flat, counts)
+        return counts.reshape(means.shape)
+
+    def normals(self, stage: Stage, number: int, first_pixel: int = 0) -> NDArray[np.float32]:
+        """Normal deviates of mean 0 and variance 1 for `number` pixels from the first on."""
+        out = np.empty(number, dtype=np.float32)
+        deviates.normals(self.seed, self._counter(stage), first_pixel, out)
+        return out
+
+    def uniforms(self, stage: Stage, number: int, first_pixel: int = 0) -> NDArray[np.float64]:
+        """Uniform deviates in (0, 1) for `number` pixels from the first on."""
+        out = np.empty(number, dtype=np.float64)
+        deviates.uniforms(self.seed, self._counter(stage), first_pixel, out)
+        return out
+
+    def _counter(self, stage: Stage) -> deviates.Counter:
+        return self.frame, self.sample, stage << 24
