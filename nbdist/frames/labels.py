@@ -51,7 +51,6 @@ def spot_labels(
     bragg: Images,
     background: Images,
     measures: Sequence[SpotMeasures],
-    spot_share: float,
 ) -> FrameLabels:
     """The labels of a frame whose spots were measured.
 
@@ -60,11 +59,9 @@ def spot_labels(
     spots
         Its spots.
     bragg, background
-        Photons of each panel, (slow, fast); no Bragg photons where neither they nor the spots of pixels are asked for.
+        Photons of each panel, (slow, fast); no Bragg photons where they are not asked for.
     measures
         What each panel has of each spot.
-    spot_share
-        A pixel is its dominant spot's where the Bragg photons are more than this share of all.
 
     Returns
     -------
@@ -73,8 +70,6 @@ def spot_labels(
     photons = np.stack([its.moments[:, 0] for its in measures])
     kept = np.flatnonzero(photons.sum(axis=0) > 0)
     panel = photons[:, kept].argmax(axis=0)
-    rows = np.zeros(len(spots.reflection) + 1, dtype=np.int32)
-    rows[kept + 1] = np.arange(1, len(kept) + 1)
     moments, boxes, beside = (
         np.stack(arrays)[panel, kept] for arrays in zip(*(its[:3] for its in measures), strict=True)
     )
@@ -99,31 +94,30 @@ def spot_labels(
         bragg=bragg,
         background=background,
         spot=[
-            _dominant(its.dominant, rows, crystal, other, spot_share)
-            for its, crystal, other in zip(measures, bragg, background, strict=False)
-            if its.dominant is not None
+            _of_rows(its.spot, np.searchsorted(kept, np.flatnonzero(its.moments[:, 0] > 0)))
+            for its in measures
+            if its.spot is not None
         ],
         spots=columns,
     )
 
 
-def _dominant(
-    numbers: NDArray[np.int32],
-    rows: NDArray[np.int32],
-    bragg: NDArray[Any],
-    background: NDArray[Any],
-    spot_share: float,
-) -> NDArray[np.int32]:
-    """The row of the dominant spot of each pixel that is a spot's, of the number that it was measured under."""
-    image, touched = np.zeros_like(numbers), np.flatnonzero(numbers)
-    crystal, other = bragg.reshape(-1)[touched], background.reshape(-1)[touched]
-    its = np.where(crystal > spot_share * (crystal + other), rows[numbers.reshape(-1)[touched]], 0)
-    image.reshape(-1)[touched] = its
+def _of_rows(image: NDArray[np.int32], rows: NDArray[np.int64]) -> NDArray[np.int32]:
+    """An image with 1 + the row where it has 1 + the number of the row among those of its panel; the same where they are all rows."""
+    if len(rows) == 0 or rows[-1] == len(rows) - 1:
+        return image
+    touched = np.flatnonzero(image)
+    image.reshape(-1)[touched] = rows[image.reshape(-1)[touched] - 1] + 1
     return image
 
 
 def whole_pixel_spots(
-    diffraction: Diffraction, tables: Sequence[AmplitudeTable], frame: int, bragg: Images, background: Images
+    diffraction: Diffraction,
+    tables: Sequence[AmplitudeTable],
+    frame: int,
+    bragg: Images,
+    background: Images,
+    spot_share: float | None,
 ) -> tuple[FrameSpots, list[SpotMeasures]]:
     """The spots of a summed frame, made of whole pixels, and what each panel has of each.
 
@@ -136,6 +130,8 @@ def whole_pixel_spots(
         Amplitudes of each lattice.
     bragg, background
         Photons of each panel, (slow, fast).
+    spot_share
+        A pixel is its dominant spot's where the Bragg photons are more than this share of all; None where that is not asked for.
     """
     attribution, faintest = Attribution(diffraction.scene, tables, frame), _faintest(bragg)
     bright = [np.nonzero(image >= faintest) for image in bragg]
@@ -149,16 +145,17 @@ def whole_pixel_spots(
         told = spot >= 0
         spot, slow, fast = spot[told], slow[told], fast[told]
         photons = image[slow, fast].astype(np.float64)
-        scaled = np.ones(image.shape)
-        scaled[slow, fast] = photons / its.share[told]  # of which the spot's own terms gave the photons
+        own = np.ones(image.shape)
+        own[slow, fast] = its.share[told]
         measures.append(
             measured(
                 [(spot, slow * image.shape[1] + fast, photons)],
                 len(spots.reflection),
                 Tile(panel, 0, image.shape[0], 0, image.shape[1]),
-                scaled,
-                Underneath(1.0, background[panel]),
+                image,
+                Underneath(1.0, background[panel], spot_share=spot_share),
                 diffraction.scene.instrument.tolerance,
+                own,
             )
         )
     return spots, measures

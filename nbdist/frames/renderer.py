@@ -75,7 +75,7 @@ class Renderer:
             self.tables = [tables[id(its)] for its in reflections]
         self.backend = backend or make_backend(scene.instrument, device, mode, threads)
         self._backgrounds: dict[Tile, NDArray[np.float64]] = {}
-        self._measures: dict[tuple[Tile, int], tuple[NDArray[np.floating[Any]], SpotMeasures]] = {}
+        self._measures: dict[tuple[Tile, int], SpotMeasures] = {}
         self._measuring = threading.Lock()
         self._under: list[NDArray[np.float32]] | None = None
         try:
@@ -110,12 +110,12 @@ class Renderer:
         if self.diffraction is not None and self._integrates:
             if not self._tells_spots or tile != Tile(tile.panel, *scene.instrument.panels[tile.panel].region):
                 return self.backend.integrated(tile, self.diffraction, frame)[0]
-            measured = self._measured(tile, frame)
+            partial, measures = self._measured(tile, frame)
             with self._measuring:  # for the labels of the frame, which follow
-                self._measures[tile, frame] = measured
+                self._measures[tile, frame] = measures
                 while len(self._measures) > MOST_MEASURED:
                     del self._measures[next(iter(self._measures))]
-            return measured[0]
+            return partial
         return self.backend.partial(
             tile,
             [
@@ -178,35 +178,40 @@ class Renderer:
         background = self._panel_backgrounds()
         diffraction = self.diffraction if self._tells_spots else None
         if diffraction is not None and self._integrates:
-            bragg, measures = [], []
-            if labels.bragg or labels.spot:
-                bragg = [np.zeros(shape, dtype=np.float32) for shape in instrument.shapes]
-            for region in regions:
-                partial, measured = self._measured(region, frame)
-                if bragg:
-                    scale = self.photons_per_electron2 / self.scene.steps
-                    np.multiply(partial, scale, out=bragg[region.panel][region.slices], casting="same_kind")
-                measures.append(measured.within(region, instrument.panels[region.panel].shape))
+            measures = [
+                self._measures_of(region, frame).within(region, shape)
+                for region, shape in zip(regions, instrument.shapes, strict=True)
+            ]
+            bragg = [its.bragg for its in measures if its.bragg is not None]
             spots = diffraction.spots(frame)
         else:
             bragg = [np.maximum(all_of_it - under, 0) for all_of_it, under in zip(photons, background, strict=True)]
             if diffraction is None:
                 return FrameLabels(bragg, background, [], {})
-            spots, measures = whole_pixel_spots(diffraction, self.tables, frame, bragg, background)
-        return spot_labels(diffraction, spots, bragg, background, measures, labels.spot_share)
+            spots, measures = whole_pixel_spots(
+                diffraction, self.tables, frame, bragg, background, labels.spot_share if labels.spot else None
+            )
+        return spot_labels(diffraction, spots, bragg, background, measures)
 
-    def _measured(self, region: Tile, frame: int) -> tuple[NDArray[np.floating[Any]], SpotMeasures]:
-        """Partial intensity of all that is rendered of a panel, with the measures of its spots: as `partial` left it, or once more."""
+    def _measures_of(self, region: Tile, frame: int) -> SpotMeasures:
+        """The measures of a panel's spots, as `partial` left them, or made once more."""
         with self._measuring:
             kept = self._measures.pop((region, frame), None)
-        if kept is not None:
-            return kept
+        return self._measured(region, frame)[1] if kept is None else kept
+
+    def _measured(self, region: Tile, frame: int) -> tuple[NDArray[np.floating[Any]], SpotMeasures]:
+        """Partial intensity of all that is rendered of a panel, with the measures of its spots."""
         assert self.diffraction is not None
         background = None
         if self.scene.instrument.water_um > 0:
             background = np.ascontiguousarray(self._panel_backgrounds()[region.panel][region.slices])
-        wanted = self.scene.experiment.labels.spot
-        under = Underneath(self.photons_per_electron2 / self.scene.steps, background, wanted)
+        labels = self.scene.experiment.labels
+        under = Underneath(
+            self.photons_per_electron2 / self.scene.steps,
+            background,
+            labels.bragg,
+            labels.spot_share if labels.spot else None,
+        )
         partial, measures = self.backend.integrated(region, self.diffraction, frame, under)
         assert measures is not None
         return partial, measures

@@ -118,28 +118,43 @@ class SpotMeasures(NamedTuple):
     beside
         Photons of the background within its pixels, and the largest share of others in the Bragg photons of a pixel of at least a tenth
         of its peak, float64 (spots, 2).
-    dominant
-        Of each pixel 0, or 1 + the spot that gives most, int32 (rows, columns); None where that was not asked for.
+    bragg
+        Bragg photons of each pixel, float32 (rows, columns); None where they were not asked for.
+    spot
+        Of each pixel 0, or 1 + which of the spots with photons here gives most, where enough of its photons are Bragg photons; int32
+        (rows, columns), None where that was not asked for.
     """
 
     moments: Array
     boxes: NDArray[np.int64]
     beside: Array
-    dominant: NDArray[np.int32] | None
+    bragg: NDArray[np.float32] | None
+    spot: NDArray[np.int32] | None
 
     @classmethod
-    def empty(cls, spots: int, shape: tuple[int, int] | None) -> SpotMeasures:
-        """To be filled; `shape` is of the image of dominant spots, where there is to be one."""
-        dominant = None if shape is None else np.zeros(shape, dtype=np.int32)
-        return cls(np.zeros((spots, 6)), np.zeros((spots, 6), dtype=np.int64), np.zeros((spots, 2)), dominant)
+    def empty(cls, spots: int, under: Underneath, shape: tuple[int, int]) -> SpotMeasures:
+        """To be filled, all 0, with those images (rows, columns) that are asked for."""
+        return cls(
+            np.zeros((spots, 6)),
+            np.zeros((spots, 6), dtype=np.int64),
+            np.zeros((spots, 2)),
+            np.empty(shape, dtype=np.float32) if under.bragg else None,
+            None if under.spot_share is None else np.zeros(shape, dtype=np.int32),
+        )
 
     def within(self, tile: Tile, shape: tuple[int, int]) -> SpotMeasures:
         """The same on an image of a whole panel, of which this is a tile."""
-        if self.dominant is None or tile.shape == shape:
+        if tile.shape == shape:
             return self
-        dominant = np.zeros(shape, dtype=np.int32)
-        dominant[tile.slices] = self.dominant
-        return self._replace(dominant=dominant)
+
+        def widened(image: NDArray[Any] | None) -> NDArray[Any] | None:
+            if image is None:
+                return None
+            whole = np.zeros(shape, dtype=image.dtype)
+            whole[tile.slices] = image
+            return whole
+
+        return self._replace(bragg=widened(self.bragg), spot=widened(self.spot))
 
 
 class Underneath(NamedTuple):
@@ -151,13 +166,16 @@ class Underneath(NamedTuple):
         Of one unit of a partial intensity.
     background
         Photons of the background, float32 (rows, columns).
-    dominant
-        Whether each pixel's dominant spot is wanted.
+    bragg
+        Whether the Bragg photons of each pixel are wanted.
+    spot_share
+        A pixel is its dominant spot's where the Bragg photons are more than this share of all; None where that is not asked for.
     """
 
     photons: float
     background: NDArray[np.float32] | None
-    dominant: bool = True
+    bragg: bool = False
+    spot_share: float | None = None
 
 
 def measured(
@@ -167,6 +185,7 @@ def measured(
     image: Array,
     under: Underneath,
     tolerance: float,
+    own: Array | None = None,
 ) -> SpotMeasures:
     """Measure spots by what they give to the pixels of a tile.
 
@@ -180,8 +199,12 @@ def measured(
         Sum of all values, (rows, columns).
     tolerance
         Of its peak, below which a pixel is not in a spot's box.
+    own
+        Share of the values of a pixel that is the spot's own (rows, columns); all where left out.
     """
-    measures = SpotMeasures.empty(spots, tile.shape if under.dominant else None)
+    measures = SpotMeasures.empty(spots, under, tile.shape)
+    if measures.bragg is not None:
+        np.multiply(image, under.photons, out=measures.bragg, casting="same_kind")
     if not given:
         return measures
     number, pixel, value = (np.concatenate(columns) for columns in zip(*given, strict=True))
@@ -190,9 +213,12 @@ def measured(
     number, pixel, value = number[value > 0], pixel[value > 0], value[value > 0]
     rows, columns = pixel // tile.shape[1] + tile.slow_start, pixel % tile.shape[1] + tile.fast_start
     flat, background = image.reshape(-1), under.background
-    order = np.lexsort((-number, value))  # the last to be written is the largest; of equal ones the first
-    if measures.dominant is not None:
-        measures.dominant.reshape(-1)[pixel[order]] = number[order] + 1
+    if measures.spot is not None:
+        order = np.lexsort((-number, value))  # the last to be written is the largest; of equal ones the first
+        photons, other = flat[pixel] * under.photons, 0.0 if background is None else background.reshape(-1)[pixel]
+        named = np.unique(number, return_inverse=True)[1] + 1
+        named[~(photons > (under.spot_share or 0.0) * (photons + other))] = 0
+        measures.spot.reshape(-1)[pixel[order]] = named[order]
     for start, stop in pairwise([*np.flatnonzero(np.diff(number, prepend=-1)).tolist(), len(number)]):
         its, spot = slice(start, stop), int(number[start])
         weight, slow, fast = value[its], rows[its] + 0.5, columns[its] + 0.5
@@ -213,7 +239,10 @@ def measured(
         )
         below = 0.0 if background is None else float(background.reshape(-1)[pixel[its][inside]].sum(dtype=np.float64))
         bright = weight >= COUNTED * weight[brightest]
-        measures.beside[spot] = (below, 1 - (weight[bright] / flat[pixel[its][bright]]).min())
+        share = weight[bright] / flat[pixel[its][bright]]
+        if own is not None:
+            share = share * own.reshape(-1)[pixel[its][bright]]
+        measures.beside[spot] = (below, 1 - share.min())
     return measures
 
 

@@ -29,7 +29,9 @@ struct Request {  // mirrored by integrated.Request; every member takes eight by
   // labels, or null
   double photons;               // of one unit of the image
   const float* background;      // (rows, columns), photons
-  int32_t* dominant;            // (rows, columns), zeros to begin with: 0, or 1 + the spot that gives most
+  float* bragg;                 // (rows, columns), written: the image in photons
+  double share;                 // of a pixel's photons, more than which are Bragg photons where it is a spot's
+  int32_t* spot;                // (rows, columns), zeros to begin with: 0, or 1 + which of the spots that give photons here gives most
   double* moments;              // (spots, 6): photons, slow, fast, their second moments about the mean ss, ff, sf
   int64_t* boxes;               // (spots, 6): first and last row, first and last column (last exclusive), row and column of the peak
   double* beside;               // (spots, 2): photons of the background under it, largest share of others in its pixels
@@ -87,6 +89,9 @@ struct Box {
 struct Spot : Box {  // the part of its box that is in the area, and its values there
   real* values = nullptr;
   Box whole;
+  int64_t peak_row = 0, peak_column = 0;
+  real peak = 0;
+  int32_t number = 0;  // 1 + how many before it give anything
 };
 
 struct Arena {  // memory that a thread gives out and keeps until the end of a call
@@ -161,27 +166,45 @@ class Renderer {
     }
     its.values = arena.take((its.last_row - its.first_row) * (its.last_column - its.first_column));
     for (size_t p = 0; p < patches.size(); p++) evaluate(patches[p].first, strengths[p], patches[p].second, its, runs);
+    if (!request.moments) return;
+    const real* value = its.values;
+    for (int64_t row = its.first_row; row < its.last_row; row++)
+      for (int64_t column = its.first_column; column < its.last_column; column++, value++)
+        if (*value > its.peak) its.peak = *value, its.peak_row = row, its.peak_column = column;
+  }
+
+  void number() {
+    int32_t count = 0;
+    for (Spot& its : spots)
+      if (its.peak > 0) its.number = ++count;
   }
 
   void band(int64_t first_row, int64_t last_row, std::vector<real>& most) {  // rows of the image, and of its labels
-    int64_t columns = work.last_column - work.first_column;
-    real* image = (real*)request.image + (first_row - work.first_row) * columns;
-    int32_t* dominant = request.dominant ? request.dominant + (first_row - work.first_row) * columns : nullptr;
-    int64_t pixels = (last_row - first_row) * columns;
+    const int64_t columns = work.last_column - work.first_column, pixels = (last_row - first_row) * columns;
+    const int64_t begin = (first_row - work.first_row) * columns;
+    real* image = (real*)request.image + begin;
     std::fill_n(image, pixels, (real)0);
-    if (dominant) most.assign(pixels, (real)0);
-    for (int64_t number = 0; number < request.spots; number++) {
-      const Spot& its = spots[number];
-      int64_t width = its.last_column - its.first_column;
-      for (int64_t row = std::max(first_row, its.first_row); row < std::min(last_row, its.last_row); row++) {
-        const real* from = its.values + (row - its.first_row) * width;
-        int64_t start = (row - first_row) * columns + its.first_column - work.first_column;
-        for (int64_t c = 0; c < width; c++) image[start + c] += from[c];
-        if (dominant)
-          for (int64_t c = 0; c < width; c++)
-            if (from[c] > most[start + c]) most[start + c] = from[c], dominant[start + c] = (int32_t)number + 1;
+    each_row(first_row, last_row, [&](const Spot&, const real* from, int64_t start, int64_t width) {
+      for (int64_t c = 0; c < width; c++) image[start + c] += from[c];
+    });
+    if (request.bragg)
+      for (int64_t p = 0; p < pixels; p++) request.bragg[begin + p] = (float)(image[p] * (real)request.photons);
+    if (!request.spot) return;
+    int32_t* spot = request.spot + begin;
+    most.resize(pixels);
+    each_row(first_row, last_row, [&](const Spot&, const real*, int64_t start, int64_t width) {
+      std::fill_n(most.data() + start, width, (real)0);
+    });
+    each_row(first_row, last_row, [&](const Spot& its, const real* from, int64_t start, int64_t width) {
+      for (int64_t c = 0; c < width; c++)
+        if (from[c] > most[start + c]) most[start + c] = from[c], spot[start + c] = its.number;
+    });
+    each_row(first_row, last_row, [&](const Spot&, const real*, int64_t start, int64_t width) {
+      for (int64_t p = start; p < start + width; p++) {
+        double photons = (double)image[p] * request.photons, other = request.background ? request.background[begin + p] : 0;
+        if (!(photons > request.share * (photons + other))) spot[p] = 0;
       }
-    }
+    });
   }
 
   void measure(int64_t number) const {  // the labels of a spot, once the image is whole
@@ -189,15 +212,10 @@ class Renderer {
     double* moments = request.moments + 6 * number;
     int64_t* box = request.boxes + 6 * number;
     double* beside = request.beside + 2 * number;
-    std::fill_n(moments, 6, 0.0), std::fill_n(box, 6, 0), std::fill_n(beside, 2, 0.0);
     int64_t width = its.last_column - its.first_column, columns = work.last_column - work.first_column;
-    real peak = 0;
-    for (int64_t row = its.first_row; row < its.last_row; row++)
-      for (int64_t c = 0; c < width; c++) {
-        real value = its.values[(row - its.first_row) * width + c];
-        if (value > peak) peak = value, box[4] = row, box[5] = its.first_column + c;
-      }
-    if (!(peak > 0)) return;
+    if (!(its.peak > 0)) return;
+    const real peak = its.peak;
+    box[4] = its.peak_row, box[5] = its.peak_column;
     const real* image = (const real*)request.image;
     const real least = peak * (real)request.tolerance, counted = peak * (real)OVERLAP_PEAK;
     box[0] = box[2] = INT64_MAX;
@@ -231,6 +249,17 @@ class Renderer {
   std::vector<Beam> beams;
   std::vector<Spot> spots;
   Nodes nodes[MOST_NODES + 1], line_nodes;
+
+  // Calls `visit` with each spot and the values in each of its rows between two rows: their first pixel from there on, and how many.
+  template <class Visit>
+  void each_row(int64_t first_row, int64_t last_row, Visit visit) const {
+    const int64_t columns = work.last_column - work.first_column;
+    for (const Spot& its : spots) {
+      const int64_t width = its.last_column - its.first_column, left = its.first_column - work.first_column;
+      for (int64_t row = std::max(first_row, its.first_row); row < std::min(last_row, its.last_row); row++)
+        visit(its, its.values + (row - its.first_row) * width, (row - first_row) * columns + left, width);
+    }
+  }
 
   SpotModel modelled(int64_t entry, const Beam& beam) const {
     const Vector u = {request.spindle[0], request.spindle[1], request.spindle[2]};
@@ -517,6 +546,7 @@ extern "C" int nbdist_integrated(const Work* work, const Request* request) {
         for (int64_t number = start; number < std::min(start + AT_ONCE, request->spots); number++)
           renderer.spot(number, arenas[thread], patches, runs);
     });
+    renderer.number();
     constexpr int64_t BAND_PIXELS = 1 << 16;  // stay in a core's own cache from the first spot to the last
     const int64_t rows = work->last_row - work->first_row, pixels = rows * (work->last_column - work->first_column);
     const int64_t bands = std::min(rows, std::max(4 * threads, pixels / BAND_PIXELS));

@@ -47,7 +47,9 @@ class Request(ctypes.Structure):
         ("factor", _pointer),
         ("image", _pointer),
         ("photons", _real),
-        *((name, _pointer) for name in ("background", "dominant", "moments", "boxes", "beside")),
+        *((name, _pointer) for name in ("background", "bragg")),
+        ("share", _real),
+        *((name, _pointer) for name in ("spot", "moments", "boxes", "beside")),
     )
 
 
@@ -129,13 +131,10 @@ class Spots:
         request.varying = varying.value
         measures = None
         if under is not None:
-            shape = (image.shape[0], image.shape[1]) if under.dominant else None
-            measures = SpotMeasures.empty(self.count, shape)
-            request.photons = under.photons
-            request.background = None if under.background is None else _address(under.background)
-            request.moments, request.boxes = _address(measures.moments), _address(measures.boxes)
-            request.beside = _address(measures.beside)
-            request.dominant = None if measures.dominant is None else _address(measures.dominant)
+            measures = SpotMeasures.empty(self.count, under, (image.shape[0], image.shape[1]))
+            request.photons, request.share = under.photons, under.spot_share or 0.0
+            for name, array in (("background", under.background), *measures._asdict().items()):
+                setattr(request, name, None if array is None else _address(array))
         if library.code.nbdist_integrated(ctypes.byref(work), ctypes.byref(request)) != 0:
             raise MemoryError("the kernel found no memory")
         return measures
