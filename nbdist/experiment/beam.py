@@ -124,12 +124,16 @@ class Beam(Section):
         return 1.0 if self.wavelength_A is None else self.wavelength_A
 
     @property
+    def size_m(self) -> float:
+        """Side of the square beam of a flux, metres."""
+        return 1e-3 * (0.1 if self.beam_size_mm is None else self.beam_size_mm)
+
+    @property
     def fluence(self) -> float:
         """Photons per square metre on the crystal in one frame."""
         if self.flux_photons_per_s is not None:
             exposure_s = 1.0 if self.exposure_s is None else self.exposure_s
-            size_m = 1e-3 * (0.1 if self.beam_size_mm is None else self.beam_size_mm)
-            return self.flux_photons_per_s * exposure_s / (size_m * size_m)
+            return self.flux_photons_per_s * exposure_s / (self.size_m * self.size_m)
         if self.fluence_photons_per_m2 is not None:
             return self.fluence_photons_per_m2
         return DEFAULT_FLUENCE_PHOTONS_PER_M2

@@ -10,12 +10,14 @@ from typing import Any
 from pydantic import ConfigDict, Field, model_validator
 
 from nbdist.errors import ExperimentError
+from nbdist.experiment.background import Background
 from nbdist.experiment.beam import Beam
 from nbdist.experiment.crystal import Crystal
 from nbdist.experiment.detector import Detector
 from nbdist.experiment.fields import Section
 from nbdist.experiment.labels import Labels
-from nbdist.experiment.sampling import Background, Noise, Sampling
+from nbdist.experiment.obstacles import Absorption, Shadows
+from nbdist.experiment.sampling import Noise, Sampling
 from nbdist.experiment.scan import Scan
 from nbdist.experiment.structure_factors import StructureFactors
 from nbdist.experiment.validation import validated
@@ -44,6 +46,8 @@ class Experiment(Section):
     structure_factors: StructureFactors | None = Field(None, description="of every crystal that has none of its own")
     sampling: Sampling = Sampling()
     background: Background = Background()
+    absorption: Absorption = Absorption()
+    shadows: Shadows = Shadows()
     noise: Noise = Noise()
     labels: Labels = Labels()
 

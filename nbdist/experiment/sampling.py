@@ -1,4 +1,4 @@
-"""How finely a pixel is sampled, and what is added to the diffraction: water background and photon noise."""
+"""How finely a pixel is sampled, and the photon noise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nbdist.experiment.fields import NotNegative, Positive, Section
+from nbdist.experiment.fields import Positive, Section
 
 MOST_OVERSAMPLE = 100_000
 """Subpixels along a side beyond which a number in a wrong unit is more likely than a wish."""
@@ -47,12 +47,6 @@ class Sampling(Section):
         """Whether phi, mosaicity, spectrum and divergence are integrated over, a reflection at a time."""
         method: Method = self.method
         return method == "integrated"
-
-
-class Background(Section):
-    """Scattering added to the crystal's."""
-
-    water_um: NotNegative = Field(0.0, description="side of a cube of amorphous water, micrometres")
 
 
 class Noise(Section):

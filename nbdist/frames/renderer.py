@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.frames.labels import FrameLabels, spot_labels, whole_pixel_spots
-from nbdist.kernels.backend import KEPT_FACTORS_BYTES, Backend, BuildError, KernelMode, Turned
+from nbdist.kernels.backend import Backend, BuildError, KernelMode, Turned
 from nbdist.kernels.choice import eager_backend, make_backend
 from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath
-from nbdist.readout.water import water_photons
+from nbdist.readout.backgrounds import Backgrounds
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.amplitudes import Reflections, distinct
 from nbdist.scene.scene import Scene
@@ -74,15 +74,14 @@ class Renderer:
             tables = {id(its): AmplitudeTable.of(its, scene.instrument.precision) for its in distinct(reflections)}
             self.tables = [tables[id(its)] for its in reflections]
         self.backend = backend or make_backend(scene.instrument, device, mode, threads)
-        self._backgrounds: dict[Tile, NDArray[np.float64]] = {}
         self._measures: dict[tuple[Tile, int], SpotMeasures] = {}
         self._measuring = threading.Lock()
-        self._under: list[NDArray[np.float32]] | None = None
         try:
             self._prepared = self._prepare()
         except BuildError as error:
             self.backend = eager_backend(scene.instrument, str(error))
             self._prepared = self._prepare()
+        self._backgrounds = Backgrounds(scene.instrument, self.backend)
 
     def _prepare(self) -> list[object]:
         if self._integrates:
@@ -134,8 +133,8 @@ class Renderer:
         Divides once by the experiment's steps, adds the background, and sets dead pixels to 0.
         """
         image = partial * (self.photons_per_electron2 / self.scene.steps)
-        if self.scene.instrument.water_um > 0:
-            image = image + self.background(tile)
+        if self.scene.instrument.background.any:
+            image += self.background(tile)
         usable = self.scene.instrument.panels[tile.panel].usable[tile.slices]
         return image if usable.all() else np.where(usable, image, 0.0)
 
@@ -144,26 +143,12 @@ class Renderer:
         """Photons that one electron scatters into one steradian: r_e^2 times the fluence."""
         return self.scene.instrument.photons_per_electron2
 
-    def background(self, tile: Tile) -> NDArray[np.float64]:
-        """Photons a pixel scattered by the water, float64 (rows, columns); not divided by steps. Kept, as no frame has another."""
-        kept = self._backgrounds.get(tile)
-        if kept is None:
-            kept = water_photons(self.scene.instrument, self.backend, tile, self.photons_per_electron2)
-            if sum(image.nbytes for image in list(self._backgrounds.values())) + kept.nbytes <= KEPT_FACTORS_BYTES:
-                self._backgrounds[tile] = kept
-        return kept
-
-    def _panel_backgrounds(self) -> list[NDArray[np.float32]]:
-        """Photons of the background of each panel, (slow, fast), 0 in what is not rendered; kept, as no frame has others."""
-        if self._under is None:
-            instrument = self.scene.instrument
-            images = [np.zeros(shape, dtype=np.float32) for shape in instrument.shapes]
-            if instrument.water_um > 0:
-                for number, (image, panel) in enumerate(zip(images, instrument.panels, strict=True)):
-                    region = Tile(number, *panel.region)
-                    image[region.slices] = np.where(panel.usable[region.slices], self.background(region), 0.0)
-            self._under = images
-        return self._under
+    def background(self, tile: Tile) -> NDArray[np.floating[Any]]:
+        """Photons a pixel of the background (rows, columns), in the precision of the image; not divided by steps, 0 in dead pixels."""
+        parts = [image[tile.slices] for image in self._backgrounds.of(tile.panel) if image is not None]
+        if not parts:
+            return np.zeros(tile.shape, dtype=self.scene.instrument.precision)
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     def labels(self, frame: int, photons: Sequence[NDArray[np.floating[Any]]]) -> FrameLabels:
         """What is known of a frame besides its photons.
@@ -175,7 +160,10 @@ class Renderer:
         """
         instrument, labels = self.scene.instrument, self.scene.experiment.labels
         regions = [Tile(number, *panel.region) for number, panel in enumerate(instrument.panels)]
-        background = self._panel_backgrounds()
+        background = [
+            self.background(Tile(number, 0, rows, 0, columns)).astype(np.float32, copy=False)
+            for number, (rows, columns) in enumerate(instrument.shapes)
+        ]
         diffraction = self.diffraction if self._tells_spots else None
         if diffraction is not None and self._integrates:
             measures = [
@@ -203,8 +191,8 @@ class Renderer:
         """Partial intensity of all that is rendered of a panel, with the measures of its spots."""
         assert self.diffraction is not None
         background = None
-        if self.scene.instrument.water_um > 0:
-            background = np.ascontiguousarray(self._panel_backgrounds()[region.panel][region.slices])
+        if self.scene.instrument.background.any:
+            background = np.ascontiguousarray(self.background(region), dtype=np.float32)
         labels = self.scene.experiment.labels
         under = Underneath(
             self.photons_per_electron2 / self.scene.steps,

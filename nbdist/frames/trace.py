@@ -1,9 +1,10 @@
 """The scaling chain of one pixel: every factor between the amplitudes and its photons, from the functions that render the image.
 
 The chain multiplies out: I_pixel_final = r_e^2 fluence / steps x I_before_scaling x omega_pixel x polar x capture_fraction
-(+ I_background, where there is water). I_before_scaling is the sum of F_cell^2 F_latt^2 over subpixels, layers, sources (with their
-weights), phi steps and mosaic domains. A factor that is worked out for every term of that sum (oversample_omega, _polar, _thick; the
-capture of several layers) is stated as its mean, each with the weight that the factors before it leave to a term; a note says so.
+(x transmission, where something is in the way; + I_background, where there is any). I_before_scaling is the sum of F_cell^2 F_latt^2
+over subpixels, layers, sources (with their weights), phi steps and mosaic domains. A factor that is worked out for every term of that
+sum (oversample_omega, _polar, _thick; the capture of several layers) is stated as its mean, each with the weight that the factors before
+it leave to a term; a note says so.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ def trace_pixel(
     place = _Place.of(renderer, Tile(panel, pixel[0], pixel[0] + 1, pixel[1], pixel[1] + 1))
     parts = list(_parts(place, frame))
     partial = sum(part.intensity * part.factors[0] * part.factors[1] * part.factors[2] for part in parts)
+    partial *= place.transmission
     photons = renderer.photons(np.array([[partial]]), place.tile).item()
     lines = [
         *_geometry(place, choice.source, _mean_factors(parts)[0]),
@@ -157,6 +159,12 @@ class _Place:
     @property
     def curved(self) -> bool:
         return self.instrument.panels[self.tile.panel].curved
+
+    @property
+    def transmission(self) -> float:
+        """What obstacles leave of the photons on their way to it."""
+        image = self.instrument.transmissions[self.tile.panel]
+        return 1.0 if image is None else float(image[self.tile.slow_start, self.tile.fast_start])
 
     def coordinates(self, ray: Ray) -> tuple[Tensor, Tensor]:
         """Slow and fast coordinate of a subpixel, (1,) each."""
@@ -349,7 +357,9 @@ def _scaling(place: _Place, parts: Sequence[_Part], photons: float, source: int)
     yield Line("capture_fraction", (capture,))
     yield Line("polar", (polar,))
     yield _line("cos_2theta", direction[:, 0] @ place.tensors.sources[source][0])
-    if place.instrument.water_um > 0:
+    if place.instrument.transmissions[place.tile.panel] is not None:
+        yield Line("transmission", (place.transmission,))
+    if place.instrument.background.any:
         yield Line("I_background", (place.renderer.background(place.tile).item(),))
     yield Line("I_pixel_final", (photons,))
 

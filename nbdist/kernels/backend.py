@@ -108,7 +108,7 @@ Values = TypeVar("Values", NDArray[np.float64], Any)
 class WholePixelFactors(Generic[Values]):
     """The product of the factors that stand for whole pixels, for every layer; kept while they are few, as the detector does not move.
 
-    They are taken at the first ray of each layer, solid angle and polarization of the first layer.
+    They are taken at the first ray of each layer, solid angle and polarization of the first layer; what obstacles leave is one of them.
 
     Parameters
     ----------
@@ -124,11 +124,11 @@ class WholePixelFactors(Generic[Values]):
         self,
         instrument: Instrument,
         evaluate: Callable[[Tile, Ray, Factor, int], Values],
-        own: Callable[[NDArray[np.bool_]], Values],
+        own: Callable[[NDArray[np.bool_] | NDArray[np.float32]], Values],
     ) -> None:
         self._instrument = instrument
         self._evaluate: Callable[[Tile, Ray, Factor, int], Values] = evaluate
-        self._own: Callable[[NDArray[np.bool_]], Values] = own
+        self._own: Callable[[NDArray[np.bool_] | NDArray[np.float32]], Values] = own
         self._kept: dict[tuple[Tile, bool], list[list[Values]]] = {}
         self._kept_bytes, self._most_bytes = 0, KEPT_FACTORS_BYTES
         self._keeping = threading.Lock()
@@ -169,6 +169,9 @@ class WholePixelFactors(Generic[Values]):
         instrument, which = self._instrument, self._instrument.whole_pixel(tile.panel)
         count = instrument.panels[tile.panel].layers
         fixed = self._evaluate(tile, instrument.first_ray(0), which & ~Factor.CAPTURE, 0)
+        transmission = instrument.transmissions[tile.panel]
+        if transmission is not None:
+            fixed = fixed * self._own(transmission[tile.slices])
         if not which & Factor.CAPTURE:
             return [fixed] * count
         rays = map(instrument.first_ray, range(count))

@@ -144,7 +144,8 @@ class Places(NamedTuple):
     two_theta
         Scattering angle, radians.
     capture
-        Share of the photons that the sensor absorbs; times the solid angle that a pixel is taken for, over the one that it has there.
+        Share of the photons that the sensor absorbs, of those that obstacles leave; times the solid angle that a pixel is taken for, over
+        the one that it has there.
     polarization
         Polarization factor.
     touched
@@ -469,10 +470,13 @@ def _places(
         )
         at[:, some], extent[:, some] = place.T, moments
         capture[some] = share * its.solid_angle_sr(distance, instrument.point_pixels) * np.abs(s0 * f1 - s1 * f0)
+        transmission = instrument.transmissions[number]
+        if transmission is not None:
+            capture[some] *= transmission[slow[some].astype(np.int64), fast[some].astype(np.int64)]
         touched[some] = _touched(its.shape, masked_pixels, place.T, np.sqrt(moments[:2]))
     apart = ray - beam[:, None]
     two_theta = 2 * np.arcsin(np.sqrt(_dot(apart, apart)) / 2)
-    return Places(panel, at, extent, two_theta, capture, _polarization(instrument, beam, rays), touched)
+    return Places(panel, at, extent, two_theta, capture, instrument.polarization(rays, beam), touched)
 
 
 def _absorbed(panel: PanelGeometry, rays: Array) -> tuple[Array, Array]:
@@ -504,14 +508,3 @@ def _touched(shape: tuple[int, int], masked: NDArray[np.int32] | None, at: Array
     (top, left), (bottom, right) = (np.clip(corner, 0, size) for corner in (first, last))
     inside = masked[bottom, right] - masked[top, right] - masked[bottom, left] + masked[top, left]
     return np.asarray(outside | (inside > 0))
-
-
-def _polarization(instrument: Instrument, beam: Array, rays: Array) -> Array:
-    """Polarization factor of rays (R. Kahn et al., J. Appl. Cryst. 15 (1982) 330); 1 where it is left out."""
-    K, vector = instrument.polarization_factor, instrument.polarization_vector
-    if K is None:
-        return np.ones(len(rays))
-    across = np.cross(vector, beam)
-    across = across / max(float(np.linalg.norm(across)), 1e-300)
-    along_b, along_e = rays @ across, rays @ np.cross(beam, across)
-    return np.asarray((1 + (rays @ beam) ** 2 - K * (along_e**2 - along_b**2)) / 2)

@@ -177,9 +177,14 @@ def worker_memory(
     # layers that absorb have factors of their own
     layers = max(panel.layers if panel.attenuation_per_m > 0 else 1 for panel in instrument.panels)
     kept_factors = min(KEPT_FACTORS_BYTES, layers * IMAGE_BYTES * pixels)
+    background, obstacles = instrument.background, instrument.obstacles
+    precise = instrument.precision == "float64"
+    kept_images = (background.scatters + background.steady) * (8 if precise else 4)
+    kept_images += 4 * (bool(background.images) + obstacles.any)
     # the domains are held as they are and, for a moment, as they came
     base = WORKER_BASE_BYTES + (TORCH_BYTES if device == "cuda" or kernel == "eager" else 0)
-    shared = base + amplitude_bytes + 2 * ORIENTATION_BYTES * scene.specimen.all_domains + kept_factors + pixels
+    domains = 2 * ORIENTATION_BYTES * scene.specimen.all_domains
+    shared = base + amplitude_bytes + domains + kept_factors + (1 + kept_images) * pixels
 
     orientations = pieces.phi_chunk * scene.specimen.all_domains
     turned = ORIENTATION_BYTES * orientations + PHI_STEP_BYTES * scene.phi_steps
@@ -190,7 +195,7 @@ def worker_memory(
     partials = TILES_AT_ONCE * IMAGE_BYTES * pieces.tile_pixels + layer_scales
     if pieces.split:  # the partials of a frame that meet here, and as many that wait here for their frame's others
         partials += 2 * IMAGE_BYTES * pixels * pieces.chunks
-    double = IMAGE_BYTES if instrument.precision == "float64" else 0
+    double = IMAGE_BYTES if precise else 0
     # frames as they are made and as they are stacked, one array of them being packed: its bytes by chunk, and joined
     sizes = [product.frame_bytes(pixels) for product in products]
     shard = pieces.frames_per_shard * 2 * (sum(sizes) + max(sizes, default=0))

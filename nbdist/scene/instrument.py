@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntFlag
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.scene.background import Background
+from nbdist.scene.obstacles import Obstacles
 from nbdist.scene.panels import PanelGeometry
 from nbdist.scene.sources import Sources
+from nbdist.scene.tile import Tile, bands
 
 Array = NDArray[np.float64]
 
@@ -69,8 +73,10 @@ class Instrument:
         Resolution beyond which nothing is added, Angstrom; None for no limit.
     point_pixels
         Solid angle 1/R^2, without pixel area and obliquity.
-    water_um
-        Side of a cube of water in the beam, micrometres.
+    background
+        What scatters besides the crystal.
+    obstacles
+        What takes photons on their way to the detector.
     precision
         "float32" or "float64": of the sum over orientations.
     """
@@ -89,7 +95,8 @@ class Instrument:
     oversampled: Factor
     d_min_A: float | None
     point_pixels: bool
-    water_um: float
+    background: Background
+    obstacles: Obstacles
     precision: str
 
     @property
@@ -106,6 +113,47 @@ class Instrument:
     def pixels(self) -> int:
         """Pixels of all panels."""
         return sum(panel.spixels * panel.fpixels for panel in self.panels)
+
+    @cached_property
+    def transmissions(self) -> tuple[NDArray[np.float32] | None, ...]:
+        """Share of the sample's photons that obstacles leave, in the middle of each pixel (slow, fast) of a panel; None for all of them.
+
+        Worked out where it is first asked for, and kept: one factor more of whole pixels, the same for all that the sample scatters.
+        """
+        if not self.obstacles.any:
+            return (None,) * len(self.panels)
+        return tuple(self._transmitted(number) for number in range(len(self.panels)))
+
+    def _transmitted(self, panel: int) -> NDArray[np.float32]:
+        share = np.empty(self.panels[panel].shape, dtype=np.float32)
+        for rows in bands(Tile(panel, 0, share.shape[0], 0, share.shape[1])):
+            towards, _ = self.panels[panel].pixel_directions(rows)
+            share[rows.slices] = self.obstacles.absorption(towards) * self.shadow(rows)
+        return share
+
+    def shadow(self, tile: Tile) -> Array:
+        """Share of the photons (rows, columns) that passes what throws shadows, in the middle of each pixel."""
+        panel = self.panels[tile.panel]
+        if not self.obstacles.shadows:
+            return np.ones(tile.shape)
+        towards, distance = panel.pixel_directions(tile)
+        return self.obstacles.shadow(towards, panel.solid_angle_sr(distance))
+
+    def polarization(self, towards: Array, beam: Array) -> Array:
+        """Polarization factor (...) of unit vectors (..., 3) out of a beam (3,); 1 where it is left out.
+
+        R. Kahn et al., J. Appl. Cryst. 15 (1982) 330.
+        """
+        K = self.polarization_factor
+        if K is None:
+            return np.ones(towards.shape[:-1])
+        magnetic = np.cross(self.polarization_vector, beam)
+        magnetic = magnetic / max(float(np.linalg.norm(magnetic)), 1e-300)
+        along_b, along_e = towards @ magnetic, towards @ np.cross(beam, magnetic)
+        return np.asarray((1 + (towards @ beam) ** 2 - K * (along_e**2 - along_b**2)) / 2)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # what is kept is made again elsewhere
 
     def rays_per_pixel(self, panel: int) -> int:
         """Subpixels of all layers of a panel."""

@@ -15,6 +15,7 @@ from nbdist.experiment.beam import Beam
 from nbdist.experiment.detector import Convention, Detector, Panel, Pivot, Sensor
 from nbdist.experiment.lattice import axis_rotation, xyz_rotation
 from nbdist.experiment.materials import attenuation_depth_um
+from nbdist.scene.tile import Tile
 
 Array = NDArray[np.float64]
 Axis = tuple[float, float, float]
@@ -123,6 +124,11 @@ class PanelGeometry:
         position = self.positions_m(slow, fast)
         distance = np.maximum(np.linalg.norm(position, axis=-1), SMALLEST_DISTANCE_M)
         return position / distance[..., None], distance
+
+    def pixel_directions(self, tile: Tile) -> tuple[Array, Array]:
+        """Unit vectors (rows, columns, 3) to the middles of the pixels of a tile, and the distances (rows, columns) in metres."""
+        slow, fast = (np.arange(start, stop) + 0.5 for start, stop in (tile[1:3], tile[3:5]))
+        return self.directions(slow[:, None], fast)
 
     def resolution_A(self, slow: ArrayLike, fast: ArrayLike, wavelength_A: float) -> Array:
         """Spacing d (...) in Angstrom that scatters to pixel coordinates: wavelength / |d - b|, of a beam along b."""

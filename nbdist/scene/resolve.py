@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.errors import ExperimentError, FileFormatError
+from nbdist.errors import ExperimentError
 from nbdist.experiment.crystal import Crystal
 from nbdist.experiment.detector import Detector
 from nbdist.experiment.lattice import Cell, dual_vectors, reciprocal_from_cell, xyz_rotation
@@ -23,9 +21,11 @@ from nbdist.experiment.sampling import MOST_OVERSAMPLE
 from nbdist.experiment.scan import MOST_AUTOMATIC_PHI_STEPS
 from nbdist.experiment.structure_factors import StructureFactors
 from nbdist.formats.mosflm_matrix import read_mosflm_cell, read_mosflm_matrix
-from nbdist.formats.smv import is_smv, read_smv
+from nbdist.scene.arrays import load_array, load_smv
+from nbdist.scene.background import make_background
 from nbdist.scene.instrument import Factor, Instrument
 from nbdist.scene.mosaic import NormalDomains, crystal_axes, mosaic_rotations
+from nbdist.scene.obstacles import make_obstacles
 from nbdist.scene.panels import (
     CONVENTIONS,
     PanelGeometry,
@@ -58,6 +58,7 @@ def resolve(experiment: Experiment) -> Scene:
     sources = listed if experiment.sampling.integrated else spread_sources(listed, beam, direction, polarization)
     _check_polarization(experiment, sources, polarization)
     panels = _panels(experiment.detector, direction, beam.mean_wavelength_A)
+    spindle = unit(experiment.scan.spindle_axis or CONVENTIONS[detector.convention].spindle)
     finest_A = min(panel_resolutions_A(panel, beam.mean_wavelength_A)[1] for panel in panels)
     finest_A = max(finest_A, experiment.sampling.d_min_A or 0.0)
     lattices = tuple(
@@ -66,9 +67,9 @@ def resolve(experiment: Experiment) -> Scene:
     )
     return Scene(
         experiment=experiment,
-        instrument=_instrument(experiment, panels, direction, polarization, sources, lattices),
+        instrument=_instrument(experiment, panels, direction, polarization, spindle, sources, lattices),
         specimen=Specimen(lattices),
-        spindle_axis=unit(experiment.scan.spindle_axis or CONVENTIONS[detector.convention].spindle),
+        spindle_axis=spindle,
         phi_steps=_phi_steps(experiment, min(lattice.rocking_width_deg for lattice in lattices)),
         finest_A=finest_A,
     )
@@ -137,6 +138,7 @@ def _instrument(
     panels: tuple[PanelGeometry, ...],
     direction: Array,
     polarization: Array,
+    spindle: Array,
     sources: Sources,
     lattices: tuple[Lattice, ...],
 ) -> Instrument:
@@ -163,7 +165,8 @@ def _instrument(
         oversampled=oversampled,
         d_min_A=sampling.d_min_A,
         point_pixels=experiment.detector.point_pixels,
-        water_um=experiment.background.water_um,
+        background=make_background(experiment),
+        obstacles=make_obstacles(experiment, direction, spindle),
         precision=sampling.precision,
     )
 
@@ -322,28 +325,5 @@ def _usable_pixels(detector: Detector) -> list[NDArray[np.bool_]]:
 
 def _unmasked(path: Path, field: str) -> NDArray[np.bool_]:
     """Pixels that a mask leaves: 0 in a .npy array, anything but 0 in an SMV image (nanoBragg's -mask)."""
-    if not is_smv(path):
-        return np.asarray(load_array(path, field)) == 0
-    try:
-        return np.asarray(read_smv(path)[1] != 0)
-    except FileFormatError as error:
-        raise ExperimentError(f"{field}: {error}") from None
-
-
-def load_array(path: Any, field: str) -> NDArray[Any]:
-    """Read a .npy file without unpickling anything.
-
-    Raises
-    ------
-    ExperimentError
-        If it is missing or not a plain array.
-    """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise ExperimentError(f"{field}: {path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        array = None
-    if not isinstance(array, np.ndarray):
-        raise ExperimentError(f"{field}: {path} is not a .npy array")
-    return array
+    image = load_smv(path, field)
+    return np.asarray(load_array(path, field) == 0 if image is None else image != 0)

@@ -32,6 +32,11 @@ class Sources:
     def __len__(self) -> int:
         return len(self.weights)
 
+    @property
+    def mean(self) -> tuple[Array, float]:
+        """Mean direction, a unit vector (3,), and mean wavelength in Angstrom."""
+        return unit(self.weights @ self.directions), float(self.weights @ self.wavelengths_A) / len(self)
+
 
 def make_sources(beam: Beam, direction: Array, polarization: Array) -> Sources:
     """List the sources of `beam`: its explicit list, its file, or its divergence and dispersion grids; without their normal spread.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
+
+ROWS_AT_ONCE = 64
+"""Rows of pixels whose directions are worked out together: vectors of all pixels of a panel would take much memory."""
 
 
 class Tile(NamedTuple):
@@ -29,3 +33,9 @@ class Tile(NamedTuple):
     def slices(self) -> tuple[slice, slice]:
         """Slices of the panel's image (slow, fast)."""
         return slice(self.slow_start, self.slow_stop), slice(self.fast_start, self.fast_stop)
+
+
+def bands(tile: Tile) -> Iterator[Tile]:
+    """Cut a tile into bands of a few rows."""
+    for first in range(tile.slow_start, tile.slow_stop, ROWS_AT_ONCE):
+        yield tile._replace(slow_start=first, slow_stop=min(first + ROWS_AT_ONCE, tile.slow_stop))

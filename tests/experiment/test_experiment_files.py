@@ -242,6 +242,8 @@ def test_the_json_schema_describes_every_section_and_forbids_others():
         "structure_factors",
         "sampling",
         "background",
+        "absorption",
+        "shadows",
         "noise",
         "labels",
     }

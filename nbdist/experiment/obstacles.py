@@ -1,0 +1,85 @@
+"""What stands in the way of the photons: the crystal and its capillary absorb some, beam stop and pin throw shadows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nbdist.experiment.fields import NotNegative, Pair, Positive, Section
+
+Transmission = Annotated[float, Field(ge=0, le=1, description="share of the photons that pass")]
+Direction = Annotated[
+    float, Field(description="degrees about the beam, from the spindle axis towards beam x spindle axis")
+]
+
+
+class AbsorbingCrystal(Section):
+    """The crystal's own absorption, the mean over its volume, bathed in the beam."""
+
+    shape: Literal["sphere", "cylinder"] = Field("sphere", description="a cylinder is long, and its axis the spindle")
+    size_um: Positive = Field(description="diameter")
+    attenuation_length_um: Positive = Field(description="path in which 1/e of the photons are left")
+
+
+class Capillary(Section):
+    """A tube about the sample, whose axis is the spindle; the sample is on its axis."""
+
+    inner_radius_um: Positive
+    wall_um: Positive
+    attenuation_length_um: Positive = Field(description="of the wall")
+    contents_attenuation_length_um: Positive | None = Field(
+        None, description="of what fills it; null for nothing that absorbs"
+    )
+
+
+class Absorption(Section):
+    """Absorption of what the crystal and everything at its place scatters; a smooth factor."""
+
+    crystal: AbsorbingCrystal | None = None
+    capillary: Capillary | None = None
+
+
+class Holder(Section):
+    """A strip that holds the beam stop, from its middle outwards, in its plane."""
+
+    width_mm: Positive
+    direction_deg: Direction = 0.0
+    transmission: Transmission = 0.0
+
+
+class BeamStop(Section):
+    """A disc or a rectangle in a plane across the beam, behind the sample."""
+
+    size_mm: Positive | tuple[Positive, Positive] = Field(
+        description="diameter of a disc; two numbers are the sides of a rectangle, along the spindle axis and across it"
+    )
+    distance_mm: Positive = Field(description="from the sample along the beam")
+    center_mm: Pair = Field((0.0, 0.0), description="offset along the spindle axis, and along beam x spindle axis")
+    transmission: Transmission = 0.0
+    edge_mm: NotNegative = Field(0.0, description="width of the penumbra, in its plane")
+    holder: Holder | None = None
+
+
+class Pin(Section):
+    """The goniometer's pin: a strip or a wedge in a plane across the beam, that begins at a distance from it and goes on outwards."""
+
+    distance_mm: Positive = Field(description="of its plane, from the sample along the beam")
+    start_mm: NotNegative = Field(description="from the beam to its tip, in that plane")
+    width_mm: Positive = Field(description="at its tip")
+    wedge_deg: Annotated[float, Field(ge=0, lt=180)] = Field(0.0, description="angle between its sides")
+    direction_deg: Direction = 0.0
+    transmission: Transmission = 0.0
+    edge_mm: NotNegative = Field(0.0, description="width of the penumbra, in its plane")
+
+
+class Shadows(Section):
+    """What lies between sample and detector. Rays are drawn from the sample."""
+
+    beam_stop: BeamStop | None = None
+    pin: Pin | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return self.beam_stop is not None or self.pin is not None

@@ -1,0 +1,146 @@
+"""The background: photons a pixel that are scattered beside the crystal, by materials without order, air and powder; a level, an image.
+
+It is the same in all frames, but that what scatters does so in proportion to the frame's fluence. Solid angle and polarization of what
+is at the sample's place are those that the crystal's photons have, also where they are evaluated for every subpixel and source; no
+sensor's capture is applied, as nanoBragg has none for its water. Curves over the scattering angle are taken in the middle of a pixel, for
+the mean direction and wavelength of the sources.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.experiment.beam import EV_ANGSTROM
+from nbdist.readout.air import air_photons
+from nbdist.readout.powder import ring_photons_per_sr
+from nbdist.scene.instrument import Factor, Instrument, Ray
+from nbdist.scene.tile import Tile, bands
+
+Array = NDArray[np.float64]
+ELECTRON_REST_EV = 510998.95
+
+
+class PixelFactors(Protocol):
+    """What evaluates the factors of a pixel that do not depend on the crystal."""
+
+    def factors(self, tile: Tile, ray: Ray, which: Factor, source: int = 0) -> Array:
+        """Product of the factors asked for, float64 (rows, columns)."""
+
+
+class PanelBackground(NamedTuple):
+    """Photons a pixel (slow, fast) of a panel, in the precision of the image, 0 where nothing is rendered; None for none.
+
+    Attributes
+    ----------
+    scattered
+        What is in proportion to the fluence.
+    steady
+        What is not.
+    """
+
+    scattered: NDArray[np.floating[Any]] | None
+    steady: NDArray[np.floating[Any]] | None
+
+
+class Backgrounds:
+    """The backgrounds of an instrument's panels: each is worked out when it is first asked for, and kept.
+
+    Parameters
+    ----------
+    instrument
+        Whose.
+    pixels
+        What evaluates the factors of pixels.
+    """
+
+    def __init__(self, instrument: Instrument, pixels: PixelFactors) -> None:
+        self._instrument, self._pixels = instrument, pixels
+        self._kept: dict[int, PanelBackground] = {}
+        self._making = threading.Lock()  # threads of a worker share a renderer
+
+    def of(self, panel: int) -> PanelBackground:
+        """The background of a panel."""
+        with self._making:
+            if panel not in self._kept:
+                instrument, given = self._instrument, self._instrument.background
+                self._kept[panel] = PanelBackground(
+                    self._image(panel, lambda tile: scattered_photons(instrument, self._pixels, tile))
+                    if given.scatters
+                    else None,
+                    self._image(panel, lambda tile: steady_photons(instrument, tile)) if given.steady else None,
+                )
+            return self._kept[panel]
+
+    def _image(self, number: int, photons: Callable[[Tile], Array]) -> NDArray[np.floating[Any]]:
+        panel = self._instrument.panels[number]
+        image = np.zeros(panel.shape, dtype=self._instrument.precision)
+        for rows in bands(Tile(number, *panel.region)):
+            image[rows.slices] = np.where(panel.usable[rows.slices], photons(rows), 0.0)
+        return image
+
+
+def scattered_photons(instrument: Instrument, pixels: PixelFactors, tile: Tile) -> Array:
+    """Photons a pixel that water, other materials, powders and air scatter, float64 (rows, columns); not divided by steps.
+
+    Of n molecules at the sample's place, with F electrons and the incoherent scattering function S,
+
+        r_e^2 fluence n omega (F^2 polarization + S P^2 (polarization + (P + 1/P - 2)/2))
+
+    nanoBragg's formula, and that of Klein and Nishina for S free electrons: P = 1/(1 + E/(m c^2) (1 - cos 2theta)) is the energy that a
+    photon keeps. (O. Klein, Y. Nishina, Z. Phys. 52 (1929) 853; International Tables C, 7.4.3.)
+    """
+    given, panel = instrument.background, instrument.panels[tile.panel]
+    towards, distance = panel.pixel_directions(tile)
+    beam, wavelength_A = instrument.sources.mean
+    photons = np.zeros(tile.shape)
+    if given.materials or given.powders:
+        cosine = np.clip(towards @ beam, -1, 1)
+        stol_per_A = np.sqrt((1 - cosine) / 2) / wavelength_A
+        coherent, incoherent = np.zeros(tile.shape), np.zeros(tile.shape)
+        for material in given.materials:
+            electrons2 = material.molecules * instrument.photons_per_electron2
+            coherent += electrons2 * material.F.at(stol_per_A) ** 2
+            if material.incoherent is not None:
+                incoherent += electrons2 * material.incoherent.at(stol_per_A)
+        seen = solid_angle_polarization(instrument, pixels, tile)
+        if incoherent.any():
+            kept = 1 / (1 + EV_ANGSTROM / wavelength_A / ELECTRON_REST_EV * (1 - cosine))
+            coherent += incoherent * kept**2
+            omega = panel.solid_angle_sr(distance, instrument.point_pixels)
+            photons += incoherent * kept**2 * ((kept + 1 / kept) / 2 - 1) * omega
+        for powder in given.powders:
+            pixel_sr = panel.solid_angle_sr(distance)
+            coherent += ring_photons_per_sr(powder, instrument, towards, pixel_sr)
+        photons += coherent * seen
+        photons *= instrument.obstacles.absorption(towards)
+    if given.air is not None:
+        photons += air_photons(given.air, instrument, tile)
+    return photons * instrument.shadow(tile)
+
+
+def steady_photons(instrument: Instrument, tile: Tile) -> Array:
+    """Photons a pixel of the image, in the shadows of what lies before it, and of the level, float64 (rows, columns)."""
+    given = instrument.background
+    photons = np.full(tile.shape, given.level_photons)
+    if given.images:
+        photons += given.images[tile.panel][tile.slices] * instrument.shadow(tile)
+    return photons
+
+
+def solid_angle_polarization(instrument: Instrument, pixels: PixelFactors, tile: Tile) -> Array:
+    """Solid angle (sr) times polarization of the first layer: at the first subpixel, or the mean of all where each has its own."""
+    both = Factor.OMEGA | Factor.POLAR
+    fixed, varying = instrument.whole_pixel(tile.panel) & both, instrument.every_term(tile.panel) & both
+    rays = [ray for ray in instrument.rays(tile.panel) if ray.layer == 0] if varying else [instrument.first_ray(0)]
+    sources = range(len(instrument.sources)) if varying & Factor.POLAR else range(1)
+    total = np.zeros(tile.shape)
+    for ray in rays:
+        for source in sources:
+            weight = instrument.sources.weights[source] if len(sources) > 1 else 1.0
+            total += weight * pixels.factors(tile, ray, varying, source)
+    return total * pixels.factors(tile, instrument.first_ray(0), fixed) / (len(rays) * len(sources))

@@ -1,0 +1,48 @@
+"""Arrays and images of the files that an experiment names."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.errors import ExperimentError, FileFormatError
+from nbdist.formats.smv import is_smv, read_smv
+
+
+def load_array(path: Path, field: str) -> NDArray[Any]:
+    """Read a .npy file without unpickling anything.
+
+    Raises
+    ------
+    ExperimentError
+        If it is missing or not a plain array.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise ExperimentError(f"{field}: {path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        array = None
+    if not isinstance(array, np.ndarray):
+        raise ExperimentError(f"{field}: {path} is not a .npy array")
+    return array
+
+
+def load_smv(path: Path, field: str) -> NDArray[Any] | None:
+    """Pixels (slow, fast) of an SMV image; None where the file does not begin as one.
+
+    Raises
+    ------
+    ExperimentError
+        If the rest of it is none.
+    """
+    if not is_smv(path):
+        return None
+    try:
+        return read_smv(path)[1]
+    except FileFormatError as error:
+        raise ExperimentError(f"{field}: {error}") from None
