@@ -90,9 +90,10 @@ def cuda_fma_per_s(dtype: str) -> float:
 
 
 def _fma(dtype: str) -> tuple[Callable[[int], int], int]:
-    from nbdist.kernels.native.build import Source, load
+    from nbdist.kernels.native.sources import peak_source
+    from nbdist.native.build import load
 
-    library = load(Source("peak.cpp")).code
+    library = load(peak_source()).code
     function = getattr(library, f"nbdist_fma_{dtype}")
     function.restype, function.argtypes = ctypes.c_int64, [ctypes.c_int64, ctypes.c_void_p]
     library.nbdist_vector_bytes.restype = ctypes.c_int64

@@ -27,7 +27,8 @@ def build(
     On machines with other processors, run it there into the same DIR. Whoever renders must own DIR, or root must, and nobody else may
     write there.
     """
-    from nbdist.kernels.native.ahead import build_ahead, sources_of
+    from nbdist.kernels.native.ahead import sources_of
+    from nbdist.native.ahead import build_ahead
 
     def report(done: int, total: int) -> None:
         if interactive():

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.frames.labels import FrameLabels, spot_labels, whole_pixel_spots
-from nbdist.kernels.backend import Backend, BuildError, KernelMode, Turned
+from nbdist.kernels.backend import Backend, KernelMode, Turned
 from nbdist.kernels.choice import eager_backend, make_backend
 from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath
+from nbdist.native.build import BuildError
 from nbdist.readout.backgrounds import Backgrounds
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.amplitudes import Reflections, distinct

@@ -9,7 +9,6 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.errors import NbdistError
 from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.instrument import Factor, Instrument, Ray
@@ -20,10 +19,6 @@ KernelMode = Literal["compiled", "eager"]
 EVERY_FACTOR = ~Factor(0)
 KEPT_FACTORS_BYTES = 256 * 2**20
 """What a backend keeps of its instrument from frame to frame, at most."""
-
-
-class BuildError(NbdistError):
-    """A kernel cannot be compiled on this machine; the message is one line."""
 
 
 class Turned(NamedTuple):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 from nbdist.errors import require_extra
-from nbdist.kernels.backend import Backend, BuildError, KernelMode
+from nbdist.kernels.backend import Backend, KernelMode
 from nbdist.kernels.native.backend import NativeBackend
+from nbdist.native.build import BuildError
 from nbdist.scene.instrument import Instrument
 
 logger = logging.getLogger(__name__)

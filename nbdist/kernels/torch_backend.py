@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nbdist.kernels.backend import Turned, WholePixelFactors
-from nbdist.kernels.native.build import processor
 from nbdist.kernels.reference.orientation_sum import orientation_part
 from nbdist.kernels.reference.pixels import directions, positions, scattering_vectors
 from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath, measured
 from nbdist.kernels.torch_compile import Kernels
 from nbdist.kernels.torch_scene import TorchInstrument, TorchLattice
 from nbdist.kernels.torch_spots import TorchSpots, models
+from nbdist.native.build import processor
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.instrument import Factor, Instrument, Ray
 from nbdist.scene.specimen import Lattice

@@ -13,8 +13,8 @@ import torch
 
 from nbdist.frames.renderer import Renderer
 from nbdist.kernels import torch_compile as kernels
-from nbdist.kernels.native import build
 from nbdist.kernels.torch_backend import TorchBackend
+from nbdist.native import build
 from nbdist.scene import Tile, resolve
 from nbdist.scene.amplitudes import load_reflections
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from nbdist import generate, verify
 from nbdist.cli.main import app
 from nbdist.errors import StoreError
-from nbdist.kernels.native.build import find_compiler, processor
+from nbdist.native.build import find_compiler, processor
 from nbdist.readout.draws import Draws
 
 

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.kernels.backend import Turned, WholePixelFactors
-from nbdist.kernels.native.build import Library, factors_source, load, processor, variant_source
-from nbdist.kernels.native.integrated import Spots, integrated_source
+from nbdist.kernels.native.integrated import Spots
+from nbdist.kernels.native.sources import factors_source, integrated_source, variant_source
 from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath
 from nbdist.kernels.variant import variant_of
+from nbdist.native.build import Library, load, processor
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.instrument import Factor, Instrument, Ray
 from nbdist.scene.panels import SMALLEST_DISTANCE_M

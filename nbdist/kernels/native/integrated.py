@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.kernels.native.build import Library, Source
 from nbdist.kernels.spots import Diffraction, FrameSpots, SpotMeasures, Underneath
+from nbdist.native.build import Library
 from nbdist.scene.instrument import Factor
 
 _real, _int, _pointer = ctypes.c_double, ctypes.c_int64, ctypes.c_void_p
@@ -142,8 +142,3 @@ class Spots:
 
 def _address(values: NDArray[np.generic]) -> int:
     return int(values.ctypes.data)
-
-
-def integrated_source(precision: str) -> Source:
-    """What the kernel of the integrated method is compiled from."""
-    return Source("integrated.cpp", (f"-DREAL={'double' if precision == 'float64' else 'float'}",))

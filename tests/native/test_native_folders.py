@@ -14,10 +14,12 @@ import pytest
 from waiting import LIMIT_S, until
 
 from nbdist.errors import NbdistError
-from nbdist.kernels.native import build
-from nbdist.kernels.native.ahead import build_ahead, sources_of
-from nbdist.kernels.native.build import BuildError, Source, load, variant_source
+from nbdist.kernels.native.ahead import sources_of
+from nbdist.kernels.native.sources import variant_source
 from nbdist.kernels.variant import Variant
+from nbdist.native import build
+from nbdist.native.ahead import build_ahead
+from nbdist.native.build import BuildError, Source, load
 from nbdist.private_folder import UnsafeFolderError
 
 ANSWER = 'extern "C" int answer() { return NUMBER; }\n'
@@ -28,15 +30,13 @@ SMALL_LIMIT_S = 0.2
 def small(tmp_path, monkeypatch):
     """`small(7)`: a source that compiles quickly, whose `answer()` is 7; folders and compilers are asked for anew."""
     (tmp_path / "answer.cpp").write_text(ANSWER)
-    monkeypatch.setattr(Source, "path", property(lambda self: tmp_path / self.file))
-    monkeypatch.setattr(build, "HEADERS", ())
     monkeypatch.delenv("NBDIST_KERNELS", raising=False)
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(build, "lock_folder", lambda: tmp_path / "machine")
     load.cache_clear()
     build._asked.cache_clear()
-    yield lambda number: Source("answer.cpp", (f"-DNUMBER={number}",))
+    yield lambda number: Source(tmp_path / "answer.cpp", (f"-DNUMBER={number}",))
     load.cache_clear()
     build._asked.cache_clear()
 
@@ -280,8 +280,9 @@ def test_a_library_that_another_user_planted_is_not_loaded(small, cache, tmp_pat
 def test_the_command_of_another_process_finds_the_kernels(tmp_path):
     """A second process loads what the first compiled, under the name that the first gave it."""
     script = (
-        "from nbdist.kernels.native.build import Source, load, _cache_folder\n"
-        "library = load(Source('peak.cpp'))\n"
+        "from nbdist.kernels.native.sources import peak_source\n"
+        "from nbdist.native.build import load\n"
+        "library = load(peak_source())\n"
         "print(library.code._name)\n"
     )
     environment = {**os.environ, "NBDIST_KERNELS": str(tmp_path / "kernels")}

@@ -27,24 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbdist.kernels.backend import BuildError
-from nbdist.kernels.variant import Variant
+from nbdist.errors import NbdistError
 from nbdist.private_folder import UnsafeFolderError, lock_folder, private_folder, trusted_folder
 
 logger = logging.getLogger(__name__)
 
-HEADERS = (
-    "blocks.h",
-    "crystal.h",
-    "detector.h",
-    "machine.h",
-    "patches.h",
-    "slabs.h",
-    "spot_model.h",
-    "spot_patch.h",
-    "strips.h",
-    "vectors.h",
-)
+HEADERS = Path(__file__).parent
+"""Of all sources: how wide the machine's vectors are, for instance."""
 FLAGS = (
     "-std=c++17",
     "-O3",
@@ -56,7 +45,6 @@ FLAGS = (
     "-fPIC",
     "-pthread",
 )
-SHAPES = ("square", "round", "gauss", "tophat", "isotropic")
 COMPILERS = ("g++", "c++", "clang++")
 CHANGE_RESULTS = ("-ffast-math", "-Ofast", "-funsafe-math", "-fassociative-math", "-freciprocal-math", "-ffinite-math")
 """Beginnings of options that allow a compiler other results than C++ promises: they have no place in CXX."""
@@ -70,6 +58,10 @@ LOOK_EVERY_S = 0.05
 HASH_DIGITS = 24
 
 
+class BuildError(NbdistError):
+    """Code cannot be compiled on this machine; the message is one line."""
+
+
 @dataclass(frozen=True)
 class Library:
     """Compiled code, and the compiler that made it: its version, and what the user had it do besides."""
@@ -80,28 +72,24 @@ class Library:
 
 @dataclass(frozen=True)
 class Source:
-    """One of this package's sources with its macros: what a library is made of, whoever compiles it."""
+    """A source with its macros: what a library is made of, whoever compiles it. It includes headers of its folder, and of this one."""
 
-    file: str
+    path: Path
     macros: tuple[str, ...] = ()
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Of the compiler."""
+        """Of the compiler, but where it finds headers."""
         machine = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
         return (*FLAGS, machine, *self.macros)
-
-    @property
-    def path(self) -> Path:
-        """Where it is."""
-        return Path(__file__).parent / self.file
 
     @functools.cached_property
     def name(self) -> str:
         """Beginning of the names of its libraries: what they are made of, and the machine whose instructions they use."""
         digest = hashlib.sha256("\0".join([*self.options, _machine()]).encode())
-        for name in (self.file, *HEADERS):
-            digest.update((self.path.parent / name).read_bytes())
+        headers = (header for folder in (self.path.parent, HEADERS) for header in sorted(folder.glob("*.h")))
+        for file in (self.path, *headers):
+            digest.update(file.read_bytes())
         return f"{self.path.stem}-{digest.hexdigest()[:HASH_DIGITS]}"
 
 
@@ -122,27 +110,6 @@ class Compiler:
         """In the name of a library: another file, version or option is another compiler."""
         files = (str(Path(found).resolve()) if (found := shutil.which(word)) else word for word in self.words)
         return hashlib.sha256("\0".join([*files, self.version]).encode()).hexdigest()[:8]
-
-
-def variant_source(variant: Variant, sharp: bool) -> Source:
-    """What the kernel of a variant is compiled from.
-
-    `sharp`, for a brick, keeps what float32 rounds off a distance before it is multiplied by the number of cells.
-    """
-    double = variant.precision == "float64"
-    macros = {
-        "REAL": "double" if double else "float",
-        "SHAPE": SHAPES.index(variant.shape),
-        "INTERPOLATE": int(variant.interpolate),
-        "SHARP": int(sharp and not double),
-        "UNIFORM": int(variant.uniform),
-    }
-    return Source("kernel.cpp", tuple(f"-D{name}={value}" for name, value in macros.items()))
-
-
-def factors_source() -> Source:
-    """What the factors that do not depend on the crystal are compiled from."""
-    return Source("factors.cpp")
 
 
 @functools.cache
@@ -296,7 +263,7 @@ def _compile(source: Source, compiler: Compiler, folder: Path) -> Path:
     os.close(handle)
     unfinished = Path(temporary)
     try:
-        _output([*compiler.words, *source.options, str(source.path), "-o", temporary], COMPILER_LIMIT_S)
+        _output([*compiler.words, *source.options, f"-I{HEADERS}", str(source.path), "-o", temporary], COMPILER_LIMIT_S)
         unfinished.chmod(0o755)  # an image's are loaded by others
         path = folder / f"{source.name}-{compiler.name}-{_content(unfinished)}.so"
         about = {"compiler": compiler.identity, "macros": source.macros, "processor": processor()}
