@@ -32,6 +32,9 @@ class Labels(Section):
     background: bool = Field(False, description="photons a pixel of the background")
     spot: bool = Field(False, description="which spot of the frame a pixel belongs to: 0, or 1 + its row among them")
     resolution: bool = Field(False, description="once a series: spacing in Angstrom that scatters to each pixel")
+    shadow: bool = Field(
+        True, description="once a series, where there are shadows: pixels that most photons do not reach"
+    )
     spot_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="a pixel belongs to a spot where more than this share of its photons are Bragg photons"
     )

@@ -71,6 +71,23 @@ sampling:
 
 background:
   water_um: 0.8                   # side of a cube of water in the beam
+  # amorphous:                    # other materials; files of sin(theta)/lambda (1/A) and F, or S, in electrons a line
+  #   - {f_file: oil.stol, compton_file: oil.compton, thickness_um: 20, width_um: 50,
+  #      density_g_per_cm3: 0.9, molecular_weight_g_per_mol: 282}
+  # air: {before_mm: 10, after_mm: 30, width_um: 50}   # along the beam; after_mm: to the beam stop, or to the detector
+  # powder:
+  #   - {preset: ice, photons: 2.0e+5, width_deg: 0.1}   # of the strongest ring; ice, salt, silver_behenate
+  #   - {rings: [{d_A: 3.0, intensity: 1}], photons: 1.0e+5, d_spread: 0.003}
+  # level_photons: 0.1            # everywhere alike
+  # image_file: background.npy    # photons (slow, fast), or an SMV image
+
+# absorption:                     # of what leaves the sample's place
+#   crystal: {shape: sphere, size_um: 100, attenuation_length_um: 600}   # or cylinder, along the spindle
+#   capillary: {inner_radius_um: 150, wall_um: 10, attenuation_length_um: 130}
+
+# shadows:                        # in planes across the beam; offsets along the spindle axis and beam x spindle axis
+#   beam_stop: {size_mm: 1.5, distance_mm: 30, edge_mm: 0.2, holder: {width_mm: 0.5, direction_deg: 90}}   # size_mm: [2, 1], a rectangle
+#   pin: {distance_mm: 20, start_mm: 15, width_mm: 3, wedge_deg: 20}
 
 noise:
   photon_noise: false             # true: also write `counts`, drawn from a Poisson distribution

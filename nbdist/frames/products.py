@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nbdist.errors import RunError
 from nbdist.experiment import Experiment
@@ -23,15 +24,12 @@ from nbdist.kernels.prediction import series_reflections
 from nbdist.planning.layout import READING_CHUNK
 from nbdist.readout.deviates import LARGEST_COUNT
 from nbdist.readout.draws import Draws
-from nbdist.scene import Scene
+from nbdist.scene import Scene, Tile
 from nbdist.scene.amplitudes import Reflections
+from nbdist.scene.tile import bands
 
 Products = Mapping[str, Images | Columns]
 """The products of a frame by name."""
-
-
-ROWS_AT_ONCE = 64
-"""Rows of pixels whose directions are worked out together."""
 
 
 @dataclass(frozen=True)
@@ -245,14 +243,28 @@ def _labels(frame: RenderedFrame) -> FrameLabels:
 
 
 def _resolution(scene: Scene) -> Images:
-    """Spacing that scatters to the middle of each pixel, for the mean wavelength; a few rows at a time, whose vectors take memory."""
+    """Spacing that scatters to the middle of each pixel, for the mean wavelength."""
+    panels, wavelength_A = scene.instrument.panels, scene.experiment.beam.mean_wavelength_A
+
+    def of_pixels(tile: Tile) -> NDArray[np.float64]:
+        slow, fast = (np.arange(*span) + 0.5 for span in (tile[1:3], tile[3:5]))
+        return panels[tile.panel].resolution_A(slow[:, None], fast, wavelength_A)
+
+    return _maps(scene, "float32", of_pixels)
+
+
+def _shadow(scene: Scene) -> Images:
+    """1 where less than half of the photons pass."""
+    return _maps(scene, "uint8", lambda tile: scene.instrument.shadow(tile) < 0.5)
+
+
+def _maps(scene: Scene, dtype: str, of_pixels: Callable[[Tile], NDArray[Any]]) -> Images:
+    """An image a panel, made a few rows at a time, whose vectors take memory."""
     images = []
-    for panel in scene.instrument.panels:
-        columns, image = np.arange(panel.fpixels) + 0.5, np.empty(panel.shape, dtype=np.float32)
-        for first in range(0, panel.spixels, ROWS_AT_ONCE):
-            rows = np.arange(first, min(first + ROWS_AT_ONCE, panel.spixels))
-            wavelength_A = scene.experiment.beam.mean_wavelength_A
-            image[rows] = panel.resolution_A(rows[:, None] + 0.5, columns, wavelength_A)
+    for number, shape in enumerate(scene.instrument.shapes):
+        image = np.empty(shape, dtype=dtype)
+        for rows in bands(Tile(number, 0, shape[0], 0, shape[1])):
+            image[rows.slices] = of_pixels(rows)
         images.append(image)
     return images
 
@@ -325,6 +337,14 @@ RESOLUTION = SeriesMap(
     make=_resolution,
     made_for=lambda experiment: experiment.labels.resolution,
 )
+SHADOW = SeriesMap(
+    name="shadow",
+    dtype="uint8",
+    units="",
+    long_name="1 where beam stop, holder or pin take more than half of the photons",
+    make=_shadow,
+    made_for=lambda experiment: experiment.labels.shadow and experiment.shadows.any,
+)
 SERIES_REFLECTIONS = SeriesTable(
     name="series_reflections",
     long_name="each crossing of the Ewald sphere by a reflection of a lattice",
@@ -334,7 +354,7 @@ SERIES_REFLECTIONS = SeriesTable(
 )
 PRODUCTS: dict[str, Product] = {
     product.name: product
-    for product in (INTENSITY, COUNTS, BRAGG, BACKGROUND, SPOT, SPOTS, RESOLUTION, SERIES_REFLECTIONS)
+    for product in (INTENSITY, COUNTS, BRAGG, BACKGROUND, SPOT, SPOTS, RESOLUTION, SHADOW, SERIES_REFLECTIONS)
 }
 """All products by name, in the order in which they are made, written and listed."""
 

@@ -8,7 +8,7 @@ from nbdist.errors import ExperimentError
 from nbdist.experiment import experiment_schema, experiment_to_yaml, load_experiment
 from nbdist.experiment.labels import Labels
 
-SWITCHES = ("reflections", "spots", "bragg", "background", "spot", "resolution")
+SWITCHES = ("reflections", "spots", "bragg", "background", "spot", "resolution", "shadow")
 
 
 def test_an_experiment_without_labels_has_the_fingerprint_it_had_before_there_were_any(small_experiment):
@@ -28,7 +28,7 @@ def test_one_word_asks_for_all_of_them(small_experiment, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "of_frames"), [(name, name not in ("reflections", "resolution")) for name in SWITCHES]
+    ("name", "of_frames"), [(name, name not in ("reflections", "resolution", "shadow")) for name in SWITCHES]
 )
 def test_some_labels_are_the_series_and_some_the_frames(name, of_frames):
     assert Labels(**{name: True}).of_frames is of_frames
