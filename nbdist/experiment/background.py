@@ -65,6 +65,11 @@ class Powder(Section):
         0.0, description="rms spread of the spacing relative to it: widens rings with the angle"
     )
 
+    texture: Annotated[float, Field(ge=0, le=3)] = Field(
+        0.0, description="rms of the logarithm of what multiplies a ring along its azimuth; 0 is an even ring"
+    )
+    texture_seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(0, description="which texture")
+
     @model_validator(mode="after")
     def _preset_or_rings(self) -> Powder:
         if (self.preset is None) == (self.rings is None):

@@ -77,7 +77,7 @@ background:
   # air: {before_mm: 10, after_mm: 30, width_um: 50}   # along the beam; after_mm: to the beam stop, or to the detector
   # powder:
   #   - {preset: ice, photons: 2.0e+5, width_deg: 0.1}   # of the strongest ring; ice, salt, silver_behenate
-  #   - {rings: [{d_A: 3.0, intensity: 1}], photons: 1.0e+5, d_spread: 0.003}
+  #   - {rings: [{d_A: 3.0, intensity: 1}], photons: 1.0e+5, d_spread: 0.003, texture: 0.3}
   # level_photons: 0.1            # everywhere alike
   # image_file: background.npy    # photons (slow, fast), or an SMV image
 

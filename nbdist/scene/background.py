@@ -132,12 +132,16 @@ class PowderRings:
         Of the whole ring, all azimuths, unpolarised.
     sigma_rad, d_spread
         Root mean square width in two theta, and of the spacing relative to it.
+    texture, seed
+        Root mean square of the logarithm of what multiplies a ring along its azimuth, and which.
     """
 
     d_A: Array
     photons: Array
     sigma_rad: float
     d_spread: float
+    texture: float
+    seed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,6 +245,8 @@ def _rings(given: Powder) -> PowderRings:
         photons=given.photons * photons / photons.max(),
         sigma_rad=float(np.deg2rad(given.width_deg)) / FWHM_OF_DEVIATION,
         d_spread=given.d_spread,
+        texture=given.texture,
+        seed=given.texture_seed,
     )
 
 

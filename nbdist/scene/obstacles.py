@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nbdist.errors import ExperimentError
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.obstacles import AbsorbingCrystal, BeamStop, Capillary, Pin
+from nbdist.scene.panels import unit
 from nbdist.scene.sources import are_parallel
 
 Array = NDArray[np.float64]
@@ -222,7 +223,8 @@ class Obstacles:
     beam
         Unit vector (3,).
     across
-        Unit vectors (2, 3) across the beam: the spindle axis, as far as it is across, and beam x spindle axis.
+        Unit vectors (2, 3) across the beam: the spindle axis, as far as it is across (of a spindle along the beam any vector), and beam x
+        that.
     absorbers
         Of what leaves the sample's place.
     shadows
@@ -299,8 +301,8 @@ def make_obstacles(experiment: Experiment, beam: Array, spindle: Array) -> Obsta
     flat = _beam_stop(shadows.beam_stop) if shadows.beam_stop is not None else []
     if shadows.pin is not None:
         flat.append(_pin(shadows.pin))
-    first = spindle - (spindle @ beam) * beam
-    first = first / max(float(np.linalg.norm(first)), 1e-300)
+    axis = np.eye(3)[np.abs(beam).argmin()] if are_parallel(beam, spindle) else spindle
+    first = unit(axis - (axis @ beam) * beam)
     return Obstacles(beam, np.stack([first, np.cross(beam, first)]), tuple(absorbers), tuple(flat))
 
 

@@ -9,6 +9,7 @@ from nbdist.errors import ExperimentError, FileFormatError
 from nbdist.kernels.native.backend import NativeBackend
 from nbdist.readout.air import AIR, air_photons
 from nbdist.readout.backgrounds import Backgrounds, scattered_photons
+from nbdist.readout.powder import texture
 from nbdist.scene import Tile, resolve
 from nbdist.scene.background import AVOGADRO, Curve
 
@@ -230,6 +231,47 @@ def test_tilted_panels_have_the_same_ring(photons, small_experiment):
     angle = two_theta(resolve(small_experiment(panel=panel)).instrument)
     assert image.sum() == pytest.approx(1e6, rel=1e-3)
     assert (image * angle).sum() / image.sum() == pytest.approx(2 * np.arcsin(1 / 6), abs=2e-4)
+
+
+@pytest.mark.parametrize("spindle", [[1, 0, 0], [0, 0, 1]])
+def test_a_texture_moves_photons_around_a_ring_and_none_away(photons, spindle):
+    sections = {**FINE, **UNPOLARISED, "scan": {"spindle_axis": spindle}}
+    even, rough = (photons({"powder": [{**RING, "texture": value}]}, **sections) for value in (0.0, 0.5))
+    assert rough.sum() == pytest.approx(even.sum(), rel=1e-3)
+    bright = even > 0.1 * even.max()
+    assert 0.1 < (rough[bright] / even[bright]).std() < 2
+    other = photons({"powder": [{**RING, "texture": 0.5, "texture_seed": 1}]}, **sections)
+    assert np.corrcoef(rough[bright], other[bright])[0, 1] < 0.9
+
+
+def test_a_texture_has_the_mean_1_and_over_seeds_its_deviation():
+    factors = np.stack([texture(0.4, seed, 0)[1][1:] for seed in range(60)])
+    np.testing.assert_allclose(factors.mean(axis=1), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(factors[:, -1], [texture(0.4, seed, 0)[1][0] for seed in range(60)], rtol=1e-6)
+    logarithms = np.log(factors) - np.log(factors).mean(axis=1, keepdims=True)
+    # 60 x 24 normal amplitudes: their root mean square is known to 2 % (one deviation)
+    assert np.sqrt((logarithms**2).mean()) == pytest.approx(0.4, rel=0.05)
+    assert factors.min() > 0
+    one, next_ring = texture(0.4, 0, 0)[1], texture(0.4, 0, 1)[1]
+    assert abs(np.corrcoef(one, next_ring)[0, 1]) < 0.9
+
+
+def test_a_texture_keeps_to_its_azimuth_on_a_tilted_panel(photons, small_experiment):
+    powder = {"powder": [{**RING, "texture": 0.6, "width_deg": 3.0}]}
+    ratios = []
+    for rotation in ([0.0, 0.0, 0.0], [8.0, -10.0, 20.0]):
+        panel = {**FINE["panel"], "rotation_deg": rotation}
+        even = photons({"powder": [{**RING, "width_deg": 3.0}]}, panel=panel, **UNPOLARISED)
+        rough = photons(powder, panel=panel, **UNPOLARISED)
+        towards, _ = (
+            resolve(small_experiment(panel=panel)).instrument.panels[0].pixel_directions(Tile(0, 0, 400, 0, 420))
+        )
+        azimuth = np.arctan2(towards[..., 1], towards[..., 0])
+        bright = even > 1e-3 * even.max()
+        angles, factor = texture(0.6, 0, 0)
+        np.testing.assert_allclose(rough[bright], even[bright] * np.interp(azimuth[bright], angles, factor), rtol=1e-9)
+        ratios.append((rough[bright] / even[bright]).max())
+    assert ratios[0] == pytest.approx(ratios[1], rel=0.02)
 
 
 def test_known_powders_have_their_lines(small_experiment):
