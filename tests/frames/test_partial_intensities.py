@@ -64,7 +64,7 @@ def assert_cut_adds_up(renderer, whole, limit, rows, columns, steps):
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(rows=edges(ROWS), columns=edges(COLUMNS), steps=edges(STEPS))
 def test_partials_sum_to_the_whole_for_any_cut(rendered, precision, rows, columns, steps):
     assert_cut_adds_up(*rendered(precision), LIMIT[precision], rows, columns, steps)

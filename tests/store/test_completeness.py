@@ -248,7 +248,7 @@ def _summary(location):
 
 @pytest.mark.parametrize("use", [_summary, _dataset])
 def test_a_reader_of_an_unfinished_store_takes_a_few_bytes_a_unit(use, experiment, tmp_path):
-    few, many = 500, 8_500
+    few, many = 500, 4_500
     # each in a process of its own: threads that other tests left running would take their part
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         small, large = pool.map(
