@@ -79,7 +79,7 @@ def spot_labels(
         "reflection": spots.reflection[kept],
         "panel": panel,
         "photons": total,
-        "partiality": diffraction.partiality(spots)[kept],
+        "partiality": diffraction.partiality(spots, kept),
         **dict(
             zip(("slow", "fast", "extent_slow2", "extent_fast2", "extent_slow_fast"), moments[:, 1:].T, strict=True)
         ),

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.experiment.lattice import turned
 from nbdist.kernels.reflections import (
     BEYOND_THE_DETECTOR,
     Crossings,
@@ -36,13 +35,16 @@ STRAIGHT = 0.5
 MOST_PIECES = 100
 COUNTED = 0.1
 """Of a spot's peak: fainter pixels of it do not count as overlapped."""
-_error_function = np.vectorize(math.erf, otypes=[np.float64])
 STILL_RAD = 1e-12
 """A frame that turns by less is a still."""
 
 
 LIST_BYTES, CROSSING_BYTES, MAKING_BYTES = 50, 160, 360
 """Of a reflection: in its list, in the crossings of each source, and while those of one are made (measured, of a whole turn)."""
+
+
+def _error_function(values: Array) -> Array:
+    return np.fromiter(map(math.erf, values.tolist()), np.float64, len(values))
 
 
 def diffraction_bytes(scene: Scene, reflections: Sequence[Reflections]) -> int:
@@ -416,28 +418,24 @@ class Diffraction:
         entries = Entries(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         return FrameSpots(np.concatenate(identities), entries), spot
 
-    def partiality(self, spots: FrameSpots) -> Array:
-        """Share of each spot's photons, of those of all phi, that its stretch of phi has (spots,): of a still, of those of its crossing.
+    def partiality(self, spots: FrameSpots, which: NDArray[np.int64]) -> Array:
+        """Share of the photons of some spots (n,), of those of all phi, that the stretch of phi has (n,): of a still, of its crossing's.
 
         The excitation error passes through a Gaussian: Phi(e_2 / sigma) - Phi(e_1 / sigma), for all sources as one.
         """
         entries, scene, beam = spots.entries, self.scene, self.mean_beam
-        first = np.searchsorted(entries.spot, np.arange(len(spots.reflection)))
-        last = np.append(first[1:], len(entries.spot))[: len(first)] - 1
-        ends = entries.phi[first] + entries.low[first], entries.phi[last] + entries.high[last]
-        vector, deviation = entries.vector[first], np.empty(len(first))
-        for lattice, spread in enumerate(self.spreads):
-            some = np.flatnonzero(entries.lattice[first] == lattice)
-            phi = entries.phi[first[some]]
-            deviation[some] = excitation_sigma(vector[some], phi, spread, scene.spindle_axis, beam)
-        low, high = (
-            (
-                beam.wavelength_A / 2 * (vector * vector).sum(axis=1)
-                + turned(vector, phi[:, None] * scene.spindle_axis) @ beam.direction
-            )
-            / deviation
-            for phi in ends
-        )
+        u = scene.spindle_axis
+        first, after = (np.searchsorted(entries.spot, which, side) for side in ("left", "right"))
+        vector, lattice, phi = entries.vector[first], entries.lattice[first], entries.phi[first]
+        deviation = np.empty(len(first))
+        for number, spread in enumerate(self.spreads):
+            some = lattice == number
+            deviation[some] = excitation_sigma(vector[some], phi[some], spread, u, beam)
+        ends = phi + entries.low[first], entries.phi[after - 1] + entries.high[after - 1]
+        along = (vector @ u) * (u @ beam.direction)
+        at_rest = beam.wavelength_A / 2 * (vector * vector).sum(axis=1) + along
+        cosine, sine = vector @ beam.direction - along, vector @ np.cross(beam.direction, u)
+        low, high = ((at_rest + cosine * np.cos(end) + sine * np.sin(end)) / deviation for end in ends)
         still = np.abs(ends[1] - ends[0]) <= STILL_RAD
         share = 0.5 * np.abs(_error_function(high * 0.5**0.5) - _error_function(low * 0.5**0.5))
         return np.where(still, np.exp(-0.5 * low * low), share)

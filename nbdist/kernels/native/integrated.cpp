@@ -173,36 +173,50 @@ class Renderer {
         if (*value > its.peak) its.peak = *value, its.peak_row = row, its.peak_column = column;
   }
 
-  void number() {
+  // Cuts the image into bands of rows, and finds the spots of each.
+  void cut(int64_t bands) {
+    const int64_t rows = work.last_row - work.first_row;
+    spots_of_band.resize(bands);
+    auto band_of = [&](int64_t row) { return ((row - work.first_row + 1) * bands - 1) / rows; };
     int32_t count = 0;
-    for (Spot& its : spots)
+    for (Spot& its : spots) {
       if (its.peak > 0) its.number = ++count;
+      if (its.empty()) continue;
+      for (int64_t band = band_of(its.first_row); band <= band_of(its.last_row - 1); band++) spots_of_band[band].push_back(&its);
+    }
   }
 
-  void band(int64_t first_row, int64_t last_row, std::vector<real>& most) {  // rows of the image, and of its labels
+  void band(int64_t number, std::vector<real>& most) {  // of the image, and of its labels
+    const int64_t bands = spots_of_band.size(), rows = work.last_row - work.first_row;
+    const int64_t first_row = work.first_row + rows * number / bands, last_row = work.first_row + rows * (number + 1) / bands;
+    const std::vector<const Spot*>& here = spots_of_band[number];
     const int64_t columns = work.last_column - work.first_column, pixels = (last_row - first_row) * columns;
     const int64_t begin = (first_row - work.first_row) * columns;
     real* image = (real*)request.image + begin;
     std::fill_n(image, pixels, (real)0);
-    each_row(first_row, last_row, [&](const Spot&, const real* from, int64_t start, int64_t width) {
+    each_row(here, first_row, last_row, [&](const Spot&, const real* from, int64_t start, int64_t width) {
       for (int64_t c = 0; c < width; c++) image[start + c] += from[c];
+      if (request.spot) fetch(request.spot + begin + start, width);
     });
     if (request.bragg)
       for (int64_t p = 0; p < pixels; p++) request.bragg[begin + p] = (float)(image[p] * (real)request.photons);
     if (!request.spot) return;
     int32_t* spot = request.spot + begin;
-    most.resize(pixels);
-    each_row(first_row, last_row, [&](const Spot&, const real*, int64_t start, int64_t width) {
-      std::fill_n(most.data() + start, width, (real)0);
+    most.resize(pixels);  // known where there is a spot
+    each_row(here, first_row, last_row, [&](const Spot& its, const real* from, int64_t start, int64_t width) {
+      for (int64_t c = 0; c < width; c++) {
+        const bool more = from[c] > (spot[start + c] ? most[start + c] : (real)0);
+        most[start + c] = more ? from[c] : most[start + c];
+        spot[start + c] = more ? its.number : spot[start + c];
+      }
+      if (request.background) fetch(request.background + begin + start, width);
     });
-    each_row(first_row, last_row, [&](const Spot& its, const real* from, int64_t start, int64_t width) {
-      for (int64_t c = 0; c < width; c++)
-        if (from[c] > most[start + c]) most[start + c] = from[c], spot[start + c] = its.number;
-    });
-    each_row(first_row, last_row, [&](const Spot&, const real*, int64_t start, int64_t width) {
+    const real scale = (real)request.photons, share = (real)request.share;
+    each_row(here, first_row, last_row, [&](const Spot&, const real*, int64_t start, int64_t width) {
+      const float* background = request.background ? request.background + begin : nullptr;
       for (int64_t p = start; p < start + width; p++) {
-        double photons = (double)image[p] * request.photons, other = request.background ? request.background[begin + p] : 0;
-        if (!(photons > request.share * (photons + other))) spot[p] = 0;
+        const real photons = image[p] * scale, all = photons + (background ? (real)background[p] : (real)0);
+        spot[p] = photons > share * all ? spot[p] : 0;
       }
     });
   }
@@ -217,6 +231,11 @@ class Renderer {
     const real peak = its.peak;
     box[4] = its.peak_row, box[5] = its.peak_column;
     const real* image = (const real*)request.image;
+    for (int64_t row = its.first_row; row < its.last_row; row++) {
+      const int64_t start = (row - work.first_row) * columns + its.first_column - work.first_column;
+      fetch(image + start, width);
+      if (request.background) fetch(request.background + start, width);
+    }
     const real least = peak * (real)request.tolerance, counted = peak * (real)OVERLAP_PEAK;
     box[0] = box[2] = INT64_MAX;
     double sum = 0, s1 = 0, f1 = 0, s2 = 0, f2 = 0, sf = 0;
@@ -248,13 +267,21 @@ class Renderer {
   std::vector<Surface> surfaces;
   std::vector<Beam> beams;
   std::vector<Spot> spots;
+  std::vector<std::vector<const Spot*>> spots_of_band;
   Nodes nodes[MOST_NODES + 1], line_nodes;
 
-  // Calls `visit` with each spot and the values in each of its rows between two rows: their first pixel from there on, and how many.
+  // Has the memory begin to bring values that are needed soon.
+  template <class Value>
+  static void fetch(const Value* values, int64_t count) {
+    __builtin_prefetch(values), __builtin_prefetch(values + count - 1);
+  }
+
+  // Calls `visit` with each of some spots and the values in each of its rows between two rows: their first pixel from there on, and how many.
   template <class Visit>
-  void each_row(int64_t first_row, int64_t last_row, Visit visit) const {
+  void each_row(const std::vector<const Spot*>& some, int64_t first_row, int64_t last_row, Visit visit) const {
     const int64_t columns = work.last_column - work.first_column;
-    for (const Spot& its : spots) {
+    for (const Spot* one : some) {
+      const Spot& its = *one;
       const int64_t width = its.last_column - its.first_column, left = its.first_column - work.first_column;
       for (int64_t row = std::max(first_row, its.first_row); row < std::min(last_row, its.last_row); row++)
         visit(its, its.values + (row - its.first_row) * width, (row - first_row) * columns + left, width);
@@ -546,14 +573,14 @@ extern "C" int nbdist_integrated(const Work* work, const Request* request) {
         for (int64_t number = start; number < std::min(start + AT_ONCE, request->spots); number++)
           renderer.spot(number, arenas[thread], patches, runs);
     });
-    renderer.number();
     constexpr int64_t BAND_PIXELS = 1 << 16;  // stay in a core's own cache from the first spot to the last
     const int64_t rows = work->last_row - work->first_row, pixels = rows * (work->last_column - work->first_column);
     const int64_t bands = std::min(rows, std::max(4 * threads, pixels / BAND_PIXELS));
+    renderer.cut(bands);
     shared_among(threads, bands, [&](int64_t, std::atomic<int64_t>& next) {
       std::vector<real> most;
       for (int64_t band; (band = next.fetch_add(1)) < bands;)
-        renderer.band(work->first_row + rows * band / bands, work->first_row + rows * (band + 1) / bands, most);
+        renderer.band(band, most);
     });
     if (request->moments)
       shared_among(threads, (request->spots + AT_ONCE - 1) / AT_ONCE, [&](int64_t, std::atomic<int64_t>& next) {
