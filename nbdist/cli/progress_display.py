@@ -109,6 +109,6 @@ def summary(progress: Progress) -> None:
     )
     if progress.saturated_pixels:
         error_console.print(
-            f"note: counts of {progress.saturated_pixels} pixel(s) are held at 2^31 - 1, the largest that a store can say; "
-            "their intensity is not, and a smaller fluence fits"
+            f"note: counts of {progress.saturated_pixels} pixel(s) are held at the largest value that they can have, the array's "
+            "saturation_value; their intensity is not"
         )

@@ -129,10 +129,17 @@ class Beam(Section):
         return 1e-3 * (0.1 if self.beam_size_mm is None else self.beam_size_mm)
 
     @property
+    def seconds_a_frame(self) -> float | None:
+        """Time in which the photons of a frame come; None where a fluence is given, which has none."""
+        if self.flux_photons_per_s is None:
+            return None
+        return 1.0 if self.exposure_s is None else self.exposure_s
+
+    @property
     def fluence(self) -> float:
         """Photons per square metre on the crystal in one frame."""
-        if self.flux_photons_per_s is not None:
-            exposure_s = 1.0 if self.exposure_s is None else self.exposure_s
+        exposure_s = self.seconds_a_frame
+        if self.flux_photons_per_s is not None and exposure_s is not None:
             return self.flux_photons_per_s * exposure_s / (self.size_m * self.size_m)
         if self.fluence_photons_per_m2 is not None:
             return self.fluence_photons_per_m2

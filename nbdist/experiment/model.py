@@ -17,6 +17,7 @@ from nbdist.experiment.detector import Detector
 from nbdist.experiment.fields import Section
 from nbdist.experiment.labels import Labels
 from nbdist.experiment.obstacles import Absorption, Shadows
+from nbdist.experiment.readout import Readout
 from nbdist.experiment.sampling import Noise, Sampling
 from nbdist.experiment.scan import Scan
 from nbdist.experiment.structure_factors import StructureFactors
@@ -49,6 +50,7 @@ class Experiment(Section):
     absorption: Absorption = Absorption()
     shadows: Shadows = Shadows()
     noise: Noise = Noise()
+    readout: Readout = Readout()
     labels: Labels = Labels()
 
     @model_validator(mode="after")
@@ -60,6 +62,15 @@ class Experiment(Section):
         for field, crystal in self.each_crystal.items():
             if crystal.structure_factors is None and self.structure_factors is None:
                 raise ValueError(f"structure_factors is required; {field} has none of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _time_for_dead_time(self) -> Experiment:
+        if self.readout.dead_time_ns and self.beam.seconds_a_frame is None:
+            raise ValueError(
+                "readout.dead_time_ns: needs the time in which the photons come, found none; "
+                "give beam.flux_photons_per_s and exposure_s instead of a fluence"
+            )
         return self
 
     @model_validator(mode="after")
@@ -92,6 +103,11 @@ class Experiment(Section):
         return {f"crystals.{number}": crystal for number, crystal in enumerate(self.crystals or ())}
 
     @property
+    def writes_counts(self) -> bool:
+        """Whether `counts` are written: photon noise, or any stage of the read-out."""
+        return self.noise.photon_noise or self.readout != Readout()
+
+    @property
     def only_crystal(self) -> Crystal:
         """The crystal of an experiment that has one."""
         (crystal,) = self.each_crystal.values()
@@ -115,7 +131,7 @@ class Experiment(Section):
         published = self.detector.published()
         if published:
             content["published"] = published
-        if self.noise.photon_noise:
+        if self.writes_counts:
             content["readout_version"] = READOUT_VERSION
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -10,7 +10,7 @@ A new product is an entry in `PRODUCTS` and the function that it names. The plan
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,8 +22,8 @@ from nbdist.frames.labels import FrameLabels, Images
 from nbdist.frames.tables import REFLECTION_COLUMNS, SPOT_COLUMNS, Column, Columns
 from nbdist.kernels.prediction import series_reflections
 from nbdist.planning.layout import READING_CHUNK
-from nbdist.readout.deviates import LARGEST_COUNT
-from nbdist.readout.draws import Draws
+from nbdist.readout.chain import Readout
+from nbdist.readout.integers import BAD, GAP, marker
 from nbdist.scene import Scene, Tile
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.tile import bands
@@ -46,17 +46,24 @@ class RenderedFrame:
         Expected photons a pixel, float32 (slow, fast) for each panel; finite and not negative.
     labels
         What was found out of it while it was rendered; None where the experiment asks for no label.
+    readout
+        Of the scene, which keeps what is the same in all frames; None where nothing is read out.
     """
 
     scene: Scene
     number: int
     photons: Images
     labels: FrameLabels | None = None
+    readout: Readout | None = None
 
 
 def always(experiment: Experiment) -> bool:
     """True: what every experiment leaves."""
     return True
+
+
+def _itself(product: PixelProduct, experiment: Experiment) -> PixelProduct:
+    return product
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,10 @@ class PixelProduct:
         Value at which a pixel that would have more is held; the record of a unit tells how many are.
     label
         Whether it is made of the labels of a frame rather than of its photons.
+    attributes
+        What else its array says of itself.
+    as_in
+        What it is in the store of an experiment, where its type, units and so on are the experiment's to say.
     """
 
     name: str
@@ -102,6 +113,8 @@ class PixelProduct:
     least: float = 0
     held_at: int | None = None
     label: bool = False
+    attributes: Mapping[str, float] = field(default_factory=dict)
+    as_in: Callable[[PixelProduct, Experiment], PixelProduct] = _itself
 
     def images(self, products: Products) -> Images:
         """Its images among the products of a frame."""
@@ -225,15 +238,27 @@ def _intensity(frame: RenderedFrame) -> Images:
 
 
 def _counts(frame: RenderedFrame) -> Images:
-    """Photons drawn for each pixel, whose random words are those of its place among the pixels of all panels; 0 in dead ones."""
-    draws = Draws(frame.scene.experiment.noise.seed, frame.number)
-    counts, first_pixel = [], 0
-    for photons, panel in zip(frame.photons, frame.scene.instrument.panels, strict=True):
-        drawn = draws.poisson(photons, first_pixel)
-        drawn[~panel.usable] = 0
-        counts.append(drawn)
-        first_pixel += photons.size
-    return counts
+    readout = frame.readout or Readout(frame.scene)
+    return readout.counts(frame.photons, frame.number)
+
+
+def _counts_of(counts: PixelProduct, experiment: Experiment) -> PixelProduct:
+    """`counts` as an experiment reads it: in its integers, in units that its gain makes, and with what a reader needs to know."""
+    readout = experiment.readout
+    attributes: dict[str, float] = {
+        "gap_value": marker(GAP, readout.integers),
+        "bad_value": marker(BAD, readout.integers),
+        "saturation_value": readout.saturation_value,
+        "adu_per_photon": readout.adu_per_photon,
+        "offset_adu": readout.offset_adu,
+    }
+    return replace(
+        counts,
+        dtype=readout.integers,
+        units="photon" if readout.adu_per_photon == 1 and not readout.offset_adu else "ADU",
+        held_at=None if readout.rolls_over else readout.saturation_value,
+        attributes=attributes,
+    )
 
 
 def _labels(frame: RenderedFrame) -> FrameLabels:
@@ -282,11 +307,12 @@ COUNTS = PixelProduct(
     name="counts",
     dtype="int32",
     units="photon",
-    long_name="photons drawn from a Poisson distribution of intensity",
+    long_name="what the detector reads of intensity",
     make=_counts,
-    made_for=lambda experiment: experiment.noise.photon_noise,
+    made_for=lambda experiment: experiment.writes_counts,
     disk_bytes_per_pixel=0.4,
-    held_at=LARGEST_COUNT,
+    least=BAD,
+    as_in=_counts_of,
 )
 BRAGG = PixelProduct(
     name="bragg",
@@ -360,11 +386,12 @@ PRODUCTS: dict[str, Product] = {
 
 
 def products_of(experiment: Experiment) -> tuple[Product, ...]:
-    """The products that an experiment asks for."""
-    return tuple(product for product in PRODUCTS.values() if product.made_for(experiment))
+    """The products that an experiment asks for, as they are in its store."""
+    asked_for = (product for product in PRODUCTS.values() if product.made_for(experiment))
+    return tuple(its.as_in(its, experiment) if isinstance(its, PixelProduct) else its for its in asked_for)
 
 
-def rendered_frame(scene: Scene, number: int, photons: Images) -> RenderedFrame:
+def rendered_frame(scene: Scene, number: int, photons: Images, readout: Readout | None = None) -> RenderedFrame:
     """A frame of rendered photons, (slow, fast) in any precision for each panel.
 
     Raises
@@ -385,7 +412,7 @@ def rendered_frame(scene: Scene, number: int, photons: Images) -> RenderedFrame:
                 "the fluence, the crystal or the amplitudes are too large, or a pixel lies at the sample"
             )
         stored.append(kept)
-    return RenderedFrame(scene, number, stored)
+    return RenderedFrame(scene, number, stored, readout=readout)
 
 
 def made_of(frame: RenderedFrame) -> dict[str, Images | Columns]:

@@ -204,6 +204,7 @@ def rendered_files(
         files[outputs.pgm_file] = pgm_bytes(greys(image, pgm_scale), f"pixels scaled by {pgm_scale:g}")
     photons, overloads = 0, 0
     if outputs.noise_file is not None and counts is not None:
+        counts = np.maximum(counts, 0)  # masked pixels have no photons
         read = counts.astype(np.float64) + outputs.adc
         overloads = int((read[~outside] > LARGEST).sum())
         files[outputs.noise_file] = smv_bytes(header, _sixteen_bits(read, outside), DERIVED)

@@ -160,7 +160,13 @@ class Pieces(NamedTuple):
 
 
 def worker_memory(
-    scene: Scene, pieces: Pieces, amplitude_bytes: int, device: str, kernel: str, products: Sequence[Product]
+    scene: Scene,
+    pieces: Pieces,
+    amplitude_bytes: int,
+    readout_bytes: tuple[int, int],
+    device: str,
+    kernel: str,
+    products: Sequence[Product],
 ) -> Memory:
     """Memory of a worker process.
 
@@ -168,6 +174,8 @@ def worker_memory(
     ----------
     amplitude_bytes
         The table of amplitudes, and the reflections that it is made of.
+    readout_bytes
+        What threads share of the read-out, and what each of them needs besides the images of a frame.
     device, kernel
         "cpu" or "cuda", "compiled" or "eager".
     products
@@ -184,7 +192,7 @@ def worker_memory(
     # the domains are held as they are and, for a moment, as they came
     base = WORKER_BASE_BYTES + (TORCH_BYTES if device == "cuda" or kernel == "eager" else 0)
     domains = 2 * ORIENTATION_BYTES * scene.specimen.all_domains
-    shared = base + amplitude_bytes + domains + kept_factors + (1 + kept_images) * pixels
+    shared = base + amplitude_bytes + readout_bytes[0] + domains + kept_factors + (1 + kept_images) * pixels
 
     orientations = pieces.phi_chunk * scene.specimen.all_domains
     turned = ORIENTATION_BYTES * orientations + PHI_STEP_BYTES * scene.phi_steps
@@ -199,4 +207,5 @@ def worker_memory(
     # frames as they are made and as they are stacked, one array of them being packed: its bytes by chunk, and joined
     sizes = [product.frame_bytes(pixels) for product in products]
     shard = pieces.frames_per_shard * 2 * (sum(sizes) + max(sizes, default=0))
-    return Memory(shared, turned + partials + shard + (double + CHECK_BYTES) * pixels)
+    # a frame is read out when its tiles are done
+    return Memory(shared, turned + max(partials, readout_bytes[1]) + shard + (double + CHECK_BYTES) * pixels)

@@ -145,6 +145,7 @@ def make_plan(
     cut: Cut = Cut(),
     settings: Settings | None = None,
     amplitude_bytes: int = 0,
+    readout_bytes: tuple[int, int] = (0, 0),
 ) -> Plan:
     """Cut an experiment for a number of workers.
 
@@ -164,6 +165,8 @@ def make_plan(
         Those of an existing store, instead.
     amplitude_bytes
         Size of the amplitude table and of what it is made of, for the memory expected.
+    readout_bytes
+        What the read-out keeps, and what it needs of each thread besides the images of a frame.
 
     Raises
     ------
@@ -205,7 +208,7 @@ def make_plan(
         settings=Settings(tile, phi_chunk, frames_per_shard, kernel),
         split=split,
         cost=cost,
-        memory=worker_memory(scene, pieces, amplitude_bytes, device, kernel, products),
+        memory=worker_memory(scene, pieces, amplitude_bytes, readout_bytes, device, kernel, products),
     )
 
 

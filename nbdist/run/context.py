@@ -17,6 +17,7 @@ from nbdist.frames.products import products_of
 from nbdist.kernels.devices import pick_device
 from nbdist.kernels.spots import diffraction_bytes
 from nbdist.planning import Cut, Plan, Settings, make_plan
+from nbdist.readout.chain import Readout
 from nbdist.scene import Scene, resolve
 from nbdist.scene.amplitude_table import amplitude_bytes
 from nbdist.scene.amplitudes import Reflections, distinct, load_reflections
@@ -47,6 +48,7 @@ class RunContext:
     threads: int | None = None
     reflections: tuple[Reflections, ...] | None = field(default=None, repr=False, compare=False)
     _renderer: Renderer | None = field(default=None, repr=False, compare=False)
+    _readout: Readout | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _gpu: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -73,6 +75,14 @@ class RunContext:
                 self._renderer = Renderer(self.scene, self._amplitudes(), pick_device(self.device), mode, self.threads)
                 self.reflections = None
             return self._renderer
+
+    @property
+    def readout(self) -> Readout:
+        """The read-out of this process."""
+        with self._lock:
+            if self._readout is None:
+                self._readout = Readout(self.scene)
+            return self._readout
 
     def _amplitudes(self) -> tuple[Reflections, ...]:
         if self.reflections is not None:
@@ -102,6 +112,7 @@ def make_context(
             "scan.phi_zero_carryover: reproduces a defect of nanoBragg.c for nbdist trace; an image cannot have it"
         )
     scene = resolve(experiment)
+    readout = Readout(scene)
     reflections = load_reflections(scene)
     held = sum(amplitude_bytes(its, experiment.sampling.precision) for its in distinct(reflections))
     if scene.method == "integrated" or experiment.labels.spots or experiment.labels.spot:
@@ -115,6 +126,7 @@ def make_context(
         cut=cut,
         settings=settings,
         amplitude_bytes=held,
+        readout_bytes=(readout.kept_bytes, readout.thread_bytes),
     )
     said = tuple(notes(scene, reflections))
-    return RunContext(scene, plan, device, location, reflections=reflections, notes=said)
+    return RunContext(scene, plan, device, location, reflections=reflections, notes=said, _readout=readout)

@@ -55,7 +55,7 @@ class Progress:
     eager_units
         Units that were rendered without a compiled kernel.
     saturated_pixels
-        Pixels whose counts were held at the largest that a store can say, 2^31 - 1, over all frames.
+        Pixels whose counts were held at the largest value that they can have, over all frames.
     notes
         What the experiment probably does not mean, one line each; there before anything is rendered.
     log

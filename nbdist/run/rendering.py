@@ -61,7 +61,7 @@ def finished_frame(context: RunContext, frame: int, photons: Photons) -> Product
 
 def labelled_frame(context: RunContext, frame: int, photons: Photons) -> RenderedFrame:
     """A frame of rendered photons, with its labels where the experiment asks for some."""
-    rendered = rendered_frame(context.scene, frame, photons)
+    rendered = rendered_frame(context.scene, frame, photons, context.readout)
     if not context.scene.experiment.labels.of_frames:
         return rendered
     return replace(rendered, labels=context.renderer.labels(frame, rendered.photons))

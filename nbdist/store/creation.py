@@ -2,7 +2,7 @@
 
 series.zarr/
   intensity   (frame, slow, fast) float32   expected photons; one array for each product of pixels (see `frames.products`, `schema`)
-  mask        (slow, fast) uint8            0 = usable
+  mask        (slow, fast) uint8            0 = usable, 1 = gap, masked or not rendered, 2 = bad
   phi_start_deg, phi_end_deg (frame), orientation (frame, axis, xyz), frame, slow, fast, and panel where panels share an array
   resolution  (slow, fast) float32          and what else is known of each pixel once
   NAME/       the rows of a table (see `tables`)
@@ -29,6 +29,7 @@ from zarr.storage import MemoryStore
 from nbdist.errors import StoreError
 from nbdist.frames.labels import Images
 from nbdist.planning import Plan
+from nbdist.readout.chain import Readout
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.scene import Scene
 from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group, was_whole
@@ -189,7 +190,7 @@ def _create_frames(group: zarr.Group, schema: Schema) -> None:
             compressors=[codec, Crc32cCodec()],
             fill_value=product.fill,
             dimension_names=array.dimensions,
-            attributes={"units": product.units, "long_name": product.long_name},
+            attributes={"units": product.units, "long_name": product.long_name, **product.attributes},
             config={"write_empty_chunks": True},
         )
     for table in schema.all_tables:
@@ -201,8 +202,8 @@ def _create_frames(group: zarr.Group, schema: Schema) -> None:
 def _create_coordinates(group: zarr.Group, scene: Scene, schema: Schema) -> Iterator[None]:
     """Write the coordinates, and pause after each chunk."""
     scan, degree, lattices = scene.experiment.scan, {"units": "degree"}, len(scene.specimen.lattices)
-    masks = [(~panel.usable).astype(np.uint8) for panel in scene.instrument.panels]
-    maps: list[tuple[str, Images, dict[str, str]]] = [("mask", masks, {"long_name": "0 = usable"})]
+    kinds = {"long_name": "0 = usable, 1 = gap, masked or not rendered, 2 = bad"}
+    maps: list[tuple[str, Images, dict[str, str]]] = [("mask", Readout(scene).masks, kinds)]
     for product in schema.maps:
         maps.append((product.name, product.make(scene), {"units": product.units, "long_name": product.long_name}))
     for panels in schema.panel_groups:

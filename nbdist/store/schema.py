@@ -6,8 +6,8 @@ panels differ in shape, each has an array of its own, whose name and pixel dimen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -157,6 +157,7 @@ class Schema:
             "frames": self.frames,
             "panels": [list(shape) for shape in self.panels],
             "products": [product.name for product in self.products],
+            "dtypes": {array.product.name: array.product.dtype for array in self.arrays},
         }
 
 
@@ -181,7 +182,9 @@ def schema_of(group: zarr.Group) -> Schema:
             frames=int(attributes["frames"]),
             frames_per_shard=int(attributes["plan"]["frames_per_shard"]),
             panels=tuple((int(slow), int(fast)) for slow, fast in attributes["panels"]),
-            products=tuple(PRODUCTS[name] for name in names if name in PRODUCTS),
+            products=tuple(
+                _in_type(PRODUCTS[name], attributes.get("dtypes", {})) for name in names if name in PRODUCTS
+            ),
         )
         if not schema.units or not schema.panels or not schema.arrays:
             raise ValueError("no frames, panels or products")
@@ -195,3 +198,10 @@ def schema_of(group: zarr.Group) -> Schema:
             f"{objects_of(group).location}: it holds {', '.join(sorted(unknown))}, which this nbdist does not know"
         )
     return schema
+
+
+def _in_type(product: Product, dtypes: Mapping[str, str]) -> Product:
+    """A product in the type that a store has it in, where that says it."""
+    if not isinstance(product, PixelProduct) or product.name not in dtypes:
+        return product
+    return replace(product, dtype=np.dtype(dtypes[product.name]).name)
