@@ -93,6 +93,15 @@ noise:
   photon_noise: false             # true: also write `counts`, drawn from a Poisson distribution
   seed: 1
 
+# readout:                        # what the detector makes of its photons, into `counts` (see docs/readout.md)
+#   point_spread: {kind: gaussian, fwhm_mm: 0.1}   # or fibre, moffat with beta, image with file and pixel_size_mm
+#   electrons_per_photon: 10      # times adu_per_electron and + offset_adu: what is read
+#   calibration_sigma: 0.01       # rms of the pixels' gains; read_noise_electrons, of a reading
+#   saturation_adu: 65533         # rolls_over: true begins at 0 again
+#   dead_pixel_fraction: 1.0e-4   # hot_pixel_fraction; both hold -2, gaps and masked pixels -1
+#   charge_sharing_fraction: 0.05 # of counting detectors, as dead_time_ns
+#   integers: int32               # uint16 or uint32
+
 # labels: all                     # the truth beside the frames; or some of: {reflections: true, spots: true, bragg: true,
 #                                 # background: true, spot: true, resolution: true}. spots and spot need method integrated
 """

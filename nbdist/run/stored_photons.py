@@ -57,7 +57,7 @@ from nbdist.store.creation import PHOTONS_OF
 from nbdist.store.number_set import NumberSet
 from nbdist.store.units import store_id_of
 
-FREE = ("title", "noise", "labels")
+FREE = ("title", "noise", "readout", "labels")
 """Sections of an experiment that decide no photon."""
 EXPOSURE = ("fluence_photons_per_m2", "flux_photons_per_s", "exposure_s", "beam_size_mm")
 """Fields of the beam that decide how many photons there are, and nothing else."""

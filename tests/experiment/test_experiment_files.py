@@ -79,6 +79,22 @@ def load(tmp_path):
         (MINIMAL + "scan: {phi_steps: 2.5}", ["scan.phi_steps", "2.5"]),
         (MINIMAL + "sampling: {oversample: 0}", ["sampling.oversample"]),
         (MINIMAL + "noise: {seed: -1}", ["noise.seed", "-1"]),
+        (
+            MINIMAL + "readout: {integers: uint16, saturation_adu: 65534}",
+            ["saturation_adu", "65534", "uint16", "65533"],
+        ),
+        (MINIMAL + "readout: {rolls_over: true}", ["readout", "rolls_over", "saturation_adu"]),
+        (MINIMAL + "readout: {dead_time_ns: 100}", ["readout.dead_time_ns", "flux_photons_per_s"]),
+        (MINIMAL + "readout: {paralysable: true}", ["paralysable", "dead_time_ns"]),
+        (MINIMAL + "readout: {dead_pixel_fraction: 0.3, hot_pixel_fraction: 0.3}", ["dead_pixel_fraction", "half"]),
+        (MINIMAL + "readout: {charge_sharing_fraction: 0.9}", ["readout.charge_sharing_fraction", "0.75", "0.9"]),
+        (MINIMAL + "readout: {point_spread: {kind: gaussian}}", ["readout.point_spread", "fwhm_mm", "gaussian"]),
+        (MINIMAL + "readout: {point_spread: {kind: moffat, fwhm_mm: 0.1}}", ["readout.point_spread", "beta", "moffat"]),
+        (
+            MINIMAL + "readout: {point_spread: {kind: fibre, fwhm_mm: 0.1, beta: 2}}",
+            ["readout.point_spread", "beta", "no meaning", "fwhm_mm, reach_mm"],
+        ),
+        (MINIMAL + "readout: {point_spread: {kind: airy, fwhm_mm: 1}}", ["readout.point_spread.kind", "airy"]),
         (AMPLITUDES + "\ncrystal: {cell: [40, 50, 60, 90, 90, 180]}", ["crystal.cell", "between 0 and 180"]),
         (AMPLITUDES + "\ncrystal: {cell: [40, 50, 60, 30, 40, 100]}", ["crystal.cell", "no volume"]),
         (AMPLITUDES + "\ncrystal: {cell: [-40, 50, 60, 90, 90, 90]}", ["crystal.cell.0", "-40"]),
@@ -245,6 +261,7 @@ def test_the_json_schema_describes_every_section_and_forbids_others():
         "absorption",
         "shadows",
         "noise",
+        "readout",
         "labels",
     }
     assert set(schema["properties"]) == sections
