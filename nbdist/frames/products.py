@@ -113,7 +113,7 @@ class PixelProduct:
     least: float = 0
     held_at: int | None = None
     label: bool = False
-    attributes: Mapping[str, float] = field(default_factory=dict)
+    attributes: Mapping[str, float] = field(default_factory=dict, hash=False)
     as_in: Callable[[PixelProduct, Experiment], PixelProduct] = _itself
 
     def images(self, products: Products) -> Images:
