@@ -7,7 +7,7 @@ is written in `deviates`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.readout import deviates
+from nbdist.readout.compiled import compiled
 
 
 class Stage(IntEnum):
@@ -40,11 +41,14 @@ class Draws:
         0 to 2^64 - 1.
     frame, sample
         Numbers of the frame in its series and of the sample in its data set, each 0 to 2^32 - 1; a series has sample 0.
+    threads
+        How many may draw at once; they change no number.
     """
 
     seed: int
     frame: int = 0
     sample: int = 0
+    threads: int = field(default=1, compare=False)
 
     def poisson(self, means: NDArray[np.floating[Any]], first_pixel: int = 0) -> NDArray[np.int32]:
         """Photons counted in each pixel: exact Poisson deviates.
@@ -62,19 +66,31 @@ class Draws:
         """
         flat = np.ascontiguousarray(means, dtype=np.float32).ravel()
         counts = np.empty(flat.shape, dtype=np.int32)
-        deviates.poisson(self.seed, self._counter(Stage.PHOTONS), first_pixel, flat, counts)
+        its = self.seed, self._counter(Stage.PHOTONS), first_pixel, flat, counts
+        if (native := compiled()) is not None:
+            native.poisson(*its, self.threads)
+        else:
+            deviates.poisson(*its)
         return counts.reshape(means.shape)
 
     def normals(self, stage: Stage, number: int, first_pixel: int = 0) -> NDArray[np.float32]:
         """Normal deviates of mean 0 and variance 1 for `number` pixels from the first on."""
         out = np.empty(number, dtype=np.float32)
-        deviates.normals(self.seed, self._counter(stage), first_pixel, out)
+        its = self.seed, self._counter(stage), first_pixel, out
+        if (native := compiled()) is not None:
+            native.normals(*its, self.threads)
+        else:
+            deviates.normals(*its)
         return out
 
     def uniforms(self, stage: Stage, number: int, first_pixel: int = 0) -> NDArray[np.float64]:
         """Uniform deviates in (0, 1) for `number` pixels from the first on."""
         out = np.empty(number, dtype=np.float64)
-        deviates.uniforms(self.seed, self._counter(stage), first_pixel, out)
+        its = self.seed, self._counter(stage), first_pixel, out
+        if (native := compiled()) is not None:
+            native.uniforms(*its, self.threads)
+        else:
+            deviates.uniforms(*its)
         return out
 
     def _counter(self, stage: Stage) -> deviates.Counter:

@@ -1,0 +1,77 @@
+"""Deviates of counters in C++: those of `deviates`, bit for bit, as fast as the machine makes them."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.native.build import BuildError, Source, load
+from nbdist.readout import deviates
+from nbdist.readout.deviates import Counter
+
+logger = logging.getLogger(__name__)
+
+_word, _long, _int, _pointer = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int64, ctypes.c_void_p
+
+
+def deviates_source() -> Source:
+    """What the deviates are compiled from: no multiplication melts into an addition, which would round otherwise."""
+    return Source(Path(__file__).parent / "deviates.cpp", ("-ffp-contract=off",))
+
+
+class CompiledDeviates:
+    """The functions of `deviates` by a library; each runs on `threads` threads, without Python's lock.
+
+    Raises
+    ------
+    BuildError
+        If it cannot be compiled here.
+    """
+
+    def __init__(self) -> None:
+        code = load(deviates_source()).code
+        counter = [_long, _word, _word, _word, _long, _int]
+        self._poisson, self._normals, self._uniforms = code.nbdist_poisson, code.nbdist_normals, code.nbdist_uniforms
+        self._poisson.argtypes = [*counter, _pointer, _pointer, _int, _pointer, _pointer]
+        self._normals.argtypes = self._uniforms.argtypes = [*counter, _pointer, _int]
+        for function in (self._poisson, self._normals, self._uniforms):
+            function.restype = None
+        self._table, self._rests = deviates.whole_mean_table(), deviates.stirling_rests()
+
+    def poisson(
+        self,
+        seed: int,
+        counter: Counter,
+        first_pixel: int,
+        means: NDArray[np.float32],
+        counts: NDArray[np.int32],
+        threads: int = 1,
+    ) -> None:
+        """Write a Poisson deviate of each mean; see `deviates.poisson`."""
+        addresses = means.ctypes.data, counts.ctypes.data, threads, self._table.ctypes.data, self._rests.ctypes.data
+        self._poisson(seed, *counter, first_pixel, means.size, *addresses)
+
+    def normals(self, seed: int, counter: Counter, first: int, out: NDArray[np.float32], threads: int = 1) -> None:
+        """Write normal deviates; see `deviates.normals`."""
+        self._normals(seed, *counter, first, out.size, out.ctypes.data, threads)
+
+    def uniforms(self, seed: int, counter: Counter, first: int, out: NDArray[np.float64], threads: int = 1) -> None:
+        """Write uniform deviates; see `deviates.uniforms`."""
+        self._uniforms(seed, *counter, first, out.size, out.ctypes.data, threads)
+
+
+@functools.cache
+def compiled() -> CompiledDeviates | None:
+    """The compiled functions; None where nothing can be compiled, which is said once."""
+    try:
+        return CompiledDeviates()
+    except BuildError as error:
+        logger.warning(
+            "the read-out's deviates cannot be compiled here (%s); numpy draws them, ten times slower", error
+        )
+        return None
