@@ -41,7 +41,7 @@ def _preview():
 def _contact_sheet():
     from nbdist.cli.demo import _draw
 
-    _draw(Path("demo.zarr"), "demo", Path("demo.png"))
+    _draw(Path("demo.zarr"), Path("demo.png"))
 
 
 def _table():

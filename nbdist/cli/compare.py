@@ -49,10 +49,10 @@ def compare(
         except OSError as error:
             raise NbdistError(f"--json {json_file}: {one_line(error)}") from None
     if output is not None:
-        from nbdist.formats.pictures import comparison_picture
+        from nbdist.formats.pictures import comparison_figure, save
 
         title = f"frame {found.frame}, panel {found.panel}: largest difference {found.whole.difference:.3g} photons"
-        comparison_picture(found.images, (Path(a).name, Path(b).name), title, output)
+        save(comparison_figure(found.images, (Path(a).name, Path(b).name), title), output)
         console.print(f"wrote {output}")
 
 

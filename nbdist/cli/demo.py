@@ -72,14 +72,14 @@ def demo(
     again = f"nbdist run {file} -o {store} --resume"
     render(experiment, str(store), Workers(workers), RunSettings(overwrite=True), no_log, again)
     try:
-        _draw(store, experiment.title, sheet)
+        _draw(store, sheet)
         console.print(f"wrote {sheet}")
     except MissingExtraError as missing:
         console.print(f"note: {missing}")
     console.print(
         "next:\n"
         f"  nbdist info {store}\n"
-        f"  nbdist preview {store} --max-over 0:8 -o maximum.png\n"
+        f"  nbdist preview {store} --maximum 0:8 -o maximum.png\n"
         f"  nbdist verify {store}\n"
         "  nbdist init -o lysozyme.yaml      # an experiment of your own\n"
         "  nbdist check lysozyme.yaml; nbdist plan lysozyme.yaml; nbdist run lysozyme.yaml -o lysozyme.zarr"
@@ -96,16 +96,11 @@ def _shadow(spixels: int, fpixels: int, pixel_size_mm: float, **_: float) -> NDA
     return disc | ((np.abs(slow) <= HOLDER_WIDTH_MM / 2) & (fast < 0))
 
 
-def _draw(store: Path, title: str, sheet: Path) -> None:
+def _draw(store: Path, sheet: Path) -> None:
     """Draw all frames of a store side by side."""
     require_extra("pictures", "the contact sheet")
-    from nbdist.formats.pictures import contact_sheet
-    from nbdist.frames.products import COUNTS
-    from nbdist.store import open_group
+    from nbdist.formats.pictures import save
+    from nbdist.run.preview import StoredImages, sheet_of
 
-    group: Any = open_group(str(store))
-    counts = group[COUNTS.name][:]
-    starts, ends = group["phi_start_deg"][:], group["phi_end_deg"][:]
-    titles = [f"frame {n}: {start:g} to {end:g} deg" for n, (start, end) in enumerate(zip(starts, ends, strict=True))]
-    title = f"{title}: {len(counts)} frames, brightest pixel {counts.max()} photons"
-    contact_sheet(list(counts), titles, title, "photons per pixel", sheet)
+    images = StoredImages(store)
+    save(sheet_of(images, range(images.summary.frames)), sheet)

@@ -1,144 +1,137 @@
-"""`nbdist preview`: a picture of a frame, or of the brightest value of several."""
+"""`nbdist preview`: a picture of a frame, of several, or of what lies how far from the beam."""
 
 from __future__ import annotations
 
-import functools
+import re
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from nbdist.cli.arguments import StoreLocation, read_span
-from nbdist.cli.display import console
-from nbdist.errors import NbdistError, require_extra
+from nbdist.cli.display import console, error_console, interactive
+from nbdist.errors import NbdistError, one_line, require_extra
+from nbdist.formats.text import user_path
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
-    from nbdist.experiment import Experiment
-    from nbdist.formats.pictures import Marks
+class Scale(StrEnum):
+    """How values become greys."""
 
-RINGS = (0.25, 0.5, 0.75, 0.95)
-"""Where resolution rings are drawn, between the ends of a panel in 1/d."""
-FAINTEST = 1e-3
-"""Of the brightest spot shown: fainter ones have no circle."""
-MOST_INDICES = 400
+    auto = "auto"
+    linear = "linear"
+    log = "log"
 
 
 def preview(
     location: StoreLocation,
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("preview.png"),
     frame: Annotated[int, typer.Option("--frame", min=0, help="Frame to show.")] = 0,
-    max_over: Annotated[
-        str | None, typer.Option("--max-over", metavar="FIRST:LAST", help="Show the maximum over these frames instead.")
+    maximum: Annotated[
+        str | None,
+        typer.Option(
+            "--maximum", "--max-over", metavar="FIRST:LAST", help="Show the maximum over these frames instead."
+        ),
     ] = None,
-    zoom: Annotated[str | None, typer.Option("--zoom", metavar="S0:S1,F0:F1", help="Rows and columns to show.")] = None,
-    array: Annotated[
-        str | None, typer.Option("--array", help="An array of the store; counts where it has them, else intensity.")
+    mean: Annotated[
+        str | None, typer.Option("--mean", metavar="FIRST:LAST", help="Show the mean over these frames instead.")
     ] = None,
-    panel: Annotated[int, typer.Option("--panel", min=0, help="Panel to show.")] = 0,
+    sheet: Annotated[
+        str | None,
+        typer.Option("--sheet", metavar="N|FIRST:LAST", help="Show N frames of all, or these, side by side instead."),
+    ] = None,
+    radial: Annotated[
+        bool,
+        typer.Option("--radial", help="Show what pixels hold by resolution instead: mean, median and percentiles."),
+    ] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="With --radial: write its numbers.")] = None,
+    what: Annotated[
+        str | None,
+        typer.Option(
+            "--what",
+            "--array",
+            metavar="NAME",
+            help="counts, intensity, bragg, background, spot ...; counts where the store has them, else intensity.",
+        ),
+    ] = None,
+    panel: Annotated[int | None, typer.Option("--panel", min=0, help="Panel to show; all of them.")] = None,
+    zoom: Annotated[
+        str | None, typer.Option("--zoom", metavar="S0:S1,F0:F1", help="Rows and columns of a panel to show.")
+    ] = None,
+    scale: Annotated[
+        Scale,
+        typer.Option(
+            "--scale",
+            help="auto: logarithmic where the brightest pixel has more than 30 times the median of those above 0.",
+        ),
+    ] = Scale.auto,
     spots: Annotated[
         bool, typer.Option("--spots", help="Circle the predicted spots; with resolution rings and the beam's centre.")
     ] = False,
     indices: Annotated[bool, typer.Option("--indices", help="The same, with h, k, l where they are few.")] = False,
 ) -> None:
-    """Write a picture of one frame, or of the maximum over several."""
+    """Write a picture of a frame, of the maximum or mean over several, a contact sheet, or a radial profile."""
     require_extra("pictures", "nbdist preview")
-    import numpy as np
+    marked = spots or indices
+    _refuse_together({"--maximum": maximum, "--mean": mean, "--sheet": sheet})
+    _refuse_together({"--maximum": maximum, "--sheet": sheet, "--radial": radial})
+    for name, given in (("--spots", marked), ("--zoom", zoom is not None)):
+        _refuse_together({name: given, "--sheet": sheet, "--radial": radial})
+    if csv is not None and not radial:
+        raise NbdistError("--csv goes with --radial: it writes its numbers")
+    from nbdist.formats.pictures import save
+    from nbdist.run.preview import StoredImages, marks_of, picture_of, profile_of, sheet_of, spread_frames
+    from nbdist.run.radial import radial_csv
+    from nbdist.store import open_group
+    from nbdist.store.schema import schema_of
 
-    from nbdist.formats.pictures import frame_picture
-    from nbdist.frames.products import COUNTS, INTENSITY
-    from nbdist.store import open_group, summarize
+    schema = schema_of(open_group(location))
+    if panel is None and (marked or zoom is not None):
+        if len(schema.panels) > 1:
+            raise NbdistError(f"{'--zoom' if zoom is not None else '--spots'}: shows one panel; --panel says which")
+        panel = 0
+    shown = None
+    if zoom is not None and panel is not None and panel < len(schema.panels):
+        shown = _zoom(zoom, *schema.panels[panel])
+    images = StoredImages(location, what, panel, shown)
+    over = maximum or mean
+    wanted = range(frame, frame + 1)
+    if over is not None:
+        wanted = read_span(over, "--mean" if maximum is None else "--maximum", schema.frames)
 
-    group, summary = open_group(location), summarize(location)
-    schema = summary.schema
-    arrays = [a for a in schema.arrays if panel in a.panels.numbers]
-    if not arrays:
-        raise NbdistError(f"--panel {panel}: lies outside 0:{len(schema.panels)}")
-    names = [a.product.name for a in arrays]
-    if array is not None and array not in names:
-        raise NbdistError(f"--array {array}: the store holds {' and '.join(names)}")
-    shown = arrays[names.index(array or (COUNTS.name if COUNTS.name in names else INTENSITY.name))]
-    wanted = read_span(max_over, "--max-over", schema.frames) if max_over is not None else range(frame, frame + 1)
-    if wanted.stop > schema.frames:
-        raise NbdistError(f"--frame {frame}: lies outside 0:{schema.frames}")
-    rows, columns = _zoom(zoom, *schema.panels[panel])
-    complete = summary.found.frames
-    missing = [number for number in wanted if number not in complete]  # they would look like empty ones
-    if missing:
-        raise NbdistError(
-            f"{location}: frame {missing[0]} is not rendered yet ({summary.frames_complete} of {summary.frames} are)"
+    def report(done: int, total: int) -> None:
+        if interactive():
+            error_console.print(f"read {done}/{total} frames", end="\r")
+
+    if sheet is not None:
+        some = int(sheet) if re.fullmatch(r"[1-9]\d*", sheet) else 0
+        frames = spread_frames(images, some) if some else read_span(sheet, "--sheet", schema.frames)
+        figure = sheet_of(images, frames, scale=scale.value, report=report)
+    elif radial:
+        profile, figure = profile_of(images, wanted, scale.value, report)
+        if csv is not None:
+            try:
+                user_path(csv).write_text(radial_csv(profile), encoding="utf-8")
+            except OSError as error:
+                raise NbdistError(f"{csv} cannot be written: {one_line(error)}") from None
+            console.print(f"wrote {csv}: {len(profile.d_A)} shells")
+    else:
+        images.require_complete(wanted)
+        marks = marks_of(images, wanted, shown, indices) if marked else None
+        figure = picture_of(
+            images, wanted, mean=mean is not None, zoom=shown, scale=scale.value, marks=marks, report=report
         )
-    stored: Any = group[shown.name]
-    place = (*shown.index(panel), slice(rows.start, rows.stop), slice(columns.start, columns.stop))
-    image = functools.reduce(np.maximum, (stored[number, *place] for number in wanted))
-    scan = summary.experiment.scan
-    phi = scan.frame_start_deg(wanted.start), scan.frame_start_deg(wanted.stop)
-    which = f"frame {wanted.start}" if len(wanted) == 1 else f"maximum over frames {wanted.start} to {wanted.stop - 1}"
-    which += f", panel {panel}" if len(schema.panels) > 1 else ""
-    title = (
-        f"{which}, phi {phi[0]:g} to {phi[1]:g} deg\n"
-        f"{shown.product.name}: brightest {image.max():.6g}, sum {image.sum(dtype=float):.6g}"
-    )
-    units = f"{shown.product.units}s per pixel"
-    marks = _marks(location, summary.experiment, wanted, panel, (rows, columns), indices) if spots or indices else None
-    frame_picture(image, (rows.start, columns.start), title, units, output, marks)
+    save(figure, output)
     console.print(f"wrote {output}")
 
 
-def _marks(
-    location: str, experiment: Experiment, frames: range, panel: int, shown: tuple[range, range], with_indices: bool
-) -> Marks:
-    """The predicted spots of some frames within rows and columns of a panel, its resolution rings, and where the beam meets it."""
-    import numpy as np
-
-    from nbdist.formats.pictures import Marks
-    from nbdist.kernels.prediction import Prediction, frame_reflections
-    from nbdist.scene import resolve
-    from nbdist.scene.rocking import panel_resolutions_A
-    from nbdist.store.reflections import read_reflections
-
-    scene = resolve(experiment)
-    prediction, geometry = Prediction(scene, read_reflections(location)), scene.instrument.panels[panel]
-    tables = [frame_reflections(prediction, frame) for frame in frames]
-    rows = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    places = np.stack([rows["slow"], rows["fast"]], axis=1)
-    here = rows["panel"] == panel
-    for axis, span in enumerate(shown):
-        here &= (places[:, axis] >= span.start) & (places[:, axis] < span.stop)
-    here &= rows["photons"] > FAINTEST * rows["photons"][here].max(initial=0)
-    names = [f"{h} {k} {l}" for h, k, l in zip(*(rows[name][here] for name in "hkl"), strict=True)]
-    wavelength_A = prediction.beam.wavelength_A
-    coarsest, finest = (1 / d_A for d_A in panel_resolutions_A(geometry, wavelength_A))
-    rings = []
-    for fraction in RINGS:
-        d_A = float(f"{1 / (coarsest + fraction * (finest - coarsest)):.2g}")
-        rings.append((geometry.coordinates(_cone(prediction.beam.direction, d_A, wavelength_A)), f"{d_A:g} Å"))
-    return Marks(
-        places[here],
-        rows["lattice"][here],
-        names if with_indices and len(names) <= MOST_INDICES else [],
-        rings,
-        geometry.coordinates(prediction.beam.direction),
-    )
+def _refuse_together(options: dict[str, object]) -> None:
+    given = [name for name, value in options.items() if value]
+    if len(given) > 1:
+        raise NbdistError(f"{' and '.join(given)} exclude each other")
 
 
-def _cone(beam: NDArray[np.float64], d_A: float, wavelength_A: float) -> NDArray[np.float64]:
-    """Rays (n, 3) that a spacing scatters to."""
-    import numpy as np
-
-    two_theta = 2 * np.arcsin(min(wavelength_A / (2 * d_A), 1.0))
-    across = np.cross(beam, np.eye(3)[np.abs(beam).argmin()])
-    across /= np.linalg.norm(across)
-    turns = np.linspace(0, 2 * np.pi, 721)[:, None]
-    sideways = np.cos(turns) * across + np.sin(turns) * np.cross(beam, across)
-    return np.asarray(np.cos(two_theta) * beam + np.sin(two_theta) * sideways)
-
-
-def _zoom(text: str | None, slow: int, fast: int) -> tuple[range, range]:
-    if text is None:
-        return range(slow), range(fast)
+def _zoom(text: str, slow: int, fast: int) -> tuple[range, range]:
     parts = text.split(",")
     if len(parts) != 2:
         raise NbdistError(f"--zoom {text}: expected S0:S1,F0:F1")

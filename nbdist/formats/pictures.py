@@ -1,86 +1,37 @@
-"""Pictures of frames as PNG: one frame or a projection of several, and a contact sheet of a series. Matplotlib is imported when used."""
+"""Pictures of images as PNG: one image, a contact sheet of several, two and their difference, and a radial profile.
+
+What holds: a dot of a picture is the brightest of a square of pixels, which the scale says, so no spot gets lost; squares are whole dots
+of the PNG, so none is drawn thinner than another. Pixels that hold no reading have a colour of their own, which the legend names.
+Matplotlib is imported when used, and neither the screen nor the backend that a notebook names has a part in it.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import NbdistError, one_line
+from nbdist.formats.scales import DECADES, LOGARITHMIC_FROM, Scale, ScaleName, tick_label, unit_label
 from nbdist.formats.text import user_path
+from nbdist.formats.views import COLOURS, NAMES, State, View, shrunk
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
-LARGEST_SIDE_PIXELS = 900
-DECADES = 4.0
-"""Orders of magnitude below the brightest spot that are drawn."""
-
-
-FAINT = 0.02
-"""Part of an image's pixels that are drawn as if there was nothing."""
-
-
-def _figure(size_inches: tuple[float, float]) -> Figure:
-    """An empty figure with a canvas of its own: neither the screen nor the backend that a notebook names has a part in it."""
-    named = os.environ.pop("MPLBACKEND", None)  # read, and refused where it is unknown, when matplotlib is imported
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    finally:
-        if named is not None:
-            os.environ["MPLBACKEND"] = named
-    figure = Figure(figsize=size_inches, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def shrink(image: NDArray[Any], side: int = LARGEST_SIDE_PIXELS) -> tuple[NDArray[Any], int]:
-    """Take the maximum over squares of pixels until the image is no longer than `side`: no spot gets lost.
-
-    Returns the smaller image and how many pixels a side were merged.
-    """
-    factor = -(-max(image.shape) // side)
-    if factor == 1:
-        return image, 1
-    rows, columns = -(-image.shape[0] // factor), -(-image.shape[1] // factor)
-    padded = np.zeros((rows * factor, columns * factor), dtype=image.dtype)
-    padded[: image.shape[0], : image.shape[1]] = image
-    return padded.reshape(rows, factor, columns, factor).max(axis=(1, 3)), factor
-
-
-def _limits(image: NDArray[Any]) -> tuple[float, float]:
-    """Darkest and brightest value drawn: from the brightest spots down `DECADES`, and no further than the faint edge of a background."""
-    top = float(image.max())
-    if top <= 0:
-        return 1e-3, 1.0
-    typical = float(np.quantile(image[image > 0], FAINT))
-    low = max(top * 10**-DECADES, min(typical, top / 10))
-    return low, top
-
-
-def _draw(
-    axes: Axes, image: NDArray[Any], limits: tuple[float, float], extent: tuple[float, float, float, float]
-) -> AxesImage:
-    from matplotlib.colors import LogNorm
-
-    low, top = limits
-    return axes.imshow(
-        np.maximum(image, low),
-        cmap="gray_r",
-        norm=LogNorm(low, top),
-        extent=extent,
-        interpolation="nearest",
-        aspect="equal",
-    )
+DPI = 150
+LARGEST_SIDE_DOTS = 1000
+"""Of an image, along its longer side."""
+SHEET_DOTS = 1600
+"""Across all images of a contact sheet."""
 
 
 @dataclass(frozen=True)
@@ -134,81 +85,355 @@ def _draw_marks(axes: Axes, marks: Marks, extent: tuple[float, float, float, flo
         )
 
 
-def frame_picture(
-    image: NDArray[Any], origin: tuple[int, int], title: str, units: str, output: Path, marks: Marks | None = None
+@dataclass(frozen=True)
+class Layout:
+    """Equal images in rows and columns, placed dot by dot, with a scale to their right.
+
+    Attributes
+    ----------
+    rows, columns
+        Of images.
+    dots
+        Of an image, (high, wide).
+    between
+        Dots between images, (above each, left of each).
+    head, foot, left
+        Dots above, below and left of all of them.
+    """
+
+    rows: int
+    columns: int
+    dots: tuple[int, int]
+    between: tuple[int, int] = (0, 0)
+    head: int = 100
+    foot: int = 145
+    left: int = 105
+
+    RIGHT, BAR_WIDE, BAR_APART = 210, 34, 38
+    LEAST = (360, 480)
+
+    @property
+    def images(self) -> tuple[int, int]:
+        """Dots of all images, and of what is between them."""
+        (high, wide), (above, beside) = self.dots, self.between
+        return self.rows * (high + above), self.columns * (wide + beside) - beside
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Dots of the picture, (high, wide)."""
+        high, wide = (max(least, size) for least, size in zip(self.LEAST, self.images, strict=True))
+        return self.head + high + self.foot, self.left + wide + self.RIGHT
+
+    def figure(self) -> Figure:
+        """A figure of this size with nothing in it."""
+        high, wide = self.size
+        return new_figure((wide / DPI, high / DPI))
+
+    def _axes(self, figure: Figure, top: int, left: int, high: int, wide: int) -> Axes:
+        size_high, size_wide = self.size
+        place = left / size_wide, 1 - (top + high) / size_high, wide / size_wide, high / size_high
+        return figure.add_axes(place)
+
+    def image(self, figure: Figure, number: int) -> Axes:
+        """Axes of an image."""
+        row, column = divmod(number, self.columns)
+        (high, wide), (above, beside) = self.dots, self.between
+        return self._axes(
+            figure, self.head + row * (high + above) + above, self.left + column * (wide + beside), high, wide
+        )
+
+    def scale(self, figure: Figure) -> Axes:
+        """Axes of the scale."""
+        high = min(self.images[0] - self.between[0], 900)
+        beside = self.left + self.images[1] + self.BAR_APART
+        return self._axes(figure, self.head + self.between[0], beside, high, self.BAR_WIDE)
+
+
+def new_figure(size_inches: tuple[float, float], layout: Literal["constrained"] | None = None) -> Figure:
+    """An empty figure with a canvas of its own."""
+    named = os.environ.pop("MPLBACKEND", None)  # read, and refused where it is unknown, when matplotlib is imported
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    finally:
+        if named is not None:
+            os.environ["MPLBACKEND"] = named
+    figure = Figure(figsize=size_inches, layout=layout, dpi=DPI)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _draw(
+    axes: Axes, view: View, scale: Scale, extent: tuple[float, float, float, float], labels: bool = False
 ) -> None:
-    """Write a PNG of one image, dark spots on white, on a logarithmic scale.
+    """Draw values in greys, or numbers of spots in colours, and states over them."""
+    hidden = np.ma.masked_array(view.values, ~view.drawn)
+    options: dict[str, Any] = {"extent": extent, "interpolation": "nearest", "aspect": "equal"}
+    if labels:
+        numbers = np.ma.masked_where((view.values <= 0) | ~view.drawn, view.values % 20)
+        axes.imshow(numbers, cmap="tab20", vmin=0, vmax=19, **options)
+    else:
+        axes.imshow(hidden, cmap="gray_r", norm=scale.norm, **options)
+    colours = np.zeros((len(State), 4))
+    for state, colour in COLOURS.items():
+        colours[state] = colour
+    axes.imshow(colours[view.states], **options)
+
+
+def _draw_scale(axes: Axes, scale: Scale, label: str) -> None:
+    from matplotlib.cm import ScalarMappable
+
+    bar = axes.figure.colorbar(ScalarMappable(scale.norm, "gray_r"), cax=axes, extend=scale.beyond, extendfrac=0.03)
+    bar.set_ticks(scale.ticks, labels=scale.labels)
+    bar.ax.minorticks_off()
+    bar.ax.tick_params(labelsize=10)
+    bar.set_label(label, fontsize=10)
+
+
+def _legend(figure: Figure, layout: Layout, counted: dict[State, int]) -> None:
+    """Name the colours of the states that there are, below the images."""
+    from matplotlib.patches import Patch
+
+    if not counted:
+        return
+    handles = [
+        Patch(facecolor=COLOURS[state], edgecolor="0.4", linewidth=0.5, label=f"{NAMES[state]} ({number:,} px)")
+        for state, number in counted.items()
+    ]
+    high, wide = layout.size
+    figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(layout.left / wide, 12 / high),
+        ncols=min(len(handles), max(2, layout.images[1] // 260)),
+        frameon=False,
+        fontsize=9,
+        borderpad=0,
+        handlelength=1.2,
+        columnspacing=1.4,
+    )
+
+
+def frame_figure(
+    view: View,
+    title: str,
+    units: str,
+    *,
+    origin: tuple[int, int] = (0, 0),
+    scale: ScaleName = "auto",
+    labels: bool = False,
+    names: Sequence[tuple[str, tuple[float, float]]] = (),
+    marks: Marks | None = None,
+) -> Figure:
+    """A figure of one image, dark spots on white.
 
     Parameters
     ----------
-    image
-        (slow, fast) photons.
+    view
+        The image.
+    title, units
+        What it shows, and what it counts.
     origin
         Slow and fast coordinate of its first pixel.
-    title, units
-        What it shows, and the scale's name.
+    scale
+        Of the greys.
+    labels
+        Whether its values are numbers of things, each drawn in a colour, rather than amounts.
+    names
+        What is written at places (slow, fast): the numbers of panels.
     marks
         What is drawn over it.
     """
-    small, _ = shrink(image)
-    extent = (origin[1], origin[1] + image.shape[1], origin[0] + image.shape[0], origin[0])
-    figure = _figure((8.2, 7.2 * min(2.0, max(0.4, image.shape[0] / image.shape[1]))))
-    axes = figure.subplots()
-    shown = _draw(axes, small, _limits(small), extent)
+    small, factor = shrunk(view, LARGEST_SIDE_DOTS)
+    size = max(1, LARGEST_SIDE_DOTS // max(small.values.shape))
+    dots = small.values.shape[0] * size, small.values.shape[1] * size
+    counted = view.counted()
+    layout = Layout(1, 1, dots, foot=145 if counted else 85)
+    figure, chosen = layout.figure(), Scale.of([small], scale)
+    axes = layout.image(figure, 0)
+    # the last square may reach past the edge of the image
+    extent = (
+        float(origin[1]),
+        origin[1] + small.values.shape[1] * factor,
+        origin[0] + small.values.shape[0] * factor,
+        float(origin[0]),
+    )
+    _draw(axes, small, chosen, extent, labels)
     axes.set(xlabel="fast (pixels)", ylabel="slow (pixels)")
-    axes.set_title(title, fontsize=10)
+    axes.tick_params(labelsize=9)
+    axes.set_title(title, fontsize=11, loc="left")
+    for name, (slow, fast) in names:
+        axes.annotate(name, (fast, slow), (3, -3), textcoords="offset points", color="tab:blue", fontsize=9, va="top")
     if marks is not None:
         _draw_marks(axes, marks, extent)
-    figure.colorbar(shown, ax=axes, label=units, shrink=0.7)
-    _save(figure, output)
+    if not labels:
+        _draw_scale(layout.scale(figure), chosen, unit_label(units, factor))
+    _legend(figure, layout, counted)
+    return figure
 
 
-def contact_sheet(images: list[NDArray[Any]], titles: list[str], title: str, units: str, output: Path) -> None:
-    """Write a PNG of several images side by side on one logarithmic scale."""
-    small = [shrink(image, LARGEST_SIDE_PIXELS // 2)[0] for image in images]
-    columns = min(4, len(small))
-    rows = -(-len(small) // columns)
-    figure = _figure((3.1 * columns, 2.9 * rows + 0.4))
-    grid = figure.subplots(rows, columns, squeeze=False)
-    low, top = _limits(np.stack(small))
-    for axes, image, name in zip(grid.flat, small, titles, strict=False):
-        slow, fast = images[0].shape
-        shown = _draw(axes, image, (low, top), (0, fast, slow, 0))
-        axes.set_title(name, fontsize=8)
+def sheet_figure(
+    views: Sequence[View],
+    titles: Sequence[str],
+    title: str,
+    units: str,
+    *,
+    scale: ScaleName = "auto",
+    labels: bool = False,
+    factor: int = 1,
+    counted: dict[State, int] | None = None,
+) -> Figure:
+    """A figure of several images of one size side by side, on one scale.
+
+    Parameters
+    ----------
+    views, titles
+        The images, and what is written above each.
+    title, units
+        What all of them show, and what they count.
+    scale, labels
+        As in `frame_figure`.
+    factor
+        How many pixels a side of the squares has that they were shrunk by before; see `sheet_side`.
+    counted
+        What the legend says of how many pixels of all images are in which state; what is found where left out.
+    """
+    columns, side = sheet_side(len(views), views[0].values.shape)
+    made = [shrunk(view, side) for view in views]
+    small, further = [view for view, _ in made], made[0][1]
+    high, wide = small[0].values.shape
+    size = max(1, side // max(high, wide))
+    layout = Layout(-(-len(small) // columns), columns, (high * size, wide * size), (40, 18), head=50, foot=60, left=40)
+    figure, chosen = layout.figure(), Scale.of(small, scale)
+    for number, (view, name) in enumerate(zip(small, titles, strict=True)):
+        axes = layout.image(figure, number)
+        _draw(axes, view, chosen, (0.0, float(wide), float(high), 0.0), labels)
+        axes.set_title(name, fontsize=9, pad=3)
         axes.set(xticks=[], yticks=[])
-    for axes in list(grid.flat)[len(small) :]:
-        axes.axis("off")
-    figure.suptitle(title, fontsize=11)
-    figure.colorbar(shown, ax=grid, label=units, shrink=0.6)
-    _save(figure, output)
+        for spine in axes.spines.values():
+            spine.set(linewidth=0.5, color="0.5")
+    figure.text(layout.left / layout.size[1], 1 - 18 / layout.size[0], title, fontsize=12, va="top")
+    if not labels:
+        _draw_scale(layout.scale(figure), chosen, unit_label(units, factor * further))
+    if counted is None:
+        counted = {state: sum(view.counted().get(state, 0) for view in views) for state in NAMES}
+    _legend(figure, layout, {state: number for state, number in counted.items() if number})
+    return figure
 
 
-def comparison_picture(
-    images: tuple[NDArray[Any], NDArray[Any]], names: tuple[str, str], title: str, output: Path
-) -> None:
-    """Write a PNG of two images (slow, fast) on one logarithmic scale, and of the second less the first, on a linear one."""
-    small = [shrink(image, LARGEST_SIDE_PIXELS // 2)[0] for image in images]
+def sheet_side(number: int, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Columns of a contact sheet of so many images of a shape (slow, fast), and dots along the longer side of each."""
+    slow, fast = shape
+    columns = min(number, max(1, math.ceil(math.sqrt(number * 1.3 * slow / fast))))
+    wide = SHEET_DOTS // max(columns, 2)
+    return columns, int(wide if fast >= slow else min(wide * slow / fast, LARGEST_SIDE_DOTS))
+
+
+@dataclass(frozen=True)
+class RadialProfile:
+    """What pixels hold, by how far from the beam they are; all arrays (shell,), from the beam outwards.
+
+    Attributes
+    ----------
+    d_A, two_theta_deg
+        Spacing and scattering angle of the middle of each shell.
+    pixels
+        How many pixels it has.
+    mean
+        Their mean.
+    percentiles
+        Their percentiles, by per cent.
+    """
+
+    d_A: NDArray[np.float64]
+    two_theta_deg: NDArray[np.float64]
+    pixels: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    percentiles: dict[int, NDArray[np.float64]]
+
+
+def radial_figure(profile: RadialProfile, title: str, units: str, scale: ScaleName = "auto") -> Figure:
+    """A figure of a radial profile: mean, median and the spread of pixels, over 1/d."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    figure = new_figure((9.0, 5.6), "constrained")
+    axes = figure.subplots()
+    across = 1 / profile.d_A
+    inner, outer = sorted(profile.percentiles)[1:-1], sorted(profile.percentiles)
+    for (low, high), shade in zip(((outer[0], outer[-1]), (inner[0], inner[-1])), (0.16, 0.3), strict=True):
+        axes.fill_between(
+            across,
+            profile.percentiles[low],
+            profile.percentiles[high],
+            color="tab:blue",
+            alpha=shade,
+            linewidth=0,
+            label=f"{low} to {high} % of pixels",
+        )
+    axes.plot(across, profile.percentiles[50], color="tab:blue", linewidth=1.0, label="median")
+    axes.plot(across, profile.mean, color="black", linewidth=1.3, label="mean")
+    above = profile.mean[profile.mean > 0]
+    if above.size and (scale == "log" or (scale == "auto" and above.max() > LOGARITHMIC_FROM * np.median(above))):
+        floor = min(above.min(), *(p[p > 0].min(initial=np.inf) for p in profile.percentiles.values()))
+        axes.set_yscale("log", nonpositive="clip")
+        axes.set_ylim(max(floor, above.max() * 10**-DECADES) * 0.8, None)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_label(value)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_ylim(0, None)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_label(value)))
+    axes.set_xlim(across[0], across[-1])
+    spacings = [
+        d for d in (50, 20, 10, 7, 5, 4, 3.5, 3, 2.5, 2.2, 2, 1.8, 1.6, 1.5, 1.4, 1.3, 1.2, 1.1, 1, 0.9, 0.8, 0.7)
+    ]
+    placed: list[float] = []
+    least = 0.055 * (across[-1] - across[0])
+    for d in spacings:
+        if across[0] <= 1 / d <= across[-1] and (not placed or 1 / d - 1 / placed[-1] >= least):
+            placed.append(d)
+    axes.set_xticks([1 / d for d in placed], [f"{d:g}" for d in placed])
+    axes.set_xlabel("resolution d (Å)")
+    axes.set_ylabel(unit_label(units))
+    angles = axes.secondary_xaxis("top")
+    first, last = profile.two_theta_deg[0], profile.two_theta_deg[-1]
+    named = [
+        angle for angle in MaxNLocator(nbins=9, steps=[1, 2, 5, 10]).tick_values(first, last) if first <= angle <= last
+    ]
+    angles.set_xticks(np.interp(named, profile.two_theta_deg, across), [f"{angle:g}" for angle in named])
+    angles.set_xlabel("scattering angle 2θ (degrees)")
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, fontsize=9)
+    axes.set_title(title, fontsize=11, loc="left", pad=12)
+    return figure
+
+
+def comparison_figure(images: tuple[NDArray[Any], NDArray[Any]], names: tuple[str, str], title: str) -> Figure:
+    """A figure of two images (slow, fast) on one scale, and of the second less the first, on a linear one."""
+    side = LARGEST_SIDE_DOTS // 2
+    small = [shrunk(View.of(image), side)[0] for image in images]
     change = images[1].astype(np.float64) - images[0]
-    less, more = (shrink(np.maximum(part, 0), LARGEST_SIDE_PIXELS // 2)[0] for part in (-change, change))
+    less, more = (shrunk(View.of(np.maximum(part, 0)), side)[0].values for part in (-change, change))
     change = np.where(more >= less, more, -less)
     slow, fast = images[0].shape
     extent = (0.0, float(fast), float(slow), 0.0)
-    figure = _figure((13.5, 1.2 + 4.2 * min(2.0, max(0.4, slow / fast))))
+    figure = new_figure((13.5, 1.2 + 4.2 * min(2.0, max(0.4, slow / fast))), "constrained")
     axes = figure.subplots(1, 3)
-    limits = _limits(np.stack(small))
-    for place, image, name in zip(axes, small, names, strict=False):
-        shown = _draw(place, image, limits, extent)
+    scale = Scale.of(small, "log")
+    for place, view, name in zip(axes, small, names, strict=False):
+        _draw(place, view, scale, extent)
         place.set_title(name, fontsize=9)
-    figure.colorbar(shown, ax=list(axes[:2]), label="photons per pixel", shrink=0.7)
+    bar = figure.colorbar(axes[0].images[0], ax=list(axes[:2]), label="photons per pixel", shrink=0.7)
+    bar.set_ticks(scale.ticks, labels=scale.labels)
     most = float(np.abs(change).max()) or 1.0
     shown = axes[2].imshow(change, cmap="RdBu_r", vmin=-most, vmax=most, extent=extent, interpolation="nearest")
     axes[2].set_title(f"{names[1]} less {names[0]}", fontsize=9)
     figure.colorbar(shown, ax=axes[2], label="photons per pixel", shrink=0.7)
     figure.suptitle(title, fontsize=10)
-    _save(figure, output)
+    return figure
 
 
-def _save(figure: Figure, output: Path) -> None:
+def save(figure: Figure, output: Path) -> None:
     """Write a figure.
 
     Raises
@@ -218,7 +443,7 @@ def _save(figure: Figure, output: Path) -> None:
     """
     picture = io.BytesIO()
     try:
-        figure.savefig(picture, dpi=130, format=output.suffix[1:] or "png")
+        figure.savefig(picture, format=output.suffix[1:] or "png")
         user_path(output).write_bytes(picture.getvalue())  # says what closing a file of matplotlib's keeps to itself
     except (OSError, ValueError) as error:
         raise NbdistError(f"{output} cannot be written: {one_line(error)}") from None

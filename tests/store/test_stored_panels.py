@@ -115,7 +115,8 @@ def test_every_reader_takes_panels(whole, shapes, tmp_path):
     expected = "2 of 20 x 14 pixels" + (", 1 of 9 x 30 pixels" if shapes is DIFFERENT else "")
     assert f"panels {expected} (slow x fast)" in said
     for panel in range(len(shapes)):
-        _said("preview", whole, "--panel", panel, "--max-over", "0:2", "-o", tmp_path / "a.png")
+        _said("preview", whole, "--panel", panel, "--maximum", "0:2", "-o", tmp_path / "a.png")
+    _said("preview", whole, "-o", tmp_path / "a.png")
     assert "--panel 7: lies outside" in str(CliRunner().invoke(app, ["preview", str(whole), "--panel", "7"]).exception)
 
 
