@@ -16,7 +16,7 @@ from nbdist.errors import NbdistError
 from nbdist.formats.pictures import Marks, RadialProfile, frame_figure, radial_figure, sheet_figure, sheet_side
 from nbdist.formats.scales import ScaleName
 from nbdist.formats.views import State, View, shrunk
-from nbdist.frames.products import COUNTS, INTENSITY, SPOT
+from nbdist.frames.products import COUNTS, INTENSITY, SHADOW, SPOT
 from nbdist.kernels.prediction import Prediction, frame_reflections
 from nbdist.run.radial import radial_profile
 from nbdist.scene import resolve
@@ -32,8 +32,6 @@ RINGS = (0.25, 0.5, 0.75, 0.95)
 FAINTEST = 1e-3
 """Of the brightest spot shown: fainter ones have no circle."""
 MOST_INDICES = 400
-SHADOW = "shadow"
-"""The map of what stands between sample and pixels, where a store has it: the share of photons that pass."""
 PARALLEL = 1e-4
 """Panels whose axes differ by less are drawn where they are, on one grid of pixels."""
 APART = 0.03
@@ -246,9 +244,8 @@ class StoredImages:
         place = (*array.index(panel), *self._pixels)
         mask = np.asarray(self._group[f"mask{array.panels.suffix}"][place])
         states = np.zeros(mask.shape, dtype=np.uint8)
-        if any(product.name == SHADOW for product in self.summary.schema.maps):
-            passing = np.asarray(self._group[f"{SHADOW}{array.panels.suffix}"][place])
-            states[passing < 1] = State.SHADOW
+        if SHADOW in self.summary.schema.maps:
+            states[np.asarray(self._group[f"{SHADOW.name}{array.panels.suffix}"][place]) == 1] = State.SHADOW
         states[mask == 1] = State.MASKED
         states[mask == 2] = State.BAD
         return states

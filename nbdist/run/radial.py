@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from nbdist.errors import RunError
 from nbdist.formats.pictures import RadialProfile
 from nbdist.formats.views import View
-from nbdist.frames.products import ROWS_AT_ONCE
 from nbdist.scene.panels import PanelGeometry
+from nbdist.scene.tile import Tile, bands
 
 MOST_SHELLS = 400
 PERCENTILES = (5, 25, 50, 75, 95)
@@ -40,10 +40,9 @@ def radial_profile(panels: Sequence[PanelGeometry], views: Sequence[View], wavel
     for panel, view in zip(panels, views, strict=True):
         good = view.drawn & ~view.shadowed
         columns = np.arange(panel.fpixels) + 0.5
-        for first in range(0, panel.spixels, ROWS_AT_ONCE):
-            rows = slice(first, min(first + ROWS_AT_ONCE, panel.spixels))
-            slow = np.arange(rows.start, rows.stop)[:, None] + 0.5
-            spacing = panel.resolution_A(slow, columns, wavelength_A)[good[rows]]
+        for band in bands(Tile(0, 0, panel.spixels, 0, panel.fpixels)):
+            slow = np.arange(band.slow_start, band.slow_stop)[:, None] + 0.5
+            spacing = panel.resolution_A(slow, columns, wavelength_A)[good[band.slices]]
             inverse.append((1 / spacing).astype(np.float32))
         values.append(view.values[good])
     across, held = np.concatenate(inverse), np.concatenate(values)

@@ -19,6 +19,7 @@ import numpy as np
 
 from nbdist.errors import ExperimentError, RunError, StoreError, UnfinishedError, UnreachableError, is_fatal
 from nbdist.experiment import Experiment
+from nbdist.experiment.background import Background
 from nbdist.experiment.validation import shown
 from nbdist.frames.labels import FrameLabels, Images
 from nbdist.frames.products import (
@@ -60,7 +61,7 @@ from nbdist.store.units import store_id_of
 FREE = ("title", "noise", "readout", "labels")
 """Sections of an experiment that decide no photon."""
 EXPOSURE = ("fluence_photons_per_m2", "flux_photons_per_s", "exposure_s", "beam_size_mm")
-"""Fields of the beam that decide how many photons there are, and nothing else."""
+"""Fields of the beam that decide how many photons there are, and nothing else but the width of some backgrounds."""
 SAME_EXPOSURE = 1e-12
 """Two ways to say a fluence differ by roundings, relative to it."""
 MADE_BY = ("kernel", "compiler", "processor")
@@ -212,6 +213,8 @@ def stored_photons(
     _require_same_photons(summary, wanted)
     ratio = wanted.beam.fluence / summary.experiment.beam.fluence
     ratio = 1.0 if math.isclose(ratio, 1.0, rel_tol=SAME_EXPOSURE) else ratio
+    if ratio != 1:
+        _require_photons_that_grow(summary, wanted.background, ratio)
     store_id = store_id_of(open_group(location))
     source = Source(summary.location, store_id, ratio)
     return wanted, StoredPhotons(source, summary.fingerprint, summary.settings, summary.found.frames)
@@ -238,6 +241,13 @@ def _require_same_photons(summary: StoreSummary, wanted: Experiment) -> None:
             f"{field}: is {shown(ours)}, and {shown(theirs)} in {summary.location}; its photons can be read out with other "
             f"{', '.join(FREE[1:])} or another exposure alone"
         )
+    materials = (*wanted.background.amorphous, wanted.background.air)
+    widths = [its.width_um for its in materials if its is not None]
+    if None in widths and wanted.beam.size_m != stored.beam.size_m:
+        raise RunError(
+            f"beam.beam_size_mm: is {1e3 * wanted.beam.size_m:g}, and {1e3 * stored.beam.size_m:g} in {summary.location}; "
+            "it is the width of what scatters in the background, too"
+        )
     held, labels = {product.name for product in summary.schema.products}, wanted.labels
     for product in products_of(wanted):
         if isinstance(product, FrameProduct) and product.label and product.name not in held:
@@ -247,6 +257,21 @@ def _require_same_photons(summary: StoreSummary, wanted: Experiment) -> None:
             f"labels.spot_share: is {labels.spot_share:g}, and {stored.labels.spot_share:g} in {summary.location}, "
             "whose labels are kept; another one needs rendering"
         )
+
+
+def _require_photons_that_grow(summary: StoreSummary, background: Background, ratio: float) -> None:
+    """Check that all photons are in proportion to the exposure."""
+    fixed = {
+        "level_photons": background.level_photons,
+        "image_file": background.image_file,
+        "powder": background.powder,
+    }
+    for name, given in fixed.items():
+        if given:
+            raise RunError(
+                f"background.{name}: does not grow with the exposure, which is {ratio:.6g} times that of {summary.location}; "
+                "another exposure needs rendering"
+            )
 
 
 def _first_difference(one: Any, other: Any, place: str = "") -> tuple[str, Any, Any] | None:

@@ -115,6 +115,19 @@ def test_each_pixel_is_what_the_mask_and_the_saturation_say(marked):
         np.testing.assert_array_equal(its.states == State.SATURATED, ever)
 
 
+def test_shadows_are_those_of_their_label(experiment_of, tmp_path):
+    stop = {"beam_stop": {"size_mm": 20.0, "distance_mm": 50.0}}
+    panel = {"spixels": 48, "fpixels": 40, "distance_mm": 100}
+    generate(experiment_of(panel, shadows=stop, labels={"shadow": True}), tmp_path / "a.zarr", serial=True)
+    (view,) = StoredImages(tmp_path / "a.zarr").views(0)
+    slow, fast = (PIXEL_MM * (np.arange(size) + 0.5 - size / 2) for size in (48, 40))
+    far = np.hypot(slow[:, None], fast)  # the shadow's edge is 20 mm from the beam
+    assert (view.states[far < 20 - PIXEL_MM] == State.SHADOW).all()
+    assert not view.states[far > 20 + PIXEL_MM].any()
+    profile = profile_of(StoredImages(tmp_path / "a.zarr"), range(1))[0]
+    assert profile.pixels.sum() == (view.states == State.READ).sum()
+
+
 def test_a_contact_sheet_shows_frames_and_counts_what_is_saturated_in_all(marked):
     images = StoredImages(marked)
     figure = sheet_of(images, range(3))

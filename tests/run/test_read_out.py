@@ -157,6 +157,20 @@ def test_an_experiment_with_other_photons_is_refused(changed, said, photons, exp
     assert not (tmp_path / "counts.zarr").exists()
 
 
+def test_a_background_that_does_not_grow_with_the_exposure_keeps_it(small_experiment, tmp_path):
+    flux = {"fluence_photons_per_m2": None, "flux_photons_per_s": 1e12, "exposure_s": 1.0, "beam_size_mm": 0.1}
+    panel = {"spixels": 8, "fpixels": 8, "pixel_size_mm": 10.0}
+    air = {"air": {"after_mm": 50.0}, "level_photons": 1.0}
+    stored = small_experiment(panel=panel, beam=flux, scan={"frames": 1, "phi_steps": 1}, background=air, **SEED)
+    generate(stored, tmp_path / "a.zarr", serial=True)
+    longer = stored.with_changes(beam={"exposure_s": 2.0})
+    with pytest.raises(RunError, match=r"background\.level_photons: does not grow with the exposure, which is 2 times"):
+        stored_photons(tmp_path / "a.zarr", longer)
+    other = stored.with_changes(beam={"exposure_s": 4.0, "beam_size_mm": 0.2})
+    with pytest.raises(RunError, match=r"beam\.beam_size_mm: is 0\.2, and 0\.1 in .*the width of what scatters"):
+        stored_photons(tmp_path / "a.zarr", other)
+
+
 def test_labels_that_are_not_there_need_rendering(small_experiment, light_experiment, undisturbed_series, tmp_path):
     wanted = light_experiment(4).with_changes(labels={"resolution": True, "bragg": True}, **SEED)
     with pytest.raises(RunError, match=r"labels\.bragg: needs rendering; .*series\.zarr does not hold it"):
