@@ -134,8 +134,9 @@ class Renderer:
         Divides once by the experiment's steps, adds the background, and sets dead pixels to 0.
         """
         image = partial * (self.photons_per_electron2 / self.scene.steps)
-        if self.scene.instrument.background.any:
-            image += self.background(tile)
+        for background in self._backgrounds.of(tile.panel):
+            if background is not None:
+                image += background[tile.slices]
         usable = self.scene.instrument.panels[tile.panel].usable[tile.slices]
         return image if usable.all() else np.where(usable, image, 0.0)
 

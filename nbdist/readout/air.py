@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from nbdist.scene.background import AirPath, Curve
 from nbdist.scene.instrument import Instrument
-from nbdist.scene.tile import Tile
+from nbdist.scene.panels import PanelGeometry
 
 Array = NDArray[np.float64]
 
@@ -44,8 +44,16 @@ def air_curve() -> Curve:
 AIR = air_curve()
 
 
-def air_photons(path: AirPath, instrument: Instrument, tile: Tile, points: int = POINTS, curve: Curve = AIR) -> Array:
-    """Photons a pixel, float64 (rows, columns).
+def air_photons(
+    path: AirPath,
+    instrument: Instrument,
+    panel: PanelGeometry,
+    towards: Array,
+    distance: Array,
+    points: int = POINTS,
+    curve: Curve = AIR,
+) -> Array:
+    """Photons a pixel (...) of a panel.
 
     Over the point z of the path, seen by a pixel at a distance R at the angle alpha to the beam,
 
@@ -56,14 +64,14 @@ def air_photons(path: AirPath, instrument: Instrument, tile: Tile, points: int =
 
     Parameters
     ----------
+    towards, distance
+        Unit vectors (..., 3) from the sample to the pixels' middles, and their distances (...) in metres.
     points
         Of the Gauss-Legendre sum over alpha.
     curve
         F of a molecule.
     """
-    panel = instrument.panels[tile.panel]
     beam, wavelength_A = instrument.sources.mean
-    towards, distance = panel.pixel_directions(tile)
     along = towards @ beam
     sideways = towards - along[..., None] * beam
     sine = np.maximum(np.linalg.norm(sideways, axis=-1), 1e-6)
@@ -73,8 +81,8 @@ def air_photons(path: AirPath, instrument: Instrument, tile: Tile, points: int =
     if panel.curved:
         forward, outward, face = along, sine, distance
     else:
-        forward, outward = np.full(tile.shape, panel.normal @ beam), sideways @ panel.normal
-        face = np.full(tile.shape, panel.close_distance_m)
+        forward, outward = np.full(distance.shape, panel.normal @ beam), sideways @ panel.normal
+        face = np.full(distance.shape, panel.close_distance_m)
     with np.errstate(divide="ignore"):
         meets = face / forward  # where the beam's line meets the pixel's plane
     low = np.maximum(-path.before_m, np.where(forward < 0, meets, -np.inf))
@@ -85,13 +93,15 @@ def air_photons(path: AirPath, instrument: Instrument, tile: Tile, points: int =
         sideways, beam
     )  # (1 - K cos(2 psi)) / 2 of what the sine squared is multiplied with
     polarized = instrument.polarization_factor is not None
-    total = np.zeros(tile.shape)
+    total = np.zeros(distance.shape)
     for node, weight in zip(*np.polynomial.legendre.leggauss(points), strict=True):
-        alpha = middle + node * half
-        sin, cos = np.sin(alpha), np.cos(alpha)
-        F = curve.at(np.sin(alpha / 2) / wavelength_A)
-        polar = cos**2 + tilted * sin**2 if polarized else 1.0
-        oblique = 1.0 if instrument.point_pixels else np.maximum(forward * cos + outward * sin, 0.0)
-        total += weight * F**2 * polar * oblique
+        s = np.sin((middle + node * half) / 2)
+        cos, sin = 1 - 2 * s * s, 2 * s * np.sqrt(1 - s * s)
+        part = weight * curve.at(s / wavelength_A) ** 2
+        if polarized:
+            part *= cos * cos + tilted * (sin * sin)
+        if not instrument.point_pixels:
+            part *= np.maximum(forward * cos + outward * sin, 0.0)
+        total += part
     area_m2 = 1.0 if instrument.point_pixels else panel.pixel_m**2
     return instrument.photons_per_electron2 * path.molecules_per_m * area_m2 * total * half / rho

@@ -96,6 +96,7 @@ def scattered_photons(instrument: Instrument, pixels: PixelFactors, tile: Tile) 
     """
     given, panel = instrument.background, instrument.panels[tile.panel]
     towards, distance = panel.pixel_directions(tile)
+    pixel_sr = panel.solid_angle_sr(distance)
     beam, wavelength_A = instrument.sources.mean
     photons = np.zeros(tile.shape)
     if given.materials or given.powders:
@@ -114,13 +115,12 @@ def scattered_photons(instrument: Instrument, pixels: PixelFactors, tile: Tile) 
             omega = panel.solid_angle_sr(distance, instrument.point_pixels)
             photons += incoherent * kept**2 * ((kept + 1 / kept) / 2 - 1) * omega
         for powder in given.powders:
-            pixel_sr = panel.solid_angle_sr(distance)
             coherent += ring_photons_per_sr(powder, instrument, towards, pixel_sr)
         photons += coherent * seen
         photons *= instrument.obstacles.absorption(towards)
     if given.air is not None:
-        photons += air_photons(given.air, instrument, tile)
-    return photons * instrument.shadow(tile)
+        photons += air_photons(given.air, instrument, panel, towards, distance)
+    return photons * instrument.obstacles.shadow(towards, pixel_sr)
 
 
 def steady_photons(instrument: Instrument, tile: Tile) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,6 +50,7 @@ def ring_photons_per_sr(powder: PowderRings, instrument: Instrument, towards: Ar
     return total / (2 * np.pi * np.maximum(np.sin(two_theta), 1e-9))
 
 
+@functools.lru_cache(maxsize=64)
 def texture(rms: float, seed: int, ring: int) -> tuple[Array, Array]:
     """What multiplies a ring along its azimuth: angles (n,) from -pi to pi, and the factor there (n,), whose mean is 1.
 

@@ -124,18 +124,18 @@ class Instrument:
             return (None,) * len(self.panels)
         return tuple(self._transmitted(number) for number in range(len(self.panels)))
 
-    def _transmitted(self, panel: int) -> NDArray[np.float32]:
-        share = np.empty(self.panels[panel].shape, dtype=np.float32)
-        for rows in bands(Tile(panel, 0, share.shape[0], 0, share.shape[1])):
-            towards, _ = self.panels[panel].pixel_directions(rows)
-            share[rows.slices] = self.obstacles.absorption(towards) * self.shadow(rows)
+    def _transmitted(self, number: int) -> NDArray[np.float32]:
+        panel, obstacles = self.panels[number], self.obstacles
+        share = np.empty(panel.shape, dtype=np.float32)
+        for rows in bands(Tile(number, 0, panel.spixels, 0, panel.fpixels)):
+            towards, distance = panel.pixel_directions(rows)
+            passed = obstacles.shadow(towards, panel.solid_angle_sr(distance))
+            share[rows.slices] = obstacles.absorption(towards) * passed
         return share
 
     def shadow(self, tile: Tile) -> Array:
         """Share of the photons (rows, columns) that passes what throws shadows, in the middle of each pixel."""
         panel = self.panels[tile.panel]
-        if not self.obstacles.shadows:
-            return np.ones(tile.shape)
         towards, distance = panel.pixel_directions(tile)
         return self.obstacles.shadow(towards, panel.solid_angle_sr(distance))
 

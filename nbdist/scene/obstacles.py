@@ -254,7 +254,10 @@ class Obstacles:
         The share rises linearly over the penumbra, which is no narrower than a pixel, so that the shadow of an edge within it is the part
         that it covers.
         """
-        share, along = np.ones(towards.shape[:-1]), towards @ self.beam
+        share = np.ones(towards.shape[:-1])
+        if not self.shadows:
+            return share
+        along = towards @ self.beam
         ahead = along > 0
         along = np.where(ahead, along, 1.0)
         places = (towards @ self.across.T) / along[..., None]

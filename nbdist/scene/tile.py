@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-ROWS_AT_ONCE = 64
+ROWS_AT_ONCE = 16
 """Rows of pixels whose directions are worked out together: vectors of all pixels of a panel would take much memory."""
 
 

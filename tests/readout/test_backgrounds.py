@@ -146,6 +146,13 @@ def test_a_short_path_of_air_is_a_material_at_the_sample(photons, small_experime
     np.testing.assert_allclose(photons({"air": air}), photons({"amorphous": [slab]}), rtol=1e-5)
 
 
+def air_of(instrument, points=12):
+    [panel] = instrument.panels
+    return air_photons(
+        instrument.background.air, instrument, panel, *panel.pixel_directions(Tile(0, 0, 96, 0, 80)), points
+    )
+
+
 @pytest.mark.parametrize(
     "panel",
     [
@@ -160,8 +167,7 @@ def test_a_short_path_of_air_is_a_material_at_the_sample(photons, small_experime
 def test_air_converges_in_its_points(small_experiment, panel, path):
     experiment = small_experiment(panel=panel, background={"air": {"width_um": WIDTH_UM, **path}})
     instrument = resolve(experiment).instrument
-    tile, air = Tile(0, 0, 96, 0, 80), instrument.background.air
-    few, many = (air_photons(air, instrument, tile, points) for points in (12, 60))
+    few, many = (air_of(instrument, points) for points in (12, 60))
     assert many.max() > 0
     assert np.abs(few - many).max() <= 1e-5 * many.max()
 
@@ -183,8 +189,7 @@ def test_air_is_the_sum_over_points_of_its_path(small_experiment):
         polar = (1 + d[..., 2] ** 2 - K * (d[..., 0] ** 2 - d[..., 1] ** 2)) / 2
         total = total + np.interp(stol, AIR.stol_per_A, AIR.values) ** 2 * polar * d[..., 2] / R**2 * step
     expected = RE2_M2 * FLUENCE * density * panel.pixel_m**2 * total
-    found = air_photons(instrument.background.air, instrument, Tile(0, 0, 96, 0, 80))
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(air_of(instrument), expected, rtol=1e-5)
 
 
 def test_air_ends_at_the_beam_stop(photons):
