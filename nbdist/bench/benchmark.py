@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nbdist.bench.cases import Case, cases
 from nbdist.bench.integrated import IntegratedRecord, integrated_cases, measure_integrated, own_processes
+from nbdist.bench.labels import LabelsRecord, measure_labels
 from nbdist.bench.limit import SLOTS_PER_PIXEL_STEP, vector_fma_per_cycle
 from nbdist.bench.measure import Record, first_frame_seconds, in_own_process, measure, measure_on_cores, measure_series
 from nbdist.kernels.devices import cuda_is_available
@@ -45,7 +46,7 @@ class Benchmark:
     against: Path | None
     repeats: int
 
-    def records(self, group: str) -> Iterator[Record | IntegratedRecord]:
+    def records(self, group: str) -> Iterator[Record | IntegratedRecord | LabelsRecord]:
         """Measure the cases of a group."""
         if group == "integrated":
             cores = 1 if self.device == "cuda" else max(self.cores)
@@ -53,6 +54,10 @@ class Benchmark:
                 with own_processes(cores) as processes:
                     record = measure_integrated(name, experiment, self.device, processes, self.repeats)
                 yield record
+            return
+        if group == "labels":
+            for name, experiment in integrated_cases(self.inputs).items():
+                yield in_own_process(measure_labels, name, experiment, self.device, self.repeats)
             return
         if group == "series":
             [case] = cases("reference", self.inputs)

@@ -25,7 +25,6 @@ from nbdist.scene import Tile
 
 if TYPE_CHECKING:
     from nbdist.frames.renderer import Renderer
-    from nbdist.kernels.spots import Underneath
 
 T = TypeVar("T")
 
@@ -62,8 +61,6 @@ class IntegratedRecord:
         How many times longer the sum takes with 20 phi steps, 100 domains and those subpixels.
     cores_gain
         Frames of `threads` processes at once, over those of one alone in the same time; None where there is one.
-    labels_share
-        What measuring the spots takes besides, over `frame_s`.
     spread
         (largest - smallest) / median of the frames' seconds.
     """
@@ -78,7 +75,6 @@ class IntegratedRecord:
     pixel_steps: float
     times_the_sum: float
     cores_gain: float | None
-    labels_share: float
     spread: float
 
 
@@ -132,23 +128,20 @@ def measure_integrated(
         return [future.result() for future in running]
 
     spots = at_once(cores, _spots)[0]  # loads and compiles
-    for function in (_seconds, _labelled_seconds):
-        at_once(cores, function)
+    at_once(cores, _seconds)
     [_] = at_once(cores[:1], _sum_rate)
     alone: list[float] = []
     rates: list[float] = []
     steps: list[float] = []
     times: list[float] = []
     gains: list[float] = []
-    labels: list[float] = []
     for _ in range(repeats):
-        [seconds], [labelled] = at_once(cores[:1], _seconds), at_once(cores[:1], _labelled_seconds)
+        [seconds] = at_once(cores[:1], _seconds)
         if len(cores) > 1:
             gains.append(sum(seconds / its for its in at_once(cores, _seconds)))
         [(rate, pixels, of_a_pixel)] = at_once(cores[:1], _sum_rate)
         alone.append(seconds)
         rates.append(rate)
-        labels.append(labelled / seconds - 1)
         steps.append(seconds * rate / pixels)
         times.append(pixels * of_a_pixel / rate / seconds)
     return IntegratedRecord(
@@ -162,7 +155,6 @@ def measure_integrated(
         pixel_steps=statistics.median(steps),
         times_the_sum=statistics.median(times),
         cores_gain=statistics.median(gains) if gains else None,
-        labels_share=statistics.median(labels),
         spread=(max(alone) - min(alone)) / statistics.median(alone),
     )
 
@@ -200,25 +192,6 @@ def _seconds(experiment: Experiment, device: str) -> float:
     tile, started = _panel(renderer), time.perf_counter()
     for frame in range(FRAMES):
         renderer.partial(tile, frame)
-    return (time.perf_counter() - started) / FRAMES
-
-
-@functools.lru_cache(1)
-def _underneath(experiment: Experiment, device: str) -> Underneath:
-    from nbdist.kernels.spots import Underneath
-
-    renderer = _renderers(experiment, device)[0]
-    background = renderer.background(_panel(renderer)).astype("float32")
-    return Underneath(renderer.photons_per_electron2, background)
-
-
-def _labelled_seconds(experiment: Experiment, device: str) -> float:
-    """Seconds of a frame whose spots are measured, too."""
-    renderer, under = _renderers(experiment, device)[0], _underneath(experiment, device)
-    assert renderer.diffraction is not None
-    tile, started = _panel(renderer), time.perf_counter()
-    for frame in range(FRAMES):
-        renderer.backend.integrated(tile, renderer.diffraction, frame, under)
     return (time.perf_counter() - started) / FRAMES
 
 

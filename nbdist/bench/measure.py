@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from nbdist.bench.cases import FRAMES, Case
 from nbdist.bench.limit import SLOTS_PER_PIXEL_STEP, cpu_fma_per_s, cuda_fma_per_s
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nbdist.frames.renderer import Renderer
 
 P = ParamSpec("P")
+T = TypeVar("T")
 TILE = 1024
 """Side of the tiles that a frame is cut into, as `nbdist run` cuts it."""
 ERROR_PIXELS = 256
@@ -47,7 +48,7 @@ class Record:
     spread: float
 
 
-def in_own_process(function: Callable[P, Record], *arguments: P.args, **options: P.kwargs) -> Record:
+def in_own_process(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
     """Call a function in a fresh process, so that its peak memory is its own."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:

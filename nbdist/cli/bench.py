@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from nbdist.bench.integrated import IntegratedRecord
+    from nbdist.bench.labels import LabelsRecord
     from nbdist.bench.measure import Record
 
 
@@ -39,12 +40,13 @@ def bench(
     from nbdist.bench.benchmark import Benchmark, limit_line
     from nbdist.bench.cases import input_folder
     from nbdist.bench.integrated import IntegratedRecord
+    from nbdist.bench.labels import LabelsRecord
     from nbdist.bench.measure import Record
     from nbdist.kernels.devices import pick_device
 
     wanted, cores = _groups(cases), _threads(threads)
     program, target = _program(against), pick_device(device.value)
-    records: list[Record | IntegratedRecord] = []
+    records: list[Record | IntegratedRecord | LabelsRecord] = []
     with tempfile.TemporaryDirectory(prefix="nbdist-bench-") as scratch:
         folder, inputs = input_folder(Path(scratch))
         benchmark = Benchmark(folder, Path(scratch), target, cores, program, repeats)
@@ -59,6 +61,8 @@ def bench(
                 console.print(_table(its))
             if integrated := [record for record in records if isinstance(record, IntegratedRecord)]:
                 console.print(_integrated_table(integrated))
+            if labelled := [record for record in records if isinstance(record, LabelsRecord)]:
+                console.print(_labels_table(labelled))
             if json_file is not None:
                 _write(json_file, records)
         if "start" in wanted:
@@ -66,7 +70,7 @@ def bench(
             console.print(f"first pixels of a new process: {', '.join(seconds)}")
 
 
-def _write(file: Path, records: list[Record | IntegratedRecord]) -> None:
+def _write(file: Path, records: list[Record | IntegratedRecord | LabelsRecord]) -> None:
     try:
         file.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n", encoding="utf-8")
     except OSError as error:
@@ -141,12 +145,12 @@ def _integrated_table(records: list[IntegratedRecord]) -> Table:
 
     table = Table(
         title="integrated; steps: pixel-steps of the sum in its time, a pixel; sum: how many\n"
-        "times longer it takes; cores: gain of several; labels: time of measuring spots",
+        "times longer it takes; cores: gain of several",
         title_justify="left",
         box=SIMPLE_HEAD,
     )
     table.add_column("case", no_wrap=True)
-    for name in ("ms/frame", "spots", "steps", "sum", "cores", "labels", "spread"):
+    for name in ("ms/frame", "spots", "steps", "sum", "cores", "spread"):
         table.add_column(name, justify="right", no_wrap=True)
     for record in records:
         table.add_row(
@@ -156,6 +160,29 @@ def _integrated_table(records: list[IntegratedRecord]) -> Table:
             f"{record.pixel_steps:.2f}",
             f"{record.times_the_sum:.0f}",
             "-" if record.cores_gain is None else f"{record.threads}: {record.cores_gain:.2f}",
+            f"{100 * record.spread:.0f} %",
+        )
+    return table
+
+
+def _labels_table(records: list[LabelsRecord]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        title="labels of integrated frames over water, in memory, of the time without:\ntable: of spots; all: with labels: all",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    table.add_column("case", no_wrap=True)
+    for name in ("ms/frame", "spots", "table", "all", "spread"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for record in records:
+        table.add_row(
+            record.case.replace("_", " "),
+            f"{1e3 * record.frame_s:.1f}",
+            f"{record.spots:.0f}",
+            f"{100 * record.spots_share:.0f} %",
             f"{100 * record.labels_share:.0f} %",
             f"{100 * record.spread:.0f} %",
         )

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment.lattice import dual_vectors, turned
+from nbdist.experiment.lattice import dual_vectors
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.mosaic import crystal_axes, small_turns
@@ -159,15 +159,14 @@ class SpreadBeam(NamedTuple):
 
 def excitation_sigma(vectors: Array, phi: Array, spread: Spread, spindle_axis: Array, beam: SpreadBeam) -> Array:
     """Root mean square (n,) of the excitation error of vectors (n, 3) at a phi of each, 1/Angstrom; seen from the crystal, at phi 0."""
-    back = -phi[:, None] * spindle_axis
-    normal = turned(beam.direction, back) + beam.wavelength_A * vectors
-    normal /= np.linalg.norm(normal, axis=1)[:, None]
+    normal = _from_crystal(beam.direction, phi, spindle_axis) + beam.wavelength_A * vectors
+    normal /= np.sqrt(_form(normal, np.eye(3)))[:, None]
     variance = _form(normal, spread.shape) + _form(np.cross(vectors, normal), spread.mosaic)
     if beam.bandwidth_sigma:
         variance += (beam.bandwidth_sigma * (normal * vectors).sum(axis=1)) ** 2
     for sigma, axis in zip(beam.divergence_sigma_rad, beam.divergence_axes, strict=True):
         if sigma:
-            move = turned(np.cross(axis, beam.direction), back)
+            move = _from_crystal(np.cross(axis, beam.direction), phi, spindle_axis)
             variance += (sigma / beam.wavelength_A * (normal * move).sum(axis=1)) ** 2
     return np.sqrt(variance)
 
@@ -356,6 +355,14 @@ class Crossings:
         return Lit(index, branch, *np.concatenate(reals, axis=1))
 
 
+def _from_crystal(vector: Array, phi: Array, spindle_axis: Array) -> Array:
+    """A vector of the lab (3,) as a crystal sees it that the spindle has turned by phi (n,), (n, 3) (Rodrigues' formula)."""
+    along = (spindle_axis @ vector) * spindle_axis
+    return np.asarray(
+        along + np.outer(np.cos(phi), vector - along) - np.outer(np.sin(phi), np.cross(spindle_axis, vector))
+    )
+
+
 def _form(vectors: Array, matrix: Array) -> Array:
     """v . M . v of each vector (n, 3)."""
-    return np.asarray(((vectors @ matrix) * vectors).sum(axis=1))
+    return np.asarray(np.einsum("ni,ni->n", vectors @ matrix, vectors))

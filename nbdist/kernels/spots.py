@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -295,7 +296,7 @@ class Diffraction:
             self.divergence_axes,
         )
 
-    @property
+    @cached_property
     def mean_beam(self) -> SpreadBeam:
         """All sources as one: their weighted means and what they are spread by, with the spread of each where that is not among them."""
         instrument, sources = self.scene.instrument, self.scene.instrument.sources

@@ -157,6 +157,25 @@ def test_the_integrated_method_is_measured_in_turn_with_the_sum(small_experiment
     assert [line[5] for line in lines] == ["2:", "-"]
 
 
+def test_labels_are_measured_beside_the_frames_they_are_of(small_experiment, capsys):
+    from nbdist.bench.labels import FRAMES, measure_labels
+    from nbdist.cli.bench import _labels_table
+    from nbdist.cli.display import console
+
+    experiment = small_experiment(
+        panel={"spixels": 64, "fpixels": 64},
+        crystal={"shape": "gauss", "mosaicity": {"sigma_deg": 0.1}},
+        scan={"frames": FRAMES},
+        sampling={"method": "integrated"},
+    )
+    record = measure_labels("small", experiment, "cpu", repeats=2)
+    assert record.spots > 0
+    assert record.frame_s > 0
+    console.print(_labels_table([replace(record, spots_share=0.08, labels_share=0.25)]))
+    [line] = [line.split() for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["small"]]
+    assert line[3:7] == ["8", "%", "25", "%"]
+
+
 def test_every_integrated_case_has_its_sum(tmp_path):
     from nbdist.bench.cases import input_folder
     from nbdist.bench.integrated import integrated_cases, summed
