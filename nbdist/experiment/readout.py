@@ -32,7 +32,7 @@ class PointSpread(Section):
     beta: Annotated[float, Field(gt=1, le=100)] | None = Field(None, description="of moffat; 1.5 is a fibre")
     reach_mm: Positive | None = Field(
         None,
-        description="light that falls further along fast or slow is lost; when left out, what holds all light but 1e-6 (gaussian) or 1e-3",
+        description="light that falls further along fast or slow is lost; when left out, what holds all light but 1e-6 (gaussian) or 3e-3",
     )
     file: FilePath | None = Field(
         None, description="of image: .npy (slow, fast), odd numbers of pixels around the photon's; its sum is made 1"

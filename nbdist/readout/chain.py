@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from nbdist.experiment import Experiment
 from nbdist.readout.charge_sharing import charge_sharing_taps
+from nbdist.readout.compiled_response import compiled_response
 from nbdist.readout.draws import Draws, Stage
 from nbdist.readout.point_spread import Image, Kernel, kernel_of, spread_along_axes, spread_by_transform
 from nbdist.readout.response import PanelResponse, Response, counted, read
@@ -113,15 +114,16 @@ class Readout:
         photons: NDArray[np.float32],
         draws: Draws,
     ) -> NDArray[np.integer[Any]]:
-        response = self._response
+        response, native = self._response, compiled_response()
+        spread_light = spread_along_axes if native is None else native.spread_along_axes
         if self._fields.charge_sharing_fraction:
-            photons = spread_along_axes(photons, charge_sharing_taps(self._fields.charge_sharing_fraction))
+            photons = spread_light(photons, charge_sharing_taps(self._fields.charge_sharing_fraction))
         arrived: Image = draws.poisson(photons, panel.first_pixel) if self._noise.photon_noise else photons
         if kernel is not None and kernel.weights is not None:
             if response.dead_time:
                 arrived = counted(arrived, response.dead_time, response.paralysable).astype(np.float32)
             arrived, response = spread_by_transform(arrived, kernel), replace(response, dead_time=0.0)
-        image = read(arrived, panel, response, draws)
+        image = (read if native is None else native.read)(arrived, panel, response, draws)
         top, bottom, left, right = geometry.region
         for outside in (image[:top], image[bottom:], image[:, :left], image[:, right:]):
             outside[...] = 0

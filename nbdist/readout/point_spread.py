@@ -2,7 +2,7 @@
 
 A kernel is a density integrated over each pixel, of a photon in the middle of its own. It reaches to a fixed number of pixels along rows
 and columns, and no further than a panel is wide; what falls beyond, and beyond the panel's edges, is lost. How far it reaches is the
-experiment's (`reach_mm`), or follows from the share of the light that may be lost: 1e-6 of a Gaussian, 1e-3 of kernels with tails.
+experiment's (`reach_mm`), or follows from the share of the light that may be lost: 1e-6 of a Gaussian, 3e-3 of kernels with tails.
 
 A Gaussian is the product of one along each axis, and spreads in two passes in float32, whose terms are added from the middle outwards. All
 others are convolved by Fourier transforms, block by block with a margin as wide as the kernel reaches ("overlap-save"). Their weights are
@@ -28,11 +28,11 @@ from nbdist.scene.resolve import load_array
 Array = NDArray[np.float64]
 Image = NDArray[np.floating[Any]] | NDArray[np.integer[Any]]
 
-LOST_BY_GAUSSIAN, LOST_BY_TAILS = 1e-6, 1e-3
+LOST_BY_GAUSSIAN, LOST_BY_TAILS = 1e-6, 3e-3
 """Share of the light that may fall beyond a kernel's reach where the experiment does not say how far that is."""
 GRID = 2.0**-32
 """Photons: weights of transformed kernels and their light are multiples of it."""
-LARGEST_BLOCK = 2048
+LARGEST_BLOCK = 1536
 """Side of the largest block that is transformed, unless a kernel's margins take more than half of it."""
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
 """Of Gauss and Legendre's integration over an angle."""

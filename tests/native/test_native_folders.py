@@ -254,11 +254,11 @@ def test_the_command_builds_what_an_experiment_needs(small_experiment, tmp_path)
     folder = tmp_path / "kernels"
     ran = CliRunner().invoke(app, ["kernels", "build", str(folder), "--experiment", str(tmp_path / "e.yaml")])
     assert ran.exit_code == 0, ran.output
-    assert "5 kernels, compiled by " in ran.output, "and the read-out's deviates"
-    assert len(libraries(folder)) == 5
+    assert "6 kernels, compiled by " in ran.output, "and the read-out's deviates and response"
+    assert len(libraries(folder)) == 6
     for path in libraries(folder):
         code = ctypes.CDLL(str(path))
-        assert sum(hasattr(code, f"nbdist_{name}") for name in ("partial", "factors", "poisson")) == 1
+        assert sum(hasattr(code, f"nbdist_{name}") for name in ("partial", "factors", "poisson", "read")) == 1
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="becoming another user needs root")

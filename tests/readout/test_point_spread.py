@@ -69,7 +69,7 @@ def test_a_kernel_is_the_integral_of_its_density_over_each_pixel(kind, beta, fwh
             assert weights[place] == pytest.approx(expected, rel=1e-5, abs=1e-9), (slow, fast)
 
 
-@pytest.mark.parametrize(("kind", "lost"), [("gaussian", 1e-6), ("fibre", 1e-3), ("moffat", 1e-3)])
+@pytest.mark.parametrize(("kind", "lost"), [("gaussian", 1e-6), ("fibre", 3e-3), ("moffat", 3e-3)])
 def test_a_kernel_reaches_as_far_as_what_it_may_lose(kind, lost):
     total = weights_of(kernel(kind, 0.05, beta=2.0 if kind == "moffat" else None)).sum()
     assert 1 - 1.05 * lost < total <= 1 + 1e-7

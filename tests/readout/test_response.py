@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nbdist.readout import chain
 from nbdist.readout.chain import Readout
 from nbdist.readout.charge_sharing import charge_sharing_taps
 from nbdist.readout.draws import Draws, Stage
@@ -242,3 +243,34 @@ def test_light_is_lost_to_dead_time_before_it_spreads(readout_of, kind):
     slow = readout_of((9, 9), noisy=False, beam=TIMED, dead_time_ns=100.0, **fields).counts([image], 0)[0]
     quick = readout_of((9, 9), noisy=False, **fields).counts([image / 11], 0)[0]  # n t = 10
     np.testing.assert_allclose(slow, quick, rtol=1e-5)
+
+
+# ---- compiled
+
+EACH = {
+    "nothing": {},
+    "everything": FIELDS,
+    "roll-over": {"electrons_per_photon": 40.0, "saturation_adu": 1000, "rolls_over": True, "integers": "uint16"},
+    "paralysable": {"dead_time_ns": 1e4, "paralysable": True, "integers": "uint32"},
+    "noise and bad pixels": {"read_noise_electrons": 3.0, "dead_pixel_fraction": 0.1, "hot_pixel_fraction": 0.1},
+    "wide": {"point_spread": {"kind": "gaussian", "fwhm_mm": 5.0}, "calibration_sigma": 0.5},
+    "tails": {"point_spread": {"kind": "fibre", "fwhm_mm": 0.1, "reach_mm": 1.0}, "dead_time_ns": 1e3},
+    "shared charge": {"charge_sharing_fraction": 0.2, "integers": "uint16"},
+}
+
+
+@pytest.mark.parametrize("noisy", [True, False])
+@pytest.mark.parametrize("shape", [(1, 70), (70, 1), (150, 131)])
+@pytest.mark.parametrize("fields", EACH.values(), ids=EACH.keys())
+def test_compiled_code_reads_what_the_specification_says(readout_of, monkeypatch, tmp_path, fields, shape, noisy):
+    mask = np.arange(shape[0] * shape[1]).reshape(shape) % 37 == 5
+    np.save(tmp_path / "mask.npy", mask)
+    detector = {"mask_file": str(tmp_path / "mask.npy")}
+    readout = readout_of(shape, noisy=noisy, beam=TIMED, detector=detector, **fields)
+    image = np.random.default_rng(1).gamma(0.5, 30.0, shape).astype(np.float32)
+    native = readout.counts([image], 4)[0]
+    monkeypatch.setattr(chain, "compiled_response", lambda: None)
+    specified = readout.counts([image], 4)[0]
+    assert native.dtype == specified.dtype
+    np.testing.assert_array_equal(native, specified)
+    assert (native[mask] == np.array(GAP).astype(native.dtype)).all()

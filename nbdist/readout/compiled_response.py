@@ -1,0 +1,146 @@
+"""The response of a panel in C++: that of `response.read`, number for number, in one pass over its rows."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.native.build import BuildError, Source, load
+from nbdist.readout.compiled import compiled, deviates_source
+from nbdist.readout.draws import Draws, Stage
+from nbdist.readout.integers import BAD, marker
+from nbdist.readout.point_spread import Image
+from nbdist.readout.response import PanelResponse, Response
+
+logger = logging.getLogger(__name__)
+
+_word, _long, _int, _real, _pointer = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+
+
+class Reading(ctypes.Structure):
+    """The struct of that name in response.cpp."""
+
+    _fields_ = (
+        ("rows", _int),
+        ("columns", _int),
+        ("counts", _pointer),
+        ("light", _pointer),
+        ("dead_time", _real),
+        ("paralysable", _int),
+        ("taps", _pointer),
+        ("reach", _int),
+        ("calibration", _pointer),
+        ("electrons_per_photon", _real),
+        ("read_noise_electrons", _real),
+        ("adu_per_electron", _real),
+        ("offset_adu", _real),
+        ("hot_pixel_adu", _real),
+        ("dead", _pointer),
+        ("hot", _pointer),
+        ("deads", _int),
+        ("hots", _int),
+        ("saturation", _real),
+        ("rolls_over", _int),
+        ("usable", _pointer),
+        ("normals", _pointer),
+        ("seed", _long),
+        ("frame", _word),
+        ("sample", _word),
+        ("stage", _word),
+        ("first_pixel", _long),
+    )
+
+
+def response_source() -> Source:
+    """What the response is compiled from: no multiplication melts into an addition, which would round otherwise."""
+    return Source(Path(__file__).parent / "response.cpp", ("-ffp-contract=off",))
+
+
+class CompiledResponse:
+    """`response.read` and `point_spread.spread_along_axes` by a library, without Python's lock.
+
+    Raises
+    ------
+    BuildError
+        If it cannot be compiled here.
+    """
+
+    def __init__(self) -> None:
+        code = load(response_source()).code
+        self._read = {
+            "int32": code.nbdist_read,
+            "uint16": code.nbdist_read_uint16,
+            "uint32": code.nbdist_read_uint32,
+        }
+        for function in self._read.values():
+            function.argtypes, function.restype = [ctypes.POINTER(Reading), _pointer], None
+        self._spread = code.nbdist_spread
+        self._spread.argtypes, self._spread.restype = [_pointer, _int, _int, _pointer, _int, _pointer], None
+        self._normals = ctypes.cast(load(deviates_source()).code.nbdist_normals, _pointer)
+
+    def spread_along_axes(self, image: Image, taps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As `point_spread.spread_along_axes`."""
+        given = np.ascontiguousarray(image, dtype=np.float32)
+        light = np.empty(given.shape, dtype=np.float32)
+        self._spread(given.ctypes.data, *given.shape, taps.ctypes.data, len(taps) - 1, light.ctypes.data)
+        return light
+
+    def read(self, photons: Image, panel: PanelResponse, response: Response, draws: Draws) -> NDArray[np.integer[Any]]:
+        """As `response.read`."""
+        whole = photons.dtype.kind == "i"
+        arrived = np.ascontiguousarray(photons, dtype=np.int32 if whole else np.float32)
+        readings = np.empty(photons.shape, dtype=response.dtype)
+        usable = np.ascontiguousarray(panel.usable)
+        its = Reading(
+            rows=photons.shape[0],
+            columns=photons.shape[1],
+            counts=arrived.ctypes.data if whole else None,
+            light=None if whole else arrived.ctypes.data,
+            dead_time=response.dead_time,
+            paralysable=response.paralysable,
+            taps=None if panel.taps is None else panel.taps.ctypes.data,
+            reach=0 if panel.taps is None else len(panel.taps) - 1,
+            calibration=None if panel.calibration is None else panel.calibration.ctypes.data,
+            electrons_per_photon=response.electrons_per_photon,
+            read_noise_electrons=response.read_noise_electrons,
+            adu_per_electron=response.adu_per_electron,
+            offset_adu=response.offset_adu,
+            hot_pixel_adu=response.hot_pixel_adu,
+            dead=panel.dead.ctypes.data,
+            hot=panel.hot.ctypes.data,
+            deads=len(panel.dead),
+            hots=len(panel.hot),
+            saturation=response.saturation,
+            rolls_over=response.rolls_over,
+            usable=usable.ctypes.data,
+            normals=self._normals,
+            seed=draws.seed,
+            frame=draws.frame,
+            sample=draws.sample,
+            stage=Stage.READ_NOISE << 24,
+            first_pixel=panel.first_pixel,
+        )
+        self._read[response.dtype](ctypes.byref(its), readings.ctypes.data)
+        bad = panel.bad[panel.usable.flat[panel.bad]]
+        readings.flat[bad] = marker(BAD, response.dtype)
+        return readings
+
+
+@functools.cache
+def compiled_response() -> CompiledResponse | None:
+    """The compiled functions; None where nothing can be compiled, which is said once, of all that the read-out draws and reads."""
+    if compiled() is None:
+        return None
+    try:
+        return CompiledResponse()
+    except BuildError as error:
+        logger.warning(
+            "the read-out's response cannot be compiled here (%s); numpy works it out, ten times slower", error
+        )
+        return None
