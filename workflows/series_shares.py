@@ -16,15 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
+from nbdist.bench.series_steps import series_steps
 from nbdist.experiment import Experiment, load_experiment, validate
-from nbdist.run.context import make_context
-from nbdist.run.rendering import finished_frame, render_frame
-from nbdist.scene.amplitudes import load_reflections
-from nbdist.store import StoredUnits, create_store, open_group
 
-STEPS = ("frames", "counts and labels", "packing", "writing")
 LYSOZYME = {
     "beam": {"wavelength_A": 0.9768, "fluence_photons_per_m2": 1e25, "polarization_factor": 0.99},
     "crystal": {
@@ -57,32 +51,6 @@ def experiments() -> dict[str, Experiment]:
     }
 
 
-def shares(experiment: Experiment, frames: int, folder: Path) -> tuple[dict[str, float], int]:
-    """Seconds of each step of a series of so many frames, and the bytes that it wrote."""
-    location = folder / "series.zarr"
-    context = make_context(experiment.with_changes(scan={"frames": frames}))
-    context.threads = 1
-    create_store(location, context.scene, context.plan, load_reflections(context.scene))
-    seconds, written = dict.fromkeys(STEPS, 0.0), 0
-    render_frame(context, 0)
-    packers = StoredUnits(open_group(location)).packers
-    for unit in context.plan.units():
-        began = time.perf_counter()
-        images = [render_frame(context, frame) for frame in unit.frames]
-        rendered = time.perf_counter()
-        products = [finished_frame(context, frame, image) for frame, image in zip(unit.frames, images, strict=True)]
-        finished = time.perf_counter()
-        packed = [packer.pack(unit, products) for packer in packers.values()]
-        done = time.perf_counter()
-        for number, shard in enumerate(packed):
-            (folder / f"{unit.number}-{number}").write_bytes(shard)
-            written += len(shard)
-        ended = time.perf_counter()
-        for step, spent in zip(STEPS, np.diff([began, rendered, finished, done, ended]), strict=True):
-            seconds[step] += float(spent)
-    return seconds, written
-
-
 def start_seconds(experiment: Experiment, folder: Path) -> float:
     """Seconds of a new interpreter up to its first frame."""
     path = folder / "experiment.json"
@@ -105,7 +73,7 @@ def main() -> None:
     chosen = {given.experiment.name: load_experiment(given.experiment)} if given.experiment else experiments()
     for name, experiment in chosen.items():
         with tempfile.TemporaryDirectory() as scratch:
-            seconds, written = shares(experiment, given.frames, Path(scratch))
+            seconds, written = series_steps(experiment.with_changes(scan={"frames": given.frames}), Path(scratch))
             seconds = {"start": start_seconds(experiment, Path(scratch)), **seconds}
         total = sum(seconds.values())
         parts = ", ".join(f"{step} {100 * spent / total:.0f} %" for step, spent in seconds.items())

@@ -1,10 +1,22 @@
 """The benchmark: what is timed, against what limit, and how.
 
 `cases` are what is rendered, `limit` is what the machine's arithmetic would allow, `measure` times one case in a process of its own,
-`integrated` times the integrated method in turn with the sum, `labels` its frames with labels and without, and `benchmark` goes over all
-that were asked for. The cases of the sum are said in the flags of `nbdist.nanobragg`, so that another nanoBragg can be timed with them,
-and `nbdist.cli.bench` prints what it finds.
+`integrated` times the integrated method in turn with the sum, `labels` its frames with labels and without, `readout` what a detector makes
+of a frame, `series_steps` each step of a whole series, and `benchmark` goes over all that were asked for. The cases of the sum are said in
+the flags of `nbdist.nanobragg`, so that another nanoBragg can be timed with them, and `nbdist.cli.bench` prints what it finds.
 """
 
-GROUPS = ("reference", "mosaic", "sources", "sharp", "shapes", "spots", "integrated", "labels", "series", "start")
+GROUPS = (
+    "reference",
+    "mosaic",
+    "sources",
+    "sharp",
+    "shapes",
+    "spots",
+    "integrated",
+    "labels",
+    "readout",
+    "series",
+    "start",
+)
 """Groups of cases; `start` is no case, but the time to a new process's first pixels."""

@@ -13,7 +13,10 @@ from nbdist.bench.integrated import IntegratedRecord, integrated_cases, measure_
 from nbdist.bench.labels import LabelsRecord, measure_labels
 from nbdist.bench.limit import SLOTS_PER_PIXEL_STEP, vector_fma_per_cycle
 from nbdist.bench.measure import Record, first_frame_seconds, in_own_process, measure, measure_on_cores, measure_series
+from nbdist.bench.readout import ReadoutRecord, measure_readout, readout_experiment
 from nbdist.kernels.devices import cuda_is_available
+
+AnyRecord = Record | IntegratedRecord | LabelsRecord | ReadoutRecord
 
 BOTH_PRECISIONS = ("reference", "mosaic", "sources")
 """Groups that are measured in float64, too."""
@@ -46,7 +49,7 @@ class Benchmark:
     against: Path | None
     repeats: int
 
-    def records(self, group: str) -> Iterator[Record | IntegratedRecord | LabelsRecord]:
+    def records(self, group: str) -> Iterator[AnyRecord]:
         """Measure the cases of a group."""
         if group == "integrated":
             cores = 1 if self.device == "cuda" else max(self.cores)
@@ -58,6 +61,9 @@ class Benchmark:
         if group == "labels":
             for name, experiment in integrated_cases(self.inputs).items():
                 yield in_own_process(measure_labels, name, experiment, self.device, self.repeats)
+            return
+        if group == "readout":
+            yield in_own_process(measure_readout, "eiger_uniform", readout_experiment(), self.repeats)
             return
         if group == "series":
             [case] = cases("reference", self.inputs)

@@ -17,9 +17,11 @@ from nbdist.errors import NbdistError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from nbdist.bench.benchmark import AnyRecord
     from nbdist.bench.integrated import IntegratedRecord
     from nbdist.bench.labels import LabelsRecord
     from nbdist.bench.measure import Record
+    from nbdist.bench.readout import ReadoutRecord
 
 
 def bench(
@@ -42,11 +44,12 @@ def bench(
     from nbdist.bench.integrated import IntegratedRecord
     from nbdist.bench.labels import LabelsRecord
     from nbdist.bench.measure import Record
+    from nbdist.bench.readout import ReadoutRecord
     from nbdist.kernels.devices import pick_device
 
     wanted, cores = _groups(cases), _threads(threads)
     program, target = _program(against), pick_device(device.value)
-    records: list[Record | IntegratedRecord | LabelsRecord] = []
+    records: list[AnyRecord] = []
     with tempfile.TemporaryDirectory(prefix="nbdist-bench-") as scratch:
         folder, inputs = input_folder(Path(scratch))
         benchmark = Benchmark(folder, Path(scratch), target, cores, program, repeats)
@@ -63,6 +66,8 @@ def bench(
                 console.print(_integrated_table(integrated))
             if labelled := [record for record in records if isinstance(record, LabelsRecord)]:
                 console.print(_labels_table(labelled))
+            if readout := [record for record in records if isinstance(record, ReadoutRecord)]:
+                console.print(_readout_table(readout))
             if json_file is not None:
                 _write(json_file, records)
         if "start" in wanted:
@@ -70,7 +75,7 @@ def bench(
             console.print(f"first pixels of a new process: {', '.join(seconds)}")
 
 
-def _write(file: Path, records: list[Record | IntegratedRecord | LabelsRecord]) -> None:
+def _write(file: Path, records: list[AnyRecord]) -> None:
     try:
         file.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n", encoding="utf-8")
     except OSError as error:
@@ -184,6 +189,31 @@ def _labels_table(records: list[LabelsRecord]) -> Table:
             f"{record.spots:.0f}",
             f"{100 * record.spots_share:.0f} %",
             f"{100 * record.labels_share:.0f} %",
+            f"{100 * record.spread:.0f} %",
+        )
+    return table
+
+
+def _readout_table(records: list[ReadoutRecord]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        title="read-out, seconds of the processor; numpy: its time for the same counts; response: what follows\n"
+        "them, over them; series: integrated, with response, over its packing and writing",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    table.add_column("case", no_wrap=True)
+    for name in ("ms/frame", "numpy", "response", "series", "spread"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for record in records:
+        table.add_row(
+            record.case.replace("_", " "),
+            f"{1e3 * record.poisson_s:.1f}",
+            f"{record.times_numpy:.1f}",
+            f"{record.response_ratio:.2f}",
+            f"{record.series_ratio:.2f}",
             f"{100 * record.spread:.0f} %",
         )
     return table

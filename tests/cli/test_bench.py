@@ -176,6 +176,22 @@ def test_labels_are_measured_beside_the_frames_they_are_of(small_experiment, cap
     assert line[3:7] == ["8", "%", "25", "%"]
 
 
+def test_the_read_out_is_measured_against_what_it_is_compared_with(small_experiment, capsys):
+    from nbdist.bench.readout import RESPONSE, measure_readout, readout_experiment
+    from nbdist.cli.bench import _readout_table
+    from nbdist.cli.display import console
+
+    assert readout_experiment().writes_counts
+    panel = {"spixels": 64, "fpixels": 64}
+    experiment = small_experiment(panel=panel, noise={"photon_noise": True}, readout=RESPONSE)
+    record = measure_readout("small", experiment, repeats=1)
+    assert record.series_ratio > 1, "all steps take longer than two of them"
+    assert min(record.poisson_s, record.times_numpy, record.response_ratio) > 0
+    console.print(_readout_table([record]))
+    [line] = [line.split() for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["small"]]
+    assert line[2] == f"{record.times_numpy:.1f}"
+
+
 def test_every_integrated_case_has_its_sum(tmp_path):
     from nbdist.bench.cases import input_folder
     from nbdist.bench.integrated import integrated_cases, summed
