@@ -32,6 +32,8 @@ LARGEST_SIDE_DOTS = 1000
 """Of an image, along its longer side."""
 SHEET_DOTS = 1600
 """Across all images of a contact sheet."""
+SHEET_ASPECT = 1.3
+"""How wide it is, about, over how high."""
 
 
 @dataclass(frozen=True)
@@ -324,7 +326,9 @@ def sheet_figure(
 def sheet_side(number: int, shape: tuple[int, ...]) -> tuple[int, int]:
     """Columns of a contact sheet of so many images of a shape (slow, fast), and dots along the longer side of each."""
     slow, fast = shape
-    columns = min(number, max(1, math.ceil(math.sqrt(number * 1.3 * slow / fast))))
+    fitting = math.sqrt(number * SHEET_ASPECT * slow / fast)
+    near = [min(number, max(1, columns)) for columns in (math.ceil(fitting), math.floor(fitting))]
+    columns = min(near, key=lambda columns: -number % columns)  # with the fewer places left empty
     wide = SHEET_DOTS // max(columns, 2)
     return columns, int(wide if fast >= slow else min(wide * slow / fast, LARGEST_SIDE_DOTS))
 

@@ -24,7 +24,7 @@ class State(IntEnum):
 NAMES = {State.MASKED: "masked or gap", State.BAD: "bad", State.SATURATED: "saturated", State.SHADOW: "in a shadow"}
 COLOURS = {
     State.MASKED: (0.73, 0.80, 0.89, 1.0),
-    State.BAD: (0.80, 0.17, 0.60, 1.0),
+    State.BAD: (1.0, 0.37, 0.82, 1.0),
     State.SATURATED: (0.93, 0.36, 0.05, 1.0),
     State.SHADOW: (0.95, 0.77, 0.06, 0.35),
     State.NOWHERE: (0.93, 0.93, 0.93, 1.0),

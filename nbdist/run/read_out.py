@@ -59,7 +59,7 @@ def read_out(
     client
         As in `generate`.
     seed
-        Of the counts, which are then drawn in any case.
+        Of the counts, which have photon noise where the experiment asks for none; the experiment's where left out.
     workers, security, dashboard, serial, frames, resume, overwrite, stuck_after, part, made_by, report, log
         As in `generate`.
     frames_per_shard

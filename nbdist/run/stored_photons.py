@@ -39,12 +39,13 @@ from nbdist.frames.products import (
 )
 from nbdist.frames.tables import Columns
 from nbdist.planning import Cut, Settings, Unit, Units, make_plan
+from nbdist.readout.chain import Readout
 from nbdist.run.context import RunContext
 from nbdist.run.failures import ErrorLine
 from nbdist.run.jobs import SeriesJob
 from nbdist.run.progress import Record
 from nbdist.run.rendering import write_unit
-from nbdist.scene import Scene, resolve
+from nbdist.scene import resolve
 from nbdist.store import (
     StoredUnits,
     StoreSummary,
@@ -136,10 +137,18 @@ class StoredPhotons:
             raise StoreError(f"{location}: holds the photons that are read out; give the counts another place")
         scene, own = resolve(experiment), self.settings
         kept = Cut(own.tile, own.phi_chunk, cut.frames_per_shard or own.frames_per_shard)
-        plan = make_plan(scene, products=products_of(experiment), kernel=own.kernel, cut=kept, settings=settings)
+        readout = Readout(scene)
+        plan = make_plan(
+            scene,
+            products=products_of(experiment),
+            kernel=own.kernel,
+            cut=kept,
+            settings=settings,
+            readout_bytes=(readout.kept_bytes, readout.thread_bytes),
+        )
         cost = replace(plan.cost, seconds=SECONDS_PER_PIXEL * scene.instrument.pixels)
         amplitudes = read_reflections(self.source.location)
-        return RunContext(scene, replace(plan, cost=cost), "cpu", location, reflections=amplitudes)
+        return RunContext(scene, replace(plan, cost=cost), "cpu", location, reflections=amplitudes, _readout=readout)
 
     def require_same(self, location: str, provenance: object) -> None:
         """Check that a store was begun with these photons."""
@@ -185,7 +194,7 @@ def stored_photons(
     experiment
         The experiment whose detector reads them; that of the store where left out.
     seed
-        Of the counts, which are then drawn in any case; the experiment's where left out.
+        Of the counts, which have photon noise where the experiment asks for none; the experiment's where left out.
 
     Returns
     -------
@@ -202,7 +211,8 @@ def stored_photons(
     summary = summarize(location)
     wanted = summary.experiment if experiment is None else experiment
     if seed is not None:
-        wanted = wanted.with_changes(noise={"photon_noise": True, "seed": seed})
+        drawn = {} if COUNTS.made_for(wanted) else {"photon_noise": True}
+        wanted = wanted.with_changes(noise={**drawn, "seed": seed})
     if not COUNTS.made_for(wanted):
         raise RunError(
             f"{location}: its experiment asks for no counts, so there is nothing to read out; "
@@ -345,7 +355,7 @@ class ReadoutJob(SeriesJob):
     def render(self, unit: Unit) -> Record:
         """Read the photons of a unit, write what is made of them, and return its record."""
         started, began = time.time(), time.perf_counter()
-        frames, made_by = self.photons.frames(self.context.scene, unit)
+        frames, made_by = self.photons.frames(self.context, unit)
         made = [made_of(frame) for frame in frames]
         took = {"started": started, "seconds": time.perf_counter() - began}
         return write_unit(self.context, self.writer, unit, made, made_by | took)
@@ -369,7 +379,7 @@ class PhotonReader:
                 f"{source.location} is another store than the one whose photons are read out; it was replaced"
             )
 
-    def frames(self, scene: Scene, unit: Unit) -> tuple[list[RenderedFrame], dict[str, Any]]:
+    def frames(self, context: RunContext, unit: Unit) -> tuple[list[RenderedFrame], dict[str, Any]]:
         """The frames of a unit with their photons, and what made these, for its record.
 
         Raises
@@ -383,7 +393,7 @@ class PhotonReader:
         records = self._records(unit)
         labels = [
             product
-            for product in products_of(scene.experiment)
+            for product in products_of(context.scene.experiment)
             if isinstance(product, PixelProduct | TableProduct) and product.label
         ]
         try:
@@ -403,7 +413,7 @@ class PhotonReader:
         frames = []
         for number, its in zip(unit.frames, stored, strict=True):
             photons = [_scaled(image, ratio) for image in INTENSITY.images(its)]
-            frame = rendered_frame(scene, number, photons)
+            frame = rendered_frame(context.scene, number, photons, context.readout)
             frames.append(replace(frame, labels=_labels(its, ratio)) if labels else frame)
         made: dict[str, Any] = {name: _common({str(its.get(name)) for its in records.values()}) for name in MADE_BY}
         scaled = [its["exposure_ratio"] * ratio for its in records.values() if "exposure_ratio" in its]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbdist.formats.pictures import RadialProfile, View, frame_figure, radial_figure, sheet_figure
+from nbdist.formats.pictures import RadialProfile, View, frame_figure, radial_figure, sheet_figure, sheet_side
 from nbdist.formats.scales import MOST_TICKS, Scale, log_ticks, tick_label, unit_label
 from nbdist.formats.views import COLOURS, State, shrunk
 
@@ -187,6 +187,14 @@ def test_a_contact_sheet_shows_its_images_on_one_scale():
     for image, its in zip(images, views, strict=True):
         np.testing.assert_array_equal(image.get_array()[5:], its.values[5:])
     assert legend(figure) == ["masked or gap (2,000 px)"]
+
+
+@pytest.mark.parametrize(
+    ("number", "shape", "columns"),
+    [(1, (9, 9), 1), (4, (9, 9), 2), (6, (9, 9), 3), (7, (9, 9), 4), (3, (9, 14), 1), (12, (9, 9), 4)],
+)
+def test_a_contact_sheet_leaves_few_places_empty(number, shape, columns):
+    assert sheet_side(number, shape)[0] == columns
 
 
 def test_a_radial_profile_has_resolution_below_and_angles_above():

@@ -101,6 +101,34 @@ def test_counts_are_those_of_a_run_of_the_same_experiment(
     }
 
 
+def test_another_detector_reads_what_it_would_have_read_in_a_run(light_experiment, tmp_path):
+    one = {"electrons_per_photon": 3.0, "integers": "uint16", "hot_pixel_fraction": 0.05}
+    other = {
+        "charge_sharing_fraction": 0.1,
+        "point_spread": {"kind": "gaussian", "fwhm_mm": 5.0},
+        "calibration_sigma": 0.02,
+        "read_noise_electrons": 1.5,
+        "offset_adu": 10.0,
+        "saturation_adu": 60,
+        "dead_pixel_fraction": 0.03,
+    }
+    before = light_experiment(3).with_changes(noise={"photon_noise": True}, readout=one)
+    wanted = light_experiment(3).with_changes(noise={"photon_noise": True, "seed": 4}, readout=other)
+    generate(before, tmp_path / "one.zarr", serial=True)
+    generate(wanted, tmp_path / "run.zarr", serial=True)
+    read_out(tmp_path / "one.zarr", tmp_path / "other.zarr", wanted, serial=True)
+    assert_same_series(tmp_path / "other.zarr", tmp_path / "run.zarr")
+    attributes = open_series(tmp_path / "other.zarr").counts.attrs
+    assert (attributes["saturation_value"], attributes["units"]) == (60, "ADU")
+    assert (open_series(tmp_path / "other.zarr").mask == 2).any(), "bad ones of this detector"
+
+
+def test_a_seed_alone_adds_photon_noise_only_where_nothing_is_read(photons, experiment):
+    quiet = experiment.with_changes(readout={"offset_adu": 5.0})
+    assert not stored_photons(photons, quiet, seed=3)[0].noise.photon_noise
+    assert stored_photons(photons, seed=3)[0].noise.photon_noise
+
+
 def test_a_store_that_was_read_out_is_as_good_as_one_that_was_rendered(photons, tmp_path):
     location = tmp_path / "counts.zarr"
     read_out(photons, location, seed=11, serial=True)
