@@ -9,6 +9,7 @@ from nbdist.cli.arguments import ExperimentFile, load
 from nbdist.cli.display import console, count, facts, panels_row
 
 if TYPE_CHECKING:
+    from nbdist.experiment.beam import Beam
     from nbdist.scene import Lattice, Scene
     from nbdist.scene.amplitudes import Reflections
 
@@ -50,6 +51,7 @@ def _beam(scene: Scene) -> list[tuple[str, str]]:
     return [
         ("wavelength", f"{wavelength:.6g} A ({EV_ANGSTROM / wavelength:.1f} eV)"),
         ("fluence", f"{beam.fluence:.6g} photons/m^2"),
+        *([] if beam.steady else [("from frame to frame", _changes(beam))]),
         ("sources", f"{len(scene.instrument.sources)}"),
         *([("spectrum", f"normal, {100 * beam.bandwidth_sigma:g} % rms")] if beam.bandwidth_sigma else []),
         *(
@@ -63,6 +65,12 @@ def _beam(scene: Scene) -> list[tuple[str, str]]:
         ),
         ("direction", _vector(scene.instrument.beam_direction)),
     ]
+
+
+def _changes(beam: Beam) -> str:
+    flicker, jitter = beam.flicker, beam.exposure_jitter_sigma
+    parts = [f"{100 * flicker.sigma:g} % rms of {flicker.spectrum} flicker"] if flicker.sigma else []
+    return ", ".join([*parts, f"{100 * jitter:g} % rms of the exposure"] if jitter else parts)
 
 
 def _crystal(lattice: Lattice, reflections: Reflections, weighted: bool) -> list[tuple[str, str]]:
@@ -93,6 +101,16 @@ def _crystal(lattice: Lattice, reflections: Reflections, weighted: bool) -> list
         *(
             [("mosaicity", f"normal, {_vector(np.rad2deg(sigmas))} deg rms about a, c* x a, c*")]
             if sigmas.any()
+            else []
+        ),
+        *(
+            [
+                (
+                    "dose",
+                    f"{lattice.decay.dose_MGy(0):.4g} MGy in the first frame, {lattice.decay.dose_MGy_per_frame:g} MGy a frame",
+                )
+            ]
+            if lattice.decay
             else []
         ),
         ("mosaic domains", "none, integrated over" if integrated else f"{lattice.domains}"),

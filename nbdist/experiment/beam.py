@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -42,6 +42,16 @@ class Source(Section):
     weight: NotNegative = Field(1.0, description="relative; weights are normalised to mean 1")
 
 
+class Flicker(Section):
+    """Relative changes of the fluence from frame to frame: normal, but never below none at all."""
+
+    sigma: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="rms, relative to the mean")
+    spectrum: Literal["white", "pink"] = Field(
+        "white", description="white: every frame by itself; pink: slow changes as well, of power 1/f"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(0, description="of the flicker and of exposure_jitter_sigma")
+
+
 class Beam(Section):
     """The incident beam. Give `wavelength_A` or `energy_eV`, and a fluence or a flux with exposure and beam size."""
 
@@ -55,6 +65,10 @@ class Beam(Section):
     )
     exposure_s: Positive | None = Field(None, description="seconds a frame; 1.0 when a flux is given")
     beam_size_mm: Positive | None = Field(None, description="side of the square beam; 0.1 when a flux is given")
+    flicker: Flicker = Flicker()
+    exposure_jitter_sigma: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="rms of a normal error of each frame's exposure, relative to it"
+    )
     polarization_factor: float | None = Field(
         0.0,
         ge=-1,
@@ -109,6 +123,11 @@ class Beam(Section):
             if 0 < self.fluence < math.inf:
                 return self
         raise ValueError("flux_photons_per_s exposure_s / beam_size_mm^2 is not a number of photons")
+
+    @property
+    def steady(self) -> bool:
+        """Whether all frames have the same fluence."""
+        return self.flicker.sigma == 0 and self.exposure_jitter_sigma == 0
 
     @property
     def divergence_sigmas_mrad(self) -> Pair:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from nbdist.experiment.decay import Decay
 from nbdist.experiment.fields import Count, FilePath, Matrix, NotNegative, Positive, Section, Vector
 from nbdist.experiment.structure_factors import StructureFactors
 
@@ -77,6 +78,7 @@ class Crystal(Section):
         None, description="explicit rotation matrices in a .npy file (n, 3, 3)"
     )
     mosaicity: Mosaicity = Field(Mosaicity(), description="normal misorientations, instead of mosaic_spread_deg")
+    decay: Decay | None = Field(None, description="fading with dose; none when left out")
     weight: Positive = Field(1.0, description="what its photons are multiplied with, where there are several crystals")
     structure_factors: StructureFactors | None = Field(None, description="the experiment's when left out")
 

@@ -9,6 +9,8 @@ beam:
   wavelength_A: 0.9768            # or energy_eV
   fluence_photons_per_m2: 2.7e+25 # on the crystal, a frame; or flux_photons_per_s with exposure_s and beam_size_mm
   polarization_factor: 0.99       # Kahn factor K; 0 is unpolarised; null leaves the correction out
+  # flicker: {sigma: 0.02, spectrum: pink, seed: 1}   # changes of the fluence from frame to frame, rms; white or pink (1/f)
+  # exposure_jitter_sigma: 0.01   # rms error of a frame's exposure
   # divergence: {horizontal_mrad: 0.2, horizontal_steps: 3, vertical_mrad: 0.1, vertical_steps: 3}
   # dispersion: {percent: 0.02, steps: 3}
   # bandwidth_sigma: 0.0003       # rms of a normal spectrum, relative to the wavelength
@@ -24,6 +26,7 @@ crystal:
   mosaicity: {sigma_deg: 0.1}            # normal misorientations, rms; or three, about a, c* x a, c*; for method sum, domains: 100
   # mosaic_spread_deg: 0.2               # instead of mosaicity, for method sum: rotations within a cone, as nanoBragg has them
   # mosaic_domains: 10                   # 10 when there is a spread, else 1
+  # decay: {dose_MGy_per_frame: 0.05, half_dose_MGy_per_A: 10, B_factor_A2_per_MGy: 1}   # fading with dose
 # crystals:                       # instead of crystal: several, whose photons add up
 #   - {cell: [79.1, 79.1, 37.9, 90, 90, 90], misset_deg: [14, -31, 52], N_cells: [10, 10, 20]}
 #   - {cell: [79.1, 79.1, 37.9, 90, 90, 90], misset_deg: [18, -30, 50], N_cells: [8, 8, 10], weight: 0.3}

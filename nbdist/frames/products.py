@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import RunError
 from nbdist.experiment import Experiment
+from nbdist.frames.exposure import B_factors_A2, doses_MGy, fluence_factors
 from nbdist.frames.labels import FrameLabels, Images
 from nbdist.frames.tables import REFLECTION_COLUMNS, SPOT_COLUMNS, Column, Columns
 from nbdist.kernels.prediction import series_reflections
@@ -229,8 +230,35 @@ class SeriesTable(_OnceASeries):
     made_for: Callable[[Experiment], bool] = always
 
 
+@dataclass(frozen=True)
+class FrameSeries(_OnceASeries):
+    """A number for each frame that is known before it is rendered: a coordinate (frame), or (frame, lattice) of several crystals.
+
+    Attributes
+    ----------
+    name, dtype
+        Of the array.
+    units, long_name
+        Units of measure, and what it is.
+    make
+        The numbers of consecutive frames, (frames,) or (frames, lattices).
+    of_crystals
+        Whether each of several crystals has its own.
+    made_for
+        Whether an experiment asks for it.
+    """
+
+    name: str
+    dtype: str
+    units: str
+    long_name: str
+    make: Callable[[Scene, range], NDArray[np.float64]]
+    of_crystals: bool = True
+    made_for: Callable[[Experiment], bool] = always
+
+
 FrameProduct = PixelProduct | TableProduct
-Product = FrameProduct | SeriesMap | SeriesTable
+Product = FrameProduct | SeriesMap | SeriesTable | FrameSeries
 
 
 def _intensity(frame: RenderedFrame) -> Images:
@@ -378,9 +406,50 @@ SERIES_REFLECTIONS = SeriesTable(
     make=series_reflections,
     made_for=lambda experiment: experiment.labels.reflections,
 )
+FLUENCE_FACTOR = FrameSeries(
+    name="fluence_factor",
+    dtype="float64",
+    units="1",
+    long_name="fluence of the frame, relative to that of the experiment",
+    make=lambda scene, frames: fluence_factors(scene.experiment, frames),
+    of_crystals=False,
+    made_for=lambda experiment: not experiment.beam.steady,
+)
+DOSE = FrameSeries(
+    name="dose_MGy",
+    dtype="float64",
+    units="MGy",
+    long_name="dose of the crystal at the middle of the frame",
+    make=doses_MGy,
+    made_for=lambda experiment: any(crystal.decay for crystal in experiment.each_crystal.values()),
+)
+B_FACTOR = FrameSeries(
+    name="B_factor_A2",
+    dtype="float64",
+    units="angstrom^2",
+    long_name="growth of the crystal's B factor with dose, at the middle of the frame",
+    make=B_factors_A2,
+    made_for=lambda experiment: any(
+        crystal.decay is not None and crystal.decay.B_factor_A2_per_MGy > 0
+        for crystal in experiment.each_crystal.values()
+    ),
+)
 PRODUCTS: dict[str, Product] = {
     product.name: product
-    for product in (INTENSITY, COUNTS, BRAGG, BACKGROUND, SPOT, SPOTS, RESOLUTION, SHADOW, SERIES_REFLECTIONS)
+    for product in (
+        INTENSITY,
+        COUNTS,
+        BRAGG,
+        BACKGROUND,
+        SPOT,
+        SPOTS,
+        RESOLUTION,
+        SHADOW,
+        FLUENCE_FACTOR,
+        DOSE,
+        B_FACTOR,
+        SERIES_REFLECTIONS,
+    )
 }
 """All products by name, in the order in which they are made, written and listed."""
 

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.frames.exposure import fluence_factor
 from nbdist.frames.labels import FrameLabels, spot_labels, whole_pixel_spots
-from nbdist.kernels.backend import Backend, KernelMode, Turned
+from nbdist.kernels.backend import KEPT_FACTORS_BYTES, Backend, KernelMode, Turned
 from nbdist.kernels.choice import eager_backend, make_backend
 from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath
 from nbdist.native.build import BuildError
@@ -76,6 +77,7 @@ class Renderer:
             self.tables = [tables[id(its)] for its in reflections]
         self.backend = backend or make_backend(scene.instrument, device, mode, threads)
         self._measures: dict[tuple[Tile, int], SpotMeasures] = {}
+        self._spacings: dict[Tile, NDArray[np.float64]] = {}
         self._measuring = threading.Lock()
         try:
             self._prepared = self._prepare()
@@ -116,27 +118,45 @@ class Renderer:
                 while len(self._measures) > MOST_MEASURED:
                     del self._measures[next(iter(self._measures))]
             return partial
-        return self.backend.partial(
-            tile,
-            [
-                Turned(
-                    prepared,
-                    scene.specimen.share(lattice),
-                    list(scene.orientation_groups(lattice, frame, first_step, last_step)),
-                )
-                for lattice, prepared in zip(scene.specimen.lattices, self._prepared, strict=True)
-            ],
-        )
+        lattices = [
+            Turned(
+                prepared,
+                scene.specimen.share(lattice),
+                list(scene.orientation_groups(lattice, frame, first_step, last_step)),
+            )
+            for lattice, prepared in zip(scene.specimen.lattices, self._prepared, strict=True)
+        ]
+        if not scene.specimen.decays:
+            return self.backend.partial(tile, lattices)
+        total = np.zeros(tile.shape)
+        for its, left in zip(lattices, self.left_by_dose(tile, frame), strict=True):
+            total += self.backend.partial(tile, [its]) * left
+        return total
 
-    def photons(self, partial: NDArray[np.floating[Any]], tile: Tile) -> NDArray[np.floating[Any]]:
-        """Expected photons a pixel (rows, columns), in the precision of the partials, from the sum of all partials of a tile.
+    def left_by_dose(self, tile: Tile, frame: int) -> list[NDArray[np.float64]]:
+        """Share of the photons of each lattice that dose has left in a frame, by the spacing that scatters to a pixel; (rows, columns)."""
+        s_per_A = self._reciprocal_spacings(tile)
+        return [lattice.left_by_dose(frame, s_per_A) for lattice in self.scene.specimen.lattices]
+
+    def _reciprocal_spacings(self, tile: Tile) -> NDArray[np.float64]:
+        """1/d in 1/Angstrom that scatters to the middle of each pixel, for the mean wavelength; kept, as no frame has others."""
+        kept = self._spacings.get(tile)
+        if kept is None:
+            panel, wavelength_A = self.scene.instrument.panels[tile.panel], self.scene.experiment.beam.mean_wavelength_A
+            slow, fast = np.ogrid[tile.slices]
+            kept = 1 / panel.resolution_A(slow + 0.5, fast + 0.5, wavelength_A)
+            if sum(image.nbytes for image in list(self._spacings.values())) + kept.nbytes <= KEPT_FACTORS_BYTES:
+                self._spacings[tile] = kept
+        return kept
+
+    def photons(self, partial: NDArray[np.floating[Any]], tile: Tile, frame: int) -> NDArray[np.floating[Any]]:
+        """Expected photons a pixel (rows, columns), in the precision of the partials, from the sum of all partials of a frame's tile.
 
         Divides once by the experiment's steps, adds the background, and sets dead pixels to 0.
         """
-        image = partial * (self.photons_per_electron2 / self.scene.steps)
-        for background in self._backgrounds.of(tile.panel):
-            if background is not None:
-                image += background[tile.slices]
+        image = partial * self.photons_per_unit(frame)
+        for background in self._background_parts(tile, frame):
+            image += background
         usable = self.scene.instrument.panels[tile.panel].usable[tile.slices]
         return image if usable.all() else np.where(usable, image, 0.0)
 
@@ -145,12 +165,26 @@ class Renderer:
         """Photons that one electron scatters into one steradian: r_e^2 times the fluence."""
         return self.scene.instrument.photons_per_electron2
 
-    def background(self, tile: Tile) -> NDArray[np.floating[Any]]:
-        """Photons a pixel of the background (rows, columns), in the precision of the image; not divided by steps, 0 in dead pixels."""
-        parts = [image[tile.slices] for image in self._backgrounds.of(tile.panel) if image is not None]
+    def photons_per_unit(self, frame: int) -> float:
+        """Photons of one unit of the partial intensities of a frame."""
+        return self.photons_per_electron2 / self.scene.steps * fluence_factor(self.scene.experiment, frame)
+
+    def background(self, tile: Tile, frame: int) -> NDArray[np.floating[Any]]:
+        """Photons a pixel of a frame's background (rows, columns), in the image's precision; not divided by steps, 0 in dead pixels."""
+        parts = self._background_parts(tile, frame)
         if not parts:
             return np.zeros(tile.shape, dtype=self.scene.instrument.precision)
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+    def _background_parts(self, tile: Tile, frame: int) -> list[NDArray[np.floating[Any]]]:
+        """What it is made of: what scatters, with the fluence of the frame, and what is steady."""
+        scattered, steady = (
+            None if image is None else image[tile.slices] for image in self._backgrounds.of(tile.panel)
+        )
+        factor = fluence_factor(self.scene.experiment, frame)
+        if scattered is not None and factor != 1:
+            scattered = scattered * factor
+        return [image for image in (scattered, steady) if image is not None]
 
     def labels(self, frame: int, photons: Sequence[NDArray[np.floating[Any]]]) -> FrameLabels:
         """What is known of a frame besides its photons.
@@ -163,7 +197,7 @@ class Renderer:
         instrument, labels = self.scene.instrument, self.scene.experiment.labels
         regions = [Tile(number, *panel.region) for number, panel in enumerate(instrument.panels)]
         background = [
-            self.background(Tile(number, 0, rows, 0, columns)).astype(np.float32, copy=False)
+            self.background(Tile(number, 0, rows, 0, columns), frame).astype(np.float32, copy=False)
             for number, (rows, columns) in enumerate(instrument.shapes)
         ]
         diffraction = self.diffraction if self._tells_spots else None
@@ -194,10 +228,10 @@ class Renderer:
         assert self.diffraction is not None
         background = None
         if self.scene.instrument.background.any:
-            background = np.ascontiguousarray(self.background(region), dtype=np.float32)
+            background = np.ascontiguousarray(self.background(region, frame), dtype=np.float32)
         labels = self.scene.experiment.labels
         under = Underneath(
-            self.photons_per_electron2 / self.scene.steps,
+            self.photons_per_unit(frame),
             background,
             labels.bragg,
             labels.spot_share if labels.spot else None,
@@ -209,4 +243,4 @@ class Renderer:
     def frame(self, frame: int, tile: Tile | None = None) -> NDArray[np.floating[Any]]:
         """Expected photons of a tile (default: all of the first panel) of a frame, (rows, columns)."""
         tile = tile or Tile(0, 0, self.scene.instrument.panels[0].spixels, 0, self.scene.instrument.panels[0].fpixels)
-        return self.photons(self.partial(tile, frame), tile)
+        return self.photons(self.partial(tile, frame), tile, frame)

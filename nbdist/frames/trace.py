@@ -1,10 +1,10 @@
 """The scaling chain of one pixel: every factor between the amplitudes and its photons, from the functions that render the image.
 
 The chain multiplies out: I_pixel_final = r_e^2 fluence / steps x I_before_scaling x omega_pixel x polar x capture_fraction
-(x transmission, where something is in the way; + I_background, where there is any). I_before_scaling is the sum of F_cell^2 F_latt^2
-over subpixels, layers, sources (with their weights), phi steps and mosaic domains. A factor that is worked out for every term of that
-sum (oversample_omega, _polar, _thick; the capture of several layers) is stated as its mean, each with the weight that the factors before
-it leave to a term; a note says so.
+(x transmission, where something is in the way; x fluence_factor, where the beam is not steady; + I_background, where there is any).
+I_before_scaling is the sum of F_cell^2 F_latt^2 over subpixels, layers, sources (with their weights), phi steps and mosaic domains; what
+dose has left of a lattice is in the weights. A factor that is worked out for every term of that sum (oversample_omega, _polar, _thick;
+the capture of several layers) is stated as its mean, each with the weight that the factors before it leave to a term; a note says so.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nbdist.frames.exposure import fluence_factor
 from nbdist.frames.renderer import Renderer
 from nbdist.kernels.reference.factors import pixel_factors
 from nbdist.kernels.reference.orientation_sum import cell_amplitudes, nearest_reflections, orientation_part, pixel_part
@@ -118,14 +119,14 @@ def trace_pixel(
     parts = list(_parts(place, frame))
     partial = sum(part.intensity * part.factors[0] * part.factors[1] * part.factors[2] for part in parts)
     partial *= place.transmission
-    photons = renderer.photons(np.array([[partial]]), place.tile).item()
+    photons = renderer.photons(np.array([[partial]]), place.tile, frame).item()
     lines = [
         *_geometry(place, choice.source, _mean_factors(parts)[0]),
         *_cell(place, frame, choice),
         *_term_lines(place, parts, frame, choice),
-        *_scaling(place, parts, photons, choice.source),
+        *_scaling(place, parts, photons, frame, choice.source),
     ]
-    return PixelTrace(tuple(lines), tuple(_notes(place, reflections, parts, partial, choice)))
+    return PixelTrace(tuple(lines), tuple(_notes(place, reflections, parts, partial, frame, choice)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,9 +179,10 @@ class _Place:
 
 def _parts(place: _Place, frame: int) -> Iterator[_Part]:
     scene, instrument, tensors = place.scene, place.instrument, place.tensors
-    side = instrument.oversample
+    side, left_by_dose = instrument.oversample, place.renderer.left_by_dose(place.tile, frame)
     for lattice_number, (lattice, table) in enumerate(zip(scene.specimen.lattices, place.renderer.tables, strict=True)):
-        of_lattice, share = tensors.lattice(lattice, table), scene.specimen.share(lattice)
+        of_lattice = tensors.lattice(lattice, table)
+        share = scene.specimen.share(lattice) * left_by_dose[lattice_number].item()
         groups = [
             (tensors.tensor(real), tensors.tensor(reference))
             for real, reference in scene.orientation_groups(lattice, frame)
@@ -343,13 +345,15 @@ def _orientation_lines(terms: dict[str, Tensor], number: int) -> Iterator[Line]:
     yield _line("term", terms["term"][number])
 
 
-def _scaling(place: _Place, parts: Sequence[_Part], photons: float, source: int) -> Iterator[Line]:
+def _scaling(place: _Place, parts: Sequence[_Part], photons: float, frame: int, source: int) -> Iterator[Line]:
     scene, sampling = place.scene, place.scene.experiment.sampling
     direction, _ = directions(place.position(place.instrument.first_ray(0)))
     _, polar, capture = _mean_factors(parts)
     yield Line("I_before_scaling", (sum(part.intensity for part in parts),))
     yield Line("r_e_sqr", (CLASSICAL_RADIUS_SQUARED_M2,))
     yield Line("fluence_photons_per_m2", (place.instrument.fluence_per_m2,))
+    if not scene.experiment.beam.steady:
+        yield Line("fluence_factor", (fluence_factor(scene.experiment, frame),))
     yield Line("steps", (scene.steps,))
     yield Line("oversample_thick", (int(sampling.oversample_thick),))
     yield Line("oversample_polar", (int(sampling.oversample_polar),))
@@ -360,7 +364,7 @@ def _scaling(place: _Place, parts: Sequence[_Part], photons: float, source: int)
     if place.instrument.transmissions[place.tile.panel] is not None:
         yield Line("transmission", (place.transmission,))
     if place.instrument.background.any:
-        yield Line("I_background", (place.renderer.background(place.tile).item(),))
+        yield Line("I_background", (place.renderer.background(place.tile, frame).item(),))
     yield Line("I_pixel_final", (photons,))
 
 
@@ -369,7 +373,12 @@ def _line(key: str, value: Tensor) -> Line:
 
 
 def _notes(
-    place: _Place, reflections: Sequence[Reflections], parts: Sequence[_Part], partial: float, choice: Choice
+    place: _Place,
+    reflections: Sequence[Reflections],
+    parts: Sequence[_Part],
+    partial: float,
+    frame: int,
+    choice: Choice,
 ) -> Iterator[str]:
     scene, instrument, detector = place.scene, place.instrument, place.scene.experiment.detector
     sampling, side = scene.experiment.sampling, instrument.oversample
@@ -379,7 +388,7 @@ def _notes(
         slow0, slow1, fast0, fast1 = panel.region
         inside = slow0 <= pixel[0] < slow1 and fast0 <= pixel[1] < fast1
         where = "is masked" if inside else "lies outside the region of interest"
-        photons = partial * place.renderer.photons_per_electron2 / scene.steps
+        photons = partial * place.renderer.photons_per_unit(frame)
         yield f"the pixel {where}: the image holds 0; its diffraction alone would be {photons:.15g} photons"
     yield from _missing(place, reflections[choice.lattice], parts, choice)
     if any(part.factors[3] == 0 for part in parts):

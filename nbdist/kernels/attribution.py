@@ -95,7 +95,7 @@ class Attribution:
     """
 
     def __init__(self, scene: Scene, tables: Sequence[AmplitudeTable], frame: int) -> None:
-        self._scene, self._tables = scene, tables
+        self._scene, self._tables, self._frame = scene, tables, frame
         self._orientations = [
             np.concatenate([group.real for group in scene.orientation_groups(lattice, frame)])
             for lattice in scene.specimen.lattices
@@ -148,6 +148,8 @@ class Attribution:
                 index = sum(real[:, :, x].T[:, :, None] * q[x] for x in range(3))
                 whole = np.rint(index)
                 index -= whole
+                if lattice.decay is not None:
+                    weight = weight * lattice.left_by_dose(self._frame, np.sqrt((q * q).sum(axis=0)))
                 terms = weight * spot_profile(lattice, index.reshape(3, -1).astype(np.float32)).reshape(shape[1:])
                 place = candidates.place(whole)
                 total += np.bincount(place.ravel(), terms.ravel(), len(total)) * F2[table.of_source(source)]

@@ -228,14 +228,22 @@ class Prediction:
             sigma=passages.sigma,
         )
 
-    def photons(self, passages: Passages, places: Places, density: Array) -> Array:
-        """Expected photons (n,) of reflections whose excitation error is 0 with a mean density (n,), in Angstrom."""
+    def photons(self, passages: Passages, places: Places, density: Array, frame: Array) -> Array:
+        """Expected photons (n,), at the mean fluence, of reflections whose excitation error is 0 with a mean density (n,), in Angstrom.
+
+        What dose has left of them is that of `frame` (n,).
+        """
         instrument, limit = self.scene.instrument, self.scene.instrument.d_min_A
         volumes = np.array([lattice.weight * spot_volume(lattice) for lattice in self.scene.specimen.lattices])
-        resolved = 1.0 if limit is None else _dot(passages.vector, passages.vector) * limit * limit <= 1
+        squared = _dot(passages.vector, passages.vector)
+        left = np.ones(len(squared)) if limit is None else (squared * limit * limit <= 1).astype(np.float64)
+        if self.scene.specimen.decays:
+            lattices = self.scene.specimen.lattices
+            for lattice, its in zip(lattices, passages.by_lattice(len(lattices)), strict=True):
+                left[its] *= lattice.left_by_dose(frame[its], np.sqrt(squared[its]))
         return np.asarray(
             (instrument.photons_per_electron2 * self.beam.wavelength_A**2)
-            * (passages.F2 * volumes[passages.lattice] * places.polarization * places.capture * resolved)
+            * (passages.F2 * volumes[passages.lattice] * places.polarization * places.capture * left)
             * np.where(places.panel >= 0, density, 0.0)
         )
 
@@ -321,7 +329,7 @@ def series_reflections(scene: Scene, reflections: Sequence[Reflections]) -> dict
         "frame": frame,
         "two_theta_deg": np.rad2deg(places.two_theta),
         "polarization": places.polarization,
-        "photons": prediction.photons(passages, places, density),
+        "photons": prediction.photons(passages, places, density, np.clip(np.floor(frame), 0, scan.frames - 1)),
         "first_frame": np.clip(np.floor(edges[0]), 0, scan.frames - 1),
         "last_frame": np.clip(np.ceil(edges[1]) - 1, 0, scan.frames - 1),
         "whole": whole,
@@ -347,7 +355,7 @@ def frame_reflections(prediction: Prediction, frame: int) -> dict[str, NDArray[A
         "sigma_slow": np.sqrt(places.extent[0]),
         "sigma_fast": np.sqrt(places.extent[1]),
         "extent_slow_fast": places.extent[2],
-        "photons": prediction.photons(passages, places, density),
+        "photons": prediction.photons(passages, places, density, np.full(len(density), frame)),
     }
     seen = places.panel >= 0
     return {name: values[seen] for name, values in rows.items()}

@@ -77,7 +77,7 @@ class Entries(NamedTuple):
     low, high
         The stretch of phi, from there.
     strength
-        F^2 N^2 x weight of the source and share of the lattice x the part of the frame's oscillation.
+        F^2 N^2 x weight of the source and share of the lattice x the part of the frame's oscillation x what dose has left of it.
     """
 
     spot: NDArray[np.int64]
@@ -353,9 +353,8 @@ class Diffraction:
         last_frame = self._last
         if last_frame is not None and last_frame[0] == frame:
             return last_frame[1]
-        first, last = self.frame_rad(frame)
         parts = [
-            self._entries(lattice, source, first, last)
+            self._entries(lattice, source, frame)
             for lattice in range(len(self.lists))
             for source, weight in enumerate(self.scene.instrument.sources.weights)
             if weight
@@ -441,8 +440,9 @@ class Diffraction:
         share = 0.5 * np.abs(_error_function(high * 0.5**0.5) - _error_function(low * 0.5**0.5))
         return np.where(still, np.exp(-0.5 * low * low), share)
 
-    def _entries(self, lattice: int, source: int, first: float, last: float) -> tuple[NDArray[np.int64], Entries]:
+    def _entries(self, lattice: int, source: int, frame: int) -> tuple[NDArray[np.int64], Entries]:
         scene, its = self.scene, self.lists[lattice]
+        first, last = self.frame_rad(frame)
         sources, table = scene.instrument.sources, self._tables[lattice]
         lit = self.crossings(lattice, source).between(first, last)
         start, stop = np.maximum(lit.first, first), np.minimum(lit.last, last)
@@ -461,6 +461,8 @@ class Diffraction:
         its_lattice = scene.specimen.lattices[lattice]
         share = its_lattice.weight * its_lattice.cells_in_all**2 * sources.weights[source]
         part = (high - low) / (last - first) if last - first > STILL_RAD else np.ones(len(each))
+        if its_lattice.decay is not None:
+            part *= its_lattice.left_by_dose(frame, np.linalg.norm(vector, axis=1))[each]
         filled = np.full(len(each), 0, dtype=np.int64)
         return self.identity(lattice, index, branch)[each], Entries(
             spot=filled,

@@ -28,7 +28,8 @@ class FrameDataset(Dataset[dict[str, Tensor]]):
 
     Keys: `intensity` float32 (slow, fast), expected photons; `counts` int32 (slow, fast), where the store has them; `mask` bool
     (slow, fast), True where a pixel is usable; `phi` float32 (2,), start and end in degrees; `orientation` float32 (3, 3), rows
-    a, b, c in Angstrom at the middle of the frame; `frame` int64 (). Of several panels, images are (panel, slow, fast) where all have
+    a, b, c in Angstrom at the middle of the frame; `frame` int64 (); `fluence_factor`, `dose_MGy` and `B_factor_A2` float32 where the
+    store has them, () or (lattice,). Of several panels, images are (panel, slow, fast) where all have
     the same shape; else each has keys of its own, `intensity_0`, `mask_0`. A sample owns its tensors: what is done to them in place is
     seen in no other.
 
@@ -68,6 +69,8 @@ class FrameDataset(Dataset[dict[str, Tensor]]):
             [store.coordinate("phi_start_deg", frame), store.coordinate("phi_end_deg", frame)], dtype=torch.float32
         )
         sample["orientation"] = torch.tensor(store.coordinate("orientation", frame), dtype=torch.float32)
+        for name in store.series:
+            sample[name] = torch.tensor(store.coordinate(name, frame), dtype=torch.float32)
         sample["frame"] = torch.tensor(frame)
         return sample
 
@@ -90,7 +93,9 @@ class _Store:
         masks = [name for name in schema.dtypes if name.startswith("mask")]
         self.usable = {name: torch.from_numpy(group[name][:] == 0) for name in masks}
         self._location, self._stored = location, StoredUnits(group)
-        self._coordinates = {name: group[name] for name in ("phi_start_deg", "phi_end_deg", "orientation")}
+        self.series = [product.name for product in schema.series]
+        kept = "phi_start_deg", "phi_end_deg", "orientation", *self.series
+        self._coordinates = {name: group[name] for name in kept}
         self._chunk = functools.lru_cache(COORDINATE_CHUNKS)(self._read_chunk)
 
     def image(self, name: str, frame: int) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nbdist.errors import RunError
 from nbdist.experiment import Experiment
+from nbdist.frames.exposure import fluence_factor
 from nbdist.kernels.prediction import Prediction, frame_reflections
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
@@ -54,4 +55,6 @@ def predict(experiment: Experiment, frame: int = 0) -> pandas.DataFrame:
             prediction = Prediction(scene, load_reflections(scene))
             _last.clear()
             _last[fingerprint] = prediction
-    return pandas.DataFrame(frame_reflections(prediction, frame))
+    rows = frame_reflections(prediction, frame)
+    rows["photons"] = rows["photons"] * fluence_factor(experiment, frame)
+    return pandas.DataFrame(rows)

@@ -32,23 +32,25 @@ def render_partial(context: RunContext, frame: int, tile: Tile, chunk: PhiChunk)
         return partial_that_fits(context, tile, frame, chunk)
 
 
-def assemble_frame(context: RunContext, partials: Sequence[Sequence[NDArray[np.floating[Any]]]]) -> Photons:
+def assemble_frame(context: RunContext, frame: int, partials: Sequence[Sequence[NDArray[np.floating[Any]]]]) -> Photons:
     """Photons of a frame from its partials, given by tile and then by chunk in plan order."""
-    return _photons(context, partials)
+    return _photons(context, frame, partials)
 
 
 def render_frame(context: RunContext, frame: int) -> Photons:
     """Expected photons of each panel of a frame, (slow, fast), in the experiment's precision; pixels outside the tiles are 0."""
     tiles, chunks = context.plan.tiles, context.plan.chunks
-    return _photons(context, ((partial_that_fits(context, tile, frame, chunk) for chunk in chunks) for tile in tiles))
+    return _photons(
+        context, frame, ((partial_that_fits(context, tile, frame, chunk) for chunk in chunks) for tile in tiles)
+    )
 
 
-def _photons(context: RunContext, partials: Iterable[Iterable[NDArray[np.floating[Any]]]]) -> Photons:
+def _photons(context: RunContext, frame: int, partials: Iterable[Iterable[NDArray[np.floating[Any]]]]) -> Photons:
     """Add each tile's partials in the plan's order, and make photons of them."""
     instrument = context.scene.instrument
     images: Photons = [np.zeros(shape, dtype=instrument.precision) for shape in instrument.shapes]
     for tile, parts in zip(context.plan.tiles, partials, strict=True):
-        photons = context.renderer.photons(functools.reduce(np.add, parts), tile)
+        photons = context.renderer.photons(functools.reduce(np.add, parts), tile, frame)
         with np.errstate(over="ignore"):  # `rendered_frame` refuses what does not fit
             images[tile.panel][tile.slices] = photons
     return images

@@ -79,7 +79,7 @@ def render_image(context: RunContext, workers: int = 1, report: Report = lambda 
     with who.executor(job, progress, len(pieces)) as executor:
         run_units(Ledger(pieces, progress, retries=0), executor, progress, silent)
     partials, chunks = [progress.partials[piece.number] for piece in pieces], len(context.plan.chunks)
-    return assemble_frame(context, [partials[start : start + chunks] for start in range(0, len(partials), chunks)])
+    return assemble_frame(context, 0, [partials[start : start + chunks] for start in range(0, len(partials), chunks)])
 
 
 class _Pieces(Progress):

@@ -116,6 +116,7 @@ def _lattice(
         mosaic=mosaic,
         normal_domains=normal_domains,
         mosaic_sigma_rad=sigma_rad,
+        decay=crystal.decay,
         weight=crystal.weight,
         structure_factors=structure_factors,
         amplitudes_field="structure_factors" if crystal.structure_factors is None else f"{field}.structure_factors",

@@ -4,6 +4,7 @@ series.zarr/
   intensity   (frame, slow, fast) float32   expected photons; one array for each product of pixels (see `frames.products`, `schema`)
   mask        (slow, fast) uint8            0 = usable, 1 = gap, masked or not rendered, 2 = bad
   phi_start_deg, phi_end_deg (frame), orientation (frame, axis, xyz), frame, slow, fast, and panel where panels share an array
+  fluence_factor, dose_MGy (frame)          and what else is known of each frame beforehand, where it changes
   resolution  (slow, fast) float32          and what else is known of each pixel once
   NAME/       the rows of a table (see `tables`)
   reflections/  the amplitudes that the frames are rendered with (see `reflections`)
@@ -13,6 +14,7 @@ series.zarr/
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -220,23 +222,28 @@ def _create_coordinates(group: zarr.Group, scene: Scene, schema: Schema) -> Iter
         for name, values, dimensions, attributes in of_pixels:
             _coordinate(group, name, schema, values.shape, dimensions, attributes)[...] = values
             yield
-    of_frames: tuple[tuple[str, Callable[[int], Any], tuple[str, ...], dict[str, str]], ...] = (
-        ("frame", lambda frame: frame, (), {"long_name": "frame of the series, from 0"}),
-        ("phi_start_deg", scan.frame_start_deg, (), degree),
-        ("phi_end_deg", lambda frame: scan.frame_start_deg(frame + 1), (), degree),
+    several: tuple[str, ...] = ("lattice",) if lattices > 1 else ()
+    of_frames: list[tuple[str, Callable[[range], Any], tuple[str, ...], dict[str, str]]] = [
+        ("frame", lambda frames: frames, (), {"long_name": "frame of the series, from 0"}),
+        ("phi_start_deg", lambda frames: [*map(scan.frame_start_deg, frames)], (), degree),
+        ("phi_end_deg", lambda frames: [scan.frame_start_deg(frame + 1) for frame in frames], (), degree),
         (
             "orientation",
-            scene.frame_orientations_A if lattices > 1 else lambda frame: scene.frame_orientations_A(frame)[0],
-            ("lattice", "axis", "xyz") if lattices > 1 else ("axis", "xyz"),
+            lambda frames: [scene.frame_orientations_A(frame)[slice(None) if several else 0] for frame in frames],
+            (*several, "axis", "xyz"),
             {"units": "angstrom", "long_name": "rows a, b, c in the lab frame at the middle of the frame"},
         ),
-    )
-    for name, of_frame, axes, attributes in of_frames:
+    ]
+    for known in schema.series:
+        axes = several if known.of_crystals else ()
+        attributes = {"units": known.units, "long_name": known.long_name}
+        of_frames.append((known.name, functools.partial(known.make, scene), axes, attributes))
+    for name, of_range, axes, attributes in of_frames:
         shape = (schema.frames, *(lattices if axis == "lattice" else 3 for axis in axes))
         array = _coordinate(group, name, schema, shape, ("frame", *axes), attributes)
         for first in range(0, schema.frames, FRAMES_PER_CHUNK):
             last = min(first + FRAMES_PER_CHUNK, schema.frames)
-            array[first:last] = np.array([of_frame(frame) for frame in range(first, last)])
+            array[first:last] = np.array(of_range(range(first, last)))
             yield
 
 

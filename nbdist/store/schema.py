@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nbdist.errors import StoreError, one_line
 from nbdist.frames.products import (
     PRODUCTS,
+    FrameSeries,
     PixelProduct,
     Product,
     Products,
@@ -122,6 +123,11 @@ class Schema:
         return tuple(product for product in self.products if isinstance(product, SeriesMap))
 
     @cached_property
+    def series(self) -> tuple[FrameSeries, ...]:
+        """What it knows of each frame beforehand."""
+        return tuple(product for product in self.products if isinstance(product, FrameSeries))
+
+    @cached_property
     def series_tables(self) -> tuple[SeriesTable, ...]:
         """The tables that it holds once."""
         return tuple(product for product in self.products if isinstance(product, SeriesTable))
@@ -137,14 +143,15 @@ class Schema:
         of_pixels = OF_PIXELS | {product.name: product.dtype for product in self.maps}
         pixels = {f"{name}{group.suffix}": dtype for group in self.panel_groups for name, dtype in of_pixels.items()}
         shared = {"panel": "int64"} if any(len(group.numbers) > 1 for group in self.panel_groups) else {}
-        return {array.name: array.product.dtype for array in self.arrays} | pixels | shared | OF_FRAMES | OF_REFLECTIONS
+        of_frames = OF_FRAMES | {product.name: product.dtype for product in self.series}
+        return {array.name: array.product.dtype for array in self.arrays} | pixels | shared | of_frames | OF_REFLECTIONS
 
     @cached_property
     def coordinates(self) -> tuple[str, ...]:
         """Coordinates that are no index of a dimension."""
         of_pixels = ("mask", *(product.name for product in self.maps))
         pixels = (f"{name}{group.suffix}" for group in self.panel_groups for name in of_pixels)
-        return *(name for name in OF_FRAMES if name != "frame"), *pixels
+        return *(name for name in OF_FRAMES if name != "frame"), *(product.name for product in self.series), *pixels
 
     @property
     def shards_per_unit(self) -> int:

@@ -90,7 +90,9 @@ def test_photons_of_partials_add_up_to_the_photons_of_the_frame(rendered, first,
     renderer, whole = rendered("float64", "compiled")
     last = min(first + length, STEPS)
     ranges = [(0, first), (first, last), (last, STEPS)]
-    total = sum(renderer.photons(renderer.partial(WHOLE, 1, *steps), WHOLE) for steps in ranges if steps[0] < steps[1])
+    total = sum(
+        renderer.photons(renderer.partial(WHOLE, 1, *steps), WHOLE, 1) for steps in ranges if steps[0] < steps[1]
+    )
     expected = whole * CLASSICAL_RADIUS_SQUARED_M2 * 1e24 / (3 * STEPS)
     assert np.abs(total - expected).max() <= 1e-12 * expected.max()
 
@@ -98,7 +100,7 @@ def test_photons_of_partials_add_up_to_the_photons_of_the_frame(rendered, first,
 def test_one_of_four_equal_steps_has_a_quarter_of_the_photons(small_experiment, make_renderer):
     renderer = make_renderer(small_experiment(scan={"osc_range_deg": 0, "phi_steps": 4}))
     box = Tile(0, 0, 96, 0, 80)
-    one = renderer.photons(renderer.partial(box, 0, 2, 3), box)
+    one = renderer.photons(renderer.partial(box, 0, 2, 3), box, 0)
     np.testing.assert_allclose(one, renderer.frame(0) / 4, rtol=1e-14)
 
 

@@ -59,7 +59,7 @@ def test_a_level_is_neither_absorbed_nor_shadowed_and_air_and_an_image_are_shado
     plain = rendered(small_experiment(**sections, background={"air": background["air"]}))
     tile = nbdist.scene.Tile(0, 0, 96, 0, 80)
     shadow = shaded.scene.instrument.shadow(tile)
-    np.testing.assert_allclose(shaded.background(tile), 3 + shadow * (7 + plain.background(tile)), rtol=1e-12)
+    np.testing.assert_allclose(shaded.background(tile, 0), 3 + shadow * (7 + plain.background(tile, 0)), rtol=1e-12)
 
 
 def test_the_trace_of_a_pixel_has_it_as_a_factor(small_experiment):

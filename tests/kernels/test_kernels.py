@@ -101,8 +101,8 @@ def test_the_background_is_the_same_compiled_and_eager(small_experiment, make_re
     sampling = {"oversample": 2, "oversample_omega": True, "oversample_polar": True}
     experiment = small_experiment(background={"water_um": 20.0}, sampling=sampling)
     tile = Tile(0, 10, 60, 5, 70)
-    eager = make_renderer(experiment, "eager").background(tile)
-    np.testing.assert_allclose(make_renderer(experiment, "compiled").background(tile), eager, rtol=1e-13, atol=0)
+    eager = make_renderer(experiment, "eager").background(tile, 0)
+    np.testing.assert_allclose(make_renderer(experiment, "compiled").background(tile, 0), eager, rtol=1e-13, atol=0)
 
 
 def test_a_source_without_weight_gives_no_background(small_experiment, make_renderer):
@@ -111,7 +111,7 @@ def test_a_source_without_weight_gives_no_background(small_experiment, make_rend
     images = [
         make_renderer(
             small_experiment(background={"water_um": 20.0}, sampling=sampling, beam={"sources": some})
-        ).background(Tile(0, 0, 20, 0, 20))
+        ).background(Tile(0, 0, 20, 0, 20), 0)
         for some in (sources, sources[1:])
     ]
     np.testing.assert_allclose(*images, rtol=1e-12, atol=0)

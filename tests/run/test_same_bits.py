@@ -105,7 +105,7 @@ def test_a_frame_assembled_from_partials_is_the_frame_rendered_whole(small_exper
     ]
     [whole] = render_frame(context, 1)
     assert whole.max() > 0
-    np.testing.assert_array_equal(assemble_frame(context, partials), [whole])
+    np.testing.assert_array_equal(assemble_frame(context, 1, partials), [whole])
 
 
 @settings(max_examples=15)
@@ -129,7 +129,7 @@ def test_photons_are_divided_by_the_steps_of_the_experiment_not_of_a_chunk(small
     assert context.scene.steps == 4, "one source, 4 phi steps, one domain, one subpixel"
     tile = context.plan.tiles[0]
     single = [
-        context.renderer.photons(context.renderer.partial(tile, 0, *chunk), tile) for chunk in context.plan.chunks
+        context.renderer.photons(context.renderer.partial(tile, 0, *chunk), tile, 0) for chunk in context.plan.chunks
     ]
     np.testing.assert_allclose(sum(single), render_frame(context, 0)[0], rtol=1e-6)
     one_step = small_experiment(scan={"phi_steps": 1, "osc_range_deg": 0.125, "frames": 1})

@@ -97,7 +97,7 @@ def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frame
             finished_frame(
                 job.context,
                 frame,
-                assemble_frame(job.context, [[part.values for part in chunks] for chunks in tiles]),
+                assemble_frame(job.context, frame, [[part.values for part in chunks] for chunks in tiles]),
             )
             for frame, tiles in zip(unit.frames, frames, strict=True)
         ]
