@@ -26,9 +26,9 @@ COORDINATE_CHUNKS = 24
 class FrameDataset(Dataset[dict[str, Tensor]]):
     """Frames of a series as dictionaries of tensors.
 
-    Keys: `intensity` float32 (slow, fast), expected photons; `counts` int32 (slow, fast), where the store has them; `mask` bool
-    (slow, fast), True where a pixel is usable; `phi` float32 (2,), start and end in degrees; `orientation` float32 (3, 3), rows
-    a, b, c in Angstrom at the middle of the frame; `frame` int64 (); `fluence_factor`, `dose_MGy` and `B_factor_A2` float32 where the
+    Keys: `intensity` float32 (slow, fast), expected photons; `counts` (slow, fast) in the type of the store, where it has them; `mask` bool
+    (slow, fast), True where a pixel is neither masked nor bad; `phi` float32 (2,), start and end in degrees; `orientation` float32 (3, 3),
+    rows a, b, c in Angstrom at the middle of the frame; `frame` int64 (); `fluence_factor`, `dose_MGy` and `B_factor_A2` float32 where the
     store has them, () or (lattice,). Of several panels, images are (panel, slow, fast) where all have
     the same shape; else each has keys of its own, `intensity_0`, `mask_0`. A sample owns its tensors: what is done to them in place is
     seen in no other.

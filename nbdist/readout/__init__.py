@@ -1,4 +1,5 @@
-"""WHAT THE DETECTOR READS: the background, and exact Poisson counts, the same for the same seed, frame and pixel on any machine.
+"""WHAT THE DETECTOR READS: backgrounds, exact Poisson counts and the response, the same numbers for a seed, frame and pixel on any machine.
 
-Arrays in, arrays out, in numpy; `nbdist.frames.products` says what a store keeps of them.
+Arrays in, arrays out: numpy specifies, C++ repeats it where there is a compiler; `chain` has the stages in their order, and
+`nbdist.frames.products` says what a store keeps of them.
 """

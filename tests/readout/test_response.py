@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from nbdist.readout import chain
 from nbdist.readout.chain import Readout
@@ -243,6 +246,33 @@ def test_light_is_lost_to_dead_time_before_it_spreads(readout_of, kind):
     slow = readout_of((9, 9), noisy=False, beam=TIMED, dead_time_ns=100.0, **fields).counts([image], 0)[0]
     quick = readout_of((9, 9), noisy=False, **fields).counts([image / 11], 0)[0]  # n t = 10
     np.testing.assert_allclose(slow, quick, rtol=1e-5)
+
+
+# ---- as written
+
+PAGE = Path(__file__).parents[2] / "docs" / "readout.md"
+CCD, COUNTER = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("text", "mean", "largest"),
+    [
+        (CCD, 40 + 50 * 7 * 0.25 * (1 - 3e-3), 65533),  # but for the light of a fibre beyond its reach
+        (COUNTER, 50 - 50**2 * 120e-9 / 0.02, 126000),
+    ],
+    ids=["CCD", "counter"],
+)
+def test_the_examples_of_the_page_read_what_it_says(small_experiment, text, mean, largest):
+    sections = yaml.safe_load(text)
+    if "beam" in sections:
+        sections["beam"]["fluence_photons_per_m2"] = None
+    panel = {"spixels": 600, "fpixels": 600, "pixel_size_mm": 0.05}
+    readout = Readout(resolve(small_experiment(panel=panel, **sections)))
+    inside = slice(270, 330), slice(270, 330)
+    read, saturated = (readout.counts(flat(photons, (600, 600)), 0)[0][inside] for photons in (50.0, 1e6))
+    deviation = np.std(read[is_reading(read)]) / 60  # of a mean of 3600 pixels; more than their calibration leaves
+    assert read[is_reading(read)].mean() == pytest.approx(mean, abs=5 * deviation)
+    assert set(np.unique(saturated[is_reading(saturated)])) == {largest}
 
 
 # ---- compiled

@@ -1,0 +1,100 @@
+"""Counts of a detector with a response in a store: their type, markers and attributes are known to whoever reads or checks it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import zarr
+from datasets import frame_dataset
+
+from nbdist import generate, open_series, verify
+from nbdist.readout.integers import is_reading
+from nbdist.store import summarize
+
+READOUT = {
+    "point_spread": {"kind": "gaussian", "fwhm_mm": 1.0},
+    "electrons_per_photon": 4.0,
+    "read_noise_electrons": 3.0,
+    "offset_adu": 30.0,
+    "dead_pixel_fraction": 0.02,
+    "saturation_adu": 38,
+}
+
+
+@pytest.fixture(scope="module", params=["int32", "uint16", "uint32"])
+def integers(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def experiment(small_experiment, integers, tmp_path_factory):
+    mask = tmp_path_factory.mktemp("mask") / "mask.npy"
+    np.save(mask, np.indices((24, 20)).sum(axis=0) == 5)
+    made = small_experiment(
+        panel={"spixels": 24, "fpixels": 20, "pixel_size_mm": 3.0},
+        noise={"photon_noise": True, "seed": 3},
+        readout={**READOUT, "integers": integers},
+    )
+    return made.with_changes(detector={"mask_file": str(mask)})
+
+
+@pytest.fixture(scope="module")
+def whole(experiment, tmp_path_factory):
+    location = tmp_path_factory.mktemp("counts") / "series.zarr"
+    generate(experiment, location, serial=True, frames_per_shard=2)
+    return location
+
+
+def test_the_array_has_the_experiments_type_and_says_what_its_numbers_are(whole, integers):
+    counts = zarr.open_group(str(whole), mode="r")["counts"]
+    assert counts.dtype == integers
+    largest = {"int32": 1, "uint16": 2**16, "uint32": 2**32}[integers]
+    markers = (-1, -2) if integers == "int32" else (largest - 1, largest - 2)
+    assert (counts.attrs["gap_value"], counts.attrs["bad_value"]) == markers
+    assert counts.attrs["saturation_value"] == 38
+    assert counts.attrs["adu_per_photon"] == 4.0
+    assert counts.attrs["offset_adu"] == 30.0
+    assert counts.attrs["units"] == "ADU"
+
+
+def test_the_mask_covers_what_is_not_read(whole):
+    data = open_series(whole)
+    mask, counts = data["mask"].values, data["counts"].values
+    assert set(np.unique(mask)) == {0, 1, 2}
+    for frame in counts:
+        np.testing.assert_array_equal(is_reading(frame), mask == 0)
+    assert (counts[:, mask == 1] == data["counts"].attrs["gap_value"]).all()
+    assert (counts[:, mask == 2] == data["counts"].attrs["bad_value"]).all()
+    assert (data["intensity"].values[:, mask == 1] == 0).all()
+
+
+def test_records_tell_how_many_pixels_are_saturated(whole):
+    counts = zarr.open_group(str(whole), mode="r")["counts"][:]
+    told = sum(record["saturated_pixels"] for record in summarize(whole).records)
+    assert told == (counts == 38).sum() > 0
+
+
+def test_verify_makes_the_same_counts_and_finds_a_number_that_no_reading_is(whole, integers):
+    assert verify(whole, sample=3).good
+    if integers == "int32":
+        group = zarr.open_group(str(whole), mode="r+")
+        before = group["counts"][0]
+        try:
+            group["counts"][0] = np.full_like(before, -3)
+            assert "holds values that no image has" in verify(whole, sample=0).damaged[0]
+        finally:
+            group["counts"][0] = before
+
+
+def test_a_run_that_was_cut_short_goes_on_with_the_same_counts(experiment, whole, tmp_path):
+    generate(experiment, tmp_path / "part.zarr", serial=True, frames_per_shard=2, frames=range(2))
+    generate(experiment, tmp_path / "part.zarr", serial=True, resume=True)
+    stored = (zarr.open_group(str(its), mode="r")["counts"][:] for its in (whole, tmp_path / "part.zarr"))
+    np.testing.assert_array_equal(*stored)
+
+
+def test_a_dataset_gives_counts_in_their_type_and_a_mask_over_bad_ones(whole, integers):
+    sample = frame_dataset(whole)[1]
+    counts = sample["counts"].numpy()
+    assert counts.dtype == integers
+    np.testing.assert_array_equal(sample["mask"].numpy(), is_reading(counts))
