@@ -49,8 +49,8 @@ class Renderer:
         "compiled" or "eager".
     threads
         Of the native kernel; all usable cores where left out.
-    backend
-        What computes, for the scene's instrument; made for the device where left out.
+    backend, backgrounds
+        What computes, and the backgrounds, for the scene's instrument; made where left out.
 
     Raises
     ------
@@ -66,6 +66,7 @@ class Renderer:
         mode: KernelMode = "compiled",
         threads: int | None = None,
         backend: Backend | None = None,
+        backgrounds: Backgrounds | None = None,
     ) -> None:
         self.scene = scene
         labels, self._integrates = scene.experiment.labels, scene.method == "integrated"
@@ -84,7 +85,7 @@ class Renderer:
         except BuildError as error:
             self.backend = eager_backend(scene.instrument, str(error))
             self._prepared = self._prepare()
-        self._backgrounds = Backgrounds(scene.instrument, self.backend)
+        self._backgrounds = backgrounds or Backgrounds(scene.instrument, self.backend)
 
     def _prepare(self) -> list[object]:
         if self._integrates:
@@ -94,8 +95,9 @@ class Renderer:
         return [self.backend.prepare(lattice, table) for lattice, table in pairs]
 
     def with_specimen(self, specimen: Specimen, reflections: Sequence[Reflections]) -> Renderer:
-        """Render another specimen on the same instrument, whose factors are not worked out again."""
-        return Renderer(replace(self.scene, specimen=specimen), reflections, backend=self.backend)
+        """Render another specimen on the same instrument, whose factors and backgrounds are not worked out again."""
+        scene = replace(self.scene, specimen=specimen)
+        return Renderer(scene, reflections, backend=self.backend, backgrounds=self._backgrounds)
 
     def partial(
         self, tile: Tile, frame: int, first_step: int = 0, last_step: int | None = None

@@ -131,7 +131,8 @@ def test_a_second_specimen_reuses_the_factors_of_the_instrument(small_experiment
             return super().factors(tile, ray, which, source)
 
     detector = {"sensor": {"thickness_um": 450.0, "attenuation_depth_um": 230.0, "layers": 3}}
-    first, second = (resolve(alone(small_experiment, c, detector=detector)) for c in (FIRST, SECOND))
+    same = {"detector": detector, "background": {"water_um": 20.0}}
+    first, second = (resolve(alone(small_experiment, c, **same)) for c in (FIRST, SECOND))
     backend = Counting(first.instrument)
     renderer = Renderer(first, load_reflections(first), backend=backend)
     renderer.frame(0)

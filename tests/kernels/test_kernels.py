@@ -98,7 +98,7 @@ def test_compiled_equals_eager_within_rounding(small_experiment, make_renderer, 
 
 
 def test_the_background_is_the_same_compiled_and_eager(small_experiment, make_renderer):
-    sampling = {"oversample": 2, "oversample_omega": True, "oversample_polar": True}
+    sampling = {"oversample": 2, "oversample_omega": True, "oversample_polar": True, "precision": "float64"}
     experiment = small_experiment(background={"water_um": 20.0}, sampling=sampling)
     tile = Tile(0, 10, 60, 5, 70)
     eager = make_renderer(experiment, "eager").background(tile, 0)
@@ -106,7 +106,7 @@ def test_the_background_is_the_same_compiled_and_eager(small_experiment, make_re
 
 
 def test_a_source_without_weight_gives_no_background(small_experiment, make_renderer):
-    sampling = {"oversample": 1, "oversample_polar": True}
+    sampling = {"oversample": 1, "oversample_polar": True, "precision": "float64"}
     sources = [{"direction": [0, 0, 1], "weight": 0.0}, {"direction": [0.3, 0, 1], "weight": 2.0}]
     images = [
         make_renderer(

@@ -96,6 +96,16 @@ def test_the_memory_of_a_worker_counts_what_its_threads_share_once(small_experim
     assert plan.worker_memory_bytes() == plan.worker_memory_bytes(1)
 
 
+def test_the_memory_of_a_worker_counts_the_images_that_it_keeps_of_a_detector(small_experiment):
+    def shared(**sections):
+        return plan_of(small_experiment(**sections)).memory.shared
+
+    pixels, plain = 96 * 80, shared()
+    assert shared(background={"water_um": 1.0}) == plain + 4 * pixels
+    assert shared(background={"water_um": 1.0, "level_photons": 1.0}) == plain + 8 * pixels
+    assert shared(shadows={"beam_stop": {"size_mm": 1.0, "distance_mm": 9.0}}) == plain + 4 * pixels
+
+
 def test_the_memory_of_a_thread_counts_the_orientations_of_a_chunk_and_the_frames_of_a_shard(small_experiment):
     def per_thread(phi_steps=10, **cut):
         return plan_of(small_experiment(scan={"frames": 40, "phi_steps": phi_steps}), **cut).memory.per_thread
