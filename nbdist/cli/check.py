@@ -10,6 +10,7 @@ from nbdist.cli.display import console, count, facts, panels_row
 
 if TYPE_CHECKING:
     from nbdist.experiment.beam import Beam
+    from nbdist.experiment.fields import Section
     from nbdist.scene import Lattice, Scene
     from nbdist.scene.amplitudes import Reflections
 
@@ -33,8 +34,32 @@ def check(path: ExperimentFile) -> None:
     facts(_scan(scene), "scan")
     facts(_detector(scene), "detector")
     facts(_sampling(scene), "sampling")
+    for section in ("background", "absorption", "shadows", "noise", "readout"):
+        if asked_for := _asked_for(getattr(experiment, section)):
+            facts(asked_for, section)
     for note in notes(scene, reflections):
         console.print(f"note: {note}")
+
+
+def _asked_for(section: Section) -> list[tuple[str, str]]:
+    """The fields that differ from their defaults, by their names in the file."""
+    rows = []
+    for name, value in section.content().items():
+        several = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+        for number, item in enumerate(value if several else [value]):
+            place = f"{name}.{number}" if several and len(value) > 1 else name
+            rows.append((place, _written(item)))
+    return rows
+
+
+def _written(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_written(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_written, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _vector(values: Iterable[float], digits: int = 6) -> str:

@@ -63,6 +63,26 @@ def test_check_says_what_follows_from_an_experiment(nbdist, write_experiment, tm
         assert said in checked.out
 
 
+def test_check_shows_what_is_asked_for_besides_the_crystals_photons(nbdist, write_experiment, tmp_path):
+    powders = [{"preset": "ice", "photons": 1e5}, {"rings": [{"d_A": 4.0, "intensity": 1.0}], "photons": 20.0}]
+    file = write_experiment(
+        tmp_path / "a.yaml",
+        background={"water_um": 30.0, "powder": powders},
+        shadows={"beam_stop": {"size_mm": 3.0, "distance_mm": 60.0}},
+        noise={"photon_noise": True},
+    )
+    out = nbdist("check", file).out
+    for said in (
+        "water_um 30",
+        "powder.0 preset ice, photons 100000",
+        "powder.1 rings d_A 4, intensity 1, photons 20",
+        "beam_stop size_mm 3, distance_mm 60",
+        "photon_noise yes",
+    ):
+        assert said in out
+    assert "absorption" not in out
+
+
 def test_check_shows_normal_spreads(nbdist, write_experiment, tmp_path):
     file = write_experiment(
         tmp_path / "a.yaml",
