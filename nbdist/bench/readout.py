@@ -67,11 +67,11 @@ class ReadoutRecord:
 
 
 def readout_experiment() -> Experiment:
-    """Frames of 4.5 megapixels with water, integrated, and all of the response that a CCD has."""
+    """Frames of 4.5 megapixels with 3 to 14 photons of water a pixel, integrated, and all of the response that a CCD has."""
     return validate(TETRAGONAL).with_changes(
         crystal={"N_cells": [100] * 3, "mosaicity": {"sigma_deg": 0.1}},
         scan={"frames": FRAMES},
-        background={"water_um": 20.0},
+        background={"water_um": 2.5},
         noise={"photon_noise": True},
         readout=RESPONSE,
     )

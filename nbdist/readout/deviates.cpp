@@ -185,6 +185,11 @@ static inline real log_of(real t, real y) {
   return ((real)(exponent + shift) - 0x1.8p52) * LOG_2 + s * polynomial(s * s, ATANH);
 }
 
+struct Undecided {  // attempts that are compared with the density
+  int32_t index[CHUNK + AT_ONCE];
+  double k[CHUNK + AT_ONCE], v[CHUNK + AT_ONCE], distance[CHUNK + AT_ONCE];
+};
+
 struct Poisson {
   Key key;
   Counter counter;
@@ -200,14 +205,20 @@ struct Poisson {
 
   // Counts of means below the table's end; the others are noted in the queue.
   void small(uint64_t pixel, const float* means, int32_t* counts, int32_t first, int32_t* queue, int& queued) const {
+    int beyond = 0;
+    for (int l = 0; l < AT_ONCE; l++) beyond += means[l] >= (float)TABLE_MEANS;
+    for (int l = 0; l < AT_ONCE && beyond; l++) {
+      queue[queued] = first + l;
+      queued += means[l] >= (float)TABLE_MEANS;
+    }
+    if (beyond == AT_ONCE) return;
     words number[GROUP];
     for (int g = 0; g < GROUP; g++) number[g] = from(pixel + g * LANES);
     const Blocks drawn = philox(key, number, counter);
     real rest[GROUP], u[GROUP], probability[GROUP], below[GROUP];
-    whole count[GROUP], active[GROUP], large = whole{};
+    whole count[GROUP], active[GROUP];
     for (int g = 0; g < GROUP; g++) {
       const real mean = mean_of(means + g * LANES);
-      large |= mean >= (double)TABLE_MEANS;
       const half_whole entire = __builtin_convertvector(least(mean, real{} + (double)(TABLE_MEANS - 1)), half_whole);
       rest[g] = least(mean - __builtin_convertvector(entire, real), real{} + 1.0);
       const words word = joined(drawn.a[g], drawn.b[g]);
@@ -242,17 +253,12 @@ struct Poisson {
       const half_whole shorter = __builtin_convertvector(count[g], half_whole);
       memcpy(counts + g * LANES, &shorter, sizeof shorter);
     }
-    if (any(large))
-      for (int l = 0; l < AT_ONCE; l++) {
-        queue[queued] = first + l;
-        queued += means[l] >= (float)TABLE_MEANS;
-      }
   }
 
-  // One attempt of those in the queue, which keeps the rejected ones.
-  void large(uint64_t pixel, const float* means, int32_t* counts, int32_t* queue, int& queued, uint32_t attempt) const {
+  // One attempt of those in the queue, which keeps the rejected ones. Most are accepted at once, and few need the density.
+  void large(uint64_t pixel, const float* means, int32_t* counts, int32_t* queue, int& queued, uint32_t attempt, Undecided& open) const {
     const Counter its = {counter.frame, counter.sample, counter.stage | attempt};
-    int kept = 0;
+    int kept = 0, undecided = 0;
     for (int start = 0; start < queued; start += AT_ONCE) {
       int32_t index[AT_ONCE];
       float mean[AT_ONCE];
@@ -264,31 +270,53 @@ struct Poisson {
         number[l / LANES][l % LANES] = pixel + index[l];
       }
       const Blocks drawn = philox(key, number, its);
-      double candidate[AT_ONCE];
-      int64_t accepted[AT_ONCE];
+      alignas(MACHINE_BYTES) double candidate[AT_ONCE], height[AT_ONCE], edge[AT_ONCE];
+      alignas(MACHINE_BYTES) int64_t sure[AT_ONCE], possible[AT_ONCE];
       for (int g = 0; g < GROUP; g++) {
-        real k;
-        const whole good = attempted(mean_of(mean + g * LANES), middle(joined(drawn.a[g], drawn.b[g])), middle(joined(drawn.c[g], drawn.d[g])), k);
-        k = least(k, real{} + LARGEST_COUNT);
-        memcpy(candidate + g * LANES, &k, sizeof k), memcpy(accepted + g * LANES, &good, sizeof good);
+        const real m = mean_of(mean + g * LANES), u = middle(joined(drawn.a[g], drawn.b[g])), v = middle(joined(drawn.c[g], drawn.d[g]));
+        const real b = 0.931 + 2.53 * square_root(m), a = -0.059 + 0.02483 * b, centred = u - 0.5;
+        const real distance = 0.5 - (centred < 0.0 ? -centred : centred);
+        const real k = floor_of((2.0 * a / distance + b) * centred + m + 0.43);
+        const whole quick = (distance >= 0.07) & (v <= 0.9277 - 3.6224 / (b - 2.0));
+        const whole maybe = (k >= 0.0) & ((distance >= 0.013) | (v <= distance));
+        memcpy(candidate + g * LANES, &k, sizeof k), memcpy(sure + g * LANES, &quick, sizeof quick);
+        memcpy(possible + g * LANES, &maybe, sizeof maybe);
+        memcpy(height + g * LANES, &v, sizeof v), memcpy(edge + g * LANES, &distance, sizeof distance);
       }
       for (int l = 0; l < here; l++) {
+        counts[index[l]] = (int32_t)std::min(std::max(candidate[l], 0.0), LARGEST_COUNT);  // of a rejected one it is written over
+        open.index[undecided] = index[l], open.k[undecided] = candidate[l];
+        open.v[undecided] = height[l], open.distance[undecided] = edge[l];
+        undecided += !sure[l] & !!possible[l];
         queue[kept] = index[l];
-        kept += !accepted[l];
-        counts[index[l]] = (int32_t)candidate[l];  // of a rejected one it is written over
+        kept += !sure[l] & !possible[l];
+      }
+    }
+    for (int start = 0; start < undecided; start += AT_ONCE) {
+      const int here = std::min(AT_ONCE, undecided - start);
+      for (int l = here; l < AT_ONCE; l++) {  // the last once more
+        const int last = start + here - 1;
+        open.index[start + l] = open.index[last], open.k[start + l] = open.k[last];
+        open.v[start + l] = open.v[last], open.distance[start + l] = open.distance[last];
+      }
+      for (int g = 0; g < AT_ONCE; g += LANES) {
+        float mean[LANES];
+        real k, v, distance;
+        for (int l = 0; l < LANES; l++) mean[l] = means[open.index[start + g + l]];
+        memcpy(&k, open.k + start + g, sizeof k), memcpy(&v, open.v + start + g, sizeof v);
+        memcpy(&distance, open.distance + start + g, sizeof distance);
+        const whole good = below_density(mean_of(mean), k, v, distance);
+        for (int l = 0; l < std::min(LANES, here - g); l++) {
+          queue[kept] = open.index[start + g + l];
+          kept += !good[l];
+        }
       }
     }
     queued = kept;
   }
 
-  whole attempted(real m, real u, real v, real& k) const {
-    const real b = 0.931 + 2.53 * square_root(m), a = -0.059 + 0.02483 * b;
-    const real inverse_alpha = 1.1239 + 1.1328 / (b - 3.4), centred = u - 0.5;
-    const real distance = 0.5 - (centred < 0.0 ? -centred : centred);
-    k = floor_of((2.0 * a / distance + b) * centred + m + 0.43);
-    const whole quick = (distance >= 0.07) & (v <= 0.9277 - 3.6224 / (b - 2.0));
-    const whole possible = (k >= 0.0) & ((distance >= 0.013) | (v <= distance));
-    k = largest(k, real{});
+  whole below_density(real m, real k, real v, real distance) const {
+    const real b = 0.931 + 2.53 * square_root(m), a = -0.059 + 0.02483 * b, inverse_alpha = 1.1239 + 1.1328 / (b - 3.4);
     const real hat = v * inverse_alpha / (a / (distance * distance) + b), root = square_root(TWO_PI * largest(k, real{} + 0.5));
     const real t = (k - m) / m, deviance = k * log_of(t, 1.0 + t) - (k - m);
     const real inverse = 1.0 / largest(k, real{} + 1.0);
@@ -296,11 +324,12 @@ struct Poisson {
     if (any(k < 16.0))
       for (int l = 0; l < LANES; l++)
         if (k[l] < 16.0) rest[l] = rests[(int)k[l]];
-    return quick | (possible & (log_of(hat * root - 1.0, hat * root) <= -deviance - rest));
+    return log_of(hat * root - 1.0, hat * root) <= -deviance - rest;
   }
 
   void draw(uint64_t pixel, int64_t number, const float* means, int32_t* counts) const {
-    int32_t queue[CHUNK + 1];
+    int32_t queue[CHUNK + AT_ONCE];
+    Undecided open;
     for (int64_t start = 0; start < number; start += CHUNK) {
       const int64_t size = std::min(CHUNK, number - start), full = size / AT_ONCE * AT_ONCE;
       const float* its = means + start;
@@ -314,7 +343,7 @@ struct Poisson {
         small(pixel + start + full, mean, count, (int32_t)full, queue, queued);
         memcpy(out + full, count, (size - full) * sizeof *count);
       }
-      for (uint32_t attempt = 0; queued; attempt++) large(pixel + start, its, out, queue, queued, attempt);
+      for (uint32_t attempt = 0; queued; attempt++) large(pixel + start, its, out, queue, queued, attempt, open);
     }
   }
 };
