@@ -22,6 +22,8 @@ def test_one_word_asks_for_all_of_them(small_experiment, tmp_path):
     experiment = small_experiment(labels="all")
     assert all(getattr(experiment.labels, name) for name in SWITCHES)
     assert experiment.labels.spot_share == 0.5
+    # what came later and is there without being asked for leaves fingerprints as they were
+    assert "shadow" not in experiment.content()["labels"]
     (tmp_path / "a.yaml").write_text(experiment_to_yaml(experiment))
     assert load_experiment(tmp_path / "a.yaml") == experiment
     assert experiment.fingerprint == small_experiment(labels=dict.fromkeys(SWITCHES, True)).fingerprint

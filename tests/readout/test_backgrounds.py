@@ -132,7 +132,18 @@ def test_nitrogen_and_oxygen_scatter_forward_with_all_their_electrons():
     assert AIR.at(np.array(1.0)) ** 2 == pytest.approx(expected.sum() + 0.0093 * 4.5**2, rel=0.01)
 
 
-def test_a_short_path_of_air_is_a_material_at_the_sample(photons, small_experiment, curve):
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"detector": {"curved": True}},
+        {"detector": {"point_pixels": True}},
+        {"panel": {"rotation_deg": [10.0, -30.0, 5.0]}},
+        {"panel": {"two_theta_deg": 150.0}, **UNPOLARISED},
+    ],
+    ids=["flat", "curved", "point_pixels", "tilted", "backwards"],
+)
+def test_a_short_path_of_air_is_a_material_at_the_sample(photons, curve, sections):
     air = {"before_mm": 5e-4, "after_mm": 5e-4, "width_um": WIDTH_UM, "pressure_kPa": 100.0, "temperature_K": 300.0}
     moles_per_cm3 = 1e5 / (8.31446 * 300) * 1e-6
     slab = {
@@ -143,7 +154,7 @@ def test_a_short_path_of_air_is_a_material_at_the_sample(photons, small_experime
         "molecular_weight_g_per_mol": 1.0,
     }
     # Avogadro's and Boltzmann's numbers are of different years: 4e-7
-    np.testing.assert_allclose(photons({"air": air}), photons({"amorphous": [slab]}), rtol=1e-5)
+    np.testing.assert_allclose(photons({"air": air}, **sections), photons({"amorphous": [slab]}, **sections), rtol=1e-5)
 
 
 def air_of(instrument, points=12):
