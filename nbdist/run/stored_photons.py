@@ -245,7 +245,8 @@ def _require_same_photons(summary: StoreSummary, wanted: Experiment) -> None:
     if not same:
         found = _first_difference(of_stored, alike.model_dump())
         if found is None:
-            raise RunError(f"{summary.location}: a file that its experiment names has changed since it was rendered")
+            changed = "a file that its experiment names has changed since, or " * bool(alike.named_files())
+            raise RunError(f"{summary.location}: {changed}it was rendered by an nbdist whose numbers are others")
         field, theirs, ours = found
         raise RunError(
             f"{field}: is {shown(ours)}, and {shown(theirs)} in {summary.location}; its photons can be read out with other "

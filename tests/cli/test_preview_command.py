@@ -92,9 +92,8 @@ def test_a_picture_for_which_there_is_no_room_is_said(nbdist, finished):
     assert "wrote" not in told.out
 
 
-@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no such backend"])
-def test_the_backend_of_a_notebook_has_no_part_in_a_picture(backend, finished, tmp_path):
+def test_the_backend_of_a_notebook_has_no_part_in_a_picture(finished, tmp_path):
     picture = tmp_path / "a.png"
     command = [sys.executable, "-m", "nbdist", "preview", str(finished), "-o", str(picture)]
-    subprocess.run(command, env={**os.environ, "MPLBACKEND": backend}, check=True, capture_output=True)
+    subprocess.run(command, env={**os.environ, "MPLBACKEND": "no such backend"}, check=True, capture_output=True)
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -13,7 +13,7 @@ import pandas.testing
 import pytest
 from injected import in_process_client
 
-from nbdist import generate, open_series, open_spots, read_out, verify
+from nbdist import generate, open_reflections, open_series, open_spots, read_out, verify
 from nbdist.errors import NbdistError, RunError, StoreError, UnfinishedError
 from nbdist.frames.renderer import Renderer
 from nbdist.run.finish import finish
@@ -27,8 +27,21 @@ SEED = {"noise": {"photon_noise": True, "seed": 11}}
 
 
 @pytest.fixture(scope="module")
-def experiment(small_experiment):
-    """Two panels with spots and their labels, and no counts."""
+def experiment(light_experiment):
+    """Small frames, without counts."""
+    return light_experiment(FRAMES)
+
+
+@pytest.fixture(scope="module")
+def photons(experiment, tmp_path_factory):
+    location = tmp_path_factory.mktemp("photons") / "photons.zarr"
+    generate(experiment, location, serial=True, frames_per_shard=2)
+    return location
+
+
+@pytest.fixture(scope="module")
+def labelled(small_experiment):
+    """Two panels with spots and their labels."""
     panels = [
         {"spixels": 30, "fpixels": 22, "pixel_size_mm": 1.6, "origin_mm": [-40.0, -24.0, 100.0]},
         {"spixels": 30, "fpixels": 22, "pixel_size_mm": 1.6, "origin_mm": [1.0, -24.0, 100.0]},
@@ -36,7 +49,7 @@ def experiment(small_experiment):
     return small_experiment(
         crystal={"shape": "gauss"},
         detector={"convention": "xds", "panels": panels},
-        scan={"frames": FRAMES},
+        scan={"frames": 2},
         sampling={"method": "integrated"},
         background={"water_um": 0.2},
         labels="all",
@@ -44,9 +57,9 @@ def experiment(small_experiment):
 
 
 @pytest.fixture(scope="module")
-def photons(experiment, tmp_path_factory):
-    location = tmp_path_factory.mktemp("photons") / "photons.zarr"
-    generate(experiment, location, serial=True, frames_per_shard=2)
+def labelled_photons(labelled, tmp_path_factory):
+    location = tmp_path_factory.mktemp("labelled") / "photons.zarr"
+    generate(labelled, location, serial=True)
     return location
 
 
@@ -89,7 +102,6 @@ def test_counts_are_those_of_a_run_of_the_same_experiment(
             progress = read_out(photons, location, None, client, seed=11, frames_per_shard=frames_per_shard)
     assert (progress.frames_done, progress.failed) == (FRAMES, {})
     assert_same_series(location, run_anew)
-    pandas.testing.assert_frame_equal(open_spots(location), open_spots(run_anew))
     summary = summarize(location)
     assert summary.fingerprint == summarize(run_anew).fingerprint
     assert summary.found.finished
@@ -138,12 +150,21 @@ def test_a_store_that_was_read_out_is_as_good_as_one_that_was_rendered(photons, 
     assert not finish(location).missing
 
 
-def test_another_exposure_multiplies_photons_and_their_labels(photons, experiment, tmp_path):
+def test_labels_are_those_of_the_photons(labelled_photons, tmp_path):
+    location = tmp_path / "counts.zarr"
+    read_out(labelled_photons, location, seed=11, serial=True)
+    read, before = open_series(location, chunks=None), open_series(labelled_photons, chunks=None)
+    assert read.drop_vars("counts").drop_attrs().equals(before.drop_attrs())
+    pandas.testing.assert_frame_equal(open_spots(location), open_spots(labelled_photons))
+    pandas.testing.assert_frame_equal(open_reflections(location), open_reflections(labelled_photons))
+
+
+def test_another_exposure_multiplies_photons_and_their_labels(labelled_photons, labelled, tmp_path):
     location, other = tmp_path / "counts.zarr", tmp_path / "run.zarr"
-    longer = experiment.with_changes(beam={"fluence_photons_per_m2": 2.5e24}, **SEED)
-    read_out(photons, location, longer, serial=True)
-    generate(longer, other, serial=True, frames_per_shard=2)
-    read, rendered, before = (open_series(place, chunks=None) for place in (location, other, photons))
+    longer = labelled.with_changes(beam={"fluence_photons_per_m2": 2.5e24}, **SEED)
+    read_out(labelled_photons, location, longer, serial=True)
+    generate(longer, other, serial=True)
+    read, rendered, before = (open_series(place, chunks=None) for place in (location, other, labelled_photons))
     ratio = summarize(location).provenance[PHOTONS_OF]["exposure_ratio"]
     assert ratio == pytest.approx(2.5, rel=1e-15)
     np.testing.assert_array_equal(read.intensity, (before.intensity.values.astype(float) * ratio).astype(np.float32))
@@ -153,9 +174,14 @@ def test_another_exposure_multiplies_photons_and_their_labels(photons, experimen
     found = verify(location, sample=2)
     assert found.good
     assert set(found.foreign.values()) == {"scaled from another exposure"}, "the last bits are not those of rendering"
-    again = tmp_path / "again.zarr"
-    read_out(location, again, longer.with_changes(beam={"fluence_photons_per_m2": 5e24}), serial=True)
-    assert [record["exposure_ratio"] for record in summarize(again).records] == pytest.approx([5.0] * 3)
+
+
+def test_exposures_of_photons_that_were_scaled_before_multiply(photons, experiment, tmp_path):
+    for source, name, fluence in ((photons, "a", 2e24), (tmp_path / "a", "b", 6e24)):
+        brighter = experiment.with_changes(beam={"fluence_photons_per_m2": fluence}, **SEED)
+        read_out(source, tmp_path / name, brighter, serial=True, frames=range(2))
+    (record,) = summarize(tmp_path / "b").records
+    assert record["exposure_ratio"] == pytest.approx(6)
 
 
 def test_an_exposure_said_in_another_way_is_the_same(photons, experiment):
@@ -170,9 +196,8 @@ def test_an_exposure_said_in_another_way_is_the_same(photons, experiment):
         ({"beam": {"wavelength_A": 1.1}}, "beam.wavelength_A: is 1.1, and 1.0 in "),
         ({"crystal": {"N_cells": (8, 7, 9)}}, "crystal.N_cells.2: is 9, and 6 in "),
         ({"scan": {"frames": 5}}, "scan.frames: is 5, and 6 in "),
-        ({"background": {"water_um": 0.0}}, "background.water_um: is 0.0, and 0.2 in "),
+        ({"background": {"water_um": 0.1}}, "background.water_um: is 0.1, and 0.0 in "),
         ({"sampling": {"precision": "float64"}}, 'sampling.precision: is "float64", and "float32" in '),
-        ({"labels": {"spot_share": 0.4}}, "labels.spot_share: is 0.4, and 0.5 in "),
         ({"noise": {"photon_noise": False}}, "noise.photon_noise: is false, so there is nothing to read out"),
     ],
 )
@@ -199,11 +224,13 @@ def test_a_background_that_does_not_grow_with_the_exposure_keeps_it(small_experi
         stored_photons(tmp_path / "a.zarr", other)
 
 
-def test_labels_that_are_not_there_need_rendering(small_experiment, light_experiment, undisturbed_series, tmp_path):
-    wanted = light_experiment(4).with_changes(labels={"resolution": True, "bragg": True}, **SEED)
-    with pytest.raises(RunError, match=r"labels\.bragg: needs rendering; .*series\.zarr does not hold it"):
-        read_out(undisturbed_series(4), tmp_path / "a.zarr", wanted, serial=True)
-    read_out(undisturbed_series(4), tmp_path / "a.zarr", wanted.with_changes(labels={"bragg": False}), serial=True)
+def test_labels_that_are_not_there_need_rendering(photons, experiment, labelled_photons, labelled, tmp_path):
+    wanted = experiment.with_changes(labels={"resolution": True, "bragg": True}, **SEED)
+    with pytest.raises(RunError, match=r"labels\.bragg: needs rendering; .*photons\.zarr does not hold it"):
+        read_out(photons, tmp_path / "a.zarr", wanted, serial=True)
+    with pytest.raises(RunError, match=r"labels\.spot_share: is 0\.4, and 0\.5 in .* whose labels are kept"):
+        stored_photons(labelled_photons, labelled.with_changes(labels={"spot_share": 0.4}, **SEED))
+    read_out(photons, tmp_path / "a.zarr", wanted.with_changes(labels={"bragg": False}), serial=True)
     assert (open_series(tmp_path / "a.zarr").resolution > 0).all(), "what the scene alone decides is made"
 
 
@@ -224,7 +251,9 @@ def test_files_of_the_experiment_may_have_moved(small_experiment, tmp_path):
     assert stored_photons(tmp_path / "a.zarr", there)[0] is there
     np.save(moved, np.ones((96, 80)))
     moved.rename(mask)
-    with pytest.raises(RunError, match="a file that its experiment names has changed since it was rendered"):
+    with pytest.raises(
+        RunError, match="a file that its experiment names has changed since, or it was rendered by an nbdist"
+    ):
         stored_photons(tmp_path / "a.zarr", seed=3)
 
 
@@ -241,7 +270,7 @@ def test_what_is_not_complete_yet_is_named_and_resume_goes_on(experiment, run_an
 
 @pytest.mark.parametrize("harm", ["cut short", "removed", "flipped"])
 def test_a_damaged_frame_is_an_error_and_no_image(harm, copy, run_anew, tmp_path):
-    shard, location = copy / "intensity/c/1/0/0/0", tmp_path / "counts.zarr"
+    shard, location = copy / "intensity/c/1/0/0", tmp_path / "counts.zarr"
     kept = shard.read_bytes()
     if harm == "removed":
         shard.unlink()
