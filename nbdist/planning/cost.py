@@ -199,13 +199,17 @@ def worker_memory(
     if kernel == "eager":
         turned += EAGER_BYTES + EAGER_ORIENTATION_BYTES * orientations
     layer_scales = IMAGE_BYTES * pieces.tile_pixels * layers
-    # of a tile: the chunk's partial, the sum with it, the photons of that and what makes them
-    partials = TILES_AT_ONCE * IMAGE_BYTES * pieces.tile_pixels + layer_scales
+    # of a tile: the chunk's partial, the sum with it, the photons of that and what makes them; integrated, in the experiment's precision
+    tile_bytes = 4 if scene.method == "integrated" and not precise else IMAGE_BYTES
+    partials = TILES_AT_ONCE * tile_bytes * pieces.tile_pixels + layer_scales
     if pieces.split:  # the partials of a frame that meet here, and as many that wait here for their frame's others
         partials += 2 * IMAGE_BYTES * pixels * pieces.chunks
     double = IMAGE_BYTES if precise else 0
-    # frames as they are made and as they are stacked, one array of them being packed: its bytes by chunk, and joined
-    sizes = [product.frame_bytes(pixels) for product in products]
-    shard = pieces.frames_per_shard * 2 * (sum(sizes) + max(sizes, default=0))
     # a frame is read out when its tiles are done
-    return Memory(shared, turned + max(partials, readout_bytes[1]) + shard + (double + CHECK_BYTES) * pixels)
+    working = turned + max(partials, readout_bytes[1]) + (double + CHECK_BYTES) * pixels
+    # frames as they are made; then as they are packed, one array after the other: stacked, its bytes by chunk, and joined
+    sizes = [product.frame_bytes(pixels) for product in products]
+    made = pieces.frames_per_shard * sum(sizes)
+    packing = pieces.frames_per_shard * (sum(sizes) + 2 * max(sizes, default=0))
+    # whoever has a split frame's partials goes on with those of the next while it writes
+    return Memory(shared, made + (working + packing if pieces.split else max(working, packing)))
