@@ -253,17 +253,12 @@ class Detector(Section):
             ),
         )
 
-    @property
-    def saturation(self) -> int | None:
-        """The largest value that a pixel of a detector by name can have, where that is published."""
-        return None if self.named is None else self.named.saturation
-
     def published(self) -> dict[str, Any]:
         """What follows from published tables, as JSON has it: an experiment with the same fields differs where it does."""
         panels = self.each_panel
         found: dict[str, Any] = {}
-        if self.name is not None:
-            found["panel"], found["saturation"] = panels[0].content(), self.saturation
+        if self.named is not None:
+            found["panel"], found["saturation"] = panels[0].content(), self.named.saturation
         sensors = (self.sensor, *(panel.sensor for panel in panels))
         for material in sorted({sensor.material for sensor in sensors if sensor and sensor.material}):
             table = ATTENUATION[material]

@@ -17,7 +17,7 @@ from nbdist.experiment.detector import Detector
 from nbdist.experiment.fields import Section
 from nbdist.experiment.labels import Labels
 from nbdist.experiment.obstacles import Absorption, Shadows
-from nbdist.experiment.readout import Readout
+from nbdist.experiment.readout import LARGEST_READING, Readout
 from nbdist.experiment.sampling import Noise, Sampling
 from nbdist.experiment.scan import Scan
 from nbdist.experiment.structure_factors import StructureFactors
@@ -135,6 +135,17 @@ class Experiment(Section):
             content["readout_version"] = READOUT_VERSION
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def saturation_adu(self) -> int:
+        """Largest reading: the one of `readout`, else what is published of a detector by name, within what the integers can hold."""
+        readout, named, given = self.readout, self.detector.named, self.readout.saturation_adu
+        largest = LARGEST_READING[readout.integers]
+        if given is None and named is not None and named.saturation is not None:
+            given = named.saturation
+            if named.saturates_in_photons:
+                given = round(given * readout.adu_per_photon + readout.offset_adu)
+        return largest if given is None else min(given, largest)
 
     def named_files(self) -> dict[str, Path]:
         """Paths of the files that the experiment reads, by the field that names each."""

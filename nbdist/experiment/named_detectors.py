@@ -49,7 +49,7 @@ class NamedDetector:
     counts_photons
         Whether photons are counted; others integrate charge.
     saturation
-        The largest value that a pixel can have: photons of one that counts and of the Jungfrau, ADU of a CCD.
+        The largest value that a pixel can have: photons, or ADU of a CCD.
     source
         Where the figures were published.
     material, thickness_um
@@ -95,6 +95,11 @@ class NamedDetector:
             for number, size, gap in zip(self.grid, self.module, self.gaps, strict=True)
         )
         return slow, fast
+
+    @property
+    def saturates_in_photons(self) -> bool:
+        """Whether `saturation` is in photons, as of all that stop them in pixels of their own; else it is what is read of a CCD."""
+        return self.material is not None
 
     @property
     def layers(self) -> int:

@@ -76,7 +76,7 @@ class Readout(Section):
     hot_pixel_adu: NotNegative = 1000.0
     bad_pixels_marked: bool = Field(True, description="dead and hot pixels hold -2 instead; false: what they read")
     saturation_adu: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="largest reading; the largest of integers when left out"
+        None, description="largest reading; that of a detector by name when left out, or else the largest of integers"
     )
     rolls_over: bool = Field(False, description="readings past saturation_adu begin at 0 again; false: they are held")
     integers: Integers = Field(
@@ -95,11 +95,6 @@ class Readout(Section):
         if self.dead_pixel_fraction + self.hot_pixel_fraction > 0.5:
             raise ValueError("dead_pixel_fraction and hot_pixel_fraction: more than half of the pixels would be bad")
         return self
-
-    @property
-    def saturation_value(self) -> int:
-        """Largest reading, ADU."""
-        return LARGEST_READING[self.integers] if self.saturation_adu is None else self.saturation_adu
 
     @property
     def adu_per_photon(self) -> float:

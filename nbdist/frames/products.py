@@ -276,7 +276,7 @@ def _counts_of(counts: PixelProduct, experiment: Experiment) -> PixelProduct:
     attributes: dict[str, float] = {
         "gap_value": marker(GAP, readout.integers),
         "bad_value": marker(BAD, readout.integers),
-        "saturation_value": readout.saturation_value,
+        "saturation_value": experiment.saturation_adu,
         "adu_per_photon": readout.adu_per_photon,
         "offset_adu": readout.offset_adu,
     }
@@ -284,7 +284,7 @@ def _counts_of(counts: PixelProduct, experiment: Experiment) -> PixelProduct:
         counts,
         dtype=readout.integers,
         units="photon" if readout.adu_per_photon == 1 and not readout.offset_adu else "ADU",
-        held_at=None if readout.rolls_over else readout.saturation_value,
+        held_at=None if readout.rolls_over else experiment.saturation_adu,
         attributes=attributes,
     )
 

@@ -203,7 +203,7 @@ def response_of(experiment: Experiment) -> Response:
         adu_per_electron=fields.adu_per_electron,
         offset_adu=fields.offset_adu,
         hot_pixel_adu=fields.hot_pixel_adu,
-        saturation=fields.saturation_value,
+        saturation=experiment.saturation_adu,
         rolls_over=fields.rolls_over,
         dtype=fields.integers,
     )

@@ -11,7 +11,7 @@ import yaml
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment import experiment_schema, experiment_to_yaml, validate
-from nbdist.experiment.detector import Detector, Modules, Panel
+from nbdist.experiment.detector import Modules, Panel
 from nbdist.experiment.materials import ATTENUATION, attenuation_depth_um
 from nbdist.experiment.named_detectors import NAMED_DETECTORS, named_detector
 from nbdist.scene import resolve
@@ -252,10 +252,14 @@ def test_modules_fill_their_panel():
     Panel(spixels=2**40, fpixels=1, modules=Modules(spixels=1, fpixels=1))  # not counted; the detector refuses its size
 
 
-def test_saturation_is_that_of_a_named_detector(on_detector):
-    assert on_detector(name="Pilatus 6M").detector.saturation == 2**20 - 1
-    assert on_detector(name="Pilatus4 1M").detector.saturation is None
-    assert Detector().saturation is None
+def test_saturation_is_that_of_a_named_detector_unless_given(on_detector, small_experiment):
+    assert on_detector(name="Pilatus 6M").saturation_adu == 2**20 - 1
+    assert on_detector(name="Pilatus 6M").with_changes(readout={"integers": "uint16"}).saturation_adu == 2**16 - 3
+    assert on_detector(name="Pilatus 6M").with_changes(readout={"saturation_adu": 99}).saturation_adu == 99
+    assert on_detector(name="Pilatus4 1M").saturation_adu == small_experiment().saturation_adu == 2**31 - 1
+    gain = {"electrons_per_photon": 3.0, "offset_adu": 50.0}
+    assert on_detector(name="Jungfrau 4M").with_changes(readout=gain).saturation_adu == 30_050
+    assert on_detector(name="Mar 225").with_changes(readout=gain).saturation_adu == 65_535
 
 
 def test_the_schema_shows_all_names():
