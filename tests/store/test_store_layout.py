@@ -166,8 +166,13 @@ def test_mask_is_zero_where_a_pixel_is_usable(group):
     np.testing.assert_array_equal(group["mask"][:], expected)
     assert group["mask"].dtype == np.uint8
     for name in ("intensity", "counts"):
-        assert not group[name][:][:, expected == 1].any(), "pixels that are not usable are 0"
-        assert group[name][:].any()
+        images, dead = group[name][:], expected == 1
+        assert (images[:, 100:110, 7] == (0 if name == "intensity" else -1)).all(), (
+            "masked pixels are 0, and marked in counts"
+        )
+        dead[100:110, 7] = False
+        assert not images[:, dead].any(), "pixels that are not rendered are 0"
+        assert images.any()
 
 
 def test_pixel_and_frame_coordinates_count_from_zero(group):
