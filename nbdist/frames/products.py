@@ -95,6 +95,8 @@ class PixelProduct:
         Value at which a pixel that would have more is held; the record of a unit tells how many are.
     label
         Whether it is made of the labels of a frame rather than of its photons.
+    repeats
+        Whether frames mostly share one image, which then is read-only: it is packed once.
     attributes
         What else its array says of itself.
     as_in
@@ -114,6 +116,7 @@ class PixelProduct:
     least: float = 0
     held_at: int | None = None
     label: bool = False
+    repeats: bool = False
     attributes: Mapping[str, float] = field(default_factory=dict, hash=False)
     as_in: Callable[[PixelProduct, Experiment], PixelProduct] = _itself
 
@@ -363,6 +366,7 @@ BACKGROUND = PixelProduct(
     compressor="lz4",
     disk_bytes_per_pixel=3.6,
     label=True,
+    repeats=True,
 )
 SPOT = PixelProduct(
     name="spot",

@@ -81,6 +81,7 @@ class Backgrounds:
         image = np.zeros(panel.shape, dtype=self._instrument.precision)
         for rows in bands(Tile(number, *panel.region)):
             image[rows.slices] = np.where(panel.usable[rows.slices], photons(rows), 0.0)
+        image.flags.writeable = False  # all frames share it
         return image
 
 

@@ -61,9 +61,12 @@ class FrameArray:
         """Its chunks and shards."""
         return Layout.of(self.panels.shape, frames_per_shard, self.product.chunk)
 
-    def stacked(self, frames: Sequence[Products]) -> NDArray[Any]:
+    def of_frames(self, frames: Sequence[Products]) -> list[list[NDArray[Any]]]:
+        """The images of its panels in some frames."""
+        return [[self.product.images(frame)[panel] for panel in self.panels.numbers] for frame in frames]
+
+    def stacked(self, images: Sequence[Sequence[NDArray[Any]]]) -> NDArray[Any]:
         """The images of its panels in some frames, as the array holds them."""
-        images = [[self.product.images(frame)[panel] for panel in self.panels.numbers] for frame in frames]
         return np.stack([np.stack(of_frame) if len(self.panels.shape) == 3 else of_frame[0] for of_frame in images])
 
     def index(self, panel: int) -> tuple[int, ...]:

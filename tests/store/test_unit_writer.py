@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from nbdist.frames.products import COUNTS, INTENSITY, PRODUCTS
 from nbdist.planning import Cut, make_plan
+from nbdist.run.context import make_context
+from nbdist.run.rendering import finished_frame, render_frame
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 from nbdist.store import StoredUnits, UnitWriter, create_store, open_group
@@ -250,3 +252,21 @@ def test_a_shard_of_noise_is_not_sound(store, decoded):
     assert _complete(store.location, store.units) == {0, 1}, "its size is right"
     assert _sound(store.location, store.units) == {1}
     assert decoded == [0]
+
+
+def test_the_background_that_all_frames_share_is_packed_once(small_experiment, tmp_path):
+    experiment = small_experiment(background={"water_um": 5.0}, labels={"background": True}, scan={"frames": 4})
+    context = make_context(experiment, cut=Cut(frames_per_shard=2))
+    create_store(tmp_path / "s.zarr", context.scene, context.plan, load_reflections(context.scene))
+    packer = StoredUnits(open_group(tmp_path / "s.zarr")).packers["background"]
+    first, second = context.plan.units()
+    frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in range(4)]
+    shard = packer.pack(first, frames[:2])
+    assert packer.pack(second, frames[2:]) is shard
+    brighter = frames[0]["background"][0] + 1
+    changed = packer.pack(second, [{"background": [brighter]}] * 2)
+    np.testing.assert_array_equal(packer.unpack(changed, 2), np.stack([brighter] * 2))
+    brighter += 1  # what can be written is packed as it is
+    changed = packer.pack(second, [{"background": [brighter]}] * 2)
+    np.testing.assert_array_equal(packer.unpack(changed, 2), np.stack([brighter] * 2))
+    assert packer.pack(first, frames[:2]) == shard
