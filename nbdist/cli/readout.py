@@ -31,7 +31,6 @@ from nbdist.cli.workers import (
     SchedulerOption,
     SecurityOption,
     Workers,
-    WorkersOption,
     words_of,
 )
 from nbdist.errors import NbdistError
@@ -54,7 +53,7 @@ def readout(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, max=2**64 - 1, help="Draw counts with this seed of the noise.")
     ] = None,
-    workers: WorkersOption = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Local processes; one a core.")] = None,
     scheduler: SchedulerOption = None,
     scheduler_file: SchedulerFileOption = None,
     cluster: ClusterOption = None,

@@ -111,7 +111,7 @@ def test_every_reader_shows_a_product(whole, tmp_path):
     told = " ".join(CliRunner().invoke(app, ["info", str(whole)], env={"COLUMNS": "1000"}).output.split())
     assert "arrays intensity float32, tenths uint16" in told
     assert "tables bright" in told
-    drawn = ["preview", str(whole), "--array", "tenths", "-o", str(tmp_path / "tenths.png")]
+    drawn = ["preview", str(whole), "--what", "tenths", "-o", str(tmp_path / "tenths.png")]
     assert CliRunner().invoke(app, drawn).exit_code == 0
 
 
