@@ -72,6 +72,6 @@ def compiled() -> CompiledDeviates | None:
         return CompiledDeviates()
     except BuildError as error:
         logger.warning(
-            "the read-out's deviates cannot be compiled here (%s); numpy draws them, ten times slower", error
+            "the read-out's deviates cannot be compiled here (%s); numpy draws them, twenty times slower", error
         )
         return None

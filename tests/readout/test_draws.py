@@ -204,7 +204,7 @@ def test_without_a_compiler_the_specification_draws_which_is_said_once(monkeypat
         np.testing.assert_array_equal(its, theirs)
     assert [record.message for record in caplog.records] == [
         "the read-out's deviates cannot be compiled here (the C++ compiler /nowhere/g++ does not run (No such file or "
-        "directory)); numpy draws them, ten times slower"
+        "directory)); numpy draws them, twenty times slower"
     ]
 
 
