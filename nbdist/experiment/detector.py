@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from itertools import cycle, pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
@@ -75,7 +75,7 @@ class Modules(Section):
 
 def _spans(pixels: int, size: int, gaps: int | tuple[int, ...]) -> list[tuple[int, int]]:
     spans, first = [], 0
-    for gap in itertools.cycle((gaps,) if isinstance(gaps, int) else gaps):
+    for gap in cycle((gaps,) if isinstance(gaps, int) else gaps):
         spans.append((first, first + size))
         if first + size >= pixels:
             break
@@ -114,6 +114,16 @@ class Panel(Section):
         description="dead pixels of this panel, (spixels, fpixels), as in the detector's mask_file; either makes one dead",
     )
     modules: Modules | None = Field(None, description="what it is made of, where there are gaps")
+
+    @property
+    def gaps(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Gaps between its modules: first and last (exclusive) pixel along fast, then along slow, of each."""
+        if self.modules is None:
+            return ()
+        rows, columns = self.modules.slow_spans(self.spixels), self.modules.fast_spans(self.fpixels)
+        across = ((0, self.fpixels, end, start) for (_, end), (start, _) in pairwise(rows) if start > end)
+        along = ((end, start, 0, self.spixels) for (_, end), (start, _) in pairwise(columns) if start > end)
+        return (*across, *along)
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Panel:

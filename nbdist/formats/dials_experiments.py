@@ -21,7 +21,10 @@ LARGEST_VALUE = 2**31 - 1
 
 
 class Panel(NamedTuple):
-    """A flat panel: outer corner of its first pixel, unit vectors at right angles, rows and columns, and its sensor."""
+    """A flat panel: outer corner of its first pixel, unit vectors at right angles, rows and columns, its sensor and its gaps.
+
+    A gap is a rectangle of pixels: first and last (exclusive) along fast, first and last along slow.
+    """
 
     name: str
     origin_mm: Array
@@ -31,6 +34,7 @@ class Panel(NamedTuple):
     pixel_mm: float
     thickness_mm: float
     attenuation_per_mm: float
+    gaps: tuple[tuple[int, int, int, int], ...] = ()
 
 
 class Beam(NamedTuple):
@@ -125,7 +129,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "material": "",
         "mu": panel.attenuation_per_mm,
         "identifier": "",
-        "mask": [],
+        "mask": [[fast0, slow0, fast1, slow1] for fast0, fast1, slow0, slow1 in panel.gaps],
         "gain": 1.0,
         "pedestal": 0.0,
         "px_mm_strategy": {"type": "SimplePxMmStrategy"},

@@ -299,15 +299,8 @@ def _usable_pixels(detector: Detector) -> list[NDArray[np.bool_]]:
             )
         usable = list(unmasked.reshape(len(usable), *detector.shapes[0]))
     for number, (panel, pixels) in enumerate(zip(detector.each_panel, usable, strict=True)):
-        if panel.modules is not None:
-            rows, columns = np.zeros(panel.spixels, dtype=bool), np.zeros(panel.fpixels, dtype=bool)
-            for lines, spans in (
-                (rows, panel.modules.slow_spans(panel.spixels)),
-                (columns, panel.modules.fast_spans(panel.fpixels)),
-            ):
-                for first, last in spans:
-                    lines[first:last] = True
-            pixels &= rows[:, None] & columns
+        for first_fast, last_fast, first_slow, last_slow in panel.gaps:
+            pixels[first_slow:last_slow, first_fast:last_fast] = False
         if panel.mask_file is not None:
             unmasked = _unmasked(panel.mask_file, f"detector.panels.{number}.mask_file")
             if unmasked.shape != pixels.shape:

@@ -153,7 +153,12 @@ class _Models:
                 _normal(instrument.beam_direction, instrument.polarization_vector),
                 (1 + K) / 2,
             ),
-            panels=tuple(_panel(number, panel) for number, panel in enumerate(instrument.panels)),
+            panels=tuple(
+                _panel(number, panel, its.gaps)
+                for number, (panel, its) in enumerate(
+                    zip(instrument.panels, scene.experiment.detector.each_panel, strict=True)
+                )
+            ),
             axis=axis,
             scan=None
             if still
@@ -168,7 +173,7 @@ class _Models:
         return np.deg2rad(self.scan.start_deg + (frame - self.scan.first_frame) * self.scan.osc_deg)
 
 
-def _panel(number: int, panel: PanelGeometry) -> Panel:
+def _panel(number: int, panel: PanelGeometry, gaps: tuple[tuple[int, int, int, int], ...]) -> Panel:
     if panel.curved:
         raise StoreError(f"detector.panels.{number} is curved, and DIALS has flat panels only")
     slant = abs(float(panel.fast @ panel.slow))
@@ -184,6 +189,7 @@ def _panel(number: int, panel: PanelGeometry) -> Panel:
         pixel_mm=1e3 * panel.pixel_m,
         thickness_mm=1e3 * panel.layer_thickness_m * panel.layers,
         attenuation_per_mm=1e-3 * panel.attenuation_per_m,
+        gaps=gaps,
     )
 
 

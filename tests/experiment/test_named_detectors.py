@@ -229,9 +229,9 @@ def test_a_material_stands_for_the_attenuation_depth_at_the_beams_wavelength(sma
         resolve(small_experiment(detector={"sensor": sensor}, beam={"wavelength_A": 20.0}))
 
 
-def test_a_named_sensor_has_layers_of_a_pixel_and_may_be_replaced(on_detector):
+def test_a_named_sensor_has_layers_of_two_pixels_and_may_be_replaced(on_detector):
     (panel,) = resolve(on_detector(name="Eiger2 1M")).instrument.panels
-    assert (panel.layers, panel.layer_thickness_m) == (6, pytest.approx(75e-6))
+    assert (panel.layers, panel.layer_thickness_m) == (3, pytest.approx(150e-6))
     thick = {"thickness_um": 320, "attenuation_depth_um": 250, "layers": 2}
     (panel,) = resolve(on_detector(name="Eiger2 1M", sensor=thick)).instrument.panels
     assert (panel.layers, panel.attenuation_per_m) == (2, pytest.approx(4000))

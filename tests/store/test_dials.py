@@ -165,6 +165,17 @@ def test_a_still_is_a_frame_of_its_own_at_its_phi(small_experiment, tmp_path):
 SQUARE = {"spixels": 40, "fpixels": 40, "pixel_size_mm": 1.0, "distance_mm": 80}
 
 
+def test_gaps_between_modules_are_masked(small_experiment, tmp_path):
+    modules = {"spixels": 148, "fpixels": 80, "slow_gap_pixels": 4, "fast_gap_pixels": [0, 20]}
+    experiment = experiment_of(small_experiment, panels=[{**PANELS[0], "modules": modules}, PANELS[1]])
+    rows = crossings(experiment)
+    write_dials(labelled_store(experiment, tmp_path / "a.zarr", rows, spots_of(rows)), tmp_path / "out")
+    first, second = json.loads((tmp_path / "out" / "labels.expt").read_text())["detector"][0]["panels"]
+    # first fast, first slow, last fast, last slow
+    assert first["mask"] == [[0, 148, 260, 152], [160, 0, 180, 300]]
+    assert second["mask"] == []
+
+
 @pytest.mark.parametrize(
     ("detector", "said"),
     [
