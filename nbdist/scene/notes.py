@@ -179,7 +179,8 @@ def _series(scene: Scene) -> Iterator[str]:
     if scene.phi_steps > 1 and not any(lattice.normal_domains for lattice in scene.specimen.lattices):
         yield "osc_range_deg is 0: all phi steps are the same orientation"
     if scan.frames > 1 and scene.experiment.beam.steady and not scene.specimen.decays:
-        alike = "differ in nothing but their noise" if scene.experiment.noise.photon_noise else "are all alike"
+        noisy = scene.experiment.noise.photon_noise or scene.experiment.readout.read_noise_electrons > 0
+        alike = "differ in nothing but their noise" if noisy else "are all alike"
         yield f"scan.osc_range_deg is 0: the {scan.frames} frames {alike}"
 
 

@@ -18,11 +18,13 @@ from nbdist.run.rendering import assemble_frame, render_frame, render_partial
 
 FRAMES = 5
 NOISY = {"photon_noise": True, "seed": 7}
+READ = {"read_noise_electrons": 2.0, "offset_adu": 20.0, "calibration_sigma": 0.1, "dead_pixel_fraction": 0.01}
+READ |= {"point_spread": {"kind": "fibre", "fwhm_mm": 0.8}, "electrons_per_photon": 5.0}
 
 
 @pytest.fixture(scope="module")
 def experiment(small_experiment):
-    return small_experiment(scan={"frames": FRAMES}, noise=NOISY)
+    return small_experiment(scan={"frames": FRAMES}, noise=NOISY, readout=READ)
 
 
 @pytest.fixture(scope="module")
