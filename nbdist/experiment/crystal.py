@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from nbdist.experiment.decay import Decay
+from nbdist.experiment.diffuse import Diffuse
 from nbdist.experiment.fields import Count, FilePath, Matrix, NotNegative, Positive, Section, Vector
 from nbdist.experiment.structure_factors import StructureFactors
 
@@ -79,6 +80,7 @@ class Crystal(Section):
     )
     mosaicity: Mosaicity = Field(Mosaicity(), description="normal misorientations, instead of mosaic_spread_deg")
     decay: Decay | None = Field(None, description="fading with dose; none when left out")
+    diffuse: Diffuse | None = Field(None, description="scattering of its disorder; none when left out")
     weight: Positive = Field(1.0, description="what its photons are multiplied with, where there are several crystals")
     structure_factors: StructureFactors | None = Field(None, description="the experiment's when left out")
 

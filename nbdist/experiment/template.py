@@ -24,6 +24,8 @@ crystal:
   N_cells: [30, 30, 60]                  # unit cells along a, b, c; or size_mm: [0.01, 0.01, 0.01]; for shape gauss, size_um: 0.8
   shape: gauss                           # square, round, gauss or tophat; integrated takes gauss
   mosaicity: {sigma_deg: 0.1}            # normal misorientations, rms; or three, about a, c* x a, c*; for method sum, domains: 100
+  # diffuse: {kind: correlated, sigma_A: 0.4, correlation_length_A: 20}   # halos of disorder like a liquid's; or {kind: rigid_body,
+  #                                      # sigma_A: 0.4}; each one number, or three, as of mosaicity
   # mosaic_spread_deg: 0.2               # instead of mosaicity, for method sum: rotations within a cone, as nanoBragg has them
   # mosaic_domains: 10                   # 10 when there is a spread, else 1
   # decay: {dose_MGy_per_frame: 0.05, half_dose_MGy_per_A: 10, B_factor_A2_per_MGy: 1}   # fading with dose

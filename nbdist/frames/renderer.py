@@ -9,6 +9,7 @@ into tiles and chunks, so neither do the numbers, beyond the order of the last f
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,17 +18,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.experiment.lattice import axis_rotation
 from nbdist.frames.exposure import fluence_factor
 from nbdist.frames.labels import FrameLabels, spot_labels, whole_pixel_spots
 from nbdist.kernels.backend import KEPT_FACTORS_BYTES, Backend, KernelMode, Turned
 from nbdist.kernels.choice import eager_backend, make_backend
+from nbdist.kernels.diffuse import Exposed, Halos
 from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath
 from nbdist.native.build import BuildError
 from nbdist.readout.backgrounds import Backgrounds
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.amplitudes import Reflections, distinct
+from nbdist.scene.diffuse import mean_nodes
 from nbdist.scene.scene import Scene
-from nbdist.scene.specimen import Specimen
+from nbdist.scene.specimen import Lattice, Specimen
 from nbdist.scene.tile import Tile
 
 MOST_MEASURED = 64
@@ -79,12 +83,14 @@ class Renderer:
         self.backend = backend or make_backend(scene.instrument, device, mode, threads)
         self._measures: dict[tuple[Tile, int], SpotMeasures] = {}
         self._spacings: dict[Tile, NDArray[np.float64]] = {}
+        self._scattered: dict[tuple[Tile, int], NDArray[np.float64]] = {}
         self._measuring = threading.Lock()
+        self._halos = self._of_disorder(reflections)
         try:
-            self._prepared = self._prepare()
+            self._prepared, self._scatterers = self._prepare(), self._prepare_diffuse()
         except BuildError as error:
             self.backend = eager_backend(scene.instrument, str(error))
-            self._prepared = self._prepare()
+            self._prepared, self._scatterers = self._prepare(), self._prepare_diffuse()
         self._backgrounds = backgrounds or Backgrounds(scene.instrument, self.backend)
 
     def _prepare(self) -> list[object]:
@@ -93,6 +99,20 @@ class Renderer:
             return []
         pairs = zip(self.scene.specimen.lattices, self.tables, strict=True)
         return [self.backend.prepare(lattice, table) for lattice, table in pairs]
+
+    def _of_disorder(self, reflections: Sequence[Reflections]) -> list[tuple[Lattice, Halos]]:
+        """The halos of the lattices that have any; amplitudes that several share, or the sum has, are tabulated once."""
+        tables = {id(its): table for its, table in zip(reflections, self.tables, strict=False)}
+        found = []
+        for lattice, its in zip(self.scene.specimen.lattices, reflections, strict=True):
+            if lattice.disorder is not None:
+                if id(its) not in tables:
+                    tables[id(its)] = AmplitudeTable.of(its, self.scene.instrument.precision)
+                found.append((lattice, Halos.of(lattice.disorder, tables[id(its)])))
+        return found
+
+    def _prepare_diffuse(self) -> list[object]:
+        return [self.backend.prepare_diffuse(halos) for _, halos in self._halos]
 
     def with_specimen(self, specimen: Specimen, reflections: Sequence[Reflections]) -> Renderer:
         """Render another specimen on the same instrument, whose factors and backgrounds are not worked out again."""
@@ -171,22 +191,72 @@ class Renderer:
         """Photons of one unit of the partial intensities of a frame."""
         return self.photons_per_electron2 / self.scene.steps * fluence_factor(self.scene.experiment, frame)
 
+    @property
+    def scatters_diffusely(self) -> bool:
+        """Whether a crystal has disorder."""
+        return bool(self._halos)
+
+    @property
+    def has_background(self) -> bool:
+        """Whether anything lies under the spots."""
+        return self.scene.instrument.background.any or self.scatters_diffusely
+
     def background(self, tile: Tile, frame: int) -> NDArray[np.floating[Any]]:
-        """Photons a pixel of a frame's background (rows, columns), in the image's precision; not divided by steps, 0 in dead pixels."""
+        """Photons a pixel that lie under the spots of a frame (rows, columns), in the precision of the image.
+
+        What is scattered beside the crystals, and diffusely by them; not divided by steps, 0 in dead pixels.
+        """
         parts = self._background_parts(tile, frame)
         if not parts:
             return np.zeros(tile.shape, dtype=self.scene.instrument.precision)
-        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        return functools.reduce(np.add, parts)
+
+    def diffuse(self, tile: Tile, frame: int) -> NDArray[np.float64]:
+        """Photons a pixel that the disorder of the crystals scatters in a frame, float64 (rows, columns); 0 in dead pixels.
+
+        It is the mean over the frame's oscillation, whose nodes are its own: neither the method nor the phi steps of the sum change it.
+        Mosaic blocks and normal spreads of the beam, which are narrow against a halo, are left out; sources that are counted each give
+        their own.
+        """
+        with self._measuring:
+            kept = self._scattered.get((tile, frame))
+        if kept is not None:
+            return kept
+        scene, panel = self.scene, self.scene.instrument.panels[tile.panel]
+        scan, shortest_A, exposed = scene.experiment.scan, float(scene.instrument.sources.wavelengths_A.min()), []
+        for (lattice, _), prepared in zip(self._halos, self._scatterers, strict=True):
+            assert lattice.disorder is not None
+            nodes = mean_nodes(lattice.disorder, panel, shortest_A, scene.finest_A, scan.osc_range_deg)
+            phi_deg = scan.frame_start_deg(frame) + nodes.phi * scan.osc_range_deg
+            real = [lattice.real_vectors_A @ axis_rotation(scene.spindle_axis, phi).T for phi in np.deg2rad(phi_deg)]
+            share = lattice.weight * lattice.disorder.cells * self.photons_per_electron2
+            share *= fluence_factor(scene.experiment, frame)
+            exposed.append(Exposed(prepared, share, np.array(real), nodes))
+        if scene.specimen.decays:
+            s_per_A, image = self._reciprocal_spacings(tile), np.zeros(tile.shape)
+            for (lattice, _), its in zip(self._halos, exposed, strict=True):
+                image += self.backend.diffuse(tile, [its]) * lattice.left_by_dose(frame, s_per_A)
+        else:
+            image = self.backend.diffuse(tile, exposed)
+        if scene.experiment.labels.of_frames and tile == Tile(tile.panel, *panel.region):
+            with self._measuring:  # for the labels of the frame, which follow
+                self._scattered[tile, frame] = image
+                while len(self._scattered) > MOST_MEASURED:
+                    del self._scattered[next(iter(self._scattered))]
+        return image
 
     def _background_parts(self, tile: Tile, frame: int) -> list[NDArray[np.floating[Any]]]:
-        """What it is made of: what scatters, with the fluence of the frame, and what is steady."""
+        """What it is made of: what scatters, with the fluence of the frame, what is steady, and what crystals scatter diffusely."""
         scattered, steady = (
             None if image is None else image[tile.slices] for image in self._backgrounds.of(tile.panel)
         )
         factor = fluence_factor(self.scene.experiment, frame)
         if scattered is not None and factor != 1:
             scattered = scattered * factor
-        return [image for image in (scattered, steady) if image is not None]
+        parts = [image for image in (scattered, steady) if image is not None]
+        if self._halos:
+            parts.append(self.diffuse(tile, frame).astype(self.scene.instrument.precision, copy=False))
+        return parts
 
     def labels(self, frame: int, photons: Sequence[NDArray[np.floating[Any]]]) -> FrameLabels:
         """What is known of a frame besides its photons.
@@ -202,6 +272,9 @@ class Renderer:
             self.background(Tile(number, 0, rows, 0, columns), frame).astype(np.float32, copy=False)
             for number, (rows, columns) in enumerate(instrument.shapes)
         ]
+        with self._measuring:
+            for region in regions:
+                self._scattered.pop((region, frame), None)
         diffraction = self.diffraction if self._tells_spots else None
         if diffraction is not None and self._integrates:
             measures = [
@@ -229,7 +302,7 @@ class Renderer:
         """Partial intensity of all that is rendered of a panel, with the measures of its spots."""
         assert self.diffraction is not None
         background = None
-        if self.scene.instrument.background.any:
+        if self.has_background:
             background = np.ascontiguousarray(self.background(region, frame), dtype=np.float32)
         labels = self.scene.experiment.labels
         under = Underneath(

@@ -1,10 +1,11 @@
 """The scaling chain of one pixel: every factor between the amplitudes and its photons, from the functions that render the image.
 
 The chain multiplies out: I_pixel_final = r_e^2 fluence / steps x I_before_scaling x omega_pixel x polar x capture_fraction
-(x transmission, where something is in the way; x fluence_factor, where the beam is not steady; + I_background, where there is any).
-I_before_scaling is the sum of F_cell^2 F_latt^2 over subpixels, layers, sources (with their weights), phi steps and mosaic domains; what
-dose has left of a lattice is in the weights. A factor that is worked out for every term of that sum (oversample_omega, _polar, _thick;
-the capture of several layers) is stated as its mean, each with the weight that the factors before it leave to a term; a note says so.
+(x transmission, where something is in the way; x fluence_factor, where the beam is not steady; + I_background, where there is any;
+I_diffuse is what the crystals have of it). I_before_scaling is the sum of F_cell^2 F_latt^2 over subpixels, layers, sources (with their
+weights), phi steps and mosaic domains; what dose has left of a lattice is in the weights. A factor that is worked out for every term of
+that sum (oversample_omega, _polar, _thick; the capture of several layers) is stated as its mean, each with the weight that the factors
+before it leave to a term; a note says so.
 """
 
 from __future__ import annotations
@@ -363,7 +364,9 @@ def _scaling(place: _Place, parts: Sequence[_Part], photons: float, frame: int, 
     yield _line("cos_2theta", direction[:, 0] @ place.tensors.sources[source][0])
     if place.instrument.transmissions[place.tile.panel] is not None:
         yield Line("transmission", (place.transmission,))
-    if place.instrument.background.any:
+    if place.renderer.scatters_diffusely:
+        yield Line("I_diffuse", (place.renderer.diffuse(place.tile, frame).item(),))
+    if place.renderer.has_background:
         yield Line("I_background", (place.renderer.background(place.tile, frame).item(),))
     yield Line("I_pixel_final", (photons,))
 

@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.kernels.diffuse import Exposed, Halos
 from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.instrument import Factor, Instrument, Ray
@@ -91,6 +92,21 @@ class Backend(Protocol):
         ------
         BuildError
             If its kernel cannot be compiled.
+        """
+
+    def prepare_diffuse(self, halos: Halos) -> Any:
+        """Make what the backend needs of a lattice's halos, for `Exposed`.
+
+        Raises
+        ------
+        BuildError
+            If its kernel cannot be compiled.
+        """
+
+    def diffuse(self, tile: Tile, lattices: Sequence[Exposed]) -> NDArray[np.float64]:
+        """Diffuse scattering of a tile, float64 (rows, columns), 0 in masked pixels.
+
+        The mean over sources and nodes, and the sum over lattices and layers, of share x weight x factors x intensity of one cell.
         """
 
     def keep_nothing(self) -> None:

@@ -6,6 +6,7 @@ The detector is worked through in blocks on a fixed grid, each with its own refe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nbdist.kernels.backend import Turned, WholePixelFactors
+from nbdist.kernels.diffuse import Exposed, Halos
+from nbdist.kernels.reference.amplitudes import on_device
+from nbdist.kernels.reference.diffuse import HaloTensors, diffuse_intensity
 from nbdist.kernels.reference.orientation_sum import orientation_part
 from nbdist.kernels.reference.pixels import directions, positions, scattering_vectors
 from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath, measured
@@ -140,6 +144,45 @@ class TorchBackend:
             None if under is None else measured(given, len(spots.reflection), tile, summed, under, instrument.tolerance)
         )
         return summed.astype(instrument.precision), measures
+
+    def prepare_diffuse(self, halos: Halos) -> tuple[list[HaloTensors], AmplitudeTable]:
+        """Put a lattice's halos on the device, one for each table of amplitudes; the table says which each source sees."""
+        tensor, width = self.tensors.tensor, halos.disorder.halo
+        tables = on_device(halos.table, self.tensors.device)
+        far = tables if halos.far is None else on_device(replace(halos.table, values=halos.far), self.tensors.device)
+        on_it = [
+            HaloTensors(
+                tensor(halos.disorder.displacement),
+                None if width is None else tensor(width),
+                tensor(halos.between),
+                tensor(halos.correction),
+                table,
+                None if width is None else others,
+            )
+            for table, others in zip(tables, far, strict=True)
+        ]
+        return on_it, halos.table
+
+    def diffuse(self, tile: Tile, lattices: Sequence[Exposed]) -> NDArray[np.float64]:
+        """Diffuse scattering of a tile; see `Backend.diffuse`."""
+        tensors, sources = self.tensors, self._instrument.sources
+        factors = self._whole_pixel.with_every_term(tile)
+        total = torch.zeros(tile.shape, dtype=torch.float64, device=tensors.device)
+        panel, curved = tensors.panels[tile.panel], self._instrument.panels[tile.panel].curved
+        for block, exposed, (number, source) in product(self.blocks(tile), lattices, enumerate(tensors.sources)):
+            (halos, table), nodes = exposed.prepared, exposed.nodes
+            share = exposed.share * float(sources.weights[number]) / len(sources)
+            for layer, scale in enumerate(factors[number]):
+                depth = tensors.depth(tile.panel, Ray(layer, 0.0, 0.0))
+                summed = torch.zeros_like(block.slow)
+                for slow, fast, weight in zip(*nodes[2:], strict=True):
+                    towards, _ = directions(positions(block.slow + slow, block.fast + fast, depth, panel, curved))
+                    q = scattering_vectors(towards, *source)
+                    for axes, turn_weight in zip(exposed.real, nodes.phi_weight, strict=True):
+                        intensity = diffuse_intensity(tensors.tensor(axes) @ q, halos[table.of_source(number)])
+                        summed += share * float(weight * turn_weight) * intensity
+                total[block.target] += block.image(summed * block.vector(scale))
+        return in_main_memory(total)
 
     def _partial(
         self, panel: int, block: Block, ray: Ray, turned: Turned, groups: Sequence[tuple[Tensor, Tensor]]

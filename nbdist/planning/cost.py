@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from nbdist.scene.diffuse import mean_nodes
 from nbdist.scene.panels import PanelGeometry
 from nbdist.scene.scene import Scene
 from nbdist.scene.specimen import Lattice
@@ -58,6 +59,8 @@ EAGER_BYTES, EAGER_ORIENTATION_BYTES = 64 * MIB, 400
 """What torch's own operations hold of a block of pixels, and of every orientation of a chunk."""
 
 
+DIFFUSE_STEPS = 10.0
+"""A look at the diffuse scattering of a lattice in a pixel costs about as much as this many orientations of the sum."""
 INTEGRATED_STEPS = 2.0
 """A pixel of an integrated frame costs about as much as this many orientations of the sum, however many subpixels its spots take."""
 
@@ -104,6 +107,7 @@ def frame_cost(scene: Scene, rendered_pixels: int, device: str, mode: str, produ
     for number, panel in enumerate(instrument.panels):
         on_panel = len(instrument.sources) * Tile(number, *panel.region).pixels * instrument.rays_per_pixel(number)
         rays += on_panel
+        weighed += _diffuse_cost(scene, number)
         if scene.method == "integrated":
             weighed += INTEGRATED_STEPS * on_panel
             continue
@@ -115,6 +119,18 @@ def frame_cost(scene: Scene, rendered_pixels: int, device: str, mode: str, produ
         disk_bytes=sum(product.disk_bytes(rendered_pixels) for product in products),
         product_bytes=sum(product.frame_bytes(instrument.pixels) for product in products),
     )
+
+
+def _diffuse_cost(scene: Scene, number: int) -> float:
+    """What the diffuse scattering of a panel's pixels costs, in pixel-steps of a brick-shaped crystal."""
+    panel, sources = scene.instrument.panels[number], scene.instrument.sources
+    looks = 0
+    for lattice in scene.specimen.lattices:
+        if lattice.disorder is not None:
+            wavelength_A = float(sources.wavelengths_A.min())
+            osc_deg = scene.experiment.scan.osc_range_deg
+            looks += mean_nodes(lattice.disorder, panel, wavelength_A, scene.finest_A, osc_deg).looks
+    return DIFFUSE_STEPS * looks * panel.layers * len(sources) * Tile(number, *panel.region).pixels
 
 
 def _ray_cost(scene: Scene, panel: PanelGeometry, skips: bool) -> float:

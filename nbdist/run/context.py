@@ -15,6 +15,7 @@ from nbdist.errors import RunError
 from nbdist.experiment import Experiment
 from nbdist.frames.products import products_of
 from nbdist.kernels.devices import pick_device
+from nbdist.kernels.diffuse import halo_bytes
 from nbdist.kernels.spots import diffraction_bytes
 from nbdist.planning import Cut, Plan, Settings, make_plan
 from nbdist.readout.chain import Readout
@@ -117,6 +118,7 @@ def make_context(
     held = sum(amplitude_bytes(its, experiment.sampling.precision) for its in distinct(reflections))
     if scene.method == "integrated" or experiment.labels.spots or experiment.labels.spot:
         held += diffraction_bytes(scene, reflections)
+    held += halo_bytes(scene, reflections)
     plan = make_plan(
         scene,
         products=products_of(experiment),

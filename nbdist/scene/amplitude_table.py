@@ -75,8 +75,12 @@ def amplitude_bytes(reflections: Reflections, precision: str) -> int:
         If the box of indices is too large to be a crystal's.
     """
     listed = np.dtype(np.int32).itemsize * reflections.indices.size + reflections.amplitudes.nbytes
-    tables = len(np.atleast_2d(reflections.amplitudes))
-    return listed + tables * math.prod(_box(reflections.indices)[1]) * np.dtype(precision).itemsize
+    return listed + table_cells(reflections) * np.dtype(precision).itemsize
+
+
+def table_cells(reflections: Reflections) -> int:
+    """Cells of the tables that `AmplitudeTable.of` would build; raises `ExperimentError` if the box of indices is too large."""
+    return len(np.atleast_2d(reflections.amplitudes)) * math.prod(_box(reflections.indices)[1])
 
 
 def _box(indices: NDArray[np.integer[Any]]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

@@ -23,6 +23,7 @@ from nbdist.experiment.structure_factors import StructureFactors
 from nbdist.formats.mosflm_matrix import read_mosflm_cell, read_mosflm_matrix
 from nbdist.scene.arrays import load_array, load_smv
 from nbdist.scene.background import make_background
+from nbdist.scene.diffuse import disorder_of
 from nbdist.scene.instrument import Factor, Instrument
 from nbdist.scene.mosaic import NormalDomains, crystal_axes, mosaic_rotations
 from nbdist.scene.obstacles import make_obstacles
@@ -117,6 +118,7 @@ def _lattice(
         normal_domains=normal_domains,
         mosaic_sigma_rad=sigma_rad,
         decay=crystal.decay,
+        disorder=disorder_of(crystal, real, float(cells_in_all)),
         weight=crystal.weight,
         structure_factors=structure_factors,
         amplitudes_field="structure_factors" if crystal.structure_factors is None else f"{field}.structure_factors",

@@ -13,6 +13,7 @@ from nbdist.experiment.crystal import Shape
 from nbdist.experiment.decay import Decay
 from nbdist.experiment.lattice import Cell, turned
 from nbdist.experiment.structure_factors import StructureFactors
+from nbdist.scene.diffuse import Disorder
 from nbdist.scene.mosaic import NormalDomains
 
 Array = NDArray[np.float64]
@@ -55,6 +56,8 @@ class Lattice:
         0 for none.
     decay
         How it fades with dose; None for one that does not.
+    disorder
+        What scatters diffusely; None where nothing does.
     weight
         What its photons are multiplied with.
     structure_factors, amplitudes_field
@@ -79,6 +82,7 @@ class Lattice:
     normal_domains: NormalDomains | None
     mosaic_sigma_rad: Array
     decay: Decay | None
+    disorder: Disorder | None
     weight: float
     structure_factors: StructureFactors
     amplitudes_field: str

@@ -15,7 +15,7 @@ from waiting import LIMIT_S, until
 
 from nbdist.errors import NbdistError
 from nbdist.kernels.native.ahead import sources_of
-from nbdist.kernels.native.sources import variant_source
+from nbdist.kernels.native.sources import diffuse_source, variant_source
 from nbdist.kernels.variant import Variant
 from nbdist.native import build
 from nbdist.native.ahead import build_ahead
@@ -220,7 +220,7 @@ def test_kernels_built_ahead_are_readable_for_everybody(small, tmp_path):
 
 def test_every_variant_that_an_engine_asks_for_is_among_those_built_ahead(small_experiment):
     every = sources_of()
-    assert len(set(every)) == 36, "and the factors, and the spots in both precisions"
+    assert len(set(every)) == 38, "and the factors, and spots and diffuse scattering in both precisions"
     for shape, precision, size, sharp in (
         ("gauss", "float32", {"N_cells": [8] * 3}, False),
         ("square", "float32", {"N_cells": [300] * 3}, True),
@@ -233,6 +233,10 @@ def test_every_variant_that_an_engine_asks_for_is_among_those_built_ahead(small_
         assert len(few) == 4
         assert set(few) <= set(every)
         assert variant_source(Variant(shape, True, False, precision), sharp) in few
+    for method in ("sum", "integrated"):
+        disordered = {"shape": "gauss", "diffuse": {"kind": "rigid_body", "sigma_A": 0.3}}
+        few = sources_of(small_experiment(crystal=disordered, sampling={"method": method}))
+        assert {diffuse_source("float32")} < set(few) <= set(every)
 
 
 def test_a_failure_ahead_is_one_line(small, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nbdist.experiment import Experiment
 from nbdist.kernels.native.backend import is_sharp
-from nbdist.kernels.native.sources import SHAPES, factors_source, integrated_source, variant_source
+from nbdist.kernels.native.sources import SHAPES, diffuse_source, factors_source, integrated_source, variant_source
 from nbdist.kernels.variant import Variant, kernel_shape
 from nbdist.native.build import Source
 from nbdist.scene import resolve
@@ -24,6 +24,9 @@ def sources_of(experiment: Experiment | None = None) -> list[Source]:
         If the experiment's geometry, or one of its files, is wrong.
     """
     if experiment is None:
+        scattered = [
+            of(precision) for of in (integrated_source, diffuse_source) for precision in ("float32", "float64")
+        ]
         kinds = {
             (shape, precision, sharp)
             for shape in SHAPES
@@ -32,14 +35,15 @@ def sources_of(experiment: Experiment | None = None) -> list[Source]:
         }
     else:
         precision = experiment.sampling.precision
+        disordered = any(crystal.diffuse for crystal in experiment.each_crystal.values())
+        scattered = [diffuse_source(precision)] if disordered else []
         if experiment.sampling.integrated:
-            return [factors_source(), integrated_source(precision)]
+            return [factors_source(), *scattered, integrated_source(precision)]
         kinds = {
             (kernel_shape(lattice), precision, precision == "float32" and is_sharp(lattice))
             for lattice in resolve(experiment).specimen.lattices
         }
-    spots = [integrated_source(precision) for precision in ("float32", "float64")] if experiment is None else []
-    return [factors_source(), *spots] + [
+    return [factors_source(), *scattered] + [
         variant_source(Variant(shape, interpolate, uniform, precision), sharp)
         for shape, precision, sharp in sorted(kinds)
         for interpolate, uniform in TABLES

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.kernels.backend import Turned, WholePixelFactors
+from nbdist.kernels.diffuse import Exposed, Halos
+from nbdist.kernels.native.diffuse import DiffuseRequest
 from nbdist.kernels.native.integrated import Spots
-from nbdist.kernels.native.sources import factors_source, integrated_source, variant_source
+from nbdist.kernels.native.sources import diffuse_source, factors_source, integrated_source, variant_source
 from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath
 from nbdist.kernels.variant import variant_of
 from nbdist.native.build import Library, load, processor
@@ -122,9 +124,8 @@ class NativeBackend:
             If it cannot be compiled here.
         """
         library = load(variant_source(variant_of(lattice, table), is_sharp(lattice)))
-        number = np.array([table.of_source(source) for source in range(len(self._weight))], dtype=np.int64)
         limit = _spot_limit(lattice, table) if self._skip else math.inf
-        return PreparedLattice(lattice, table, number * table.values[0].size, limit, library)
+        return PreparedLattice(lattice, table, self._table_starts(table), limit, library)
 
     def factors(self, tile: Tile, ray: Ray, which: Factor, source: int = 0) -> NDArray[np.float64]:
         """Product of the factors asked for, float64 (rows, columns)."""
@@ -164,6 +165,48 @@ class NativeBackend:
         varying = instrument.every_term(tile.panel) & ~Factor.LIMIT
         return image, spots.render(library, work, factors, varying, image, under)
 
+    def prepare_diffuse(self, halos: Halos) -> Halos:
+        """Compile, or load, the kernel of diffuse scattering; raises `BuildError` where that fails."""
+        load(diffuse_source(self._instrument.precision))
+        return halos
+
+    def diffuse(self, tile: Tile, lattices: Sequence[Exposed]) -> NDArray[np.float64]:
+        """Diffuse scattering of a tile; see `Backend.diffuse`."""
+        library = load(diffuse_source(self._instrument.precision))
+        out, factors = np.zeros(tile.shape), self._whole_pixel.with_every_term(tile)
+        for exposed in lattices:
+            asked = DiffuseRequest(exposed)
+            table, request = asked.halos.table, asked.request
+            starts = self._table_starts(table)
+            for source, weight in enumerate(self._weight):
+                if weight == 0:
+                    continue
+                request.scale = exposed.share * weight / len(self._weight)
+                for layer, scale in enumerate(factors[source]):
+                    work = self._work(tile, Ray(layer, 0.0, 0.0), Factor(0))
+                    work.sources, work.incident = 1, _address(self._incident[source:])
+                    work.wavelength = _address(self._wavelength[source:])
+                    self._look_up(work, table, starts[source:])
+                    work.scale, work.out = _address(scale), _address(out)
+                    work.scale_stride = work.out_stride = tile.shape[1]
+                    if library.code.nbdist_diffuse(ctypes.byref(work), ctypes.byref(request)) != 0:
+                        raise MemoryError("the kernel found no memory")
+        return out
+
+    def _table_starts(self, table: AmplitudeTable) -> NDArray[np.int64]:
+        """Where the table of each source begins in all of them, (sources,)."""
+        number = np.array([table.of_source(source) for source in range(len(self._weight))], dtype=np.int64)
+        return number * table.values[0].size
+
+    @staticmethod
+    def _look_up(work: Work, table: AmplitudeTable, table_start: NDArray[np.int64]) -> None:
+        """Have a kernel find amplitudes in a table."""
+        shape = table.values.shape[1:]
+        work.table, work.table_start = _address(table.values), _address(table_start)
+        work.low = (_int * 3)(*table.lowest)
+        work.high = (_int * 3)(*(low + n - 1 for low, n in zip(table.lowest, shape, strict=True)))
+        work.step = (_int * 3)(shape[1] * shape[2], shape[2], 1)
+
     def _add(
         self, out: NDArray[np.float64], scale: Sequence[NDArray[np.float64]], tile: Tile, turned: Turned, first: bool
     ) -> None:
@@ -174,7 +217,6 @@ class NativeBackend:
         cells = np.array([group.real.ctypes.data for group in groups], dtype=np.uint64)
         reference = np.stack([group.reference for group in groups])
         size = np.array([len(group.real) for group in groups], dtype=np.int64)
-        shape = table.values.shape[1:]
         for number, ray in enumerate(self._instrument.rays(tile.panel)):
             work = self._work(tile, ray, self._instrument.every_term(tile.panel))
             work.add = number > 0 or not first
@@ -190,10 +232,7 @@ class NativeBackend:
             work.skew = (_real * 3)(*lattice.shape_root[np.triu_indices(3, 1)])
             work.least_cells = (_real * 3)(*_least_cells(lattice))
             work.fudge, work.limit = lattice.fudge, prepared.limit
-            work.table, work.table_start = _address(table.values), _address(prepared.table_start)
-            work.low = (_int * 3)(*table.lowest)
-            work.high = (_int * 3)(*(low + n - 1 for low, n in zip(table.lowest, shape, strict=True)))
-            work.step = (_int * 3)(shape[1] * shape[2], shape[2], 1)
+            self._look_up(work, table, prepared.table_start)
             work.out_stride = work.scale_stride = tile.shape[1]
             for piece in _pieces(tile, int(size.sum()) * len(weight), self._threads):
                 rows, columns = piece.slow_start - tile.slow_start, piece.fast_start - tile.fast_start

@@ -36,6 +36,11 @@ def integrated_source(precision: str) -> Source:
     return Source(FOLDER / "integrated.cpp", (_real(precision),))
 
 
+def diffuse_source(precision: str) -> Source:
+    """What the kernel of diffuse scattering is compiled from."""
+    return Source(FOLDER / "diffuse.cpp", (_real(precision),))
+
+
 def peak_source() -> Source:
     """What runs as many multiplications and additions a second as the machine can."""
     return Source(FOLDER / "peak.cpp")
