@@ -48,19 +48,27 @@ class Kernel:
         Of a product of one factor along each axis: the light in the photon's pixel and the next ones on a side, float32 (1 + reach).
     weights
         Of any other: light in the pixels around the photon's, float64 (2 reach + 1, 2 reach + 1).
+    shape
+        Of the panels on which it spreads light (slow, fast).
     """
 
     taps: NDArray[np.float32] | None = None
     weights: Array | None = None
+    shape: tuple[int, int] = (LARGEST_BLOCK, LARGEST_BLOCK)
 
     @cached_property
     def block(self) -> int:
-        """Side of the blocks that are transformed, margins included: of sizes that transform quickly, the least work a pixel."""
+        """Side of the blocks that are transformed, margins included: of sizes that transform quickly, the least work for a panel."""
         assert self.weights is not None
         margin = len(self.weights) - 1
         largest = max(LARGEST_BLOCK, 2 * margin)
         sizes = [2**a * odd for odd in (1, 3, 5, 9) for a in range(4, 15) if margin < 2**a * odd <= largest]
-        return min(sizes, key=lambda side: (side / (side - margin)) ** 2 * math.log(side))
+
+        def work(side: int) -> float:
+            blocks = math.prod(math.ceil(length / (side - margin)) for length in self.shape)
+            return blocks * side * side * math.log(side)
+
+        return min(sizes, key=work)
 
     @cached_property
     def transform(self) -> NDArray[np.complex128]:
@@ -74,7 +82,7 @@ class Kernel:
         return 0 if self.weights is None else 8 * self.block**2
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"taps": self.taps, "weights": self.weights}
+        return {"taps": self.taps, "weights": self.weights, "shape": self.shape}
 
 
 def kernel_of(spread: PointSpread, field: str, pixel_mm: float, shape: tuple[int, int]) -> Kernel:
@@ -96,7 +104,8 @@ def kernel_of(spread: PointSpread, field: str, pixel_mm: float, shape: tuple[int
                 f"{field}.file: {spread.file} is not an image (slow, fast) of odd numbers of pixels, none below 0 and not all 0; "
                 f"found {image.dtype} {image.shape}"
             )
-        return Kernel(weights=_within(image_weights(image.astype(np.float64), spread.pixel_size_mm / pixel_mm), widest))
+        weights = _within(image_weights(image.astype(np.float64), spread.pixel_size_mm / pixel_mm), widest)
+        return Kernel(weights=weights, shape=shape)
     assert spread.fwhm_mm is not None
     fwhm_px = spread.fwhm_mm / pixel_mm
     lost = LOST_BY_GAUSSIAN if spread.kind == "gaussian" else LOST_BY_TAILS
@@ -108,8 +117,8 @@ def kernel_of(spread: PointSpread, field: str, pixel_mm: float, shape: tuple[int
     if spread.kind == "gaussian":
         return Kernel(taps=gaussian_taps(fwhm_px, reach))
     if spread.kind == "fibre":
-        return Kernel(weights=fibre_weights(fwhm_px, reach))
-    return Kernel(weights=radial_weights(beyond, reach))
+        return Kernel(weights=fibre_weights(fwhm_px, reach), shape=shape)
+    return Kernel(weights=radial_weights(beyond, reach), shape=shape)
 
 
 def light_beyond(kind: str, fwhm_px: float, beta: float) -> Callable[[Array], Array]:
