@@ -9,10 +9,12 @@ from nbdist.experiment.lattice import axis_rotation
 from nbdist.frames.exposure import fluence_factor
 from nbdist.frames.renderer import Renderer
 from nbdist.frames.trace import trace_pixel
+from nbdist.kernels.diffuse import CONVOLUTION_BYTES
 from nbdist.planning import Cut
 from nbdist.run.context import make_context
 from nbdist.run.rendering import labelled_frame, render_frame
 from nbdist.scene import resolve
+from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.amplitudes import load_reflections
 from nbdist.scene.tile import Tile
 
@@ -171,3 +173,10 @@ def test_it_goes_with_the_fluence_of_a_frame_and_fades_with_dose(frame_of):
     assert factors[0] != factors[1]
     for share, factor in zip(shares, factors, strict=True):
         np.testing.assert_allclose(share, factor, rtol=1e-12)
+
+
+def test_a_plan_counts_its_time_and_memory(frame_of):
+    plain, disordered = (make_context(frame_of(its)) for its in (None, CORRELATED))
+    assert disordered.plan.cost.seconds > plain.plan.cost.seconds
+    tables = AmplitudeTable.of(load_reflections(disordered.scene)[0], "float32").values.nbytes
+    assert disordered.plan.memory.shared - plain.plan.memory.shared == tables * (1 + CONVOLUTION_BYTES // 4)

@@ -74,7 +74,7 @@ def test_halos_of_all_reflections_have_a_mean_of_one_and_the_peaks_of_those_abou
         least = np.linalg.norm(2 * np.pi * 8 * np.linalg.inv(width), axis=0).min()
         assert halo_sum(middle, width).mean() == pytest.approx(1, abs=40 * np.exp(-least) + 1e-12)
     places = np.array([[0.1, 0.2, 0.3], [0.5, 0.5, 0.5]])
-    reach = 40
+    reach = 20
     near = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     brute = np.array([halo(place - near, width).sum() for place in places])
     # what is farther: an integral over 1/r^4, of all that is beyond the box and a part of its corners
@@ -157,7 +157,7 @@ def test_without_regard_to_others_bragg_peaks_lose_what_is_scattered_diffusely(s
 @pytest.mark.parametrize("shape", ["square", "round", "gauss", "tophat"])
 def test_a_shape_has_as_many_cells_as_its_peak_holds(shape):
     # F_latt^2 of one cell along a radius r = |N dh|, as the physics notes have it; beyond r = 100 a sphere has 3e-3
-    r = np.linspace(0, 100, 200_001)[1:]
+    r = np.linspace(0, 100, 100_001)[1:]
     if shape == "square":
         h = (np.arange(4096) + 0.5) / 4096  # over a whole cell of reciprocal space
         total = (np.mean((np.sin(np.pi * 7 * h) / np.sin(np.pi * h)) ** 2) / 7) ** 3
@@ -168,16 +168,16 @@ def test_a_shape_has_as_many_cells_as_its_peak_holds(shape):
             "gauss": np.exp(-2 * r**2 / 0.63),
             "tophat": (r**2 < 0.3969).astype(float),
         }[shape]
-        total = np.sum(4 * np.pi * r**2 * squared) * 5e-4
+        total = np.sum(4 * np.pi * r**2 * squared) * 1e-3
     assert PEAK_INTEGRALS[shape] == pytest.approx(total, rel=4e-3)
 
 
 def test_the_formula_has_the_gradients_of_its_parameters(small_experiment):
     disorder = resolve(crystal(small_experiment)).specimen.lattices[0].disorder
     random = np.random.RandomState(0)
-    arguments = [random.uniform(-2, 2, (3, 4)), random.uniform(10, 20, 27), disorder.displacement, disorder.halo]
+    arguments = [random.uniform(-1, 1, (3, 2)), random.uniform(10, 20, 8), disorder.displacement, disorder.halo]
     index, F, displacement, width = (torch.tensor(its, requires_grad=True) for its in arguments)
-    miller = torch.as_tensor(np.stack(np.meshgrid(*[[-1.0, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3))
+    miller = torch.as_tensor(np.stack(np.meshgrid(*[[0.0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3))
     assert torch.autograd.gradcheck(lambda *its: diffuse_sum(its[0], miller, *its[1:]), (index, F, displacement, width))
     table = AmplitudeTable.of(Reflections(miller.numpy().astype(int), F.detach().numpy(), 5.0))
     its = tensors(Halos.of(disorder, table))
