@@ -59,7 +59,7 @@ EAGER_BYTES, EAGER_ORIENTATION_BYTES = 64 * MIB, 400
 """What torch's own operations hold of a block of pixels, and of every orientation of a chunk."""
 
 
-DIFFUSE_STEPS = 10.0
+DIFFUSE_STEPS = 12.0
 """A look at the diffuse scattering of a lattice in a pixel costs about as much as this many orientations of the sum."""
 INTEGRATED_STEPS = 2.0
 """A pixel of an integrated frame costs about as much as this many orientations of the sum, however many subpixels its spots take."""
