@@ -20,12 +20,14 @@ RESOLUTION_POINTS = 256
 
 def check(path: ExperimentFile) -> None:
     """Check an experiment file and show what follows from it."""
+    from nbdist.readout.chain import Readout
     from nbdist.scene import resolve
     from nbdist.scene.amplitudes import load_reflections
     from nbdist.scene.notes import notes
 
     experiment = load(path)
     scene = resolve(experiment)
+    Readout(scene)  # refuses a file that is no kernel
     reflections = load_reflections(scene)
     console.print(f"{path}: valid")
     facts(_beam(scene), "beam")

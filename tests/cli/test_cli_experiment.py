@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 
 
@@ -205,3 +206,14 @@ def test_detectors_lists_those_that_an_experiment_may_name(nbdist, write_experim
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     file = write_experiment(tmp_path / "a.yaml", detector={"panels": [{}], "name": "timepix 512", "distance_mm": 90})
     assert "name Timepix 512 image 516 x 516 pixels (slow x fast), 4,112 not rendered" in nbdist("check", file).out
+
+
+def test_check_plan_and_run_refuse_a_file_that_is_no_point_spread(nbdist, write_experiment, tmp_path):
+    np.save(tmp_path / "even.npy", np.ones((2, 2)))
+    spread = {"kind": "image", "file": str(tmp_path / "even.npy"), "pixel_size_mm": 0.1}
+    file = write_experiment(tmp_path / "a.yaml", readout={"point_spread": spread})
+    for command in (["check", file], ["plan", file], ["run", file, "-o", tmp_path / "a.zarr", "--serial"]):
+        refused = nbdist(*command)
+        assert refused.code == 2
+        assert "readout.point_spread.file:" in " ".join(refused.err.split())
+    assert not (tmp_path / "a.zarr").exists()
