@@ -14,7 +14,7 @@ from nbdist.kernels.spots import Diffraction, SpotMeasures, Underneath
 from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.instrument import Factor, Instrument, Ray
 from nbdist.scene.specimen import Lattice, Orientations
-from nbdist.scene.tile import Tile
+from nbdist.scene.tile import Tile, bands
 
 KernelMode = Literal["compiled", "eager"]
 EVERY_FACTOR = ~Factor(0)
@@ -113,6 +113,9 @@ class Backend(Protocol):
         """Free what is kept of the instrument from frame to frame, and keep nothing any more: memory is short."""
 
 
+ROWS_AT_ONCE = 256
+"""Rows of pixels whose factors are worked out together: whole blocks of every backend."""
+
 Values = TypeVar("Values", NDArray[np.float64], Any)
 
 
@@ -120,6 +123,7 @@ class WholePixelFactors(Generic[Values]):
     """The product of the factors that stand for whole pixels, for every layer; kept while they are few, as the detector does not move.
 
     They are taken at the first ray of each layer, solid angle and polarization of the first layer; what obstacles leave is one of them.
+    They are worked out a few rows at a time: each image of a large detector takes a tenth of a worker's memory.
 
     Parameters
     ----------
@@ -129,6 +133,8 @@ class WholePixelFactors(Generic[Values]):
         Gives the product of some factors, for a source, in the backend's own arrays.
     own
         Makes such an array of a numpy one.
+    empty
+        Makes one of a shape, in the precision that is kept and given out.
     """
 
     def __init__(
@@ -136,17 +142,19 @@ class WholePixelFactors(Generic[Values]):
         instrument: Instrument,
         evaluate: Callable[[Tile, Ray, Factor, int], Values],
         own: Callable[[NDArray[np.bool_] | NDArray[np.float32]], Values],
+        empty: Callable[[tuple[int, int]], Values],
     ) -> None:
         self._instrument = instrument
         self._evaluate: Callable[[Tile, Ray, Factor, int], Values] = evaluate
         self._own: Callable[[NDArray[np.bool_] | NDArray[np.float32]], Values] = own
+        self._empty: Callable[[tuple[int, int]], Values] = empty
         self._kept: dict[tuple[Tile, bool], list[list[Values]]] = {}
         self._kept_bytes, self._most_bytes = 0, KEPT_FACTORS_BYTES
         self._keeping = threading.Lock()
 
     def of(self, tile: Tile) -> list[Values]:
         """Factors of a tile, (rows, columns) for every layer."""
-        return self._keep(tile, False, lambda: [self._layers(tile)])[0]
+        return self._keep(tile, False, lambda: [self._layers(tile, lambda values, band, layer: values, alike=True)])[0]
 
     def with_every_term(self, tile: Tile, which: Factor = EVERY_FACTOR) -> list[list[Values]]:
         """The same times some of those that are evaluated for every ray, at the middle of each pixel: for every source and layer.
@@ -154,46 +162,48 @@ class WholePixelFactors(Generic[Values]):
         Masked pixels have none.
         """
         instrument, terms = self._instrument, self._instrument.every_term(tile.panel) & which
-        sources, usable = range(len(instrument.sources)), instrument.panels[tile.panel].usable[tile.slices]
-        masked = not usable.all()
+        sources, usable = range(len(instrument.sources)), instrument.panels[tile.panel].usable
+        masked = not usable[tile.slices].all()
         if not terms and not masked:
             return [self.of(tile)] * len(sources)
 
-        def evaluate() -> list[list[Values]]:
-            whole = self._layers(tile)
-            if masked:
-                open_pixels = self._own(usable)
-                whole = [values * open_pixels for values in whole]
-            if not terms:
-                return [whole] * len(sources)
-            return [
-                [
-                    values * self._evaluate(tile, Ray(layer, 0.5, 0.5), terms, source)
-                    for layer, values in enumerate(whole)
-                ]
-                for source in sources
-            ]
+        def of_source(source: int) -> list[Values]:
+            def finished(values: Values, band: Tile, layer: int) -> Values:
+                if terms:
+                    values = values * self._evaluate(band, Ray(layer, 0.5, 0.5), terms, source)
+                return values * self._own(usable[band.slices]) if masked else values
 
-        return self._keep(tile, True, evaluate)
+            return self._layers(tile, finished, alike=not terms)
 
-    def _layers(self, tile: Tile) -> list[Values]:
+        return self._keep(
+            tile, True, lambda: [of_source(source) for source in sources] if terms else [of_source(0)] * len(sources)
+        )
+
+    def _layers(self, tile: Tile, finished: Callable[[Values, Tile, int], Values], alike: bool) -> list[Values]:
+        """Factors of each layer; `finished` says what is made of those of some rows in a layer, `alike` that it does so in all."""
         instrument, which = self._instrument, self._instrument.whole_pixel(tile.panel)
-        count = instrument.panels[tile.panel].layers
-        fixed = self._evaluate(tile, instrument.first_ray(0), which & ~Factor.CAPTURE, 0)
-        transmission = instrument.transmissions[tile.panel]
-        if transmission is not None:
-            fixed = fixed * self._own(transmission[tile.slices])
-        if not which & Factor.CAPTURE:
-            return [fixed] * count
-        rays = map(instrument.first_ray, range(count))
-        return [fixed * self._evaluate(tile, ray, Factor.CAPTURE, 0) for ray in rays]
+        count, transmission = instrument.panels[tile.panel].layers, instrument.transmissions[tile.panel]
+        captured = bool(which & Factor.CAPTURE)
+        layers = [self._empty(tile.shape) for _ in range(1 if alike and not captured else count)]
+        for band in bands(tile, ROWS_AT_ONCE):
+            rows = slice(band.slow_start - tile.slow_start, band.slow_stop - tile.slow_start)
+            fixed = self._evaluate(band, instrument.first_ray(0), which & ~Factor.CAPTURE, 0)
+            if transmission is not None:
+                fixed = fixed * self._own(transmission[band.slices])
+            for layer, image in enumerate(layers):
+                values = fixed
+                if captured:
+                    values = fixed * self._evaluate(band, instrument.first_ray(layer), Factor.CAPTURE, 0)
+                image[rows] = finished(values, band, layer)
+        return layers * (count // len(layers))
 
     def _keep(self, tile: Tile, terms: bool, evaluate: Callable[[], list[list[Values]]]) -> list[list[Values]]:
         kept = self._kept.get((tile, terms))
         if kept is not None:
             return kept
         found = evaluate()
-        size = 8 * tile.pixels * len({id(values) for layers in found for values in layers})
+        distinct = {id(values): values for layers in found for values in layers}
+        size = sum(values.itemsize for values in distinct.values()) * tile.pixels
         with self._keeping:  # threads of a worker share the backend
             if (tile, terms) not in self._kept and self._kept_bytes + size <= self._most_bytes:
                 self._kept_bytes += size

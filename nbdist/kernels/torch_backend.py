@@ -5,6 +5,7 @@ The detector is worked through in blocks on a fixed grid, each with its own refe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
@@ -79,7 +80,8 @@ class TorchBackend:
         self.device = self.tensors.device.type
         self.processor = torch.cuda.get_device_name(self.tensors.device) if self.device == "cuda" else processor()
         self._instrument = instrument
-        self._whole_pixel = WholePixelFactors[Tensor](instrument, self._factors, self.tensors.tensor)
+        empty = functools.partial(torch.empty, dtype=torch.float64, device=self.tensors.device)
+        self._whole_pixel = WholePixelFactors[Tensor](instrument, self._factors, self.tensors.tensor, empty)
 
     @property
     def mode(self) -> str:

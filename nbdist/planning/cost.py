@@ -198,11 +198,13 @@ def worker_memory(
         What the store holds of each frame.
     """
     instrument, pixels = scene.instrument, scene.instrument.pixels
+    precise = instrument.precision == "float64"
     # layers that absorb have factors of their own
     layers = max(panel.layers if panel.attenuation_per_m > 0 else 1 for panel in instrument.panels)
-    kept_factors = min(KEPT_FACTORS_BYTES, layers * IMAGE_BYTES * pixels)
+    # integrated, images and factors are in the experiment's precision
+    tile_bytes = 4 if scene.method == "integrated" and not precise else IMAGE_BYTES
+    kept_factors = min(KEPT_FACTORS_BYTES, layers * tile_bytes * pixels)
     background, obstacles = instrument.background, instrument.obstacles
-    precise = instrument.precision == "float64"
     kept_images = (background.scatters + background.steady) * (8 if precise else 4)
     kept_images += 4 * (bool(background.images) + obstacles.any)
     # the domains are held as they are and, for a moment, as they came
@@ -214,18 +216,20 @@ def worker_memory(
     turned = ORIENTATION_BYTES * orientations + PHI_STEP_BYTES * scene.phi_steps
     if kernel == "eager":
         turned += EAGER_BYTES + EAGER_ORIENTATION_BYTES * orientations
-    layer_scales = IMAGE_BYTES * pieces.tile_pixels * layers
-    # of a tile: the chunk's partial, the sum with it, the photons of that and what makes them; integrated, in the experiment's precision
-    tile_bytes = 4 if scene.method == "integrated" and not precise else IMAGE_BYTES
+    # what is not kept is worked out for each tile
+    layer_scales = 0 if kept_factors == layers * tile_bytes * pixels else tile_bytes * pieces.tile_pixels * layers
+    # of a tile: the chunk's partial, the sum with it, the photons of that and what makes them
     partials = TILES_AT_ONCE * tile_bytes * pieces.tile_pixels + layer_scales
     if pieces.split:  # the partials of a frame that meet here, and as many that wait here for their frame's others
         partials += 2 * IMAGE_BYTES * pixels * pieces.chunks
     double = IMAGE_BYTES if precise else 0
-    # a frame is read out when its tiles are done
-    working = turned + max(partials, readout_bytes[1]) + (double + CHECK_BYTES) * pixels
+    rendering = turned + partials + (double + CHECK_BYTES) * pixels
     # frames as they are made; then as they are packed, one array after the other: stacked, its bytes by chunk, and joined
     sizes = [product.frame_bytes(pixels) for product in products]
-    made = pieces.frames_per_shard * sum(sizes)
-    packing = pieces.frames_per_shard * (sum(sizes) + 2 * max(sizes, default=0))
-    # whoever has a split frame's partials goes on with those of the next while it writes
-    return Memory(shared, made + (working + packing if pieces.split else max(working, packing)))
+    frame, made = sum(sizes), pieces.frames_per_shard * sum(sizes)
+    packing = 3 * pieces.frames_per_shard * max(sizes, default=0)
+    if pieces.split:
+        # whoever has a split frame's partials goes on with those of the next while it writes
+        return Memory(shared, made + rendering + readout_bytes[1] + packing)
+    # a frame is read out when its tiles are done
+    return Memory(shared, max(made - frame + rendering, made + max(readout_bytes[1], packing)))

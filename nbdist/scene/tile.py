@@ -35,7 +35,7 @@ class Tile(NamedTuple):
         return slice(self.slow_start, self.slow_stop), slice(self.fast_start, self.fast_stop)
 
 
-def bands(tile: Tile) -> Iterator[Tile]:
+def bands(tile: Tile, rows: int = ROWS_AT_ONCE) -> Iterator[Tile]:
     """Cut a tile into bands of a few rows."""
-    for first in range(tile.slow_start, tile.slow_stop, ROWS_AT_ONCE):
-        yield tile._replace(slow_start=first, slow_stop=min(first + ROWS_AT_ONCE, tile.slow_stop))
+    for first in range(tile.slow_start, tile.slow_stop, rows):
+        yield tile._replace(slow_start=first, slow_stop=min(first + rows, tile.slow_stop))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -113,7 +114,10 @@ class NativeBackend:
         self._incident = _doubles(sources.directions)
         self._wavelength = _doubles(sources.wavelengths_A)
         self._weight = _doubles(sources.weights)
-        self._whole_pixel = WholePixelFactors[NDArray[np.float64]](instrument, self.factors, _doubles)
+        self._whole_pixel = WholePixelFactors[NDArray[np.floating[Any]]](instrument, self.factors, np.asarray, np.empty)
+        self._of_spots = WholePixelFactors[NDArray[np.floating[Any]]](
+            instrument, self.factors, np.asarray, functools.partial(np.empty, dtype=instrument.precision)
+        )
 
     def prepare(self, lattice: Lattice, table: AmplitudeTable) -> PreparedLattice:
         """Compile, or load, the kernel of a lattice's variant.
@@ -146,6 +150,7 @@ class NativeBackend:
     def keep_nothing(self) -> None:
         """Free the whole-pixel factors that are kept, and keep none any more."""
         self._whole_pixel.keep_nothing()
+        self._of_spots.keep_nothing()
 
     def prepare_integrated(self) -> None:
         """Compile, or load, the kernel of the integrated method; raises `BuildError` where that fails."""
@@ -161,7 +166,7 @@ class NativeBackend:
         work.sources = len(self._weight)
         work.incident, work.wavelength = _address(self._incident), _address(self._wavelength)
         image = np.empty(tile.shape, dtype=instrument.precision)
-        spots, factors = Spots(diffraction, diffraction.spots(frame)), self._whole_pixel.with_every_term(tile)
+        spots, factors = Spots(diffraction, diffraction.spots(frame)), self._of_spots.with_every_term(tile)
         varying = instrument.every_term(tile.panel) & ~Factor.LIMIT
         return image, spots.render(library, work, factors, varying, image, under)
 
@@ -173,7 +178,7 @@ class NativeBackend:
     def diffuse(self, tile: Tile, lattices: Sequence[Exposed]) -> NDArray[np.float64]:
         """Diffuse scattering of a tile; see `Backend.diffuse`."""
         library = load(diffuse_source(self._instrument.precision))
-        out, factors = np.zeros(tile.shape), self._whole_pixel.with_every_term(tile)
+        out, factors = np.zeros(tile.shape), self._of_spots.with_every_term(tile)
         for exposed in lattices:
             asked = DiffuseRequest(exposed)
             table, request = asked.halos.table, asked.request
@@ -182,7 +187,8 @@ class NativeBackend:
                 if weight == 0:
                     continue
                 request.scale = exposed.share * weight / len(self._weight)
-                for layer, scale in enumerate(factors[source]):
+                for layer, factor in enumerate(factors[source]):
+                    scale = _doubles(factor)
                     work = self._work(tile, Ray(layer, 0.0, 0.0), Factor(0))
                     work.sources, work.incident = 1, _address(self._incident[source:])
                     work.wavelength = _address(self._wavelength[source:])

@@ -24,7 +24,7 @@ struct Request {  // mirrored by integrated.Request; every member takes eight by
   int64_t subpixels;            // along a side of a pixel; 0: as many as a spot needs
   int64_t layers;
   int64_t varying;              // bits of Factor: those that change within a pixel, which `factor` holds at its middle
-  const double* const* factor;  // (sources, layers), of the area: what multiplies a pixel
+  const real* const* factor;  // (sources, layers), of the area: what multiplies a pixel
   void* image;                  // (rows, columns) of REAL, written
   // labels, or null
   double photons;               // of one unit of the image
@@ -137,7 +137,7 @@ class Renderer {
     spots.resize(request.spots);
   }
 
-  void spot(int64_t number, Arena& arena, std::vector<std::pair<Patch, const double*>>& patches, std::vector<Run>& runs) {
+  void spot(int64_t number, Arena& arena, std::vector<std::pair<Patch, const real*>>& patches, std::vector<Run>& runs) {
     int64_t first = request.first_entry[number], last = request.first_entry[number + 1];
     patches.clear();
     std::vector<double> strengths;
@@ -153,7 +153,7 @@ class Renderer {
         bool any = false;
         for (int64_t row = patch.first_row; row < patch.last_row; row++)
           if (patch.columns(row, from, to)) its.whole.add(row, from, to), any = true;
-        const double* factor = request.factor[request.source[entry] * request.layers + layer];
+        const real* factor = request.factor[request.source[entry] * request.layers + layer];
         if (any) patches.emplace_back(patch, factor), strengths.push_back(request.strength[entry] * model.peak);
       }
     }
@@ -323,7 +323,7 @@ class Renderer {
     return 0;
   }
 
-  void evaluate(const Patch& patch, double strength, const double* factor, const Spot& its, std::vector<Run>& runs) const {
+  void evaluate(const Patch& patch, double strength, const real* factor, const Spot& its, std::vector<Run>& runs) const {
     runs.clear();
     int64_t from, to;
     for (int64_t row = patch.first_row; row < patch.last_row; row++)
@@ -350,7 +350,7 @@ class Renderer {
   // The sum over points in each pixel, LANES pixels at a time.
   template <class Points>
   void points(
-      const Patch& patch, double strength, const Spot& its, const std::vector<Run>& runs, const double* factor, int64_t passes, Points at) const {
+      const Patch& patch, double strength, const Spot& its, const std::vector<Run>& runs, const real* factor, int64_t passes, Points at) const {
     const int64_t width = its.last_column - its.first_column, columns = work.last_column - work.first_column;
     alignas(BYTES) real s[LANES] = {}, f[LANES] = {}, value[LANES];
     int64_t rows[LANES], cols[LANES];
@@ -381,7 +381,7 @@ class Renderer {
   }
 
   // A spot thinner than a pixel: lines across it, LINES at a time, and the integral along each of them.
-  void lines(const Patch& patch, double strength, const double* factor, const Spot& its) const {
+  void lines(const Patch& patch, double strength, const real* factor, const Spot& its) const {
     Lines work_on(*this, patch, strength, factor, its);
     work_on.add();
   }
@@ -389,7 +389,8 @@ class Renderer {
   struct Lines {
     const Renderer& renderer;
     const Patch& patch;
-    const double strength, *factor;
+    const double strength;
+    const real* factor;
     const Spot& its;
     const bool fast;  // integrated along fast, where it is thinner; lines along slow
     const int64_t width, columns;
@@ -397,7 +398,7 @@ class Renderer {
     bool closed;
     int64_t first, last;  // pixels along the lines
 
-    Lines(const Renderer& renderer, const Patch& patch, double strength, const double* factor, const Spot& its)
+    Lines(const Renderer& renderer, const Patch& patch, double strength, const real* factor, const Spot& its)
         : renderer(renderer),
           patch(patch),
           strength(strength),
@@ -567,7 +568,7 @@ extern "C" int nbdist_integrated(const Work* work, const Request* request) {
     const int64_t threads = std::max<int64_t>(1, work->threads);
     std::vector<Arena> arenas(threads);
     shared_among(threads, (request->spots + AT_ONCE - 1) / AT_ONCE, [&](int64_t thread, std::atomic<int64_t>& next) {
-      std::vector<std::pair<Patch, const double*>> patches;
+      std::vector<std::pair<Patch, const real*>> patches;
       std::vector<Run> runs;
       for (int64_t start; (start = next.fetch_add(AT_ONCE)) < request->spots;)
         for (int64_t number = start; number < std::min(start + AT_ONCE, request->spots); number++)

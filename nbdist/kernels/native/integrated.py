@@ -100,7 +100,7 @@ class Spots:
         self,
         library: Library,
         work: ctypes.Structure,
-        factors: Sequence[Sequence[NDArray[np.float64]]],
+        factors: Sequence[Sequence[NDArray[np.floating[Any]]]],
         varying: Factor,
         image: NDArray[np.floating[Any]],
         under: Underneath | None,
@@ -112,7 +112,7 @@ class Spots:
         work
             The geometry of the tile.
         factors
-            What multiplies its pixels (rows, columns), by source and layer.
+            What multiplies its pixels (rows, columns), by source and layer, in the precision of the kernel.
         varying
             Those of them that change within a pixel, and are taken in its middle.
         image
