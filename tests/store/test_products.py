@@ -90,7 +90,7 @@ def test_the_plan_counts_a_product(experiment, monkeypatch):
     pixels = IMAGE[0] * IMAGE[1]
     assert more.cost.disk_bytes - less.cost.disk_bytes == TENTHS.disk_bytes_per_pixel * pixels
     assert more.cost.product_bytes - less.cost.product_bytes == 2 * pixels
-    assert more.memory.per_thread - less.memory.per_thread == 2 * 2 * 2 * pixels, "as it is made, and stacked"
+    assert more.memory.per_thread - less.memory.per_thread == 2 * 2 * pixels, "as it is made; arrays are packed in turn"
 
 
 def test_a_product_of_pixels_is_an_array_of_the_store(whole):

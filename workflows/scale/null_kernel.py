@@ -28,6 +28,7 @@ from distributed import Client
 from nbdist.experiment import validate
 from nbdist.run.executors.choice import chosen_workers
 from nbdist.run.generate import run_series
+from nbdist.run.origins import Rendering
 from nbdist.run.settings import Cut, Pacing, RunSettings
 from nbdist.store import StoredUnits, open_group
 
@@ -108,7 +109,7 @@ def measured(experiment, store, settings, scheduler_file, processes) -> dict[str
         client.wait_for_workers(len(processes["workers"]), timeout=60)
         began = time.monotonic()
         workers = chosen_workers(settings, client)
-        progress = run_series(experiment, store, settings, workers, render_frame=null_frame, report=report)
+        progress = run_series(experiment, store, settings, workers, origin=Rendering(null_frame), report=report)
         seconds = time.monotonic() - began
     assert progress.frames_done == units, f"{progress.failed}"
     group = open_group(store)
