@@ -39,8 +39,8 @@ class Air(Section):
         description="from the sample to where the beam ends: at the beam stop when left out, or at the detector where there is none",
     )
     width_um: BeamWidth = None
-    pressure_kPa: Positive = 101.325
-    temperature_K: Positive = 295.0
+    pressure_kPa: Positive = Field(101.325)
+    temperature_K: Positive = Field(295.0)
 
 
 class Ring(Section):

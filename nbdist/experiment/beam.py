@@ -20,10 +20,10 @@ DEFAULT_FLUENCE_PHOTONS_PER_M2 = 1.259320152862271e29
 class Divergence(Section):
     """A grid of beam directions, as nanoBragg builds it."""
 
-    horizontal_mrad: NotNegative = 0.0
-    horizontal_steps: Count = 1
-    vertical_mrad: NotNegative = 0.0
-    vertical_steps: Count = 1
+    horizontal_mrad: NotNegative = Field(0.0)
+    horizontal_steps: Count = Field(1)
+    vertical_mrad: NotNegative = Field(0.0)
+    vertical_steps: Count = Field(1)
     round: bool = Field(True, description="keep the directions inside the ellipse; false keeps the whole rectangle")
 
 
@@ -31,7 +31,7 @@ class Dispersion(Section):
     """A flat spectrum: equally spaced wavelengths over `percent` of the mean."""
 
     percent: float = Field(0.0, ge=0, lt=200)
-    steps: Count = 1
+    steps: Count = Field(1)
 
 
 class Source(Section):

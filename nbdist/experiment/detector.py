@@ -88,7 +88,7 @@ class Panel(Section):
 
     spixels: Count = Field(1024, description="pixels along slow")
     fpixels: Count = Field(1024, description="pixels along fast")
-    pixel_size_mm: Positive = 0.1
+    pixel_size_mm: Positive = Field(0.1)
     distance_mm: Positive | None = Field(
         None, description="sample to detector along the beam; 100 when neither distance is given"
     )

@@ -98,6 +98,7 @@ def _nonzero(vector: tuple[float, float, float]) -> tuple[float, float, float]:
     return vector
 
 
+# a field of these types has its default in a Field: older versions of pydantic give a bare one to all later fields of the type
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]

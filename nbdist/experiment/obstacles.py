@@ -44,8 +44,8 @@ class Holder(Section):
     """A strip that holds the beam stop, from its middle outwards, in its plane."""
 
     width_mm: Positive
-    direction_deg: Direction = 0.0
-    transmission: Transmission = 0.0
+    direction_deg: Direction = Field(0.0)
+    transmission: Transmission = Field(0.0)
 
 
 class BeamStop(Section):
@@ -56,7 +56,7 @@ class BeamStop(Section):
     )
     distance_mm: Positive = Field(description="from the sample along the beam")
     center_mm: Pair = Field((0.0, 0.0), description="offset along the spindle axis, and along beam x spindle axis")
-    transmission: Transmission = 0.0
+    transmission: Transmission = Field(0.0)
     edge_mm: NotNegative = Field(0.0, description="width of the penumbra, in its plane")
     holder: Holder | None = None
 
@@ -68,8 +68,8 @@ class Pin(Section):
     start_mm: NotNegative = Field(description="from the beam to its tip, in that plane")
     width_mm: Positive = Field(description="at its tip")
     wedge_deg: Annotated[float, Field(ge=0, lt=180)] = Field(0.0, description="angle between its sides")
-    direction_deg: Direction = 0.0
-    transmission: Transmission = 0.0
+    direction_deg: Direction = Field(0.0)
+    transmission: Transmission = Field(0.0)
     edge_mm: NotNegative = Field(0.0, description="width of the penumbra, in its plane")
 
 

@@ -8,7 +8,6 @@ import pytest
 from nbdist.experiment.lattice import axis_rotation
 from nbdist.frames.exposure import fluence_factor
 from nbdist.frames.renderer import Renderer
-from nbdist.frames.trace import trace_pixel
 from nbdist.kernels.diffuse import CONVOLUTION_BYTES
 from nbdist.planning import Cut
 from nbdist.run.context import make_context
@@ -152,6 +151,8 @@ def test_masked_pixels_and_what_is_not_rendered_have_none(frame_of, tmp_path):
 
 
 def test_a_trace_has_its_term(frame_of):
+    from nbdist.frames.trace import trace_pixel
+
     experiment = frame_of(CORRELATED, sampling={"precision": "float64"})
     renderer = renderer_of(experiment, "eager")
     chain = trace_pixel(renderer, load_reflections(renderer.scene), (12, 21), frame=1)
