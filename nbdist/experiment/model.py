@@ -27,6 +27,10 @@ PHYSICS_VERSION = 2
 """Raised when the same experiment would give other pixel values, as by another default; it enters the fingerprint."""
 READOUT_VERSION = 2
 """Raised when the same experiment would give other counts; it enters the fingerprint where counts are made."""
+NOT_OF_PHOTONS = ("title", "noise", "readout", "labels")
+"""Sections that decide no photon."""
+EXPOSURE = ("fluence_photons_per_m2", "flux_photons_per_s", "exposure_s", "beam_size_mm")
+"""Fields of the beam that decide how many photons there are, and nothing else but the width of some backgrounds."""
 
 
 class Experiment(Section):
@@ -133,8 +137,28 @@ class Experiment(Section):
             content["published"] = published
         if self.writes_counts:
             content["readout_version"] = READOUT_VERSION
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return _digest(content)
+
+    @property
+    def photons_fingerprint(self) -> str:
+        """Hex SHA-256 of everything that decides the expected photons, but the exposure, in proportion to which they are.
+
+        It is that of experiments with the same `fingerprint` but for title, noise, read-out and labels, and is worked out without the
+        files that these name.
+
+        Raises
+        ------
+        ExperimentError
+            If another file that the experiment names cannot be read.
+        """
+
+        def digest(field: str, path: Path) -> str:
+            return "" if field.partition(".")[0] in NOT_OF_PHOTONS else _file_digest(field, path)
+
+        content = {name: fields for name, fields in self.content(digest).items() if name not in NOT_OF_PHOTONS}
+        content["beam"] = {name: value for name, value in content.get("beam", {}).items() if name not in EXPOSURE}
+        published = {name: value for name, value in self.detector.published().items() if name != "saturation"}
+        return _digest({**content, "published": published, "physics_version": PHYSICS_VERSION})
 
     @property
     def saturation_adu(self) -> int:
@@ -168,6 +192,11 @@ class Experiment(Section):
             kept = content.get(section)
             content[section] = {**kept, **fields} if isinstance(kept, dict) and isinstance(fields, dict) else fields
         return validated(type(self), content)
+
+
+def _digest(content: dict[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _file_digest(field: str, path: Path) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from nbdist.errors import StoreError
 from nbdist.experiment import Experiment
 from nbdist.planning import Cut, Settings, Units
 from nbdist.run.context import RunContext, make_context
 from nbdist.run.jobs import FrameRenderer, SeriesJob
+from nbdist.store.creation import PHOTONS_OF
 
 
 class Origin(Protocol):
@@ -77,7 +79,13 @@ class Rendering:
         return {}
 
     def require_same(self, location: str, provenance: object) -> None:
-        """Rendered or read, the frames of an experiment are the same."""
+        """Check that its photons are those of rendering: frames that were read are, unless they were scaled from another exposure."""
+        said = provenance.get(PHOTONS_OF) if isinstance(provenance, dict) else None
+        if isinstance(said, dict) and said.get("exposure_ratio", 1.0) != 1:
+            raise StoreError(
+                f"{location} was begun with the photons of {said.get('location')}, scaled from another exposure; "
+                "nbdist readout --resume goes on with it"
+            )
 
     def ready(self, units: Units) -> Units:
         """All of them."""

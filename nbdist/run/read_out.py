@@ -76,6 +76,8 @@ def read_out(
     UnfinishedError
         At the end, if frames of the photons were not complete when it began; `resume` goes on with them.
     """
+    asked = [] if experiment is None else ["--experiment", "EXPERIMENT.yaml"]  # whose file is not known here
+    asked += [] if seed is None else ["--seed", str(seed)]
     settings = RunSettings(
         cut=Cut(frames_per_shard=frames_per_shard),
         device="cpu",
@@ -86,7 +88,7 @@ def read_out(
         serial=serial,
         local=LocalProcesses(workers, None, security, dashboard),
         pacing=Pacing(stuck_after_s=stuck_after),
-        made_by=made_by,
+        made_by={"options": asked, **(made_by or {})},
     )
     wanted, origin = stored_photons(photons, experiment, seed)
     return run_series(

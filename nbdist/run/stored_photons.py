@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nbdist.errors import ExperimentError, RunError, StoreError, UnfinishedError, UnreachableError, is_fatal
+from nbdist.errors import ExperimentError, MissingExtraError, RunError, StoreError, UnfinishedError, UnreachableError
 from nbdist.experiment import Experiment
 from nbdist.experiment.background import Background
+from nbdist.experiment.model import EXPOSURE, NOT_OF_PHOTONS
 from nbdist.experiment.validation import shown
 from nbdist.frames.labels import FrameLabels, Images
 from nbdist.frames.products import (
@@ -59,10 +60,6 @@ from nbdist.store.creation import PHOTONS_OF
 from nbdist.store.number_set import NumberSet
 from nbdist.store.units import store_id_of
 
-FREE = ("title", "noise", "readout", "labels")
-"""Sections of an experiment that decide no photon."""
-EXPOSURE = ("fluence_photons_per_m2", "flux_photons_per_s", "exposure_s", "beam_size_mm")
-"""Fields of the beam that decide how many photons there are, and nothing else but the width of some backgrounds."""
 SAME_EXPOSURE = 1e-12
 """Two ways to say a fluence differ by roundings, relative to it."""
 MADE_BY = ("kernel", "compiler", "processor")
@@ -235,9 +232,12 @@ def _require_same_photons(summary: StoreSummary, wanted: Experiment) -> None:
     stored = summary.experiment
     of_stored = stored.model_dump()
     beam = {name: of_stored["beam"][name] for name in EXPOSURE}
-    alike = wanted.with_changes(**{name: of_stored[name] for name in FREE}, beam=beam)
+    alike = wanted.with_changes(**{name: of_stored[name] for name in NOT_OF_PHOTONS}, beam=beam)
     try:
-        same = alike.fingerprint == summary.fingerprint
+        if summary.photons_fingerprint is None:
+            same = alike.fingerprint == summary.fingerprint
+        else:
+            same = wanted.photons_fingerprint == summary.photons_fingerprint
     except ExperimentError as error:
         raise RunError(
             f"{error}; --experiment names the experiment of {summary.location} where its files lie now"
@@ -250,7 +250,7 @@ def _require_same_photons(summary: StoreSummary, wanted: Experiment) -> None:
         field, theirs, ours = found
         raise RunError(
             f"{field}: is {shown(ours)}, and {shown(theirs)} in {summary.location}; its photons can be read out with other "
-            f"{', '.join(FREE[1:])} or another exposure alone"
+            f"{', '.join(NOT_OF_PHOTONS[1:])} or another exposure alone"
         )
     materials = (*wanted.background.amorphous, wanted.background.air)
     widths = [its.width_um for its in materials if its is not None]
@@ -400,8 +400,8 @@ class PhotonReader:
         try:
             stored = read_frames(self._group, unit.frames, {INTENSITY.name, *(product.name for product in labels)})
         except Exception as error:
-            if isinstance(error, UnreachableError) or (isinstance(error, OSError) and is_fatal(error)):
-                raise
+            if isinstance(error, MemoryError | OSError | MissingExtraError | UnreachableError):
+                raise  # it says nothing about the frames
             PhotonReader(self._source)  # says that the store was removed or replaced
             raise RunError(
                 f"{location}: frames {unit.first_frame} to {unit.last_frame - 1} do not decode ({type(error).__name__}); "

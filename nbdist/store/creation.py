@@ -134,6 +134,7 @@ def _content(
         "format_version": FORMAT_VERSION,
         "title": experiment.title,
         "fingerprint": experiment.fingerprint,
+        "photons_fingerprint": experiment.photons_fingerprint,
         "store_id": store_id,
         "experiment": experiment.model_dump(mode="json"),
         "steps": scene.steps,

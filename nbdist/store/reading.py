@@ -99,6 +99,8 @@ class StoreSummary:
         Its frames, panels, arrays and tables.
     reflections
         Amplitudes listed in it, which `read_reflections` reads; 0 where every reflection has the same.
+    photons_fingerprint
+        Of what decides its photons; None in a store that was made before there was one.
     found
         Which units are complete, and what they took.
     """
@@ -106,6 +108,7 @@ class StoreSummary:
     location: str
     experiment: Experiment
     fingerprint: str
+    photons_fingerprint: str | None
     settings: Settings
     steps: int
     provenance: dict[str, Any]
@@ -159,6 +162,7 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
         said: dict[str, Any] = dict(
             experiment=validate(dict(group.attrs["experiment"])),
             fingerprint=str(group.attrs["fingerprint"]),
+            photons_fingerprint=group.attrs.get("photons_fingerprint"),
             steps=int(group.attrs["steps"]),
             provenance=dict(group.attrs["provenance"]),
         )

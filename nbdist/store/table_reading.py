@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import zarr
 
-from nbdist.errors import StoreError
+from nbdist.errors import MissingExtraError, StoreError
 from nbdist.frames.products import TableProduct
 from nbdist.planning import Unit, Units
 from nbdist.store.completeness import complete_units
@@ -169,6 +169,8 @@ def _decoded(objects: Objects, key: str, columns: pyarrow.Schema, frames: range 
             rows = rows.filter(np.isin(rows[FRAME], np.array(frames)))
         rows = rows.select(columns.names)
         return rows if rows.schema.equals(columns) else rows.cast(columns)
+    except (MemoryError, MissingExtraError):
+        raise  # it says nothing about the rows
     except Exception as error:
         what = "is missing" if content is None else f"does not decode ({type(error).__name__})"
         raise StoreError(f"{objects.location}: {key} {what}") from None

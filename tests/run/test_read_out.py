@@ -14,10 +14,10 @@ import pytest
 from injected import in_process_client
 
 from nbdist import generate, open_reflections, open_series, open_spots, read_out, verify
-from nbdist.errors import NbdistError, RunError, StoreError, UnfinishedError
+from nbdist.errors import MissingExtraError, NbdistError, RunError, StoreError, UnfinishedError, UnreachableError
 from nbdist.frames.renderer import Renderer
 from nbdist.run.finish import finish
-from nbdist.run.stored_photons import stored_photons
+from nbdist.run.stored_photons import PhotonReader, stored_photons
 from nbdist.store import summarize
 from nbdist.store.creation import PHOTONS_OF
 from nbdist.store.parts import Part, commands_to_go_on
@@ -257,6 +257,50 @@ def test_files_of_the_experiment_may_have_moved(small_experiment, tmp_path):
         stored_photons(tmp_path / "a.zarr", seed=3)
 
 
+def test_a_point_spread_of_the_photons_may_be_gone(small_experiment, tmp_path):
+    spread = tmp_path / "spread.npy"
+    np.save(spread, np.ones((3, 3)))
+    of_file = {"point_spread": {"kind": "image", "file": spread, "pixel_size_mm": 1.0}}
+    panel = {"spixels": 8, "fpixels": 8, "pixel_size_mm": 10.0}
+    before = small_experiment(panel=panel, scan={"frames": 1}, readout=of_file)
+    other = before.with_changes(title="other", readout={"point_spread": None}, labels={"resolution": True}, **SEED)
+    longer = other.with_changes(beam={"fluence_photons_per_m2": 3e24})
+    assert before.photons_fingerprint == other.photons_fingerprint == longer.photons_fingerprint
+    assert before.photons_fingerprint != before.with_changes(beam={"wavelength_A": 1.1}).photons_fingerprint
+    generate(before, tmp_path / "a.zarr", serial=True)
+    moved = spread.rename(tmp_path / "moved.npy")
+    assert stored_photons(tmp_path / "a.zarr", other)[0] is other
+    assert stored_photons(
+        tmp_path / "a.zarr", before.with_changes(readout={"point_spread": {**of_file["point_spread"], "file": moved}})
+    )
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("large"), OSError("worn"), MissingExtraError("pyarrow"), UnreachableError("far")]
+)
+def test_what_says_nothing_about_the_frames_is_passed_on(error, photons, monkeypatch):
+    experiment, origin = stored_photons(photons, seed=11)
+    context = origin.context(experiment, workers=1, device="cpu", location="unmade.zarr")
+
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr("nbdist.run.stored_photons.read_frames", fails)
+    with pytest.raises(type(error)) as passed_on:
+        PhotonReader(origin.source).frames(context, context.plan.units()[0])
+    assert passed_on.value is error
+
+
+def test_rendering_does_not_go_on_with_photons_of_another_exposure(photons, experiment, tmp_path):
+    location = tmp_path / "counts.zarr"
+    brighter = experiment.with_changes(beam={"fluence_photons_per_m2": 2e24}, **SEED)
+    read_out(photons, location, brighter, serial=True, frames=range(2))
+    with pytest.raises(StoreError, match=r"scaled from another exposure; nbdist readout --resume goes on with it"):
+        generate(brighter, location, serial=True, resume=True)
+    assert summarize(location).complete == {0}
+    assert read_out(photons, location, brighter, serial=True, resume=True).frames_done == FRAMES - 2
+
+
 def test_what_is_not_complete_yet_is_named_and_resume_goes_on(experiment, run_anew, tmp_path):
     source, location = tmp_path / "photons.zarr", tmp_path / "counts.zarr"
     generate(experiment, source, serial=True, frames_per_shard=1, frames=range(1, 2))
@@ -331,8 +375,7 @@ def test_a_store_that_was_rendered_goes_on_by_rendering(photons, run_anew):
 def test_parts_make_the_whole(photons, run_anew, tmp_path):
     location = tmp_path / "counts.zarr"
     for number in (2, 1):
-        asked = {"options": ["--seed", "11"]}
-        read_out(photons, location, seed=11, part=Part(number, 2), made_by=asked)
+        read_out(photons, location, seed=11, part=Part(number, 2))
         if number == 2:
             summary = summarize(location)
             assert commands_to_go_on(summary, summary.found.missing) == [
