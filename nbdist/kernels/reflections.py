@@ -160,7 +160,7 @@ class SpreadBeam(NamedTuple):
 def excitation_sigma(vectors: Array, phi: Array, spread: Spread, spindle_axis: Array, beam: SpreadBeam) -> Array:
     """Root mean square (n,) of the excitation error of vectors (n, 3) at a phi of each, 1/Angstrom; seen from the crystal, at phi 0."""
     normal = _from_crystal(beam.direction, phi, spindle_axis) + beam.wavelength_A * vectors
-    normal /= np.sqrt(_form(normal, np.eye(3)))[:, None]
+    normal /= np.sqrt(np.einsum("ni,ni->n", normal, normal))[:, None]
     variance = _form(normal, spread.shape) + _form(np.cross(vectors, normal), spread.mosaic)
     if beam.bandwidth_sigma:
         variance += (beam.bandwidth_sigma * (normal * vectors).sum(axis=1)) ** 2
