@@ -51,7 +51,6 @@ def air_photons(
     towards: Array,
     distance: Array,
     points: int = POINTS,
-    curve: Curve = AIR,
 ) -> Array:
     """Photons a pixel (...) of a panel.
 
@@ -68,8 +67,6 @@ def air_photons(
         Unit vectors (..., 3) from the sample to the pixels' middles, and their distances (...) in metres.
     points
         Of the Gauss-Legendre sum over alpha.
-    curve
-        F of a molecule.
     """
     beam, wavelength_A = instrument.sources.mean
     along = towards @ beam
@@ -97,7 +94,7 @@ def air_photons(
     for node, weight in zip(*np.polynomial.legendre.leggauss(points), strict=True):
         s = np.sin((middle + node * half) / 2)
         cos, sin = 1 - 2 * s * s, 2 * s * np.sqrt(1 - s * s)
-        part = weight * curve.at(s / wavelength_A) ** 2
+        part = weight * AIR.at(s / wavelength_A) ** 2
         if polarized:
             part *= cos * cos + tilted * (sin * sin)
         if not instrument.point_pixels:

@@ -22,12 +22,10 @@ from nbdist.readout.charge_sharing import charge_sharing_taps
 from nbdist.readout.compiled_response import compiled_response
 from nbdist.readout.draws import Draws, Stage
 from nbdist.readout.point_spread import Image, Kernel, kernel_of, spread_along_axes, spread_by_transform
-from nbdist.readout.response import PanelResponse, Response, counted, read
+from nbdist.readout.response import PIXELS_AT_A_TIME, PanelResponse, Response, counted, read
 from nbdist.scene.panels import PanelGeometry
 from nbdist.scene.scene import Scene
 
-PIXELS_AT_A_TIME = 2**18
-"""Whose random numbers are drawn together for what is kept."""
 BLOCKS_AT_ONCE = 4
 """What a thread holds of a block while it is transformed: its photons, their transform, its product with the kernel's, the light."""
 

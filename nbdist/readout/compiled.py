@@ -25,7 +25,7 @@ def deviates_source() -> Source:
 
 
 class CompiledDeviates:
-    """The functions of `deviates` by a library; each runs on `threads` threads, without Python's lock.
+    """The functions of `deviates` by a library, without Python's lock.
 
     Raises
     ------
@@ -37,8 +37,8 @@ class CompiledDeviates:
         code = load(deviates_source()).code
         counter = [_long, _word, _word, _word, _long, _int]
         self._poisson, self._normals, self._uniforms = code.nbdist_poisson, code.nbdist_normals, code.nbdist_uniforms
-        self._poisson.argtypes = [*counter, _pointer, _pointer, _int, _pointer, _pointer]
-        self._normals.argtypes = self._uniforms.argtypes = [*counter, _pointer, _int]
+        self._poisson.argtypes = [*counter, _pointer, _pointer, _pointer, _pointer]
+        self._normals.argtypes = self._uniforms.argtypes = [*counter, _pointer]
         for function in (self._poisson, self._normals, self._uniforms):
             function.restype = None
         self._table, self._rests = deviates.whole_mean_table(), deviates.stirling_rests()
@@ -50,19 +50,18 @@ class CompiledDeviates:
         first_pixel: int,
         means: NDArray[np.float32],
         counts: NDArray[np.int32],
-        threads: int = 1,
     ) -> None:
         """Write a Poisson deviate of each mean; see `deviates.poisson`."""
-        addresses = means.ctypes.data, counts.ctypes.data, threads, self._table.ctypes.data, self._rests.ctypes.data
+        addresses = means.ctypes.data, counts.ctypes.data, self._table.ctypes.data, self._rests.ctypes.data
         self._poisson(seed, *counter, first_pixel, means.size, *addresses)
 
-    def normals(self, seed: int, counter: Counter, first: int, out: NDArray[np.float32], threads: int = 1) -> None:
+    def normals(self, seed: int, counter: Counter, first: int, out: NDArray[np.float32]) -> None:
         """Write normal deviates; see `deviates.normals`."""
-        self._normals(seed, *counter, first, out.size, out.ctypes.data, threads)
+        self._normals(seed, *counter, first, out.size, out.ctypes.data)
 
-    def uniforms(self, seed: int, counter: Counter, first: int, out: NDArray[np.float64], threads: int = 1) -> None:
+    def uniforms(self, seed: int, counter: Counter, first: int, out: NDArray[np.float64]) -> None:
         """Write uniform deviates; see `deviates.uniforms`."""
-        self._uniforms(seed, *counter, first, out.size, out.ctypes.data, threads)
+        self._uniforms(seed, *counter, first, out.size, out.ctypes.data)
 
 
 @functools.cache

@@ -1,12 +1,9 @@
 // Deviates of counters: what deviates.py says, bit for bit. Compiled without contraction, so that every operation rounds by itself.
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <thread>
-#include <vector>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -18,7 +15,6 @@ constexpr int LANES = MACHINE_BYTES / 8;     // of 64 bits
 constexpr int GROUP = 4;                     // vectors at once: independent chains of operations hide each other's latency
 constexpr int AT_ONCE = GROUP * LANES;       // blocks
 constexpr int64_t CHUNK = 4096;              // pixels whose queue stays in a core's nearest cache
-constexpr int64_t PIECE = 16 * CHUNK;        // pixels a thread takes
 typedef uint64_t words __attribute__((vector_size(MACHINE_BYTES)));
 typedef int64_t whole __attribute__((vector_size(MACHINE_BYTES)));
 typedef double real __attribute__((vector_size(MACHINE_BYTES)));
@@ -413,35 +409,16 @@ static void pairs(const Key& key, Counter counter, uint64_t first, int64_t numbe
 
 // ---- entries
 
-template <class Task>
-static void shared_among(int64_t threads, int64_t number, Task task) {
-  std::atomic<int64_t> next{0};
-  auto run = [&] {
-    for (int64_t start; (start = next.fetch_add(PIECE)) < number;) task(start, std::min(PIECE, number - start));
-  };
-  std::vector<std::thread> others;
-  try {
-    for (int64_t t = 1; t < threads && t * PIECE < number; t++) others.emplace_back(run);
-  } catch (const std::exception&) {  // as many as there are will do
-  }
-  run();
-  for (auto& other : others) other.join();
-}
-
 extern "C" void nbdist_poisson(uint64_t seed, uint32_t frame, uint32_t sample, uint32_t stage, uint64_t first, int64_t number,
-                               const float* means, int32_t* counts, int64_t threads, const int64_t* table, const double* rests) {
-  const Poisson poisson{key_of(seed), {frame, sample, stage}, table, rests};
-  shared_among(threads, number, [&](int64_t start, int64_t size) { poisson.draw(first + start, size, means + start, counts + start); });
+                               const float* means, int32_t* counts, const int64_t* table, const double* rests) {
+  Poisson{key_of(seed), {frame, sample, stage}, table, rests}.draw(first, number, means, counts);
 }
 
-extern "C" void nbdist_normals(uint64_t seed, uint32_t frame, uint32_t sample, uint32_t stage, uint64_t first, int64_t number, float* out,
-                               int64_t threads) {
-  const Key key = key_of(seed);
-  shared_among(threads, number, [&](int64_t start, int64_t size) { pairs(key, {frame, sample, stage}, first + start, size, out + start); });
+extern "C" void nbdist_normals(uint64_t seed, uint32_t frame, uint32_t sample, uint32_t stage, uint64_t first, int64_t number, float* out) {
+  pairs(key_of(seed), {frame, sample, stage}, first, number, out);
 }
 
 extern "C" void nbdist_uniforms(uint64_t seed, uint32_t frame, uint32_t sample, uint32_t stage, uint64_t first, int64_t number,
-                                double* out, int64_t threads) {
-  const Key key = key_of(seed);
-  shared_among(threads, number, [&](int64_t start, int64_t size) { pairs(key, {frame, sample, stage}, first + start, size, out + start); });
+                                double* out) {
+  pairs(key_of(seed), {frame, sample, stage}, first, number, out);
 }

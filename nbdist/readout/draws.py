@@ -7,7 +7,7 @@ is written in `deviates`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -28,7 +28,6 @@ class Stage(IntEnum):
     FLICKER = 4
     JITTER = 5
     TEXTURE = 6
-    GAIN = 7
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,11 @@ class Draws:
         0 to 2^64 - 1.
     frame, sample
         Numbers of the frame in its series and of the sample in its data set, each 0 to 2^32 - 1; a series has sample 0.
-    threads
-        How many may draw at once; they change no number.
     """
 
     seed: int
     frame: int = 0
     sample: int = 0
-    threads: int = field(default=1, compare=False)
 
     def poisson(self, means: NDArray[np.floating[Any]], first_pixel: int = 0) -> NDArray[np.int32]:
         """Photons counted in each pixel: exact Poisson deviates.
@@ -68,7 +64,7 @@ class Draws:
         counts = np.empty(flat.shape, dtype=np.int32)
         its = self.seed, self._counter(Stage.PHOTONS), first_pixel, flat, counts
         if (native := compiled()) is not None:
-            native.poisson(*its, self.threads)
+            native.poisson(*its)
         else:
             deviates.poisson(*its)
         return counts.reshape(means.shape)
@@ -78,7 +74,7 @@ class Draws:
         out = np.empty(number, dtype=np.float32)
         its = self.seed, self._counter(stage), first_pixel, out
         if (native := compiled()) is not None:
-            native.normals(*its, self.threads)
+            native.normals(*its)
         else:
             deviates.normals(*its)
         return out
@@ -88,7 +84,7 @@ class Draws:
         out = np.empty(number, dtype=np.float64)
         its = self.seed, self._counter(stage), first_pixel, out
         if (native := compiled()) is not None:
-            native.uniforms(*its, self.threads)
+            native.uniforms(*its)
         else:
             deviates.uniforms(*its)
         return out

@@ -5,12 +5,13 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "machine.h"
 
 // Writes normal deviates for numbers from `first` on.
-typedef void Normals(uint64_t seed, uint32_t frame, uint32_t sample, uint32_t stage, uint64_t first, int64_t number, float* out, int64_t threads);
+typedef void Normals(uint64_t seed, uint32_t frame, uint32_t sample, uint32_t stage, uint64_t first, int64_t number, float* out);
 
 struct Reading {  // as in compiled_response.py
   int64_t rows, columns;
@@ -120,7 +121,7 @@ static void read(const Reading& its, Integer* out) {
     if (const float* calibration = its.calibration ? its.calibration + r * columns : nullptr)
       for (int64_t j = 0; j < columns; j++) value[j] = value[j] * calibration[j];
     if (its.read_noise_electrons > 0) {
-      its.normals(its.seed, its.frame, its.sample, its.stage, its.first_pixel + r * columns, columns, noise.data(), 1);
+      its.normals(its.seed, its.frame, its.sample, its.stage, its.first_pixel + r * columns, columns, noise.data());
       const double sigma = its.read_noise_electrons;
       for (int64_t j = 0; j < columns; j++) value[j] = (value[j] + sigma * noise[j]) * gain + offset;
     } else {

@@ -18,6 +18,7 @@ from nbdist.readout.point_spread import spread_along_axes
 Array = NDArray[np.float64]
 
 PIXELS_AT_A_TIME = 2**18
+"""Whose random numbers are drawn together, and which are read together."""
 
 
 @dataclass(frozen=True)

@@ -155,8 +155,8 @@ def test_pixels_are_drawn_the_same_alone(start, stop):
     draws, means = Draws(5, 2), np.random.default_rng(1).uniform(0, 60, 100_000).astype(np.float32)
     np.testing.assert_array_equal(draws.poisson(means[start:stop], start), draws.poisson(means)[start:stop])
     for draw in (draws.normals, draws.uniforms):
-        whole = draw(Stage.GAIN, len(means))
-        np.testing.assert_array_equal(draw(Stage.GAIN, stop - start, start), whole[start:stop])
+        whole = draw(Stage.TEXTURE, len(means))
+        np.testing.assert_array_equal(draw(Stage.TEXTURE, stop - start, start), whole[start:stop])
 
 
 @pytest.fixture(scope="module")
@@ -182,22 +182,19 @@ def test_compiled_deviates_are_those_of_the_specification(many_means):
         np.testing.assert_array_equal(draw(Stage.TEXTURE, len(many_means), first), expected)
 
 
-def test_threads_change_no_number(many_means):
-    alone, together = Draws(3, 2), Draws(3, 2, threads=3)
-    np.testing.assert_array_equal(together.poisson(many_means, 5), alone.poisson(many_means, 5))
-    for draw, same in ((together.normals, alone.normals), (together.uniforms, alone.uniforms)):
-        np.testing.assert_array_equal(draw(Stage.GAIN, 300_001, 5), same(Stage.GAIN, 300_001, 5))
-
-
 def test_without_a_compiler_the_specification_draws_which_is_said_once(monkeypatch, tmp_path, caplog):
     means = np.linspace(0, 50, 1000, dtype=np.float32)
-    expected = Draws(1).poisson(means), Draws(1).normals(Stage.GAIN, 1000), Draws(1).uniforms(Stage.GAIN, 1000)
+    expected = Draws(1).poisson(means), Draws(1).normals(Stage.TEXTURE, 1000), Draws(1).uniforms(Stage.TEXTURE, 1000)
     monkeypatch.setenv("CXX", "/nowhere/g++")
     monkeypatch.setenv("NBDIST_KERNELS", str(tmp_path))
     load.cache_clear(), compiled.cache_clear()
     try:
         with caplog.at_level("WARNING", logger="nbdist"):
-            found = Draws(1).poisson(means), Draws(1).normals(Stage.GAIN, 1000), Draws(1).uniforms(Stage.GAIN, 1000)
+            found = (
+                Draws(1).poisson(means),
+                Draws(1).normals(Stage.TEXTURE, 1000),
+                Draws(1).uniforms(Stage.TEXTURE, 1000),
+            )
     finally:
         load.cache_clear(), compiled.cache_clear()
     for its, theirs in zip(found, expected, strict=True):
