@@ -72,16 +72,19 @@ class Library:
 
 @dataclass(frozen=True)
 class Source:
-    """A source with its macros: what a library is made of, whoever compiles it. It includes headers of its folder, and of this one."""
+    """A source with the options that it alone has, macros for instance: what a library is made of, whoever compiles it.
+
+    It includes headers of its folder, and of this one.
+    """
 
     path: Path
-    macros: tuple[str, ...] = ()
+    own_options: tuple[str, ...] = ()
 
     @property
     def options(self) -> tuple[str, ...]:
         """Of the compiler, but where it finds headers."""
         machine = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
-        return (*FLAGS, machine, *self.macros)
+        return (*FLAGS, machine, *self.own_options)
 
     @functools.cached_property
     def name(self) -> str:
@@ -266,7 +269,7 @@ def _compile(source: Source, compiler: Compiler, folder: Path) -> Path:
         _output([*compiler.words, *source.options, f"-I{HEADERS}", str(source.path), "-o", temporary], COMPILER_LIMIT_S)
         unfinished.chmod(0o755)  # an image's are loaded by others
         path = folder / f"{source.name}-{compiler.name}-{_content(unfinished)}.so"
-        about = {"compiler": compiler.identity, "macros": source.macros, "processor": processor()}
+        about = {"compiler": compiler.identity, "options": source.own_options, "processor": processor()}
         beside = unfinished.with_suffix(".json")
         beside.write_text(json.dumps(about), encoding="utf-8")
         beside.replace(path.with_suffix(".json"))
