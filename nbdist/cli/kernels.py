@@ -29,13 +29,12 @@ def build(
     """
     from nbdist.kernels.native.ahead import sources_of
     from nbdist.native.ahead import build_ahead
-    from nbdist.readout.compiled import deviates_source
-    from nbdist.readout.compiled_response import response_source
+    from nbdist.readout.sources import SOURCES
 
     def report(done: int, total: int) -> None:
         if interactive():
             error_console.print(f"compiled {done}/{total}", end="\r")
 
-    sources = [*sources_of(load(experiment) if experiment else None), deviates_source(), response_source()]
+    sources = [*sources_of(load(experiment) if experiment else None), *SOURCES]
     compiler = build_ahead(folder, sources, report)
     console.print(f"{folder}: {len(sources)} kernels, compiled by {compiler}")

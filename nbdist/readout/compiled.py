@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import logging
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.native.build import BuildError, Source, load
+from nbdist.native.build import load
 from nbdist.readout import deviates
 from nbdist.readout.deviates import Counter
-
-logger = logging.getLogger(__name__)
-
-_word, _long, _int, _pointer = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int64, ctypes.c_void_p
-
-
-def deviates_source() -> Source:
-    """What the deviates are compiled from: no multiplication melts into an addition, which would round otherwise."""
-    return Source(Path(__file__).parent / "deviates.cpp", ("-ffp-contract=off",))
+from nbdist.readout.sources import DEVIATES, INT, LONG, POINTER, WORD, if_compiled
 
 
 class CompiledDeviates:
@@ -34,11 +23,11 @@ class CompiledDeviates:
     """
 
     def __init__(self) -> None:
-        code = load(deviates_source()).code
-        counter = [_long, _word, _word, _word, _long, _int]
+        code = load(DEVIATES).code
+        counter = [LONG, WORD, WORD, WORD, LONG, INT]
         self._poisson, self._normals, self._uniforms = code.nbdist_poisson, code.nbdist_normals, code.nbdist_uniforms
-        self._poisson.argtypes = [*counter, _pointer, _pointer, _pointer, _pointer]
-        self._normals.argtypes = self._uniforms.argtypes = [*counter, _pointer]
+        self._poisson.argtypes = [*counter, POINTER, POINTER, POINTER, POINTER]
+        self._normals.argtypes = self._uniforms.argtypes = [*counter, POINTER]
         for function in (self._poisson, self._normals, self._uniforms):
             function.restype = None
         self._table, self._rests = deviates.whole_mean_table(), deviates.stirling_rests()
@@ -67,10 +56,4 @@ class CompiledDeviates:
 @functools.cache
 def compiled() -> CompiledDeviates | None:
     """The compiled functions; None where nothing can be compiled, which is said once."""
-    try:
-        return CompiledDeviates()
-    except BuildError as error:
-        logger.warning(
-            "the read-out's deviates cannot be compiled here (%s); numpy draws them, twenty times slower", error
-        )
-        return None
+    return if_compiled(CompiledDeviates, "deviates", "draws them, twenty")

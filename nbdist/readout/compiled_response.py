@@ -4,62 +4,52 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.native.build import BuildError, Source, load
-from nbdist.readout.compiled import compiled, deviates_source
+from nbdist.native.build import load
+from nbdist.readout.compiled import compiled
 from nbdist.readout.draws import Draws, Stage
 from nbdist.readout.integers import BAD, marker
 from nbdist.readout.point_spread import Image
 from nbdist.readout.response import PanelResponse, Response
-
-logger = logging.getLogger(__name__)
-
-_word, _long, _int, _real, _pointer = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+from nbdist.readout.sources import DEVIATES, INT, LONG, POINTER, REAL, RESPONSE, WORD, if_compiled
 
 
 class Reading(ctypes.Structure):
     """The struct of that name in response.cpp."""
 
     _fields_ = (
-        ("rows", _int),
-        ("columns", _int),
-        ("counts", _pointer),
-        ("light", _pointer),
-        ("dead_time", _real),
-        ("paralysable", _int),
-        ("taps", _pointer),
-        ("reach", _int),
-        ("calibration", _pointer),
-        ("electrons_per_photon", _real),
-        ("read_noise_electrons", _real),
-        ("adu_per_electron", _real),
-        ("offset_adu", _real),
-        ("hot_pixel_adu", _real),
-        ("dead", _pointer),
-        ("hot", _pointer),
-        ("deads", _int),
-        ("hots", _int),
-        ("saturation", _real),
-        ("rolls_over", _int),
-        ("usable", _pointer),
-        ("normals", _pointer),
-        ("seed", _long),
-        ("frame", _word),
-        ("sample", _word),
-        ("stage", _word),
-        ("first_pixel", _long),
+        ("rows", INT),
+        ("columns", INT),
+        ("counts", POINTER),
+        ("light", POINTER),
+        ("dead_time", REAL),
+        ("paralysable", INT),
+        ("taps", POINTER),
+        ("reach", INT),
+        ("calibration", POINTER),
+        ("electrons_per_photon", REAL),
+        ("read_noise_electrons", REAL),
+        ("adu_per_electron", REAL),
+        ("offset_adu", REAL),
+        ("hot_pixel_adu", REAL),
+        ("dead", POINTER),
+        ("hot", POINTER),
+        ("deads", INT),
+        ("hots", INT),
+        ("saturation", REAL),
+        ("rolls_over", INT),
+        ("usable", POINTER),
+        ("normals", POINTER),
+        ("seed", LONG),
+        ("frame", WORD),
+        ("sample", WORD),
+        ("stage", WORD),
+        ("first_pixel", LONG),
     )
-
-
-def response_source() -> Source:
-    """What the response is compiled from: no multiplication melts into an addition, which would round otherwise."""
-    return Source(Path(__file__).parent / "response.cpp", ("-ffp-contract=off",))
 
 
 class CompiledResponse:
@@ -72,17 +62,17 @@ class CompiledResponse:
     """
 
     def __init__(self) -> None:
-        code = load(response_source()).code
+        code = load(RESPONSE).code
         self._read = {
             "int32": code.nbdist_read,
             "uint16": code.nbdist_read_uint16,
             "uint32": code.nbdist_read_uint32,
         }
         for function in self._read.values():
-            function.argtypes, function.restype = [ctypes.POINTER(Reading), _pointer], None
+            function.argtypes, function.restype = [ctypes.POINTER(Reading), POINTER], None
         self._spread = code.nbdist_spread
-        self._spread.argtypes, self._spread.restype = [_pointer, _int, _int, _pointer, _int, _pointer], None
-        self._normals = ctypes.cast(load(deviates_source()).code.nbdist_normals, _pointer)
+        self._spread.argtypes, self._spread.restype = [POINTER, INT, INT, POINTER, INT, POINTER], None
+        self._normals = ctypes.cast(load(DEVIATES).code.nbdist_normals, POINTER)
 
     def spread_along_axes(self, image: Image, taps: NDArray[np.float32]) -> NDArray[np.float32]:
         """As `point_spread.spread_along_axes`."""
@@ -97,6 +87,7 @@ class CompiledResponse:
         arrived = np.ascontiguousarray(photons, dtype=np.int32 if whole else np.float32)
         readings = np.empty(photons.shape, dtype=response.dtype)
         usable = np.ascontiguousarray(panel.usable)
+        frame, sample, stage = draws.counter(Stage.READ_NOISE)
         its = Reading(
             rows=photons.shape[0],
             columns=photons.shape[1],
@@ -121,9 +112,9 @@ class CompiledResponse:
             usable=usable.ctypes.data,
             normals=self._normals,
             seed=draws.seed,
-            frame=draws.frame,
-            sample=draws.sample,
-            stage=Stage.READ_NOISE << 24,
+            frame=frame,
+            sample=sample,
+            stage=stage,
             first_pixel=panel.first_pixel,
         )
         self._read[response.dtype](ctypes.byref(its), readings.ctypes.data)
@@ -135,12 +126,4 @@ class CompiledResponse:
 @functools.cache
 def compiled_response() -> CompiledResponse | None:
     """The compiled functions; None where nothing can be compiled, which is said once, of all that the read-out draws and reads."""
-    if compiled() is None:
-        return None
-    try:
-        return CompiledResponse()
-    except BuildError as error:
-        logger.warning(
-            "the read-out's response cannot be compiled here (%s); numpy works it out, ten times slower", error
-        )
-        return None
+    return None if compiled() is None else if_compiled(CompiledResponse, "response", "works it out, ten")

@@ -62,7 +62,7 @@ class Draws:
         """
         flat = np.ascontiguousarray(means, dtype=np.float32).ravel()
         counts = np.empty(flat.shape, dtype=np.int32)
-        its = self.seed, self._counter(Stage.PHOTONS), first_pixel, flat, counts
+        its = self.seed, self.counter(Stage.PHOTONS), first_pixel, flat, counts
         if (native := compiled()) is not None:
             native.poisson(*its)
         else:
@@ -72,7 +72,7 @@ class Draws:
     def normals(self, stage: Stage, number: int, first_pixel: int = 0) -> NDArray[np.float32]:
         """Normal deviates of mean 0 and variance 1 for `number` pixels from the first on."""
         out = np.empty(number, dtype=np.float32)
-        its = self.seed, self._counter(stage), first_pixel, out
+        its = self.seed, self.counter(stage), first_pixel, out
         if (native := compiled()) is not None:
             native.normals(*its)
         else:
@@ -82,12 +82,13 @@ class Draws:
     def uniforms(self, stage: Stage, number: int, first_pixel: int = 0) -> NDArray[np.float64]:
         """Uniform deviates in (0, 1) for `number` pixels from the first on."""
         out = np.empty(number, dtype=np.float64)
-        its = self.seed, self._counter(stage), first_pixel, out
+        its = self.seed, self.counter(stage), first_pixel, out
         if (native := compiled()) is not None:
             native.uniforms(*its)
         else:
             deviates.uniforms(*its)
         return out
 
-    def _counter(self, stage: Stage) -> deviates.Counter:
+    def counter(self, stage: Stage) -> deviates.Counter:
+        """What counters of a stage have besides the number: frame, sample, and the stage's word at the first attempt."""
         return self.frame, self.sample, stage << 24
