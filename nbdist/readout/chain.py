@@ -72,7 +72,7 @@ class Readout:
         """What the threads of a process share of it."""
         pixels = sum(panel.usable.size for panel in self._geometry)
         calibration = 4 * pixels if self._fields.calibration_sigma else 0
-        return calibration + sum(kernel.transform_bytes for kernel in set(self._kernels) if kernel is not None)
+        return calibration + sum(kernel.kept_bytes for kernel in set(self._kernels) if kernel is not None)
 
     @property
     def thread_bytes(self) -> int:
@@ -118,20 +118,25 @@ class Readout:
             photons = spread_light(photons, charge_sharing_taps(self._fields.charge_sharing_fraction))
         arrived: Image = draws.poisson(photons, panel.first_pixel) if self._noise.photon_noise else photons
         if kernel is not None and kernel.weights is not None:
-            if response.dead_time:
-                arrived = counted(arrived, response.dead_time, response.paralysable).astype(np.float32)
-            arrived, response = spread_by_transform(arrived, kernel), replace(response, dead_time=0.0)
+            seen = self._seen if response.dead_time else None
+            arrived, response = spread_by_transform(arrived, kernel, seen), replace(response, dead_time=0.0)
         image = (read if native is None else native.read)(arrived, panel, response, draws)
         top, bottom, left, right = geometry.region
         for outside in (image[:top], image[bottom:], image[:, :left], image[:, right:]):
             outside[...] = 0
         return image
 
+    def _seen(self, photons: Image) -> NDArray[np.float32]:
+        return counted(photons, self._response.dead_time, self._response.paralysable).astype(np.float32)
+
     @property
     def panels(self) -> list[PanelResponse]:
         """What each panel has of its own, made when it is first asked for."""
         with self._making:
             if self._made is None:
+                for kernel in self._kernels:
+                    if kernel is not None and kernel.weights is not None:
+                        _ = kernel.transform  # here, where no other thread makes its own
                 self._made = [
                     PanelResponse(
                         usable=geometry.usable,

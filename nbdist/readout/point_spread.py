@@ -81,6 +81,11 @@ class Kernel:
         """Of its transform, and of a block's."""
         return 0 if self.weights is None else 8 * self.block**2
 
+    @property
+    def kept_bytes(self) -> int:
+        """What threads share of it."""
+        return 0 if self.weights is None else self.weights.nbytes + self.transform_bytes
+
     def __getstate__(self) -> dict[str, Any]:
         return {"taps": self.taps, "weights": self.weights, "shape": self.shape}
 
@@ -220,21 +225,32 @@ def spread_along_axes(image: Image, taps: NDArray[np.float32]) -> NDArray[np.flo
     return light
 
 
-def spread_by_transform(image: Image, kernel: Kernel) -> NDArray[np.float32]:
-    """Convolve an image (slow, fast) with a kernel of weights; what leaves the image is lost. Light is rounded to multiples of 2^-32."""
+def spread_by_transform(
+    image: Image, kernel: Kernel, seen: Callable[[Image], Image] | None = None
+) -> NDArray[np.float32]:
+    """Convolve an image (slow, fast) with a kernel of weights; what leaves the image is lost. Light is rounded to multiples of 2^-32.
+
+    Parameters
+    ----------
+    seen
+        What there is of an image, pixel by pixel, before it spreads; called with the pieces that are transformed.
+    """
     assert kernel.weights is not None
     reach, block = len(kernel.weights) // 2, kernel.block
-    step, light = block - 2 * reach, np.empty(image.shape, dtype=np.float32)
+    step, light, around = block - 2 * reach, np.empty(image.shape, dtype=np.float32), np.empty((block, block))
     for row in range(0, image.shape[0], step):
         for column in range(0, image.shape[1], step):
-            around = np.zeros((block, block))
             top, left = max(row - reach, 0), max(column - reach, 0)
             piece = image[top : row + step + reach, left : column + step + reach]
+            around[...] = 0
             down, right = top - row + reach, left - column + reach
-            around[down : down + piece.shape[0], right : right + piece.shape[1]] = piece
+            around[down : down + piece.shape[0], right : right + piece.shape[1]] = (
+                piece if seen is None else seen(piece)
+            )
             product = np.fft.rfft2(around)
             product *= kernel.transform
             found = np.fft.irfft2(product, s=around.shape)[2 * reach :, 2 * reach :]
             part = light[row : row + step, column : column + step]
             part[...] = np.abs(np.rint(found[: part.shape[0], : part.shape[1]] / GRID)) * GRID
+            del product, found  # before what is seen of the next piece is worked out
     return light
