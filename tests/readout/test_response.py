@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import pickle
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -226,15 +225,19 @@ def test_no_stage_changes_places_with_the_next(everything, photons, first):
     assert different.mean() > 0.01, f"{named[first + 1][0]} and {named[first][0]} commute"
 
 
-def test_markers_come_last(everything, photons):
-    (panel,) = everything.panels
-    usable = panel.usable.copy()
-    usable[0, :5] = False
-    again = replace(panel, usable=usable, bad=panel.hot)
-    image = marked(np.full(SHAPE, 90, dtype=np.int32), again.usable, again.bad)
-    assert (image[0, :5] == GAP).all()
-    assert set(np.unique(image)) == {GAP, BAD, 90}
-    assert digitised(image, 90, rolls_over=False).min() == 0, "rounding would take a marker for a reading below 0"
+def test_markers_come_last(readout_of, photons, tmp_path):
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[0, :5] = True
+    np.save(tmp_path / "mask.npy", mask)
+    detector = {"mask_file": str(tmp_path / "mask.npy")}
+    readout = readout_of(SHAPE, beam=TIMED, detector=detector, **FIELDS | {"bad_pixels_marked": True})
+    (panel,), (counts,) = readout.panels, readout.counts([photons], 4)
+    bad = np.zeros(SHAPE, dtype=bool)
+    bad.flat[[*panel.dead, *panel.hot]] = True
+    assert (counts[mask] == -1).all()
+    assert (counts[bad & ~mask] == -2).all(), "a stage after the markers takes them for readings"
+    assert counts[~bad & ~mask].min() >= 0
+    assert (bad & ~mask).any()
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "fibre"])
