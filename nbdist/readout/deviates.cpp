@@ -9,6 +9,7 @@
 #include <immintrin.h>
 #endif
 
+#include "exponential.h"
 #include "machine.h"
 
 constexpr int LANES = MACHINE_BYTES / 8;     // of 64 bits
@@ -128,14 +129,6 @@ static inline real floor_of(real x) {  // below 2^51; beyond, what is no longer 
   return x < 0x1p51 && x > -0x1p51 ? near : x;
 }
 
-template <class scalar, class vector, int n>
-static inline vector polynomial(vector x, const scalar (&coefficients)[n]) {
-  vector value = x * coefficients[n - 1] + coefficients[n - 2];
-#pragma GCC unroll 16
-  for (int i = n - 3; i >= 0; i--) value = value * x + coefficients[i];
-  return value;
-}
-
 template <class vector, class scalar, int n>
 static inline void polynomials(const vector (&x)[GROUP], const scalar (&coefficients)[n], vector (&value)[GROUP]) {
   for (int g = 0; g < GROUP; g++) value[g] = x[g] * coefficients[n - 1] + coefficients[n - 2];
@@ -147,19 +140,6 @@ static inline void polynomials(const vector (&x)[GROUP], const scalar (&coeffici
 
 // ---- Poisson
 
-constexpr double EXP[] = {1.0,
-                          -0.499999999999999925,
-                          0.166666666666662448,
-                          -0.0416666666665736882,
-                          0.00833333333226765715,
-                          -0.00138888888161262804,
-                          0.000198412666482103822,
-                          -0.0000248014932371481221,
-                          2.75554173049552741e-6,
-                          -2.75307977036055913e-7,
-                          2.48003703950647542e-8,
-                          -1.9309460924429583e-9,
-                          1.01391096517217851e-10};
 constexpr double ATANH[] = {2.0,
                             0.66666666666667646308,
                             0.39999999999301940255,
@@ -169,7 +149,7 @@ constexpr double ATANH[] = {2.0,
                             0.15312514111923801299,
                             0.14809857144897001342};
 constexpr double STIRLING[] = {1.0 / 12, -1.0 / 360, 1.0 / 1260, -1.0 / 1680};
-constexpr double LOG_2 = 0.6931471805599453094, TWO_PI = 6.283185307179586477;
+constexpr double TWO_PI = 6.283185307179586477;
 constexpr double LARGEST_MEAN = 0x1p32, LARGEST_COUNT = 2147483647;
 constexpr int TABLE_MEANS = 32, TABLE_COUNTS = 128, MOST_OF_THE_REST = 18, SURE_ROUNDS = 3;
 

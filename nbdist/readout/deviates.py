@@ -54,6 +54,7 @@ ATANH = (
 )
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)
 LOG_2, TWO_PI = 0.6931471805599453094, 6.283185307179586477
+LEAST_LOGARITHM = 700.0
 MOST_OF_THE_REST = 18
 """A mean of 1 has this many counts with a probability of 2^-54."""
 
@@ -116,6 +117,14 @@ def quantiles(words: NDArray[np.uint64]) -> NDArray[np.float32]:
     f = np.where(w < MIDDLE_LIMIT, _polynomial(w - MIDDLE_SHIFT, MIDDLE), tail)
     size = (1 - 2 * p) * f
     return np.where(high >> 31, -size, size)
+
+
+def exp_of_minus(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """exp(-x) of numbers x from 0 on, to a few of its last digits; exp(-700) of those past 700."""
+    x = np.where(x < LEAST_LOGARITHM, x, LEAST_LOGARITHM)
+    halvings = np.floor(x / LOG_2)
+    rest = x - halvings * LOG_2
+    return np.asarray(np.ldexp(1 - rest * _polynomial(rest, EXP), -halvings.astype(np.int32)))
 
 
 def philox(seed: int, numbers: NDArray[np.uint64], counter: Counter) -> Words:

@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "machine.h"
+#include "exponential.h"
 
 // Writes normal deviates for numbers from `first` on.
 typedef void Normals(uint64_t seed, uint32_t frame, uint32_t sample, uint32_t stage, uint64_t first, int64_t number, float* out);
@@ -95,7 +95,7 @@ static void read(const Reading& its, Integer* out) {
     arrived(row, to);
     const double t = its.dead_time;
     if (t > 0 && its.paralysable)
-      for (int64_t j = 0; j < columns; j++) to[j] = to[j] * std::exp(-t * to[j]);
+      for (int64_t j = 0; j < columns; j++) to[j] = to[j] * exp_of_minus(t * to[j]);
     else if (t > 0)
       for (int64_t j = 0; j < columns; j++) to[j] = to[j] / (1.0 + t * to[j]);
   };

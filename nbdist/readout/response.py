@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.readout.deviates import exp_of_minus
 from nbdist.readout.draws import Draws, Stage
 from nbdist.readout.integers import BAD, GAP, marker
 from nbdist.readout.point_spread import spread_along_axes
@@ -64,7 +65,7 @@ def counted(photons: NDArray[Any], dead_time: float, paralysable: bool) -> Array
     arrived = np.asarray(photons, dtype=np.float64)
     if not dead_time:
         return arrived
-    return arrived * np.exp(-dead_time * arrived) if paralysable else arrived / (1.0 + dead_time * arrived)
+    return arrived * exp_of_minus(dead_time * arrived) if paralysable else arrived / (1.0 + dead_time * arrived)
 
 
 def charge(light: NDArray[Any], electrons_per_photon: float, calibration: NDArray[np.float32] | None) -> Array:

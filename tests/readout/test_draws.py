@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nbdist.native.build import load
 from nbdist.readout import deviates
 from nbdist.readout.compiled import compiled
-from nbdist.readout.deviates import _inverted, philox, whole_mean_table
+from nbdist.readout.deviates import _inverted, exp_of_minus, philox, whole_mean_table
 from nbdist.readout.draws import Draws, Stage
 
 PIXELS = 2_000_000
@@ -97,6 +97,13 @@ def test_the_first_count_is_as_probable_as_it_should_be(mean):
     # the share of a rare count, far below what samples show: 0 up to exp(-m), to the last digits of the uniform deviate
     edge = np.exp(-mean) + np.array([-3, 3]) * 2.0**-52
     assert _inverted(np.full(2, mean), edge).tolist() == [0, 1]
+
+
+def test_the_exponential_is_that_of_the_library_to_its_last_digits():
+    x = np.concatenate([np.linspace(0, 2, 10_001), np.linspace(2, 700, 10_001)])
+    # a rounding of x is one of x 1e-16 of its exponential
+    assert (np.abs(exp_of_minus(x) / np.exp(-x) - 1) <= (2 + x) * 2.0**-52).all()
+    assert exp_of_minus(np.array([0.0, 1e9])).tolist() == [1.0, exp_of_minus(np.array([700.0]))[0]]
 
 
 def test_what_is_no_positive_mean_counts_nothing():
