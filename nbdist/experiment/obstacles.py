@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from nbdist.experiment.fields import NotNegative, Pair, Positive, Section
 
 Transmission = Annotated[float, Field(ge=0, le=1, description="share of the photons that pass")]
+MOST_ATTENUATION_LENGTHS = 5.0
+"""Of a crystal's radius: the sum that stands for its volume is good to 0.3 % up to there."""
 Direction = Annotated[
     float, Field(description="degrees about the beam, from the spindle axis towards beam x spindle axis")
 ]
@@ -18,8 +21,18 @@ class AbsorbingCrystal(Section):
     """The crystal's own absorption, the mean over its volume, bathed in the beam."""
 
     shape: Literal["sphere", "cylinder"] = Field("sphere", description="a cylinder is long, and its axis the spindle")
-    size_um: Positive = Field(description="diameter")
     attenuation_length_um: Positive = Field(description="path in which 1/e of the photons are left")
+    size_um: Positive = Field(description="diameter; ten attenuation lengths at most")
+
+    @field_validator("size_um")
+    @classmethod
+    def _some_come_through(cls, size_um: float, its: ValidationInfo) -> float:
+        lengths = size_um / 2 / its.data.get("attenuation_length_um", math.inf)
+        if lengths > MOST_ATTENUATION_LENGTHS:
+            raise ValueError(
+                f"a radius of {lengths:.4g} attenuation lengths, and {MOST_ATTENUATION_LENGTHS:g} is the most"
+            )
+        return size_um
 
 
 class Capillary(Section):

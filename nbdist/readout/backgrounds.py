@@ -121,7 +121,7 @@ def scattered_photons(instrument: Instrument, pixels: PixelFactors, tile: Tile) 
         photons *= instrument.obstacles.absorption(towards)
     if given.air is not None:
         photons += air_photons(given.air, instrument, panel, towards, distance)
-    return photons * instrument.obstacles.shadow(towards, pixel_sr)
+    return photons * instrument.obstacles.shadow(towards, distance, pixel_sr)
 
 
 def steady_photons(instrument: Instrument, tile: Tile) -> Array:

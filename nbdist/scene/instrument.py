@@ -129,7 +129,7 @@ class Instrument:
         share = np.empty(panel.shape, dtype=np.float32)
         for rows in bands(Tile(number, 0, panel.spixels, 0, panel.fpixels)):
             towards, distance = panel.pixel_directions(rows)
-            passed = obstacles.shadow(towards, panel.solid_angle_sr(distance))
+            passed = obstacles.shadow(towards, distance, panel.solid_angle_sr(distance))
             share[rows.slices] = obstacles.absorption(towards) * passed
         return share
 
@@ -137,7 +137,7 @@ class Instrument:
         """Share of the photons (rows, columns) that passes what throws shadows, in the middle of each pixel."""
         panel = self.panels[tile.panel]
         towards, distance = panel.pixel_directions(tile)
-        return self.obstacles.shadow(towards, panel.solid_angle_sr(distance))
+        return self.obstacles.shadow(towards, distance, panel.solid_angle_sr(distance))
 
     def polarization(self, towards: Array, beam: Array) -> Array:
         """Polarization factor (...) of unit vectors (..., 3) out of a beam (3,); 1 where it is left out.

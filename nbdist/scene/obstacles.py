@@ -21,7 +21,7 @@ from nbdist.scene.sources import are_parallel
 
 Array = NDArray[np.float64]
 
-RADII, AZIMUTHS = 16, 24
+RADII, AZIMUTHS = 32, 48
 """Points that stand for the volume of a crystal, of a radius or polar angle, and around it."""
 ANGLES, SLANTS = 181, 129
 """Of tables of absorption, interpolated linearly."""
@@ -36,7 +36,7 @@ class Absorber(Protocol):
         """Share of the photons (...) that gets away along unit vectors (..., 3)."""
 
 
-class Shape(Protocol):
+class Outline(Protocol):
     """A flat shape in a plane with two coordinates, metres."""
 
     def outside(self, x: Array, y: Array) -> Array:
@@ -51,7 +51,7 @@ class Disc:
     radius_m: float
 
     def outside(self, x: Array, y: Array) -> Array:
-        """See `Shape`."""
+        """See `Outline`."""
         return np.hypot(x - self.center_m[0], y - self.center_m[1]) - self.radius_m
 
 
@@ -63,7 +63,7 @@ class Rectangle:
     sides_m: tuple[float, float]
 
     def outside(self, x: Array, y: Array) -> Array:
-        """See `Shape`."""
+        """See `Outline`."""
         along, across = np.abs(x - self.center_m[0]), np.abs(y - self.center_m[1])
         return np.maximum(along - self.sides_m[0] / 2, across - self.sides_m[1] / 2)
 
@@ -79,7 +79,7 @@ class Strip:
     wedge_rad: float
 
     def outside(self, x: Array, y: Array) -> Array:
-        """See `Shape`."""
+        """See `Outline`."""
         x, y = x - self.center_m[0], y - self.center_m[1]
         sine, cosine = math.sin(self.direction_rad), math.cos(self.direction_rad)
         out, beside = x * cosine + y * sine - self.start_m, np.abs(y * cosine - x * sine) - self.width_m / 2
@@ -104,8 +104,8 @@ class Sphere:
         """Work out the table.
 
         From a point r of a sphere of radius R along a unit vector d the path is sqrt((r.d)^2 + R^2 - r^2) - r.d (International Tables
-        C, 6.3.3). The mean is a Gauss-Legendre sum over radius and polar angle, and an even one around the beam: good to 1e-4 of it
-        at mu R = 1, to 1e-3 at 2.
+        C, 6.3.3). The mean is a Gauss-Legendre sum over radius and polar angle, and an even one around the beam: good to 1e-5 of it
+        at mu R = 1, to 2e-4 at 3, to 1.2e-3 at 5.
         """
         around = np.arange(AZIMUTHS) * (2 * np.pi / AZIMUTHS)
         radius, cosine, around = np.meshgrid(RADIUS, NODES, around, indexing="ij")
@@ -151,7 +151,11 @@ class Cylinder:
 
     @classmethod
     def of(cls, mu_R: float, beam: Array, axis: Array) -> Cylinder:
-        """Work out the table, by sums as a sphere's."""
+        """Work out the table, by sums as a sphere's.
+
+        Across the axis they are good to 1e-5 of the mean at mu R = 1, to 4e-4 at 3, to 3.1e-3 at 5; along it, where next to nothing is
+        left, to 2e-3 of what is left across it.
+        """
         forward = beam - (beam @ axis) * axis
         sine_in = float(np.linalg.norm(forward))
         forward = forward / sine_in
@@ -164,7 +168,8 @@ class Cylinder:
         for number, angle in enumerate(np.linspace(0, np.pi, ANGLES)):
             along = x * math.cos(angle) + y * math.sin(angle)
             path = (np.sqrt(along * along + inner) - along).ravel()
-            table[number, 1:] = np.exp(-mu_R * path / sines[:, None]) @ weight.ravel()
+            exponents = np.outer(-mu_R / sines, path)
+            table[number, 1:] = np.exp(exponents, out=exponents) @ weight.ravel()
         return cls(forward, np.cross(axis, forward), table)
 
 
@@ -200,8 +205,8 @@ class Shadow:
     ----------
     distance_m
         Of its plane from the sample, along the beam.
-    shape
-        What it is in its plane.
+    outline
+        Of what it is in its plane.
     transmission
         Share of the photons that pass where it is.
     edge_m
@@ -209,7 +214,7 @@ class Shadow:
     """
 
     distance_m: float
-    shape: Shape
+    outline: Outline
     transmission: float
     edge_m: float
 
@@ -248,25 +253,25 @@ class Obstacles:
             share *= absorber.left(towards)
         return share
 
-    def shadow(self, towards: Array, pixel_sr: Array) -> Array:
-        """Share (...) that passes what throws shadows, along unit vectors (..., 3) to pixels of a solid angle (...).
+    def shadow(self, towards: Array, distance_m: Array, pixel_sr: Array) -> Array:
+        """Share (...) that passes what throws shadows, along unit vectors (..., 3) to pixels at distances (...) of a solid angle (...).
 
-        The share rises linearly over the penumbra, which is no narrower than a pixel, so that the shadow of an edge within it is the part
-        that it covers.
+        What lies behind a pixel, or the pixel behind the sample, throws none. The share rises linearly over the penumbra, which is no
+        narrower than a pixel, so that the shadow of an edge within it is the part that it covers.
         """
         share = np.ones(towards.shape[:-1])
         if not self.shadows:
             return share
         along = towards @ self.beam
-        ahead = along > 0
-        along = np.where(ahead, along, 1.0)
+        depth_m = distance_m * along
+        along = np.where(along > 0, along, 1.0)
         places = (towards @ self.across.T) / along[..., None]
         seen = np.sqrt(pixel_sr) / along
         for its in self.shadows:
-            outside = its.shape.outside(its.distance_m * places[..., 0], its.distance_m * places[..., 1])
+            outside = its.outline.outside(its.distance_m * places[..., 0], its.distance_m * places[..., 1])
             edge = np.maximum(its.edge_m, its.distance_m * seen)
             lit = np.clip(0.5 + outside / edge, 0.0, 1.0)
-            share *= np.where(ahead, its.transmission + (1 - its.transmission) * lit, 1.0)
+            share *= np.where(depth_m > its.distance_m, its.transmission + (1 - its.transmission) * lit, 1.0)
         return share
 
 
@@ -324,12 +329,12 @@ def _tube(given: Capillary, beam: Array, axis: Array) -> Tube:
 def _beam_stop(given: BeamStop) -> list[Shadow]:
     distance_m, edge_m = 1e-3 * given.distance_mm, 1e-3 * given.edge_mm
     center_m = (1e-3 * given.center_mm[0], 1e-3 * given.center_mm[1])
-    shape: Shape
+    outline: Outline
     if isinstance(given.size_mm, tuple):
-        shape = Rectangle(center_m, (1e-3 * given.size_mm[0], 1e-3 * given.size_mm[1]))
+        outline = Rectangle(center_m, (1e-3 * given.size_mm[0], 1e-3 * given.size_mm[1]))
     else:
-        shape = Disc(center_m, 5e-4 * given.size_mm)
-    shadows = [Shadow(distance_m, shape, given.transmission, edge_m)]
+        outline = Disc(center_m, 5e-4 * given.size_mm)
+    shadows = [Shadow(distance_m, outline, given.transmission, edge_m)]
     if given.holder is not None:
         strip = Strip(center_m, math.radians(given.holder.direction_deg), 0.0, 1e-3 * given.holder.width_mm, 0.0)
         shadows.append(Shadow(distance_m, strip, given.holder.transmission, edge_m))
