@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from nbdist.experiment.fields import FilePath, NotNegative, Positive, Section
+from nbdist.experiment.powder_lines import POWDER_LINES, Preset
 
 BeamWidth = Annotated[
     Positive | None,
@@ -53,9 +54,7 @@ class Ring(Section):
 class Powder(Section):
     """Rings of a powder: a known one, or a list of your own."""
 
-    preset: Literal["ice", "salt", "silver_behenate"] | None = Field(
-        None, description="hexagonal ice, sodium chloride, or silver behenate; or give rings"
-    )
+    preset: Preset | None = Field(None, description="hexagonal ice, sodium chloride, or silver behenate; or give rings")
     rings: tuple[Ring, ...] | None = Field(None, min_length=1)
     photons: Positive = Field(
         description="of the strongest ring in a frame, over all azimuths, before polarization, absorption and shadows"
@@ -91,3 +90,7 @@ class Background(Section):
         None,
         description="photons a pixel: .npy (slow, fast), or (panel, slow, fast) of panels of one size; or an SMV image of the only panel",
     )
+
+    def published(self) -> dict[str, Any]:
+        """Tables that presets of powders stand for, as JSON has them: an experiment with the same fields differs where they do."""
+        return {its.preset: list(map(list, POWDER_LINES[its.preset])) for its in self.powder if its.preset}

@@ -23,7 +23,10 @@ MOST_PIXELS = 2**28
 def _depth_or_material(schema: dict[str, Any]) -> None:
     """Let the JSON schema of a sensor ask for the one or the other."""
     schema["required"].remove("attenuation_depth_um")
-    schema["oneOf"] = [{"required": ["attenuation_depth_um"]}, {"required": ["material"]}]
+    schema["anyOf"] = [  # a file that nbdist writes has both, one of them null
+        {"required": ["attenuation_depth_um"]},
+        {"required": ["material"]},
+    ]
 
 
 class Sensor(Section):
@@ -262,6 +265,10 @@ class Detector(Section):
                 **{field: getattr(self, field) for field in OF_A_NAMED_PANEL},
             ),
         )
+
+    def panel_field(self, number: int) -> str:
+        """Where in the experiment a panel is: a detector by name has no `panels`."""
+        return "detector" if self.name is not None else f"detector.panels.{number}"
 
     def published(self) -> dict[str, Any]:
         """What follows from published tables, as JSON has it: an experiment with the same fields differs where it does."""

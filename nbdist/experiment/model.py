@@ -122,8 +122,8 @@ class Experiment(Section):
         """Hex SHA-256 of everything that decides a pixel's value, the contents of the named files included.
 
         It is worked out from what the fields and files hold whenever it is asked for, and from the published numbers that stand for
-        a detector's name and a sensor's material. Where the files lie does not enter, nor do the title and fields that have their
-        default.
+        a detector's name, a sensor's material and a powder's preset. Where the files lie does not enter, nor do the title and fields
+        that have their default.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class Experiment(Section):
         """
         content = {**self.content(_file_digest), "physics_version": PHYSICS_VERSION}
         content.pop("title", None)
-        published = self.detector.published()
+        published = {**self.detector.published(), **self.background.published()}
         if published:
             content["published"] = published
         if self.writes_counts:

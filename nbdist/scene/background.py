@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nbdist.errors import ExperimentError
 from nbdist.experiment.background import Air, Amorphous, Powder
 from nbdist.experiment.model import Experiment
+from nbdist.experiment.powder_lines import POWDER_LINES
 from nbdist.formats.stol import read_stol
 from nbdist.scene.arrays import load_array, load_smv
 from nbdist.scene.rocking import FWHM_OF_DEVIATION
@@ -22,49 +23,6 @@ AVOGADRO = 6.02214179e23
 BOLTZMANN_J_PER_K = 1.380649e-23
 WATER_F, WATER_G_PER_MOL, WATER_G_PER_M3 = 2.57, 18.0, 1e6
 """Electrons of a water molecule at all angles, and the density of water: nanoBragg's values."""
-
-POWDER_LINES: dict[str, tuple[tuple[float, float], ...]] = {
-    "ice": (
-        (3.895, 55.0),
-        (3.661, 35.0),
-        (3.439, 41.9),
-        (2.668, 34.4),
-        (2.249, 96.8),
-        (2.068, 100.0),
-        (1.947, 14.1),
-        (1.916, 62.3),
-        (1.882, 16.8),
-        (1.719, 8.5),
-        (1.522, 49.6),
-        (1.472, 20.6),
-        (1.443, 16.7),
-        (1.371, 39.1),
-        (1.366, 15.4),
-        (1.298, 24.7),
-        (1.261, 56.5),
-        (1.224, 18.3),
-    ),
-    "salt": (
-        (3.256, 4.7),
-        (2.820, 75.5),
-        (1.994, 100.0),
-        (1.701, 4.8),
-        (1.628, 48.0),
-        (1.410, 27.2),
-        (1.294, 4.1),
-        (1.261, 85.3),
-        (1.151, 68.3),
-    ),
-    "silver_behenate": tuple((58.380 / order, 1.0) for order in range(1, 14)),
-}
-"""Spacings in Angstrom, and multiplicity x |F|^2 relative to the strongest line.
-
-Ice Ih at 100 K: cell of K. Roettger et al., Acta Cryst. B50 (1994) 644 (a 4.4975, c 7.3224 A), sites of A. Goto et al., J. Chem. Phys. 93
-(1990) 1412, B 1.0 (O) and 1.5 A^2 (H). Sodium chloride: a 5.6402 A, B 1.7 (Na) and 1.4 A^2 (Cl). |F| of both from the form factors of
-International Tables C, table 6.1.1.4, of neutral atoms; lines below 1 % of the strongest near others are left out. Silver behenate:
-the 13 orders of 58.380 A of T. C. Huang et al., J. Appl. Cryst. 26 (1993) 180; |F| is taken to be the same in all of them, as of sheets
-of silver alone.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +43,7 @@ class Curve:
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class Scatterer:
     """Molecules without order at the sample's place.
 
     Attributes
@@ -158,7 +116,7 @@ class Background:
         Photons a pixel of each panel, float32 (slow, fast); empty without a file.
     """
 
-    materials: tuple[Material, ...]
+    materials: tuple[Scatterer, ...]
     air: AirPath | None
     powders: tuple[PowderRings, ...]
     level_photons: float
@@ -180,8 +138,13 @@ class Background:
         return self.scatters or self.steady
 
 
-def make_background(experiment: Experiment) -> Background:
+def make_background(experiment: Experiment, usable: Sequence[NDArray[np.bool_]]) -> Background:
     """Work out the numbers of the background, reading its files.
+
+    Parameters
+    ----------
+    usable
+        Pixels of each panel (slow, fast) that are rendered; whatever an image holds in others is taken as 0.
 
     Raises
     ------
@@ -192,14 +155,14 @@ def make_background(experiment: Experiment) -> Background:
     materials = []
     if given.water_um:
         molecules = (1e-6 * given.water_um) ** 3 * WATER_G_PER_M3 * AVOGADRO / WATER_G_PER_MOL
-        materials.append(Material(molecules, Curve.flat(WATER_F)))
+        materials.append(Scatterer(molecules, Curve.flat(WATER_F)))
     for number, material in enumerate(given.amorphous):
         width_m = _beam_width_m(experiment, material.width_um, f"background.amorphous.{number}")
         materials.append(_material(material, width_m))
     air = None
     if given.air is not None:
         air = _air(experiment, given.air, _beam_width_m(experiment, given.air.width_um, "background.air"))
-    images = () if given.image_file is None else _images(given.image_file, experiment.detector.shapes)
+    images = () if given.image_file is None else _images(given.image_file, usable)
     return Background(tuple(materials), air, tuple(map(_rings, given.powder)), given.level_photons, images)
 
 
@@ -213,13 +176,13 @@ def _beam_width_m(experiment: Experiment, width_um: float | None, field: str) ->
     return experiment.beam.size_m
 
 
-def _material(given: Amorphous, width_m: float) -> Material:
+def _material(given: Amorphous, width_m: float) -> Scatterer:
     volume_m3 = width_m**2 * 1e-6 * given.thickness_um
     molecules = volume_m3 * 1e6 * given.density_g_per_cm3 * AVOGADRO / given.molecular_weight_g_per_mol
     F = Curve(*read_stol(given.f_file, "amplitude curve"))
     if given.compton_file is None:
-        return Material(molecules, F)
-    return Material(molecules, F, Curve(*read_stol(given.compton_file, "incoherent scattering function")))
+        return Scatterer(molecules, F)
+    return Scatterer(molecules, F, Curve(*read_stol(given.compton_file, "incoherent scattering function")))
 
 
 def _air(experiment: Experiment, given: Air, width_m: float) -> AirPath:
@@ -250,8 +213,8 @@ def _rings(given: Powder) -> PowderRings:
     )
 
 
-def _images(path: Path, shapes: Sequence[tuple[int, int]]) -> tuple[NDArray[np.float32], ...]:
-    field = "background.image_file"
+def _images(path: Path, usable: Sequence[NDArray[np.bool_]]) -> tuple[NDArray[np.float32], ...]:
+    field, shapes = "background.image_file", [pixels.shape for pixels in usable]
     image = load_smv(path, field)
     found = load_array(path, field) if image is None else image
     if len(set(shapes)) > 1:
@@ -262,7 +225,7 @@ def _images(path: Path, shapes: Sequence[tuple[int, int]]) -> tuple[NDArray[np.f
         raise ExperimentError(
             f"{field}: {path} holds {found.dtype} {found.shape}, expected numbers of shape {wanted} ({axes})"
         )
-    images = found.reshape(len(shapes), *shapes[0]).astype(np.float32)
+    images = np.where(np.stack(usable), found.reshape(len(shapes), *shapes[0]), 0).astype(np.float32)
     if not (np.isfinite(images) & (images >= 0)).all():
         raise ExperimentError(f"{field}: {path} has pixels of less than 0 photons, or of no number; mask them")
     return tuple(images)

@@ -82,7 +82,7 @@ def _panels(detector: Detector, beam: Array, wavelength_A: float) -> tuple[Panel
         try:
             panels.append(panel_geometry(panel, detector, beam, wavelength_A, usable))
         except ValueError as error:
-            raise ExperimentError(f"detector.panels.{number}: {error}") from None
+            raise ExperimentError(f"{detector.panel_field(number)}: {error}") from None
     return tuple(panels)
 
 
@@ -168,7 +168,7 @@ def _instrument(
         oversampled=oversampled,
         d_min_A=sampling.d_min_A,
         point_pixels=experiment.detector.point_pixels,
-        background=make_background(experiment),
+        background=make_background(experiment, [panel.usable for panel in panels]),
         obstacles=make_obstacles(experiment, direction, spindle),
         precision=sampling.precision,
     )

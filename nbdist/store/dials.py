@@ -154,7 +154,7 @@ class _Models:
                 (1 + K) / 2,
             ),
             panels=tuple(
-                _panel(number, panel, its.gaps)
+                _panel(scene.experiment.detector.panel_field(number), number, panel, its.gaps)
                 for number, (panel, its) in enumerate(
                     zip(instrument.panels, scene.experiment.detector.each_panel, strict=True)
                 )
@@ -173,13 +173,13 @@ class _Models:
         return np.deg2rad(self.scan.start_deg + (frame - self.scan.first_frame) * self.scan.osc_deg)
 
 
-def _panel(number: int, panel: PanelGeometry, gaps: tuple[tuple[int, int, int, int], ...]) -> Panel:
+def _panel(field: str, number: int, panel: PanelGeometry, gaps: tuple[tuple[int, int, int, int], ...]) -> Panel:
     if panel.curved:
-        raise StoreError(f"detector.panels.{number} is curved, and DIALS has flat panels only")
+        raise StoreError(f"{field} is curved, and DIALS has flat panels only")
     slant = abs(float(panel.fast @ panel.slow))
     if slant > LARGEST_SLANT:
         angle = np.rad2deg(np.arccos(slant))
-        raise StoreError(f"detector.panels.{number}: fast and slow are {angle:.6g} degrees apart, and DIALS' are 90")
+        raise StoreError(f"{field}: fast and slow are {angle:.6g} degrees apart, and DIALS' are 90")
     return Panel(
         name=f"panel {number}",
         origin_mm=1e3 * panel.origin_m,

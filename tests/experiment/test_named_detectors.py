@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from nbdist.experiment import experiment_schema, experiment_to_yaml, validate
 from nbdist.experiment.detector import Modules, Panel
 from nbdist.experiment.materials import ATTENUATION, attenuation_depth_um
 from nbdist.experiment.named_detectors import NAMED_DETECTORS, named_detector
+from nbdist.experiment.powder_lines import POWDER_LINES
 from nbdist.scene import resolve
 
 PILATUS_MODULE, EIGER_MODULE, EIGER2_MODULE, JUNGFRAU_MODULE = 195 * 487, 514 * 1030, 512 * 1028, 514 * 1030
@@ -174,7 +174,9 @@ def test_a_named_detector_stands_where_its_panel_would(on_detector):
 
 def test_the_fingerprint_notices_that_a_published_number_changes(on_detector, monkeypatch):
     def prints():
-        return [on_detector(**chosen).fingerprint for chosen in ({"name": "Eiger 1M"}, {"name": "Mar 225"})]
+        named = [on_detector(name=name) for name in ("Eiger 1M", "Mar 225")]
+        powder = {"background": {"powder": [{"preset": "ice", "photons": 1}]}}
+        return [its.fingerprint for its in (*named, named[1].with_changes(**powder))]
 
     before = prints()
     its = NAMED_DETECTORS["Eiger 1M"]
@@ -186,7 +188,10 @@ def test_the_fingerprint_notices_that_a_published_number_changes(on_detector, mo
     silicon = ATTENUATION["Si"]
     monkeypatch.setitem(ATTENUATION, "Si", dataclasses.replace(silicon, density_g_per_cm3=2.4))
     assert prints()[0] != before[0]
+    assert prints()[1:] == before[1:]
+    monkeypatch.setitem(POWDER_LINES, "ice", ((3.9, 55.0),))
     assert prints()[1] == before[1]
+    assert prints()[2] != before[2]
 
 
 @pytest.mark.parametrize(
@@ -265,5 +270,26 @@ def test_saturation_is_that_of_a_named_detector_unless_given(on_detector, small_
 def test_the_schema_shows_all_names():
     fields = experiment_schema()["$defs"]["Detector"]["properties"]
     assert fields["name"]["examples"] == list(NAMED_DETECTORS)
-    assert json.dumps(fields)
     assert named_detector("Eiger 1M").maker == "DECTRIS"
+
+
+@pytest.mark.parametrize(
+    "sensor",
+    [{"material": "Si"}, {"attenuation_depth_um": 250.0}, {"attenuation_depth_um": None}],
+    ids=["material", "depth", "transparent"],
+)
+def test_the_schema_takes_the_sensors_that_nbdist_writes(small_experiment, sensor):
+    experiment = small_experiment(detector={"sensor": {"thickness_um": 320.0, "layers": 2, **sensor}})
+    written = yaml.safe_load(experiment_to_yaml(experiment))["detector"]["sensor"]
+    schema = experiment_schema()["$defs"]["Sensor"]
+    assert "oneOf" not in schema
+    assert set(schema["required"]) <= set(written) <= set(schema["properties"])
+    assert any(set(branch["required"]) <= set(written) for branch in schema["anyOf"])
+
+
+def test_an_error_names_a_field_that_its_file_has(on_detector, small_experiment):
+    with pytest.raises(ExperimentError, match=r"^detector: "):
+        resolve(on_detector(name="Eiger 1M").with_changes(beam={"wavelength_A": 1e-3}))
+    sensor = {"thickness_um": 320, "material": "Si", "layers": 2}
+    with pytest.raises(ExperimentError, match=r"^detector\.panels\.0: "):
+        resolve(small_experiment(panel={"sensor": sensor}, beam={"wavelength_A": 1e-3}))

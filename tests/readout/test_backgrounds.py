@@ -391,5 +391,28 @@ def test_an_image_that_is_none_of_the_detectors_is_refused(small_experiment, tmp
         resolve(small_experiment(background={"image_file": str(tmp_path / "image.npy")}))
 
 
+def test_masked_pixels_and_gaps_of_an_image_may_hold_anything(small_experiment, tmp_path):
+    image, mask = np.full((96, 80), 2.0), np.zeros((96, 80), dtype=np.uint8)
+    mask[5], image[5], image[:, 30:50] = 1, np.nan, -1
+    np.save(tmp_path / "image.npy", image)
+    np.save(tmp_path / "mask.npy", mask)
+    modules = {"spixels": 96, "fpixels": 30, "fast_gap_pixels": 20}
+    experiment = small_experiment(
+        panel={"modules": modules},
+        detector={"mask_file": str(tmp_path / "mask.npy")},
+        background={"image_file": str(tmp_path / "image.npy")},
+        **BASE,
+    )
+    instrument = resolve(experiment).instrument
+    _, steady = Backgrounds(instrument, NativeBackend(instrument)).of(0)
+    np.testing.assert_array_equal(steady, 2.0 * instrument.panels[0].usable)
+    image[0, 0] = -1
+    np.save(tmp_path / "image.npy", image)
+    with pytest.raises(
+        ExperimentError, match=r"^background\.image_file: .* has pixels of less than 0 photons, .* mask them"
+    ):
+        resolve(experiment)
+
+
 def test_a_curve_of_one_point_is_flat():
     np.testing.assert_array_equal(Curve.flat(3.0).at(np.array([0.0, 1.0, 9.0])), 3.0)
