@@ -12,7 +12,7 @@ Integers = Literal["int32", "uint16", "uint32"]
 LARGEST_READING: dict[Integers, int] = {"int32": 2**31 - 1, "uint16": 2**16 - 3, "uint32": 2**32 - 3}
 """The largest number that is a reading: of the unsigned types the two above it mark gaps and bad pixels, as -1 and -2 do of int32."""
 
-Fraction = Annotated[float, Field(ge=0, le=0.5)]
+UpToHalf = Annotated[float, Field(ge=0, le=0.5)]
 SPREAD_BY: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gaussian": (("fwhm_mm",), ("reach_mm",)),
     "fibre": (("fwhm_mm",), ("reach_mm",)),
@@ -65,14 +65,14 @@ class Readout(Section):
     paralysable: bool = Field(False, description="whether photons within the dead time make it last longer")
     point_spread: PointSpread | None = None
     electrons_per_photon: Positive = Field(1.0)
-    calibration_sigma: Fraction = Field(
+    calibration_sigma: UpToHalf = Field(
         0.0, description="rms of what the gain of a pixel differs from the mean, relative; the same in all frames"
     )
     read_noise_electrons: NotNegative = Field(0.0, description="rms of a pixel in a frame")
     adu_per_electron: Positive = Field(1.0)
     offset_adu: NotNegative = Field(0.0, description="what is read without a photon; a reading below 0 is 0")
-    dead_pixel_fraction: Fraction = Field(0.0, description="share of the pixels that read 0")
-    hot_pixel_fraction: Fraction = Field(0.0, description="share of the pixels that read hot_pixel_adu too much")
+    dead_pixel_fraction: UpToHalf = Field(0.0, description="share of the pixels that read 0")
+    hot_pixel_fraction: UpToHalf = Field(0.0, description="share of the pixels that read hot_pixel_adu too much")
     hot_pixel_adu: NotNegative = Field(1000.0)
     bad_pixels_marked: bool = Field(True, description="dead and hot pixels hold -2 instead; false: what they read")
     saturation_adu: Annotated[int, Field(ge=1)] | None = Field(
@@ -92,6 +92,8 @@ class Readout(Section):
             raise ValueError("rolls_over needs saturation_adu, the reading after which 0 comes again")
         if self.paralysable and not self.dead_time_ns:
             raise ValueError("paralysable needs dead_time_ns")
+        if "hot_pixel_adu" in self.content() and not self.hot_pixel_fraction:
+            raise ValueError("hot_pixel_adu needs hot_pixel_fraction")
         if self.dead_pixel_fraction + self.hot_pixel_fraction > 0.5:
             raise ValueError("dead_pixel_fraction and hot_pixel_fraction: more than half of the pixels would be bad")
         return self

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.readout import PointSpread
-from nbdist.scene.resolve import load_array
+from nbdist.scene.arrays import load_array
 
 Array = NDArray[np.float64]
 Image = NDArray[np.floating[Any]] | NDArray[np.integer[Any]]
