@@ -22,6 +22,8 @@ from nbdist.run.context import RunContext
 from nbdist.run.device_memory import partial_that_fits
 from nbdist.store import UnitWriter
 
+MIXED = "mixed"
+"""What a record says of a unit whose parts were made by different ones."""
 Photons = list[NDArray[np.floating[Any]]]
 """Expected photons of each panel, (slow, fast)."""
 
@@ -94,6 +96,12 @@ def rendered_by(context: RunContext) -> dict[str, str]:
         "compiler": backend.compiler,
         "processor": backend.processor,
     }
+
+
+def common(names: Iterable[str]) -> str:
+    """The name that all share, or "mixed"."""
+    first, *others = set(names)
+    return MIXED if others else first
 
 
 def write_unit(

@@ -45,7 +45,7 @@ from nbdist.run.context import RunContext
 from nbdist.run.failures import ErrorLine
 from nbdist.run.jobs import SeriesJob
 from nbdist.run.progress import Record
-from nbdist.run.rendering import write_unit
+from nbdist.run.rendering import common, write_unit
 from nbdist.scene import resolve
 from nbdist.store import (
     StoredUnits,
@@ -62,7 +62,7 @@ from nbdist.store.units import store_id_of
 
 SAME_EXPOSURE = 1e-12
 """Two ways to say a fluence differ by roundings, relative to it."""
-MADE_BY = ("kernel", "compiler", "processor")
+RENDERED_BY = ("kernel", "compiler", "processor")
 """Fields of a unit's record that decide the last bits of its photons."""
 SECONDS_PER_PIXEL = 2.5e-7
 """What reading a pixel and drawing its counts takes, about, and packing both."""
@@ -416,7 +416,7 @@ class PhotonReader:
             photons = [_scaled(image, ratio) for image in INTENSITY.images(its)]
             frame = rendered_frame(context.scene, number, photons, context.readout)
             frames.append(replace(frame, labels=_labels(its, ratio)) if labels else frame)
-        made: dict[str, Any] = {name: _common({str(its.get(name)) for its in records.values()}) for name in MADE_BY}
+        made: dict[str, Any] = {name: common(str(its.get(name)) for its in records.values()) for name in RENDERED_BY}
         scaled = [its["exposure_ratio"] * ratio for its in records.values() if "exposure_ratio" in its]
         if scaled or ratio != 1:
             made["exposure_ratio"] = scaled[0] if scaled else ratio
@@ -455,7 +455,3 @@ def _labels(stored: Mapping[str, Images | Columns], ratio: float) -> FrameLabels
         spot=images[SPOT],
         spots={name: _scaled(values, factors.get(name, 1.0)) for name, values in rows.items()},
     )
-
-
-def _common(names: set[str]) -> str:
-    return names.pop() if len(names) == 1 else "mixed"

@@ -30,14 +30,13 @@ from nbdist.frames.products import (
 )
 from nbdist.kernels.devices import Device, pick_device
 from nbdist.run.context import RunContext, make_context
-from nbdist.run.rendering import labelled_frame, render_frame, rendered_by
+from nbdist.run.rendering import MIXED, labelled_frame, render_frame, rendered_by
 from nbdist.store import StoredUnits, open_group, read_frame, summarize
 from nbdist.store.number_set import NumberSet
 from nbdist.store.table_reading import read_series_table
 from nbdist.store.units import Record
 
-MIXED = "mixed"
-MADE_BY = ("compiler", "processor")
+LAST_BITS_BY = ("compiler", "processor")
 """Fields of a record that decide the last bits."""
 TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
 """What an image may differ by from the exact one, over its maximum, by precision: what the kernels are tested to."""
@@ -81,7 +80,7 @@ class Verification:
     def compare(self, context: RunContext, frame: int, record: Record, stored: Products) -> None:
         """Render a frame again and note how it compares with what is stored of it; `record` is its unit's."""
         here = rendered_by(context)
-        made_here = all(record.get(name) == here[name] for name in MADE_BY)
+        made_here = all(record.get(name) == here[name] for name in LAST_BITS_BY)
         exact = made_here and "exposure_ratio" not in record
         again = labelled_frame(context, frame, render_frame(context, frame))
         photons = INTENSITY.images(stored)
@@ -89,7 +88,7 @@ class Verification:
         self.compared[frame] = max(float(image.max()) for image in _apart(again.photons, photons)) / scale
         allowed = 0.0 if exact else TOLERANCE[context.scene.instrument.precision]
         if not exact:
-            maker = ", ".join(str(record.get(name, "unknown")) for name in MADE_BY)
+            maker = ", ".join(str(record.get(name, "unknown")) for name in LAST_BITS_BY)
             self.foreign[frame] = "scaled from another exposure" if made_here else f"made elsewhere ({maker})"
         if not _close(again.photons, photons, allowed, scale):
             expected = f"{allowed:g} at most" if allowed else "the same bits"

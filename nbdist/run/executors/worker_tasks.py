@@ -21,6 +21,7 @@ from nbdist.run.failures import ErrorLine
 from nbdist.run.jobs import SeriesJob, piece_name
 from nbdist.run.rendering import (
     assemble_frame,
+    common,
     finished_frame,
     render_partial,
     rendered_by,
@@ -93,20 +94,21 @@ def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frame
     answer = Answer(address, held.kind)
     parts = [part for tiles in frames for chunks in tiles for part in chunks]
     try:
-        finished = [
-            finished_frame(
-                job.context,
-                frame,
-                assemble_frame(job.context, frame, [[part.values for part in chunks] for chunks in tiles]),
-            )
-            for frame, tiles in zip(unit.frames, frames, strict=True)
-        ]
+        with job.context.turn:
+            finished = [
+                finished_frame(
+                    job.context,
+                    frame,
+                    assemble_frame(job.context, frame, [[part.values for part in chunks] for chunks in tiles]),
+                )
+                for frame, tiles in zip(unit.frames, frames, strict=True)
+            ]
         rendered = [part.by for part in parts]
         here = rendered_by(job.context)  # it adds the background and makes photons of the sum
         rendered.append({**rendered[0], "compiler": here["compiler"], "processor": here["processor"]})
         answer.seconds = sum(part.seconds for part in parts) + time.perf_counter() - began
         made = {
-            **{name: _common({by[name] for by in rendered}) for name in rendered[0]},
+            **{name: common(by[name] for by in rendered) for name in rendered[0]},
             "started": started,
             "seconds": answer.seconds,
         }
@@ -117,7 +119,3 @@ def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frame
         else:
             answer.errors[unit.number] = ErrorLine.of(error)
     return answer
-
-
-def _common(names: set[str]) -> str:
-    return names.pop() if len(names) == 1 else "mixed"
