@@ -68,7 +68,10 @@ REFLECTION_COLUMNS = (
     Column("lorentz", "float32", "", "Lorentz factor"),
     Column("polarization", "float32", "", "polarization factor"),
     Column(
-        "photons", "float64", "photon", "expected photons in all; NaN where it grazes the Ewald sphere, and of a still"
+        "photons",
+        "float64",
+        "photon",
+        "expected photons in all, at the mean fluence; NaN where it grazes the Ewald sphere, and of a still",
     ),
     Column("rocking_width_deg", "float32", "degree", "rotation over which it crosses the Ewald sphere"),
     Column("first_frame", "int32", "", "first frame that has a part of it"),

@@ -67,7 +67,6 @@ def test_pink_flicker_has_a_power_of_one_over_the_frequency(small_experiment):
     slope = np.polyfit(np.arange(len(octaves)), octaves, 1)[0]
     assert abs(slope) < 0.15
     assert np.ptp(octaves) < 1.5
-    white = np.zeros(2**11)
     factors, _ = series(small_experiment, count, flicker={"sigma": 0.02})
     white = np.abs(np.fft.rfft(factors - factors.mean())[1:]) ** 2
     rise = np.polyfit(np.arange(9), np.log2([white[2**k : 2 ** (k + 1)].sum() for k in range(1, 10)]), 1)[0]
