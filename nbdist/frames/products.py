@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import RunError
 from nbdist.experiment import Experiment
+from nbdist.experiment.readout import LARGEST_READING
 from nbdist.frames.exposure import B_factors_A2, doses_MGy, fluence_factors
 from nbdist.frames.labels import FrameLabels, Images
 from nbdist.frames.tables import REFLECTION_COLUMNS, SPOT_COLUMNS, Column, Columns
@@ -45,17 +46,17 @@ class RenderedFrame:
         Of the frame in its series.
     photons
         Expected photons a pixel, float32 (slow, fast) for each panel; finite and not negative.
+    readout
+        Of the scene, which keeps what is the same in all frames.
     labels
         What was found out of it while it was rendered; None where the experiment asks for no label.
-    readout
-        Of the scene, which keeps what is the same in all frames; None where nothing is read out.
     """
 
     scene: Scene
     number: int
     photons: Images
+    readout: Readout
     labels: FrameLabels | None = None
-    readout: Readout | None = None
 
 
 def always(experiment: Experiment) -> bool:
@@ -101,6 +102,8 @@ class PixelProduct:
         What else its array says of itself.
     as_in
         What it is in the store of an experiment, where its type, units and so on are the experiment's to say.
+    dtypes
+        Types that this can give it besides `dtype`.
     """
 
     name: str
@@ -119,6 +122,7 @@ class PixelProduct:
     repeats: bool = False
     attributes: Mapping[str, float] = field(default_factory=dict, hash=False)
     as_in: Callable[[PixelProduct, Experiment], PixelProduct] = _itself
+    dtypes: tuple[str, ...] = ()
 
     def images(self, products: Products) -> Images:
         """Its images among the products of a frame."""
@@ -269,8 +273,7 @@ def _intensity(frame: RenderedFrame) -> Images:
 
 
 def _counts(frame: RenderedFrame) -> Images:
-    readout = frame.readout or Readout(frame.scene)
-    return readout.counts(frame.photons, frame.number)
+    return frame.readout.counts(frame.photons, frame.number)
 
 
 def _counts_of(counts: PixelProduct, experiment: Experiment) -> PixelProduct:
@@ -344,6 +347,7 @@ COUNTS = PixelProduct(
     disk_bytes_per_pixel=0.4,
     least=BAD,
     as_in=_counts_of,
+    dtypes=tuple(LARGEST_READING),
 )
 BRAGG = PixelProduct(
     name="bragg",
@@ -464,7 +468,7 @@ def products_of(experiment: Experiment) -> tuple[Product, ...]:
     return tuple(its.as_in(its, experiment) if isinstance(its, PixelProduct) else its for its in asked_for)
 
 
-def rendered_frame(scene: Scene, number: int, photons: Images, readout: Readout | None = None) -> RenderedFrame:
+def rendered_frame(scene: Scene, number: int, photons: Images, readout: Readout) -> RenderedFrame:
     """A frame of rendered photons, (slow, fast) in any precision for each panel.
 
     Raises
@@ -485,7 +489,7 @@ def rendered_frame(scene: Scene, number: int, photons: Images, readout: Readout 
                 "the fluence, the crystal or the amplitudes are too large, or a pixel lies at the sample"
             )
         stored.append(kept)
-    return RenderedFrame(scene, number, stored, readout=readout)
+    return RenderedFrame(scene, number, stored, readout)
 
 
 def made_of(frame: RenderedFrame) -> dict[str, Images | Columns]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.experiment import Experiment
+from nbdist.experiment.readout import Readout as ReadoutFields
 from nbdist.readout.charge_sharing import charge_sharing_taps
 from nbdist.readout.compiled_response import compiled_response
 from nbdist.readout.draws import Draws, Stage
@@ -143,29 +144,13 @@ class Readout:
                         first_pixel=first_pixel,
                         taps=None if kernel is None else kernel.taps,
                         calibration=self._calibration(geometry.shape, first_pixel),
-                        **self._bad_pixels(geometry.shape, first_pixel),
+                        **_bad_pixels(self._fields, self._noise.seed, geometry.shape, first_pixel),
                     )
                     for geometry, kernel, first_pixel in zip(
-                        self._geometry, self._kernels, self._first_pixels, strict=True
+                        self._geometry, self._kernels, _first_pixels(self._geometry), strict=True
                     )
                 ]
             return self._made
-
-    @property
-    def masks(self) -> list[NDArray[np.uint8]]:
-        """What each pixel (slow, fast) of a panel is: 0 usable, 1 a gap, masked or not rendered, 2 a bad one that is marked."""
-        masks = []
-        for geometry, first_pixel in zip(self._geometry, self._first_pixels, strict=True):
-            mask = np.zeros(geometry.shape, dtype=np.uint8)
-            mask.flat[self._bad_pixels(geometry.shape, first_pixel)["bad"]] = 2
-            mask[~geometry.usable] = 1
-            masks.append(mask)
-        return masks
-
-    @property
-    def _first_pixels(self) -> list[int]:
-        """Number of each panel's first pixel among those of all."""
-        return [0, *accumulate(panel.usable.size for panel in self._geometry)][:-1]
 
     def _calibration(self, shape: tuple[int, int], first_pixel: int) -> NDArray[np.float32] | None:
         sigma = self._fields.calibration_sigma
@@ -177,17 +162,36 @@ class Readout:
             gain.reshape(-1)[piece.start : piece.stop] = np.maximum(1 + sigma * deviates.astype(np.float64), 0)
         return gain
 
-    def _bad_pixels(self, shape: tuple[int, int], first_pixel: int) -> dict[str, NDArray[np.int64]]:
-        """Numbers of the pixels of a panel that are dead, that are hot, and that are marked."""
-        dead_share, hot_share = self._fields.dead_pixel_fraction, self._fields.hot_pixel_fraction
-        dead, hot = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
-        for piece in _pieces(math.prod(shape)) if dead_share or hot_share else ():
-            drawn = Draws(self._noise.seed).uniforms(Stage.BAD_PIXELS, len(piece), first_pixel + piece.start)
-            dead.append(piece.start + np.flatnonzero(drawn < dead_share))
-            hot.append(piece.start + np.flatnonzero((drawn >= dead_share) & (drawn < dead_share + hot_share)))
-        places = {"dead": np.concatenate(dead), "hot": np.concatenate(hot)}
-        marked = np.concatenate(list(places.values())) if self._fields.bad_pixels_marked else dead[0]
-        return {**places, "bad": marked}
+
+def masks_of(scene: Scene) -> list[NDArray[np.uint8]]:
+    """What each pixel (slow, fast) of a panel is: 0 usable, 1 a gap, masked or not rendered, 2 a bad one that is marked."""
+    masks, experiment, panels = [], scene.experiment, scene.instrument.panels
+    for geometry, first_pixel in zip(panels, _first_pixels(panels), strict=True):
+        mask = np.zeros(geometry.shape, dtype=np.uint8)
+        mask.flat[_bad_pixels(experiment.readout, experiment.noise.seed, geometry.shape, first_pixel)["bad"]] = 2
+        mask[~geometry.usable] = 1
+        masks.append(mask)
+    return masks
+
+
+def _first_pixels(panels: Sequence[PanelGeometry]) -> list[int]:
+    """Number of each panel's first pixel among those of all."""
+    return [0, *accumulate(panel.usable.size for panel in panels)][:-1]
+
+
+def _bad_pixels(
+    fields: ReadoutFields, seed: int, shape: tuple[int, int], first_pixel: int
+) -> dict[str, NDArray[np.int64]]:
+    """Numbers of the pixels of a panel that are dead, that are hot, and that are marked."""
+    dead_share, hot_share = fields.dead_pixel_fraction, fields.hot_pixel_fraction
+    dead, hot = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    for piece in _pieces(math.prod(shape)) if dead_share or hot_share else ():
+        drawn = Draws(seed).uniforms(Stage.BAD_PIXELS, len(piece), first_pixel + piece.start)
+        dead.append(piece.start + np.flatnonzero(drawn < dead_share))
+        hot.append(piece.start + np.flatnonzero((drawn >= dead_share) & (drawn < dead_share + hot_share)))
+    places = {"dead": np.concatenate(dead), "hot": np.concatenate(hot)}
+    marked = np.concatenate(list(places.values())) if fields.bad_pixels_marked else dead[0]
+    return {**places, "bad": marked}
 
 
 def _pieces(pixels: int) -> Iterator[range]:

@@ -31,7 +31,7 @@ from zarr.storage import MemoryStore
 from nbdist.errors import StoreError
 from nbdist.frames.labels import Images
 from nbdist.planning import Plan
-from nbdist.readout.chain import Readout
+from nbdist.readout.chain import masks_of
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.scene import Scene
 from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group, was_whole
@@ -206,7 +206,7 @@ def _create_coordinates(group: zarr.Group, scene: Scene, schema: Schema) -> Iter
     """Write the coordinates, and pause after each chunk."""
     scan, degree, lattices = scene.experiment.scan, {"units": "degree"}, len(scene.specimen.lattices)
     kinds = {"long_name": "0 = usable, 1 = gap, masked or not rendered, 2 = bad"}
-    maps: list[tuple[str, Images, dict[str, str]]] = [("mask", Readout(scene).masks, kinds)]
+    maps: list[tuple[str, Images, dict[str, str]]] = [("mask", masks_of(scene), kinds)]
     for product in schema.maps:
         maps.append((product.name, product.make(scene), {"units": product.units, "long_name": product.long_name}))
     for panels in schema.panel_groups:

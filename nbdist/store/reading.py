@@ -23,6 +23,7 @@ from nbdist.store.number_set import NumberSet
 from nbdist.store.places import is_url, normalised, objects_at, zarr_store
 from nbdist.store.schema import REFLECTIONS, Schema, schema_of
 from nbdist.store.table_reading import TableReader
+from nbdist.store.tables import FRAME
 from nbdist.store.units import StoredUnits
 
 if TYPE_CHECKING:
@@ -196,7 +197,13 @@ def read_frames(
     for table in schema.tables:
         if names is None or table.name in names:
             reader = TableReader(group, table)
-            for products, frame in zip(found, frames, strict=True):
-                rows = reader.of_unit(schema.units[frame // schema.units.size], range(frame, frame + 1))
-                products[table.name] = {column.name: rows[column.name].to_numpy() for column in table.columns}
+            for unit in reader.touched(frames):
+                rows = reader.of_unit(unit, frames)
+                of_frame, columns = (
+                    rows[FRAME].to_numpy(),
+                    {its.name: rows[its.name].to_numpy() for its in table.columns},
+                )
+                for frame in range(max(unit.first_frame, frames.start), min(unit.last_frame, frames.stop)):
+                    its = {name: values[of_frame == frame] for name, values in columns.items()}
+                    found[frame - frames.start][table.name] = its
     return found

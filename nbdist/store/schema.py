@@ -211,7 +211,10 @@ def schema_of(group: zarr.Group) -> Schema:
 
 
 def _in_type(product: Product, dtypes: Mapping[str, str]) -> Product:
-    """A product in the type that a store has it in, where that says it."""
+    """A product in the type that a store has it in, where that says it; ValueError where it cannot have that."""
     if not isinstance(product, PixelProduct) or product.name not in dtypes:
         return product
-    return replace(product, dtype=np.dtype(dtypes[product.name]).name)
+    dtype, possible = dtypes[product.name], {product.dtype, *product.dtypes}
+    if dtype not in possible:
+        raise ValueError(f"{product.name} of type {dtype}; possible: {', '.join(sorted(possible))}")
+    return replace(product, dtype=dtype)

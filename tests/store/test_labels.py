@@ -17,6 +17,7 @@ from nbdist.cli.main import app
 from nbdist.errors import RunError, StoreError
 from nbdist.frames import products
 from nbdist.frames.tables import REFLECTION_COLUMNS, SPOT_COLUMNS
+from nbdist.readout.chain import Readout
 from nbdist.run.finish import finish
 from nbdist.scene import resolve
 from nbdist.store import mark_finished, read_frame
@@ -183,7 +184,7 @@ def test_labels_that_whoever_rendered_does_not_give_are_asked_for_by_name(small_
     scene = resolve(small_experiment(labels={"bragg": True}))
     photons = [np.zeros(shape, dtype=np.float32) for shape in scene.instrument.shapes]
     with pytest.raises(RunError, match="frame 3: labels are asked for"):
-        products.made_of(products.RenderedFrame(scene, 3, photons))
+        products.made_of(products.RenderedFrame(scene, 3, photons, Readout(scene)))
 
 
 def test_the_labels_of_ten_thousand_frames_are_read_by_the_object(small_experiment, tmp_path):
