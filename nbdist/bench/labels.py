@@ -6,6 +6,7 @@ only adds to a time, that of each frame is the least of its repeats.
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import dataclass
 
@@ -71,7 +72,7 @@ def measure_labels(name: str, experiment: Experiment, device: str, repeats: int)
                     rows += len(SPOTS.rows(products)["reflection"])
                 del products
     least = {choice: sum(min(its[1:]) for its in frames) for choice, frames in seconds.items()}
-    spreads = [(max(its[1:]) - min(its[1:])) / sorted(its[1:])[repeats // 2] for its in seconds["none"]]
+    spreads = [(max(its[1:]) - min(its[1:])) / statistics.median(its[1:]) for its in seconds["none"]]
     return LabelsRecord(
         case=name,
         device=device,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from nbdist.bench.labels import LabelsRecord
     from nbdist.bench.measure import Record
     from nbdist.bench.readout import ReadoutRecord
+
+R = TypeVar("R", bound="AnyRecord")
 
 
 def bench(
@@ -116,104 +119,74 @@ def _shown(value: float | None, digits: str) -> str:
 
 
 def _table(records: list[Record]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     devices = ", ".join(sorted({record.device for record in records}))
-    table = Table(
-        title=f"{devices}; M/s: million pixel-steps/s; spread: (largest - smallest)/median",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-    )
-    table.add_column("case", no_wrap=True)
     compared = any(record.ratio_to_reference is not None for record in records)
-    for name in ("dtype", "cores", "M/s", "limit", *(["other"] if compared else []), "MiB", "error", "spread"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for record in records:
-        table.add_row(
-            record.case.replace("_", " "),
-            record.dtype,
-            str(record.threads),
-            f"{record.pixel_steps_per_s / 1e6:.0f}",
-            f"{record.fraction_of_limit:.2f}",
-            *([_shown(record.ratio_to_reference, ".1f")] if compared else []),
-            f"{record.peak_memory_bytes / 2**20:.0f}",
-            _shown(record.max_error, ".0e"),
-            f"{100 * record.spread:.0f} %",
-        )
-    return table
+    return _of_records(
+        f"{devices}; M/s: million pixel-steps/s; spread: (largest - smallest)/median",
+        records,
+        lambda record: {
+            "dtype": record.dtype,
+            "cores": str(record.threads),
+            "M/s": f"{record.pixel_steps_per_s / 1e6:.0f}",
+            "limit": f"{record.fraction_of_limit:.2f}",
+            **({"other": _shown(record.ratio_to_reference, ".1f")} if compared else {}),
+            "MiB": f"{record.peak_memory_bytes / 2**20:.0f}",
+            "error": _shown(record.max_error, ".0e"),
+        },
+    )
 
 
 def _integrated_table(records: list[IntegratedRecord]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(
-        title="integrated; steps: pixel-steps of the sum in its time, a pixel; sum: how many\n"
+    return _of_records(
+        "integrated; steps: pixel-steps of the sum in its time, a pixel; sum: how many\n"
         "times longer it takes; cores: gain of several",
-        title_justify="left",
-        box=SIMPLE_HEAD,
+        records,
+        lambda record: {
+            "ms/frame": f"{1e3 * record.frame_s:.1f}",
+            "spots": f"{record.spots:.0f}",
+            "steps": f"{record.pixel_steps:.2f}",
+            "sum": f"{record.times_the_sum:.0f}",
+            "cores": "-" if record.cores_gain is None else f"{record.threads}: {record.cores_gain:.2f}",
+        },
     )
-    table.add_column("case", no_wrap=True)
-    for name in ("ms/frame", "spots", "steps", "sum", "cores", "spread"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for record in records:
-        table.add_row(
-            record.case.replace("_", " "),
-            f"{1e3 * record.frame_s:.1f}",
-            f"{record.spots:.0f}",
-            f"{record.pixel_steps:.2f}",
-            f"{record.times_the_sum:.0f}",
-            "-" if record.cores_gain is None else f"{record.threads}: {record.cores_gain:.2f}",
-            f"{100 * record.spread:.0f} %",
-        )
-    return table
 
 
 def _labels_table(records: list[LabelsRecord]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(
-        title="labels of integrated frames over water, in memory, of the time without:\ntable: of spots; all: with labels: all",
-        title_justify="left",
-        box=SIMPLE_HEAD,
+    return _of_records(
+        "labels of integrated frames over water, in memory, of the time without:\ntable: of spots; all: with labels: all",
+        records,
+        lambda record: {
+            "ms/frame": f"{1e3 * record.frame_s:.1f}",
+            "spots": f"{record.spots:.0f}",
+            "table": f"{100 * record.spots_share:.0f} %",
+            "all": f"{100 * record.labels_share:.0f} %",
+        },
     )
-    table.add_column("case", no_wrap=True)
-    for name in ("ms/frame", "spots", "table", "all", "spread"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for record in records:
-        table.add_row(
-            record.case.replace("_", " "),
-            f"{1e3 * record.frame_s:.1f}",
-            f"{record.spots:.0f}",
-            f"{100 * record.spots_share:.0f} %",
-            f"{100 * record.labels_share:.0f} %",
-            f"{100 * record.spread:.0f} %",
-        )
-    return table
 
 
 def _readout_table(records: list[ReadoutRecord]) -> Table:
+    return _of_records(
+        "read-out, seconds of the processor; numpy: its time for the same counts; response: what follows\n"
+        "them, over them; series: integrated, with response, over its packing and writing",
+        records,
+        lambda record: {
+            "ms/frame": f"{1e3 * record.poisson_s:.1f}",
+            "numpy": f"{record.times_numpy:.1f}",
+            "response": f"{record.response_ratio:.2f}",
+            "series": f"{record.series_ratio:.2f}",
+        },
+    )
+
+
+def _of_records(title: str, records: list[R], cells: Callable[[R], dict[str, str]]) -> Table:
+    """A row for each record: its case, cells by the names of their columns, and its spread."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(
-        title="read-out, seconds of the processor; numpy: its time for the same counts; response: what follows\n"
-        "them, over them; series: integrated, with response, over its packing and writing",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-    )
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("case", no_wrap=True)
-    for name in ("ms/frame", "numpy", "response", "series", "spread"):
+    for name in [*cells(records[0]), "spread"]:
         table.add_column(name, justify="right", no_wrap=True)
     for record in records:
-        table.add_row(
-            record.case.replace("_", " "),
-            f"{1e3 * record.poisson_s:.1f}",
-            f"{record.times_numpy:.1f}",
-            f"{record.response_ratio:.2f}",
-            f"{record.series_ratio:.2f}",
-            f"{100 * record.spread:.0f} %",
-        )
+        table.add_row(record.case.replace("_", " "), *cells(record).values(), f"{100 * record.spread:.0f} %")
     return table
