@@ -187,3 +187,15 @@ def test_shared_photons_are_poisson_counts_of_their_own():
     np.testing.assert_allclose((apart**2).mean(axis=1)[::2].mean(), expected[::2].mean(), rtol=5e-3)
     np.testing.assert_allclose((apart**2).mean(axis=1)[1::2].mean(), expected[1::2].mean(), rtol=5e-3)
     assert abs((apart[:-1] * apart[1:]).mean()) < 0.005 * expected.mean()
+
+
+def test_what_is_seen_of_an_image_is_that_of_its_pieces():
+    its = kernel("fibre", 0.15, reach_mm=0.5, shape=(20, 20))
+    assert its.block < 60, "several pieces"
+    image = np.random.default_rng(2).gamma(0.5, 30.0, (100, 130)).astype(np.float32)
+
+    def seen(photons):
+        return photons / (1 + np.float32(0.1) * photons)
+
+    np.testing.assert_array_equal(spread_by_transform(image, its, seen), spread_by_transform(seen(image), its))
+    assert (spread_by_transform(image, its, seen) < spread_by_transform(image, its)).all()
