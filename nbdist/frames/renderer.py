@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -92,6 +92,7 @@ class Renderer:
             self.backend = eager_backend(scene.instrument, str(error))
             self._prepared, self._scatterers = self._prepare(), self._prepare_diffuse()
         self._backgrounds = backgrounds or Backgrounds(scene.instrument, self.backend)
+        _ = scene.instrument.transmissions  # before threads ask for them at once
 
     def _prepare(self) -> list[object]:
         if self._integrates:
@@ -155,10 +156,10 @@ class Renderer:
             total += self.backend.partial(tile, [its]) * left
         return total
 
-    def left_by_dose(self, tile: Tile, frame: int) -> list[NDArray[np.float64]]:
+    def left_by_dose(self, tile: Tile, frame: int) -> Iterator[NDArray[np.float64]]:
         """Share of the photons of each lattice that dose has left in a frame, by the spacing that scatters to a pixel; (rows, columns)."""
         s_per_A = self._reciprocal_spacings(tile)
-        return [lattice.left_by_dose(frame, s_per_A) for lattice in self.scene.specimen.lattices]
+        return (lattice.left_by_dose(frame, s_per_A) for lattice in self.scene.specimen.lattices)
 
     def _reciprocal_spacings(self, tile: Tile) -> NDArray[np.float64]:
         """1/d in 1/Angstrom that scatters to the middle of each pixel, for the mean wavelength; kept, as no frame has others."""
@@ -218,11 +219,12 @@ class Renderer:
         Mosaic blocks and normal spreads of the beam, which are narrow against a halo, are left out; sources that are counted each give
         their own.
         """
-        with self._measuring:
-            kept = self._scattered.get((tile, frame))
-        if kept is not None:
-            return kept
         scene, panel = self.scene, self.scene.instrument.panels[tile.panel]
+        region = Tile(tile.panel, *panel.region)
+        with self._measuring:
+            kept = self._scattered.get((region, frame))
+        if kept is not None and region.has(tile):
+            return kept[tile.within(region)]
         scan, shortest_A, exposed = scene.experiment.scan, float(scene.instrument.sources.wavelengths_A.min()), []
         for (lattice, _), prepared in zip(self._halos, self._scatterers, strict=True):
             assert lattice.disorder is not None
@@ -238,10 +240,10 @@ class Renderer:
                 image += self.backend.diffuse(tile, [its]) * lattice.left_by_dose(frame, s_per_A)
         else:
             image = self.backend.diffuse(tile, exposed)
-        if scene.experiment.labels.of_frames and tile == Tile(tile.panel, *panel.region):
+        if scene.experiment.labels.of_frames and tile == region:
             with self._measuring:  # for the labels of the frame, which follow
-                self._scattered[tile, frame] = image
-                while len(self._scattered) > MOST_MEASURED:
+                self._scattered[region, frame] = image
+                while sum(its.nbytes for its in self._scattered.values()) > max(KEPT_FACTORS_BYTES, image.nbytes):
                     del self._scattered[next(iter(self._scattered))]
         return image
 
@@ -266,15 +268,18 @@ class Renderer:
         photons
             Expected photons of each panel, (slow, fast), as this renderer made them.
         """
-        instrument, labels = self.scene.instrument, self.scene.experiment.labels
+        instrument = self.scene.instrument
         regions = [Tile(number, *panel.region) for number, panel in enumerate(instrument.panels)]
-        background = [
-            self.background(Tile(number, 0, rows, 0, columns), frame).astype(np.float32, copy=False)
-            for number, (rows, columns) in enumerate(instrument.shapes)
-        ]
-        with self._measuring:
-            for region in regions:
-                self._scattered.pop((region, frame), None)
+        try:
+            return self._labels(regions, frame, photons)
+        finally:
+            with self._measuring:
+                for region in regions:
+                    self._scattered.pop((region, frame), None)
+
+    def _labels(self, regions: Sequence[Tile], frame: int, photons: Sequence[NDArray[np.floating[Any]]]) -> FrameLabels:
+        instrument, labels = self.scene.instrument, self.scene.experiment.labels
+        background = [self._panel_background(region, frame) for region in regions]
         diffraction = self.diffraction if self._tells_spots else None
         if diffraction is not None and self._integrates:
             measures = [
@@ -291,6 +296,16 @@ class Renderer:
                 diffraction, self.tables, frame, bragg, background, labels.spot_share if labels.spot else None
             )
         return spot_labels(diffraction, spots, bragg, background, measures)
+
+    def _panel_background(self, region: Tile, frame: int) -> NDArray[np.float32]:
+        """What lies under the spots of a whole panel, (slow, fast): 0 outside of the region that is rendered."""
+        shape = self.scene.instrument.panels[region.panel].shape
+        whole = Tile(region.panel, 0, shape[0], 0, shape[1])
+        if not self._halos or region == whole:
+            return self.background(whole, frame).astype(np.float32, copy=False)
+        image = np.zeros(shape, dtype=np.float32)
+        image[region.slices] = self.background(region, frame)
+        return image
 
     def _measures_of(self, region: Tile, frame: int) -> SpotMeasures:
         """The measures of a panel's spots, as `partial` left them, or made once more."""

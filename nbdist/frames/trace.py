@@ -180,7 +180,7 @@ class _Place:
 
 def _parts(place: _Place, frame: int) -> Iterator[_Part]:
     scene, instrument, tensors = place.scene, place.instrument, place.tensors
-    side, left_by_dose = instrument.oversample, place.renderer.left_by_dose(place.tile, frame)
+    side, left_by_dose = instrument.oversample, list(place.renderer.left_by_dose(place.tile, frame))
     for lattice_number, (lattice, table) in enumerate(zip(scene.specimen.lattices, place.renderer.tables, strict=True)):
         of_lattice = tensors.lattice(lattice, table)
         share = scene.specimen.share(lattice) * left_by_dose[lattice_number].item()

@@ -113,7 +113,7 @@ class Backend(Protocol):
         """Free what is kept of the instrument from frame to frame, and keep nothing any more: memory is short."""
 
 
-ROWS_AT_ONCE = 256
+FACTOR_ROWS = 256
 """Rows of pixels whose factors are worked out together: whole blocks of every backend."""
 
 Values = TypeVar("Values", NDArray[np.float64], Any)
@@ -148,13 +148,13 @@ class WholePixelFactors(Generic[Values]):
         self._evaluate: Callable[[Tile, Ray, Factor, int], Values] = evaluate
         self._own: Callable[[NDArray[np.bool_] | NDArray[np.float32]], Values] = own
         self._empty: Callable[[tuple[int, int]], Values] = empty
-        self._kept: dict[tuple[Tile, bool], list[list[Values]]] = {}
+        self._kept: dict[tuple[Tile, Factor | None], list[list[Values]]] = {}
         self._kept_bytes, self._most_bytes = 0, KEPT_FACTORS_BYTES
         self._keeping = threading.Lock()
 
     def of(self, tile: Tile) -> list[Values]:
         """Factors of a tile, (rows, columns) for every layer."""
-        return self._keep(tile, False, lambda: [self._layers(tile, lambda values, band, layer: values, alike=True)])[0]
+        return self._keep(tile, None, lambda: self._images(tile, lambda values, *where: values, 1, alike=True))[0]
 
     def with_every_term(self, tile: Tile, which: Factor = EVERY_FACTOR) -> list[list[Values]]:
         """The same times some of those that are evaluated for every ray, at the middle of each pixel: for every source and layer.
@@ -162,42 +162,47 @@ class WholePixelFactors(Generic[Values]):
         Masked pixels have none.
         """
         instrument, terms = self._instrument, self._instrument.every_term(tile.panel) & which
-        sources, usable = range(len(instrument.sources)), instrument.panels[tile.panel].usable
+        sources, usable = len(instrument.sources), instrument.panels[tile.panel].usable
         masked = not usable[tile.slices].all()
         if not terms and not masked:
-            return [self.of(tile)] * len(sources)
+            return [self.of(tile)] * sources
 
-        def of_source(source: int) -> list[Values]:
-            def finished(values: Values, band: Tile, layer: int) -> Values:
-                if terms:
-                    values = values * self._evaluate(band, Ray(layer, 0.5, 0.5), terms, source)
-                return values * self._own(usable[band.slices]) if masked else values
+        def finished(values: Values, band: Tile, layer: int, source: int) -> Values:
+            if terms:
+                values = values * self._evaluate(band, Ray(layer, 0.5, 0.5), terms, source)
+            return values * self._own(usable[band.slices]) if masked else values
 
-            return self._layers(tile, finished, alike=not terms)
+        apart = sources if terms else 1
+        images = self._keep(tile, terms, lambda: self._images(tile, finished, apart, alike=not terms))
+        return images * (sources // apart)
 
-        return self._keep(
-            tile, True, lambda: [of_source(source) for source in sources] if terms else [of_source(0)] * len(sources)
-        )
+    def _images(
+        self, tile: Tile, finished: Callable[[Values, Tile, int, int], Values], sources: int, alike: bool
+    ) -> list[list[Values]]:
+        """Factors of some sources and each layer.
 
-    def _layers(self, tile: Tile, finished: Callable[[Values, Tile, int], Values], alike: bool) -> list[Values]:
-        """Factors of each layer; `finished` says what is made of those of some rows in a layer, `alike` that it does so in all."""
+        `finished` says what is made of those of some rows, in a layer and for a source; `alike` that it does so in all layers.
+        """
         instrument, which = self._instrument, self._instrument.whole_pixel(tile.panel)
         count, transmission = instrument.panels[tile.panel].layers, instrument.transmissions[tile.panel]
         captured = bool(which & Factor.CAPTURE)
-        layers = [self._empty(tile.shape) for _ in range(1 if alike and not captured else count)]
-        for band in bands(tile, ROWS_AT_ONCE):
+        apart = 1 if alike and not captured else count
+        images = [[self._empty(tile.shape) for _ in range(apart)] for _ in range(sources)]
+        for band in bands(tile, FACTOR_ROWS):
             rows = slice(band.slow_start - tile.slow_start, band.slow_stop - tile.slow_start)
             fixed = self._evaluate(band, instrument.first_ray(0), which & ~Factor.CAPTURE, 0)
             if transmission is not None:
                 fixed = fixed * self._own(transmission[band.slices])
-            for layer, image in enumerate(layers):
+            for layer in range(apart):
                 values = fixed
                 if captured:
                     values = fixed * self._evaluate(band, instrument.first_ray(layer), Factor.CAPTURE, 0)
-                image[rows] = finished(values, band, layer)
-        return layers * (count // len(layers))
+                for source, layers in enumerate(images):
+                    layers[layer][rows] = finished(values, band, layer, source)
+        return [layers * (count // apart) for layers in images]
 
-    def _keep(self, tile: Tile, terms: bool, evaluate: Callable[[], list[list[Values]]]) -> list[list[Values]]:
+    def _keep(self, tile: Tile, terms: Factor | None, evaluate: Callable[[], list[list[Values]]]) -> list[list[Values]]:
+        """What is kept of a tile with some factors for every ray, and without masked pixels; with None, of all its pixels as they are."""
         kept = self._kept.get((tile, terms))
         if kept is not None:
             return kept

@@ -34,6 +34,19 @@ class Tile(NamedTuple):
         """Slices of the panel's image (slow, fast)."""
         return slice(self.slow_start, self.slow_stop), slice(self.fast_start, self.fast_stop)
 
+    def has(self, other: Tile) -> bool:
+        """Whether all of another tile is in this one."""
+        rows = self.slow_start <= other.slow_start and other.slow_stop <= self.slow_stop
+        columns = self.fast_start <= other.fast_start and other.fast_stop <= self.fast_stop
+        return self.panel == other.panel and rows and columns
+
+    def within(self, other: Tile) -> tuple[slice, slice]:
+        """Slices of another tile's image, which has all of this one."""
+        return (
+            slice(self.slow_start - other.slow_start, self.slow_stop - other.slow_start),
+            slice(self.fast_start - other.fast_start, self.fast_stop - other.fast_start),
+        )
+
 
 def bands(tile: Tile, rows: int = ROWS_AT_ONCE) -> Iterator[Tile]:
     """Cut a tile into bands of a few rows."""

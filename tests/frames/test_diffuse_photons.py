@@ -111,6 +111,27 @@ def test_tiles_and_phi_chunks_have_the_bits_of_the_whole_frame(frame_of):
     np.testing.assert_allclose(render_frame(chunks, 1)[0], render_frame(whole, 1)[0], rtol=1e-6)
 
 
+def test_a_region_of_interest_is_part_of_the_whole(frame_of):
+    region = {"region_of_interest": {"slow": [4, 36], "fast": [2, 28]}}
+    sections = {"labels": "all", "sampling": {"method": "integrated"}}
+    contexts = [make_context(frame_of(CORRELATED, detector=its, **sections)) for its in ({}, region)]
+    whole, part = (labelled_frame(its, 1, render_frame(its, 1)) for its in contexts)
+    usable = contexts[1].scene.instrument.panels[0].usable
+    expected = np.where(usable, whole.labels.background[0], 0)
+    np.testing.assert_array_equal(part.labels.background[0], expected)
+
+
+def test_without_a_compiler_spots_and_halos_have_factors_of_their_own(frame_of, tmp_path):
+    pytest.importorskip("torch")
+    np.save(tmp_path / "mask.npy", np.eye(*WHOLE.shape, dtype=np.uint8))
+    sampling = {"method": "integrated", "oversample_omega": True, "d_min_A": 3.0, "precision": "float64"}
+    experiment = frame_of(RIGID, sampling=sampling, detector={"mask_file": str(tmp_path / "mask.npy")})
+    compiled, eager = (renderer_of(experiment, mode) for mode in ("compiled", "eager"))
+    for _ in range(2):  # the second one of what is kept
+        np.testing.assert_allclose(eager.frame(1), compiled.frame(1), rtol=0, atol=1e-6 * compiled.frame(1).max())
+        np.testing.assert_allclose(eager.diffuse(WHOLE, 1), compiled.diffuse(WHOLE, 1), rtol=1e-9)
+
+
 def test_lattices_add_up_by_their_weights(small_experiment, frame_of):
     other = {**GAUSS, "misset_deg": [-40, 10, 5], "weight": 0.3, "diffuse": RIGID}
     both = frame_of(CORRELATED).with_changes(crystal=None, crystals=[{**GAUSS, "diffuse": CORRELATED}, other])
@@ -119,11 +140,11 @@ def test_lattices_add_up_by_their_weights(small_experiment, frame_of):
     np.testing.assert_allclose(sum_of, one + 0.3 * two, rtol=1e-12)
 
 
-@pytest.mark.parametrize("method", ["sum", "integrated"])
-def test_it_lies_under_the_spots_and_is_none_of_their_photons(frame_of, method):
+@pytest.mark.parametrize(("method", "cut"), [("sum", Cut()), ("integrated", Cut()), ("integrated", Cut((17, 13)))])
+def test_it_lies_under_the_spots_and_is_none_of_their_photons(frame_of, method, cut):
     sections = {"labels": "all", "sampling": {"method": method, "precision": "float64"}}
     sections["background"] = {"water_um": 0.3}
-    plain, disordered = (make_context(frame_of(its, **sections)) for its in (None, CORRELATED))
+    plain, disordered = (make_context(frame_of(its, **sections), cut=cut) for its in (None, CORRELATED))
     ordered, frame = (labelled_frame(its, 1, render_frame(its, 1)) for its in (plain, disordered))
     assert not disordered.renderer._scattered, "what was kept for the labels is forgotten"
     diffuse = disordered.renderer.diffuse(WHOLE, 1)

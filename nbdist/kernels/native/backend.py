@@ -179,19 +179,19 @@ class NativeBackend:
         """Diffuse scattering of a tile; see `Backend.diffuse`."""
         library = load(diffuse_source(self._instrument.precision))
         out, factors = np.zeros(tile.shape), self._of_spots.with_every_term(tile)
-        for exposed in lattices:
-            asked = DiffuseRequest(exposed)
-            table, request = asked.halos.table, asked.request
-            starts = self._table_starts(table)
-            for source, weight in enumerate(self._weight):
-                if weight == 0:
-                    continue
-                request.scale = exposed.share * weight / len(self._weight)
-                for layer, factor in enumerate(factors[source]):
-                    scale = _doubles(factor)
+        for source, weight in enumerate(self._weight):
+            if weight == 0:
+                continue
+            for layer, factor in enumerate(factors[source]):
+                scale = _doubles(factor)
+                for exposed in lattices:
+                    asked, table = DiffuseRequest(exposed), exposed.prepared.table
+                    request = asked.request
+                    request.scale = exposed.share * weight / len(self._weight)
                     work = self._work(tile, Ray(layer, 0.0, 0.0), Factor(0))
                     work.sources, work.incident = 1, _address(self._incident[source:])
                     work.wavelength = _address(self._wavelength[source:])
+                    starts = self._table_starts(table)
                     self._look_up(work, table, starts[source:])
                     work.scale, work.out = _address(scale), _address(out)
                     work.scale_stride = work.out_stride = tile.shape[1]
