@@ -32,7 +32,7 @@ from nbdist.scene.amplitudes import Reflections, distinct
 from nbdist.scene.diffuse import mean_nodes
 from nbdist.scene.scene import Scene
 from nbdist.scene.specimen import Lattice, Specimen
-from nbdist.scene.tile import Tile
+from nbdist.scene.tile import Tile, bands
 
 MOST_MEASURED = 64
 """Panels of frames whose spots were measured and whose labels nobody asked for yet; the first to come are forgotten, and made again."""
@@ -166,8 +166,11 @@ class Renderer:
         kept = self._spacings.get(tile)
         if kept is None:
             panel, wavelength_A = self.scene.instrument.panels[tile.panel], self.scene.experiment.beam.mean_wavelength_A
-            slow, fast = np.ogrid[tile.slices]
-            kept = 1 / panel.resolution_A(slow + 0.5, fast + 0.5, wavelength_A)
+            kept = np.empty(tile.shape)
+            for band in bands(tile):  # the vectors to all pixels would take ten images
+                slow, fast = np.ogrid[band.slices]
+                rows, _ = band.within(tile)
+                kept[rows] = 1 / panel.resolution_A(slow + 0.5, fast + 0.5, wavelength_A)
             if sum(image.nbytes for image in list(self._spacings.values())) + kept.nbytes <= KEPT_FACTORS_BYTES:
                 self._spacings[tile] = kept
         return kept
@@ -237,7 +240,9 @@ class Renderer:
         if scene.specimen.decays:
             s_per_A, image = self._reciprocal_spacings(tile), np.zeros(tile.shape)
             for (lattice, _), its in zip(self._halos, exposed, strict=True):
-                image += self.backend.diffuse(tile, [its]) * lattice.left_by_dose(frame, s_per_A)
+                scattered = self.backend.diffuse(tile, [its])
+                scattered *= lattice.left_by_dose(frame, s_per_A)
+                image += scattered
         else:
             image = self.backend.diffuse(tile, exposed)
         if scene.experiment.labels.of_frames and tile == region:

@@ -189,7 +189,7 @@ class WholePixelFactors(Generic[Values]):
         apart = 1 if alike and not captured else count
         images = [[self._empty(tile.shape) for _ in range(apart)] for _ in range(sources)]
         for band in bands(tile, FACTOR_ROWS):
-            rows = slice(band.slow_start - tile.slow_start, band.slow_stop - tile.slow_start)
+            rows, _ = band.within(tile)
             fixed = self._evaluate(band, instrument.first_ray(0), which & ~Factor.CAPTURE, 0)
             if transmission is not None:
                 fixed = fixed * self._own(transmission[band.slices])

@@ -199,14 +199,27 @@ def worker_memory(
     """
     instrument, pixels = scene.instrument, scene.instrument.pixels
     precise = instrument.precision == "float64"
-    # layers that absorb have factors of their own
-    layers = max(panel.layers if panel.attenuation_per_m > 0 else 1 for panel in instrument.panels)
-    # integrated, images and factors are in the experiment's precision
-    tile_bytes = 4 if scene.method == "integrated" and not precise else IMAGE_BYTES
-    kept_factors = min(KEPT_FACTORS_BYTES, layers * tile_bytes * pixels)
+    specimen = scene.specimen
+    disordered = any(lattice.disorder is not None for lattice in specimen.lattices)
+    # layers that absorb have factors of their own, and sources where any are evaluated for every ray
+    layers = max(
+        (panel.layers if panel.attenuation_per_m > 0 else 1)
+        * (len(instrument.sources) if instrument.every_term(number) and scene.method == "integrated" else 1)
+        for number, panel in enumerate(instrument.panels)
+    )
+    # integrated by the compiled kernel, images and factors are in the experiment's precision
+    tile_bytes = 4 if scene.method == "integrated" and kernel != "eager" and not precise else IMAGE_BYTES
+    factor_bytes = layers * tile_bytes * pixels
+    kept_factors = min(KEPT_FACTORS_BYTES, factor_bytes)
+    if disordered and scene.method == "sum":  # halos have theirs, without masked pixels
+        kept_factors *= 2
     background, obstacles = instrument.background, instrument.obstacles
     kept_images = (background.scatters + background.steady) * (8 if precise else 4)
     kept_images += 4 * (bool(background.images) + obstacles.any)
+    if specimen.decays:  # what spacing scatters to a pixel
+        kept_images += IMAGE_BYTES
+    if disordered and scene.experiment.labels.of_frames:  # a frame's diffuse scattering waits for its labels
+        kept_images += IMAGE_BYTES
     # the domains are held as they are and, for a moment, as they came
     base = WORKER_BASE_BYTES + (TORCH_BYTES if device == "cuda" or kernel == "eager" else 0)
     domains = 2 * ORIENTATION_BYTES * scene.specimen.all_domains
@@ -217,9 +230,15 @@ def worker_memory(
     if kernel == "eager":
         turned += EAGER_BYTES + EAGER_ORIENTATION_BYTES * orientations
     # what is not kept is worked out for each tile
-    layer_scales = 0 if kept_factors == layers * tile_bytes * pixels else tile_bytes * pieces.tile_pixels * layers
+    layer_scales = 0 if factor_bytes <= KEPT_FACTORS_BYTES else tile_bytes * pieces.tile_pixels * layers
     # of a tile: the chunk's partial, the sum with it, the photons of that and what makes them
     partials = TILES_AT_ONCE * tile_bytes * pieces.tile_pixels + layer_scales
+    # labels ask for what halos give of whole panels
+    looked_at = pixels if disordered and scene.experiment.labels.of_frames else pieces.tile_pixels
+    if disordered:  # what they give, and the factors that they take
+        partials += 2 * IMAGE_BYTES * looked_at
+    if specimen.decays:  # what is left of a lattice, as it is worked out, and its part
+        partials += 4 * IMAGE_BYTES * looked_at
     if pieces.split:  # the partials of a frame that meet here, and as many that wait here for their frame's others
         partials += 2 * IMAGE_BYTES * pixels * pieces.chunks
     double = IMAGE_BYTES if precise else 0
