@@ -254,9 +254,7 @@ class Renderer:
 
     def _background_parts(self, tile: Tile, frame: int) -> list[NDArray[np.floating[Any]]]:
         """What it is made of: what scatters, with the fluence of the frame, what is steady, and what crystals scatter diffusely."""
-        scattered, steady = (
-            None if image is None else image[tile.slices] for image in self._backgrounds.of(tile.panel)
-        )
+        scattered, steady = self._backgrounds.within(tile)
         factor = fluence_factor(self.scene.experiment, frame)
         if scattered is not None and factor != 1:
             scattered = scattered * factor

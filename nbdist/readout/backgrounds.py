@@ -23,6 +23,8 @@ from nbdist.scene.tile import Tile, bands
 
 Array = NDArray[np.float64]
 ELECTRON_REST_EV = 510998.95
+FEW_PIXELS = 64
+"""So many are not worth the background of their panel."""
 
 
 class PixelFactors(Protocol):
@@ -67,22 +69,35 @@ class Backgrounds:
         """The background of a panel."""
         with self._making:
             if panel not in self._kept:
-                instrument, given = self._instrument, self._instrument.background
-                self._kept[panel] = PanelBackground(
-                    self._image(panel, lambda tile: scattered_photons(instrument, self._pixels, tile))
-                    if given.scatters
-                    else None,
-                    self._image(panel, lambda tile: steady_photons(instrument, tile)) if given.steady else None,
-                )
+                whole = self._instrument.panels[panel]
+                images = self._worked_out(Tile(panel, 0, whole.spixels, 0, whole.fpixels), Tile(panel, *whole.region))
+                for image in images:
+                    if image is not None:
+                        image.flags.writeable = False  # all frames share it
+                self._kept[panel] = images
             return self._kept[panel]
 
-    def _image(self, number: int, photons: Callable[[Tile], Array]) -> NDArray[np.floating[Any]]:
-        panel = self._instrument.panels[number]
-        image = np.zeros(panel.shape, dtype=self._instrument.precision)
-        for rows in bands(Tile(number, *panel.region)):
-            image[rows.slices] = np.where(panel.usable[rows.slices], photons(rows), 0.0)
-        image.flags.writeable = False  # all frames share it
-        return image
+    def within(self, tile: Tile) -> PanelBackground:
+        """The background of a tile; a few pixels, as a trace asks for, are worked out alone."""
+        if tile.pixels <= FEW_PIXELS and tile.panel not in self._kept:
+            return self._worked_out(tile, tile)
+        return PanelBackground(*(None if image is None else image[tile.slices] for image in self.of(tile.panel)))
+
+    def _worked_out(self, tile: Tile, part: Tile) -> PanelBackground:
+        """Images of a tile, 0 outside of a part of it."""
+        instrument, given = self._instrument, self._instrument.background
+        usable = instrument.panels[tile.panel].usable
+
+        def image(photons: Callable[[Tile], Array]) -> NDArray[np.floating[Any]]:
+            made = np.zeros(tile.shape, dtype=instrument.precision)
+            for rows in bands(part):
+                made[rows.within(tile)] = np.where(usable[rows.slices], photons(rows), 0.0)
+            return made
+
+        return PanelBackground(
+            image(lambda rows: scattered_photons(instrument, self._pixels, rows)) if given.scatters else None,
+            image(lambda rows: steady_photons(instrument, rows)) if given.steady else None,
+        )
 
 
 def scattered_photons(instrument: Instrument, pixels: PixelFactors, tile: Tile) -> Array:

@@ -358,8 +358,11 @@ def test_what_is_worked_out_is_kept_and_zero_where_nothing_is_rendered(small_exp
     region = {"slow": [3, 50], "fast": [10, 70]}
     detector = {"region_of_interest": region, "mask_file": str(tmp_path / "mask.npy")}
     instrument = resolve(small_experiment(background=EVERY, detector=detector)).instrument
-    backgrounds = Backgrounds(instrument, NativeBackend(instrument))
+    backgrounds, pixel = Backgrounds(instrument, NativeBackend(instrument)), Tile(0, 20, 21, 30, 31)
+    alone = backgrounds.within(pixel)
     found = backgrounds.of(0)
+    for one, image in zip(alone, found, strict=True):
+        np.testing.assert_array_equal(one, image[pixel.slices])
     assert found is backgrounds.of(0)
     for image in found:
         assert image.dtype == np.float32
