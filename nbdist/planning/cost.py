@@ -207,12 +207,13 @@ def worker_memory(
         * (len(instrument.sources) if instrument.every_term(number) and scene.method == "integrated" else 1)
         for number, panel in enumerate(instrument.panels)
     )
-    # integrated by the compiled kernel, images and factors are in the experiment's precision
-    tile_bytes = 4 if scene.method == "integrated" and kernel != "eager" and not precise else IMAGE_BYTES
+    # integrated by the compiled kernel, images and factors are in the experiment's precision; halos' factors are, too
+    own_bytes = 4 if kernel != "eager" and not precise else IMAGE_BYTES
+    tile_bytes = own_bytes if scene.method == "integrated" else IMAGE_BYTES
     factor_bytes = layers * tile_bytes * pixels
     kept_factors = min(KEPT_FACTORS_BYTES, factor_bytes)
-    if disordered and scene.method == "sum":  # halos have theirs, without masked pixels
-        kept_factors *= 2
+    if disordered and scene.method == "sum":
+        kept_factors += min(KEPT_FACTORS_BYTES, layers * own_bytes * pixels)
     background, obstacles = instrument.background, instrument.obstacles
     kept_images = (background.scatters + background.steady) * (8 if precise else 4)
     kept_images += 4 * (bool(background.images) + obstacles.any)

@@ -201,4 +201,6 @@ def test_a_plan_counts_its_time_and_memory(frame_of):
     plain, disordered = (make_context(frame_of(its)) for its in (None, CORRELATED))
     assert disordered.plan.cost.seconds > plain.plan.cost.seconds
     tables = AmplitudeTable.of(load_reflections(disordered.scene)[0], "float32").values.nbytes
-    assert disordered.plan.memory.shared - plain.plan.memory.shared == tables * (1 + CONVOLUTION_BYTES // 4)
+    factors = 4 * disordered.scene.instrument.pixels
+    assert disordered.plan.memory.shared - plain.plan.memory.shared == tables * (1 + CONVOLUTION_BYTES // 4) + factors
+    assert disordered.plan.memory.per_thread > plain.plan.memory.per_thread
