@@ -82,10 +82,10 @@ def preview(
     from nbdist.formats.pictures import save
     from nbdist.run.preview import StoredImages, marks_of, picture_of, profile_of, sheet_of, spread_frames
     from nbdist.run.radial import radial_csv
-    from nbdist.store import open_group
-    from nbdist.store.schema import schema_of
+    from nbdist.store import summarize
 
-    schema = schema_of(open_group(location))
+    summary = summarize(location)
+    schema = summary.schema
     if panel is None and (marked or zoom is not None):
         if len(schema.panels) > 1:
             raise NbdistError(f"{'--zoom' if zoom is not None else '--spots'}: shows one panel; --panel says which")
@@ -93,7 +93,7 @@ def preview(
     shown = None
     if zoom is not None and panel is not None and panel < len(schema.panels):
         shown = _zoom(zoom, *schema.panels[panel])
-    images = StoredImages(location, what, panel, shown)
+    images = StoredImages(summary, what, panel, shown)
     over = maximum or mean
     wanted = range(frame, frame + 1)
     if over is not None:
@@ -117,10 +117,8 @@ def preview(
             console.print(f"wrote {csv}: {len(profile.d_A)} shells")
     else:
         images.require_complete(wanted)
-        marks = marks_of(images, wanted, shown, indices) if marked else None
-        figure = picture_of(
-            images, wanted, mean=mean is not None, zoom=shown, scale=scale.value, marks=marks, report=report
-        )
+        marks = marks_of(images, wanted, indices) if marked else None
+        figure = picture_of(images, wanted, mean=mean is not None, scale=scale.value, marks=marks, report=report)
     save(figure, output)
     console.print(f"wrote {output}")
 

@@ -22,7 +22,7 @@ from nbdist.run.radial import radial_profile
 from nbdist.scene import resolve
 from nbdist.scene.panels import PanelGeometry
 from nbdist.scene.rocking import panel_resolutions_A
-from nbdist.store import open_group, read_reflections, summarize
+from nbdist.store import StoreSummary, open_group, read_reflections, summarize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,8 +104,8 @@ class StoredImages:
 
     Parameters
     ----------
-    location
-        Path or URL of the store.
+    store
+        Path or URL of the store, or what was read of it.
     what
         The product; counts where the store has them, else intensity.
     panel
@@ -121,14 +121,14 @@ class StoredImages:
 
     def __init__(
         self,
-        location: str | os.PathLike[str],
+        store: str | os.PathLike[str] | StoreSummary,
         what: str | None = None,
         panel: int | None = None,
         zoom: tuple[range, range] | None = None,
     ) -> None:
-        self.summary = summarize(location)
-        self._group: Any = open_group(location)
-        schema, self._zoom = self.summary.schema, zoom
+        self.summary = store if isinstance(store, StoreSummary) else summarize(store)
+        self._group: Any = open_group(self.summary.location)
+        schema, self.zoom = self.summary.schema, zoom
         names = list(dict.fromkeys(array.product.name for array in schema.arrays))
         if what is not None and what not in names:
             raise NbdistError(f"--what {what}: the store holds {' and '.join(names)}")
@@ -212,6 +212,10 @@ class StoredImages:
         saturated: Sequence[NDArray[np.bool_]] = (),
     ) -> list[NDArray[Any]]:
         """Images of frames joined one after the other, so that two are in memory; `saturated` gets where any of them was."""
+        if self.product.name == SPOT.name and len(frames) > 1:
+            raise NbdistError(
+                f"--what {SPOT.name}: numbers the spots of each frame by itself; --frame shows one, --sheet several side by side"
+            )
         joined: list[NDArray[Any]] = []
         for done, frame in enumerate(frames, start=1):
             images = self._values(frame)
@@ -234,9 +238,9 @@ class StoredImages:
 
     @property
     def _pixels(self) -> tuple[slice, ...]:
-        if self._zoom is None:
+        if self.zoom is None:
             return slice(None), slice(None)
-        return tuple(slice(span.start, span.stop) for span in self._zoom)
+        return tuple(slice(span.start, span.stop) for span in self.zoom)
 
     def _of_pixels(self, panel: int) -> NDArray[np.uint8]:
         """The states of the pixels of a panel that no frame changes."""
@@ -281,7 +285,6 @@ def picture_of(
     frames: range,
     *,
     mean: bool = False,
-    zoom: tuple[range, range] | None = None,
     scale: ScaleName = "auto",
     marks: Marks | None = None,
     report: Report = quiet,
@@ -290,8 +293,6 @@ def picture_of(
 
     Parameters
     ----------
-    zoom
-        What the images were read with.
     marks
         What is drawn over it.
     report
@@ -315,7 +316,7 @@ def picture_of(
     names = [
         (f"{number}", (float(slow), float(fast))) for number, (slow, fast) in zip(images.panels, corners, strict=False)
     ]
-    origin = (zoom[0].start, zoom[1].start) if zoom else (0, 0)
+    origin = (images.zoom[0].start, images.zoom[1].start) if images.zoom else (0, 0)
     return frame_figure(view, title, images.units, origin=origin, scale=scale, labels=labels, names=names, marks=marks)
 
 
@@ -371,12 +372,10 @@ def profile_of(
     return profile, radial_figure(profile, title, images.units, scale)
 
 
-def marks_of(
-    images: StoredImages, frames: Iterable[int], zoom: tuple[range, range] | None, with_indices: bool
-) -> Marks:
+def marks_of(images: StoredImages, frames: Iterable[int], with_indices: bool) -> Marks:
     """The predicted spots of some frames within what is shown of a panel, its resolution rings, and where the beam meets it."""
     panel, experiment = images.panels[0], images.summary.experiment
-    shown = zoom or tuple(range(size) for size in images.summary.schema.panels[panel])
+    shown = images.zoom or tuple(range(size) for size in images.summary.schema.panels[panel])
     prediction = Prediction(resolve(experiment), read_reflections(images.summary.location))
     geometry = images.geometry[0]
     tables = [frame_reflections(prediction, frame) for frame in frames]

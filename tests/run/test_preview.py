@@ -97,7 +97,7 @@ def test_a_zoom_is_read_alone(store):
     rows, columns = range(10, 30), range(20, 40)
     images = StoredImages(store, panel=0, zoom=(rows, columns))
     np.testing.assert_array_equal(images.views(0)[0].values, counts(store)[0, 10:30, 20:40])
-    figure = picture_of(images, range(1), zoom=(rows, columns))
+    figure = picture_of(images, range(1))
     assert tuple(figure.axes[0].images[0].get_extent()) == (20, 40, 30, 10)
 
 
@@ -191,7 +191,7 @@ def test_predicted_spots_lie_where_the_image_is_bright(experiment_of, finished_s
     """The rings where their spacing scatters to, the beam where it meets the panel."""
     zoom = (range(48), range(20, 80))
     images = StoredImages(finished_small, panel=0, zoom=zoom)
-    marks = marks_of(images, range(1, 2), zoom, with_indices=True)
+    marks = marks_of(images, range(1, 2), with_indices=True)
     assert len(marks.spots) == len(marks.names) > 10
     assert ((marks.spots >= [0, 20]) & (marks.spots < [48, 80])).all()
     image = images.views(1)[0].values
@@ -202,7 +202,7 @@ def test_predicted_spots_lie_where_the_image_is_bright(experiment_of, finished_s
         assert panel.resolution_A(*curve.T, 1.0) == pytest.approx(float(name.split()[0]))
     towards, _ = panel.directions(*marks.beam)
     assert towards == pytest.approx(panel.beam)
-    assert marks_of(images, range(1, 2), zoom, with_indices=False).names == []
+    assert marks_of(images, range(1, 2), with_indices=False).names == []
 
 
 @pytest.fixture(scope="module")
@@ -217,13 +217,17 @@ def test_a_radial_profile_is_mean_and_percentiles_of_shells(store):
     profile, _ = profile_of(images, range(1))
     assert profile.pixels.sum() == 48 * 40
     (panel,), values = images.geometry, images.views(0)[0].values
-    across = 1 / panel.resolution_A(np.arange(48)[:, None] + 0.5, np.arange(40) + 0.5, 1.0)
-    width = 1 / profile.d_A[1] - 1 / profile.d_A[0]
-    for number in (0, 4, len(profile.d_A) - 1):
-        inside = np.abs(across - 1 / profile.d_A[number]) <= width / 2 * (1 + 1e-4)
-        its = values[inside]
-        assert profile.pixels[number] == pytest.approx(len(its), abs=1)
-        assert profile.mean[number] == pytest.approx(its.mean(), rel=0.05)
+    across = (1 / panel.resolution_A(np.arange(48)[:, None] + 0.5, np.arange(40) + 0.5, 1.0)).astype(np.float32)
+    low, high, shells = float(across.min()), float(across.max()), int(np.hypot(48, 40) // 4)
+    shell = np.minimum(((across - low) * (shells / (high - low))).astype(int), shells - 1)
+    there = np.unique(shell)
+    np.testing.assert_allclose(1 / profile.d_A, low + (high - low) * (there + 0.5) / shells, rtol=1e-12)
+    for place, number in enumerate(there):
+        its = values[shell == number]
+        assert profile.pixels[place] == len(its)
+        assert profile.mean[place] == its.mean(dtype=float)
+        found = [of_shells[place] for of_shells in profile.percentiles.values()]
+        np.testing.assert_array_equal(found, np.percentile(its, list(profile.percentiles)))
     assert (np.diff(profile.two_theta_deg) > 0).all()
     assert profile.two_theta_deg == pytest.approx(np.rad2deg(2 * np.arcsin(0.5 / profile.d_A)))
     assert (profile.percentiles[5] <= profile.percentiles[50]).all()
@@ -242,6 +246,18 @@ def test_a_radial_profile_leaves_out_what_holds_no_value_or_stands_in_a_shadow(s
     view.states[:] = State.MASKED
     with pytest.raises(NbdistError, match="no pixel holds a value"):
         radial_profile([panel], [view], 1.0)
+
+
+def test_numbers_of_spots_are_not_joined(experiment_of, tmp_path):
+    experiment = experiment_of({"spixels": 8, "fpixels": 8, "distance_mm": 100}, labels={"spot": True})
+    generate(experiment, tmp_path / "a.zarr", serial=True)
+    images = StoredImages(tmp_path / "a.zarr", "spot")
+    picture_of(images, range(1))
+    for join in (picture_of, profile_of):
+        with pytest.raises(
+            NbdistError, match=r"^--what spot: numbers the spots of each frame by itself; --frame shows one"
+        ):
+            join(images, range(2))
 
 
 def test_a_radial_profile_of_several_frames_is_that_of_their_mean(store):
