@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 POINTS = 12
 """Of the path: pixels converge to 1e-5 of the brightest."""
 LARGEST_STOL = 6.0
-"""1/Angstrom, to which the curve is tabled; it is backscatter at 0.08 A."""
+"""1/Angstrom, to which the curve is tabled; it is backscatter at 1/6 A."""
 CROMER_MANN = {
     "N": ((12.2126, 3.1322, 2.0125, 1.1663), (0.0057, 9.8933, 28.9975, 0.5826), -11.529),
     "O": ((3.0485, 2.2868, 1.5463, 0.867), (13.2771, 5.7011, 0.3239, 32.9089), 0.2508),

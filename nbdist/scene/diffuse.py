@@ -10,13 +10,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.experiment.crystal import Crystal
+from nbdist.experiment.crystal import Crystal, Shape
 from nbdist.scene.mosaic import crystal_axes
 from nbdist.scene.panels import PanelGeometry
 
 Array = NDArray[np.float64]
 
-PEAK_INTEGRALS = {"square": 1.0, "round": 1.0, "gauss": (0.315 * math.pi) ** 1.5, "tophat": 4 / 3 * math.pi * 0.63**3}
+PEAK_INTEGRALS: dict[Shape, float] = {
+    "square": 1.0,
+    "round": 1.0,
+    "gauss": (0.315 * math.pi) ** 1.5,
+    "tophat": 4 / 3 * math.pi * 0.63**3,
+}
 """Of F_latt^2 over a cell of reciprocal space, for each of the crystal's cells, at a fudge of 1."""
 NODE_TOLERANCE = 1e-3
 """Of a halo's peak, which the mean over a pixel and an oscillation is good to."""

@@ -86,6 +86,7 @@ def load(tmp_path):
         (MINIMAL + "readout: {rolls_over: true}", ["readout", "rolls_over", "saturation_adu"]),
         (MINIMAL + "readout: {dead_time_ns: 100}", ["readout.dead_time_ns", "flux_photons_per_s"]),
         (MINIMAL + "readout: {paralysable: true}", ["paralysable", "dead_time_ns"]),
+        (MINIMAL + "readout: {hot_pixel_adu: 50}", ["readout", "hot_pixel_adu needs hot_pixel_fraction"]),
         (MINIMAL + "readout: {dead_pixel_fraction: 0.3, hot_pixel_fraction: 0.3}", ["dead_pixel_fraction", "half"]),
         (MINIMAL + "readout: {charge_sharing_fraction: 0.9}", ["readout.charge_sharing_fraction", "0.75", "0.9"]),
         (MINIMAL + "readout: {point_spread: {kind: gaussian}}", ["readout.point_spread", "fwhm_mm", "gaussian"]),

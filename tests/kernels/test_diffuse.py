@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from nbdist.experiment.crystal import Shape
 from nbdist.experiment.lattice import reciprocal_from_cell
 from nbdist.kernels.diffuse import Exposed, Halos, halo, halo_sum
 from nbdist.scene import resolve
@@ -154,7 +156,7 @@ def test_without_regard_to_others_bragg_peaks_lose_what_is_scattered_diffusely(s
     assert lost == pytest.approx(50.0**2 * np.exp(-twice_W) * twice_W, rel=twice_W)
 
 
-@pytest.mark.parametrize("shape", ["square", "round", "gauss", "tophat"])
+@pytest.mark.parametrize("shape", get_args(Shape))
 def test_a_shape_has_as_many_cells_as_its_peak_holds(shape):
     # F_latt^2 of one cell along a radius r = |N dh|, as the physics notes have it; beyond r = 100 a sphere has 3e-3
     r = np.linspace(0, 100, 100_001)[1:]
