@@ -179,7 +179,11 @@ def test_gaps_between_modules_are_masked(small_experiment, tmp_path):
 @pytest.mark.parametrize(
     ("detector", "said"),
     [
-        ({"curved": True, "panels": [SQUARE]}, r"detector\.panels\.0 is curved, and DIALS has flat panels only"),
+        ({"curved": True, "panels": [SQUARE]}, r"^detector\.panels\.0 is curved, and DIALS has flat panels only"),
+        (
+            {"name": "Timepix 512", "panels": [{}], "distance_mm": 80, "curved": True},
+            r"^detector is curved, and DIALS has flat",
+        ),
         (
             {
                 "convention": "custom",
