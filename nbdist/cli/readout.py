@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nbdist.cli.arguments import ShardOption, load, read_span
-from nbdist.cli.part import PartOption, read_part
+from nbdist.cli.part import PartOption
 from nbdist.cli.run import (
     FramesOption,
     LogFileOption,
@@ -21,7 +19,8 @@ from nbdist.cli.run import (
     ResumeOption,
     SerialOption,
     StuckAfterOption,
-    render,
+    checked_part,
+    render_logged,
 )
 from nbdist.cli.workers import (
     ClusterOption,
@@ -33,7 +32,6 @@ from nbdist.cli.workers import (
     Workers,
     words_of,
 )
-from nbdist.errors import NbdistError
 from nbdist.formats.text import user_path
 
 
@@ -72,13 +70,9 @@ def readout(
 ) -> None:
     """Read stored photons out again: another detector, seed or exposure; nothing is rendered."""
     where = Workers(workers, None, scheduler, scheduler_file, cluster, security, lifetime, serial, dashboard)
-    where.check()
-    if resume and overwrite:
-        raise NbdistError("--resume and --overwrite exclude each other")
-    share = read_part(part, where.elsewhere, {"--frames": frames is not None, "--overwrite": overwrite})
+    share = checked_part(part, where, frames, resume=resume, overwrite=overwrite)
     from nbdist.planning import Cut
-    from nbdist.run.events import LogFile, no_log
-    from nbdist.run.settings import Pacing, RunSettings
+    from nbdist.run.settings import RunSettings
     from nbdist.run.stored_photons import stored_photons
 
     photons, output = (place if "://" in place else str(user_path(place)) for place in (photons, output))
@@ -92,16 +86,7 @@ def readout(
         resume=resume,
         overwrite=overwrite,
         serial=serial,
-        pacing=Pacing() if stuck_after is None else Pacing(stuck_after_s=stuck_after),
         made_by={"options": asked},
     )
-    given = {
-        "--frames": frames,
-        "--log-file": log_file,
-        "--log-format": log_format.value if log_format != LogFormatName.text else None,
-        "--stuck-after": None if stuck_after is None else f"{stuck_after:g}",
-    }
-    continuing = ["--resume"] if share is None else ["--part", str(share)]
-    words = ["nbdist", "readout", photons, "-o", output, *asked, *continuing, *where.words, *words_of(given)]
-    with LogFile(log_file, log_format.value) if log_file is not None else nullcontext(no_log) as log:
-        render(wanted, output, where, settings, log, shlex.join(words), origin)
+    words, given = ["readout", photons, "-o", output, *asked], {"--frames": frames}
+    render_logged(wanted, output, where, settings, words, given, log_file, log_format, stuck_after, origin)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from nbdist.run.events import EventLog
     from nbdist.run.origins import Origin
     from nbdist.run.settings import RunSettings
+    from nbdist.store.parts import Part
 
 
 class LogFormatName(StrEnum):
@@ -105,26 +108,21 @@ def run(
 ) -> None:
     """Render a rotation series into a Zarr store."""
     where = Workers(workers, gpus, scheduler, scheduler_file, cluster, security, lifetime, serial, dashboard)
-    where.check()
-    if resume and overwrite:
-        raise NbdistError("--resume and --overwrite exclude each other")
+    share = checked_part(part, where, frames, resume=resume, overwrite=overwrite)
     experiment = load(path, precision)
     output = output if "://" in output else str(user_path(output))
-    wanted = read_span(frames, "--frames", experiment.scan.frames) if frames is not None else None
-    share = read_part(part, where.elsewhere, {"--frames": frames is not None, "--overwrite": overwrite})
     from nbdist.planning import Cut
-    from nbdist.run.settings import Pacing, RunSettings
+    from nbdist.run.settings import RunSettings
 
     settings = RunSettings(
         cut=Cut(read_tile(tile), phi_chunk, frames_per_shard),
         kernel=kernel.value if kernel else None,
         device=device.value,
-        frames=wanted,
+        frames=read_span(frames, "--frames", experiment.scan.frames) if frames is not None else None,
         part=share,
         resume=resume,
         overwrite=overwrite,
         serial=serial,
-        pacing=Pacing() if stuck_after is None else Pacing(stuck_after_s=stuck_after),
         made_by=made_by(path, precision),
     )
     given = {
@@ -132,16 +130,59 @@ def run(
         "--precision": precision.value if precision else None,
         "--device": device.value if device != DeviceName.auto else None,
         "--kernel": kernel.value if kernel else None,
+    }
+    words = ["run", str(path), "-o", output]
+    render_logged(experiment, output, where, settings, words, given, log_file, log_format, stuck_after)
+
+
+def checked_part(text: str | None, where: Workers, frames: str | None, *, resume: bool, overwrite: bool) -> Part | None:
+    """The part that is asked for, of options that do not exclude each other.
+
+    Raises
+    ------
+    NbdistError
+        Naming two that do.
+    """
+    where.check()
+    if resume and overwrite:
+        raise NbdistError("--resume and --overwrite exclude each other")
+    return read_part(text, where.elsewhere, {"--frames": frames is not None, "--overwrite": overwrite})
+
+
+def render_logged(
+    experiment: Experiment,
+    output: str,
+    where: Workers,
+    settings: RunSettings,
+    words: Sequence[str],
+    given: Mapping[str, object],
+    log_file: Path | None,
+    log_format: LogFormatName,
+    stuck_after: float | None,
+    origin: Origin | None = None,
+) -> None:
+    """Run as `render` does, with a log where a file is named.
+
+    Parameters
+    ----------
+    words, given
+        The command without the name of the program, and options of its own: of the command that goes on.
+    """
+    from nbdist.run.events import LogFile, no_log
+    from nbdist.run.settings import Pacing
+
+    if stuck_after is not None:
+        settings = replace(settings, pacing=Pacing(stuck_after_s=stuck_after))
+    options = {
+        **given,
         "--log-file": log_file,
         "--log-format": log_format.value if log_format != LogFormatName.text else None,
         "--stuck-after": None if stuck_after is None else f"{stuck_after:g}",
     }
-    continuing = ["--resume"] if share is None else ["--part", str(share)]
-    words = ["nbdist", "run", str(path), "-o", output, *continuing, *where.words, *words_of(given)]
-    from nbdist.run.events import LogFile, no_log
-
+    continuing = ["--resume"] if settings.part is None else ["--part", str(settings.part)]
+    again = shlex.join(["nbdist", *words, *continuing, *where.words, *words_of(options)])
     with LogFile(log_file, log_format.value) if log_file is not None else nullcontext(no_log) as log:
-        render(experiment, output, where, settings, log, again=shlex.join(words))
+        render(experiment, output, where, settings, log, again, origin)
 
 
 def render(
