@@ -20,7 +20,8 @@ from nbdist.frames.tables import REFLECTION_COLUMNS, SPOT_COLUMNS
 from nbdist.readout.chain import Readout
 from nbdist.run.finish import finish
 from nbdist.scene import resolve
-from nbdist.store import mark_finished, read_frame
+from nbdist.store import mark_finished, open_group, read_frame, read_frames, table_reading
+from nbdist.store.tables import unpacked
 
 FRAMES, IMAGE = 7, (6, 8)
 # reflection 10 + n crosses frame n, n + 1 and n + 2
@@ -185,6 +186,27 @@ def test_labels_that_whoever_rendered_does_not_give_are_asked_for_by_name(small_
     photons = [np.zeros(shape, dtype=np.float32) for shape in scene.instrument.shapes]
     with pytest.raises(RunError, match="frame 3: labels are asked for"):
         products.made_of(products.RenderedFrame(scene, 3, photons, Readout(scene)))
+
+
+def test_frames_of_a_unit_share_one_reading_of_its_rows(small_experiment, tmp_path, monkeypatch):
+    experiment = small_experiment(
+        panel={"spixels": 1, "fpixels": 1}, scan={"frames": 6}, labels={"spots": True}, **INTEGRATED
+    )
+    location = labelled_store(
+        experiment,
+        tmp_path / "a.zarr",
+        {},
+        lambda frame: spot_rows(np.zeros(frame)) | {"reflection": np.full(frame, frame)},
+        frames_per_shard=3,
+    )
+    group, decoded = open_group(location), []
+    apart = [read_frame(group, frame) for frame in range(1, 5)]
+    monkeypatch.setattr(table_reading, "unpacked", lambda *its: decoded.append(its) or unpacked(*its))
+    together = read_frames(group, range(1, 5))
+    assert len(decoded) == 2
+    for frame, one, other in zip(range(1, 5), apart, together, strict=True):
+        assert products.same(one["spots"], other["spots"])
+        np.testing.assert_array_equal(other["spots"]["reflection"], np.full(frame, frame))
 
 
 def test_the_labels_of_ten_thousand_frames_are_read_by_the_object(small_experiment, tmp_path):
