@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from waiting import LIMIT_S
+from waiting import LIMIT_S, until
 
 ROOT = Path(__file__).parent.parent.parent
 CUT = {"frames_per_shard": 1}
@@ -72,8 +72,9 @@ class Slurm:
         return lines[-1].split("JobState=")[1].split()[0] if lines else None
 
     def kill_hard(self, job: str) -> None:
-        """End a job's processes without a warning, as a failing node does."""
+        """End a job's processes without a warning, as a failing node does; they have ended when it returns."""
         self("scancel", "--full", "--signal=KILL", job)
+        until(lambda: self.state(job) != "RUNNING", f"the end of job {job}")
 
 
 def workers_started_with(word: str) -> list[psutil.Process]:

@@ -5,6 +5,7 @@ They are forked off a process that has loaded Dask and what else takes long, and
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import multiprocessing
@@ -98,7 +99,8 @@ class ProcessCluster:
 
     def kill(self, process: DaskProcess, number: int = signal.SIGKILL) -> None:
         """Send a signal to a worker or the scheduler; a worker that is told to die is no longer in `workers`."""
-        os.kill(process.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # a worker whose scheduler is gone ends by itself
+            os.kill(process.pid, number)
         if number in (signal.SIGKILL, signal.SIGTERM):
             process.wait(LIMIT_S)
             if process in self.workers:
