@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from nbdist.errors import MissingExtraError
 from nbdist.experiment import Experiment, validate
+from nbdist.experiment.crystal import LATTICE_FIELDS
 
 ROOT = Path(__file__).parent.parent
 
@@ -147,7 +148,7 @@ def small_experiment() -> Callable[..., Experiment]:
 
 def _one_lattice(crystal: dict[str, Any], given: dict[str, Any]) -> None:
     """Leave out the default cell or size where the caller gave another way to say it."""
-    if "matrix_file" in given or "reciprocal_vectors_per_A" in given:
+    if given.keys() & set(LATTICE_FIELDS) - {"cell"}:
         crystal.pop("cell", None)
     if given.keys() & {"size_mm", "size_um"} and "N_cells" not in given:
         crystal.pop("N_cells", None)

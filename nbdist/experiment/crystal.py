@@ -14,6 +14,9 @@ from nbdist.experiment.structure_factors import StructureFactors
 DEFAULT_MOSAIC_SEED = -12345678
 """nanoBragg's default seed of the mosaic domains."""
 
+LATTICE_FIELDS = ("cell", "matrix_file", "reciprocal_vectors_per_A", "real_vectors_A")
+"""Fields that give the lattice, of which a crystal has one; `misset_deg` turns any of them."""
+
 Shape = Literal["square", "round", "gauss", "tophat"]
 
 
@@ -41,7 +44,7 @@ class Mosaicity(Section):
 
 
 class Crystal(Section):
-    """One crystal. Give `cell` (with `misset_deg`), `matrix_file` or `reciprocal_vectors_per_A`; and `N_cells` or a size."""
+    """One crystal. Give `cell`, `matrix_file`, `reciprocal_vectors_per_A` or `real_vectors_A`; and `N_cells` or a size."""
 
     cell: tuple[Positive, Positive, Positive, Positive, Positive, Positive] | None = Field(
         None, description="a, b, c (Angstrom), alpha, beta, gamma (degrees)"
@@ -50,6 +53,7 @@ class Crystal(Section):
     reciprocal_vectors_per_A: Matrix | None = Field(
         None, description="rows a*, b*, c* in 1/Angstrom, lab frame at phi 0"
     )
+    real_vectors_A: Matrix | None = Field(None, description="rows a, b, c in Angstrom, lab frame at phi 0")
     misset_deg: Vector = Field(
         (0.0, 0.0, 0.0), description="rotations about lab x, then y, then z, of the reciprocal vectors"
     )
@@ -95,12 +99,10 @@ class Crystal(Section):
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Crystal:
-        given = [
-            name for name in ("cell", "matrix_file", "reciprocal_vectors_per_A") if getattr(self, name) is not None
-        ]
+        given = [name for name in LATTICE_FIELDS if getattr(self, name) is not None]
         if len(given) != 1:
             found = " and ".join(given) if given else "none of them"
-            raise ValueError(f"give exactly one of cell, matrix_file, reciprocal_vectors_per_A; found {found}")
+            raise ValueError(f"give exactly one of {', '.join(LATTICE_FIELDS)}; found {found}")
         sizes = [name for name in ("N_cells", "size_mm", "size_um") if getattr(self, name) is not None]
         if len(sizes) > 1:
             raise ValueError(f"give one of N_cells, size_mm, size_um; found {' and '.join(sizes)}")

@@ -11,7 +11,7 @@ from nbdist.experiment.fields import Count, Direction, FilePath, Pair, Positive,
 from nbdist.experiment.materials import ATTENUATION, Material
 from nbdist.experiment.named_detectors import NAMED_DETECTORS, NamedDetector, named_detector
 
-Convention = Literal["mosflm", "denzo", "adxv", "xds", "dials", "custom"]
+Convention = Literal["mosflm", "denzo", "adxv", "xds", "dials", "dxtbx", "custom"]
 Pivot = Literal["beam", "sample"]
 
 OF_A_NAMED_PANEL = ("distance_mm", "beam_center_mm", "near_point_pixels", "two_theta_deg")
@@ -86,6 +86,10 @@ def _spans(pixels: int, size: int, gaps: int | tuple[int, ...]) -> list[tuple[in
     return spans
 
 
+Rectangle = tuple[Annotated[int, Field(ge=0)], Count, Annotated[int, Field(ge=0)], Count]
+"""First and last (exclusive) pixel along fast, then along slow."""
+
+
 class Panel(Section):
     """A flat rectangle of square pixels."""
 
@@ -117,10 +121,17 @@ class Panel(Section):
         description="dead pixels of this panel, (spixels, fpixels), as in the detector's mask_file; either makes one dead",
     )
     modules: Modules | None = Field(None, description="what it is made of, where there are gaps")
+    dead_rectangles_pixels: tuple[Rectangle, ...] = Field(
+        (), description="dead pixels besides: first and last (exclusive) along fast, then along slow, of each rectangle"
+    )
 
     @property
-    def gaps(self) -> tuple[tuple[int, int, int, int], ...]:
-        """Gaps between its modules: first and last (exclusive) pixel along fast, then along slow, of each."""
+    def gaps(self) -> tuple[Rectangle, ...]:
+        """Its rectangles of dead pixels, between its modules and besides: fast and slow, last ones exclusive."""
+        return (*self._between_modules, *self.dead_rectangles_pixels)
+
+    @property
+    def _between_modules(self) -> tuple[Rectangle, ...]:
         if self.modules is None:
             return ()
         rows, columns = self.modules.slow_spans(self.spixels), self.modules.fast_spans(self.fpixels)
@@ -143,6 +154,13 @@ class Panel(Section):
                         f"{field} {getattr(self, field)} is no whole number of modules of {size} with their gaps: "
                         f"{len(spans)} are {spans[-1][1]}"
                     )
+        for rectangle in self.dead_rectangles_pixels:
+            fast0, fast1, slow0, slow1 = rectangle
+            if not (fast0 < fast1 <= self.fpixels and slow0 < slow1 <= self.spixels):
+                raise ValueError(
+                    f"dead_rectangles_pixels: {list(rectangle)} (fast, fast, slow, slow) holds no pixel or lies outside the panel "
+                    f"of {self.spixels} x {self.fpixels} pixels (slow x fast)"
+                )
         return self
 
 

@@ -42,7 +42,7 @@ scan:
   # spindle_axis: [1, 0, 0]       # the convention's
 
 detector:
-  convention: xds                 # mosflm, denzo, adxv, xds, dials or custom
+  convention: xds                 # mosflm, denzo, adxv, xds, dials, dxtbx or custom
   panels:
     - spixels: 1100
       fpixels: 1000

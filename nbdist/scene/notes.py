@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.experiment.crystal import LATTICE_FIELDS
 from nbdist.experiment.lattice import cell_from_real, dual_vectors
 from nbdist.experiment.structure_factors import FromFile
 from nbdist.scene.amplitudes import Reflections
@@ -70,7 +71,7 @@ def _lattice(scene: Scene, lattice: Lattice) -> Iterator[str]:
     if min(found[:3]) < SHORTEST_AXIS_A:
         yield f"{lattice.field}: a cell axis of {min(found[:3]):.4g} A is shorter than an atom; axes are in Angstrom"
     if np.linalg.det(lattice.real_vectors_A) < 0:
-        field = "matrix_file" if crystal.matrix_file is not None else "reciprocal_vectors_per_A"
+        field = next(name for name in LATTICE_FIELDS if getattr(crystal, name) is not None)
         yield f"{lattice.field}.{field}: its vectors are left-handed, so indices mean the mirror image of the crystal"
     stated = lattice.stated_cell
     if stated is None:

@@ -50,6 +50,7 @@ CONVENTIONS: dict[Convention, Axes] = {
     "adxv": Axes(Z, X, MINUS_Y, Z, MINUS_X, X, X, "beam"),
     "xds": Axes(Z, X, Y, Z, X, X, X, "sample"),
     "dials": Axes(Z, X, Y, Z, Y, Y, Y, "sample"),
+    "dxtbx": Axes(MINUS_Z, X, MINUS_Y, MINUS_Z, X, X, X, "sample"),  # xds, turned by half a turn about x
     "custom": Axes(X, Z, MINUS_Y, X, MINUS_Z, Z, Z, "sample"),
 }
 

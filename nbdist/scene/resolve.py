@@ -245,13 +245,15 @@ def _reciprocal_vectors(field: str, crystal: Crystal, wavelength_A: float) -> Ar
     else:
         if crystal.matrix_file is not None:
             source = f"{field}.matrix_file: {crystal.matrix_file}"
-            reciprocal = read_mosflm_matrix(crystal.matrix_file).T / wavelength_A
+            vectors = read_mosflm_matrix(crystal.matrix_file).T / wavelength_A
         else:
-            source = f"{field}.reciprocal_vectors_per_A"
-            reciprocal = np.array(crystal.reciprocal_vectors_per_A, dtype=np.float64)
-        scale = np.prod(np.linalg.norm(reciprocal, axis=1))
-        if scale == 0 or abs(np.linalg.det(reciprocal)) < 1e-9 * scale:
+            real = crystal.reciprocal_vectors_per_A is None
+            source = f"{field}.{'real_vectors_A' if real else 'reciprocal_vectors_per_A'}"
+            vectors = np.array(crystal.real_vectors_A if real else crystal.reciprocal_vectors_per_A, dtype=np.float64)
+        scale = np.prod(np.linalg.norm(vectors, axis=1))
+        if scale == 0 or abs(np.linalg.det(vectors)) < 1e-9 * scale:
             raise ExperimentError(f"{source}: the matrix is singular, its three vectors span no volume")
+        reciprocal = vectors if crystal.real_vectors_A is None else dual_vectors(vectors)
     return np.asarray(reciprocal @ xyz_rotation(crystal.misset_deg).T)
 
 

@@ -99,11 +99,21 @@ def test_reciprocal_vectors_given_as_rows_equal_the_cell(small_experiment):
     )
 
 
+def test_real_vectors_given_as_rows_are_turned_as_the_cell_is(small_experiment):
+    rows, misset = dual_vectors(reciprocal_from_cell(TRICLINIC)), (14, -31, 52)
+    by_rows = resolve(small_experiment(crystal={"real_vectors_A": rows.tolist(), "misset_deg": misset}))
+    by_cell = resolve(small_experiment(crystal={"cell": TRICLINIC, "misset_deg": misset}))
+    np.testing.assert_allclose(
+        by_rows.specimen.lattices[0].real_vectors_A, by_cell.specimen.lattices[0].real_vectors_A, atol=1e-12
+    )
+
+
 @pytest.mark.parametrize("rows", [[[1, 0, 0], [0, 1, 0], [1, 1, 0]], [[0, 0, 0], [0, 1, 0], [0, 0, 1]]])
 def test_a_singular_matrix_is_refused_by_name(small_experiment, tmp_path, rows):
-    with pytest.raises(ExperimentError, match=r"^crystal\.reciprocal_vectors_per_A: .*singular") as raised:
-        resolve(small_experiment(crystal={"reciprocal_vectors_per_A": rows}))
-    assert "\n" not in str(raised.value)
+    for field in ("reciprocal_vectors_per_A", "real_vectors_A"):
+        with pytest.raises(ExperimentError, match=rf"^crystal\.{field}: .*singular") as raised:
+            resolve(small_experiment(crystal={field: rows}))
+        assert "\n" not in str(raised.value)
     np.savetxt(tmp_path / "flat.mat", rows)
     with pytest.raises(ExperimentError, match=r"^crystal\.matrix_file: .*flat\.mat: .*singular"):
         resolve(small_experiment(crystal={"matrix_file": tmp_path / "flat.mat"}))

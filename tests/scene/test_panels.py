@@ -14,7 +14,7 @@ from nbdist.scene.panels import CONVENTIONS, default_beam_center_mm
 angle = st.floats(-40, 40)
 angles = st.tuples(angle, angle, angle)
 size = st.integers(10, 3000)
-NAMED = ["mosflm", "denzo", "adxv", "xds", "dials"]
+NAMED = ["mosflm", "denzo", "adxv", "xds", "dials", "dxtbx"]
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,7 @@ def test_the_direct_beam_stays_at_the_beam_centre_when_it_is_the_pivot(
         "adxv": (x, pixels[0] * 0.2 - y),
         "xds": (x, y),
         "dials": (x, y),
+        "dxtbx": (x, y),
     }[convention]
     np.testing.assert_allclose(spot_pixels(turned, beam_of(convention)), np.array(expected_mm) / 0.2, atol=1e-8)
 
@@ -110,6 +111,19 @@ def test_default_centres_are_the_middle_in_every_convention(place, spixels, fpix
         # denzo's is half a pixel on, adxv's half a pixel on in both
         shift = {"mosflm": (1.0, 1.0), "denzo": (0.5, 0.5), "adxv": (0.5, 0.5)}.get(convention, (0.0, 0.0))
         np.testing.assert_allclose((fast, slow), (fpixels / 2 + shift[0], spixels / 2 + shift[1]), atol=1e-7)
+
+
+def test_the_frame_of_dxtbx_is_that_of_xds_after_half_a_turn_about_x(place):
+    turn = np.diag([1.0, -1.0, -1.0])
+    theirs, ours = CONVENTIONS["xds"], CONVENTIONS["dxtbx"]
+    for name in ("beam", "fast", "slow", "normal", "two_theta", "polarization", "spindle"):
+        np.testing.assert_array_equal(turn @ getattr(theirs, name), getattr(ours, name), err_msg=name)
+    # which is along -z, as dxtbx has the beam of a detector that nobody described
+    np.testing.assert_array_equal(ours.beam, [0, 0, -1])
+    panel = {"two_theta_deg": 20.0, "close_distance_mm": 90.0, "near_point_pixels": (31.5, 47.25)}
+    before, after = place("xds", **panel), place("dxtbx", **panel)
+    for name in ("origin_m", "fast", "slow", "normal"):
+        np.testing.assert_allclose(turn @ getattr(before, name), getattr(after, name), atol=1e-15, err_msg=name)
 
 
 def test_default_centres_in_mm_are_nanobraggs(small_experiment):
@@ -237,3 +251,11 @@ def test_resolution_and_solid_angle_of_a_pixel_are_those_of_the_textbook(small_e
     assert geometry.solid_angle_sr(geometry.directions(slow, fast)[1]) == pytest.approx(
         0.8**2 / 100**2 * np.cos(two_theta) ** 3, rel=1e-12
     )
+
+
+def test_rectangles_of_a_panel_are_dead(small_experiment, place):
+    usable = place("xds", spixels=6, fpixels=5, dead_rectangles_pixels=[(1, 3, 0, 6), (4, 5, 2, 3)]).usable
+    assert [[*np.flatnonzero(row)] for row in usable] == [[0, 3, 4]] * 2 + [[0, 3]] + [[0, 3, 4]] * 3
+    for wrong in ((3, 3, 0, 6), (0, 6, 0, 6), (0, 5, 5, 7)):
+        with pytest.raises(ExperimentError, match=r"^detector\.panels\.0: dead_rectangles_pixels: \[.*6 x 5 pixels"):
+            place("xds", spixels=6, fpixels=5, dead_rectangles_pixels=[wrong])
