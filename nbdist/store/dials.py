@@ -1,8 +1,8 @@
 """The reflections and spots of a series as DIALS' models and reflections: `labels.expt` and `labels.refl`.
 
-The laboratory frame is nbdist's own. A lattice is an experiment of its own, which shares beam, detector and scan with the others; its
-crystal is in P1. Predicted places (`xyzcal`) are those of the reflections of the series; observed ones (`xyzobs`), intensities and boxes
-are those of their spots together, weighted by photons, where the store has spots, and the predicted ones where it has none.
+The laboratory frame is dxtbx's. A lattice is an experiment of its own, which shares beam, detector and scan with the others. Predicted
+places (`xyzcal`) are those of the reflections of the series; observed ones (`xyzobs`), intensities and boxes are those of their spots
+together, weighted by photons, where the store has spots, and the predicted ones where it has none.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,14 @@ from numpy.typing import NDArray
 
 from nbdist.errors import StoreError
 from nbdist.experiment import Experiment
-from nbdist.experiment.lattice import axis_rotation
-from nbdist.formats.dials_experiments import Beam, Panel, Scan, experiment_list
+from nbdist.formats.dials_experiments import NO_IMAGES, experiment_list
 from nbdist.formats.dials_reflections import Flag, reflection_table
 from nbdist.formats.files import written_whole
+from nbdist.formats.models import Models
 from nbdist.formats.text import user_path
 from nbdist.frames.products import SPOTS
 from nbdist.scene import Scene, resolve
-from nbdist.scene.panels import PanelGeometry
+from nbdist.scene.models import laboratory_rotation, models_of
 from nbdist.store.labels import found_in, has_spots, read_reflection_rows
 from nbdist.store.locations import open_group
 from nbdist.store.reading import summarize
@@ -33,8 +34,6 @@ from nbdist.store.table_reading import frames_of, table_reader
 
 Array = NDArray[np.float64]
 Report = Callable[[int, int], None]
-LARGEST_SLANT = 1e-6
-"""Cosine between fast and slow above which dxtbx takes them for no panel's."""
 STRONG_SIGMA = 3.0
 """Photons over their deviation from which a reflection counts as strong."""
 NAME = "labels"
@@ -96,108 +95,56 @@ def write_dials(
             f"{location}: frames {chosen.start}:{chosen.stop}:{chosen.step} are no scan; they should be consecutive"
         )
     scene = resolve(experiment or summary.experiment)
-    models = _Models.of(scene, chosen, str(location))
-    rows = {name: column.to_numpy() for name, column in _columns(read_reflection_rows(group, chosen)).items()}
+    models = models_of(scene, chosen)
+    if models.still:
+        if len(chosen) > 1:
+            raise StoreError(f"{location}: DIALS has no scan of {len(chosen)} stills; name one frame")
+        models = models.counted_from(0)
+    return write_truth(group, scene, chosen, models, user_path(folder), NAME, report=report)
+
+
+def write_truth(
+    group: zarr.Group,
+    scene: Scene,
+    frames: range,
+    models: Models,
+    folder: Path,
+    name: str,
+    images: str = NO_IMAGES,
+    *,
+    report: Report = lambda done, total: None,
+) -> int:
+    """Write the reflections of frames of an open store as `NAME.expt` and `NAME.refl`.
+
+    Parameters
+    ----------
+    frames
+        Consecutive frames of the series; one of stills.
+    models
+        Theirs; the first of the frames is counted as in its scan.
+    images
+        What the models say of the images, as in `experiment_list`.
+
+    Returns
+    -------
+    Reflections written.
+    """
+    rows = {column: values.to_numpy() for column, values in _columns(read_reflection_rows(group, frames)).items()}
     on_panel = rows["panel"] >= 0
-    rows = {name: values[on_panel] for name, values in rows.items()}
-    if models.scan is None:
-        rows["frame"] = np.full(len(rows["frame"]), 0.5)
-    spots = _sum_of_spots(group, rows, chosen, models, report) if has_spots(group) else None
-    identifiers = {number: f"{summary.fingerprint[:32]}-{number}" for number in range(len(models.crystals))}
-    place = user_path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    with written_whole(place / f"{NAME}.expt") as models_file, written_whole(place / f"{NAME}.refl") as table_file:
-        crystals = dict(zip(identifiers.values(), models.crystals, strict=True))
-        models_file.write(experiment_list(models.beam, models.panels, models.scan, crystals))
+    rows = {column: values[on_panel] for column, values in rows.items()}
+    earlier = frames.start - models.scan.first_frame
+    rows["frame"] = np.full(len(rows["frame"]), 0.5) if models.still else rows["frame"] - earlier
+    spots = _sum_of_spots(group, rows, frames, earlier, report) if has_spots(group) else None
+    identifiers = {number: f"{group.attrs['fingerprint'][:32]}-{number}" for number in range(len(models.crystals))}
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_whole(folder / f"{name}.expt") as models_file, written_whole(folder / f"{name}.refl") as table_file:
+        models_file.write(experiment_list(models, list(identifiers.values()), images))
         table_file.write(reflection_table(_table(scene, models, rows, spots), identifiers))
     return len(rows["reflection"])
 
 
 def _columns(table: Any) -> dict[str, Any]:
     return dict(zip(table.column_names, table.columns, strict=True))
-
-
-@dataclass(frozen=True, eq=False)
-class _Models:
-    """The models of some frames of a series.
-
-    Attributes
-    ----------
-    axis
-        About which the crystals turn as phi rises.
-    crystals
-        Rows a, b, c of each lattice at a rotation of 0; at its phi, of a still.
-    """
-
-    beam: Beam
-    panels: tuple[Panel, ...]
-    axis: Array
-    scan: Scan | None
-    crystals: tuple[Array, ...]
-
-    @classmethod
-    def of(cls, scene: Scene, frames: range, location: str) -> _Models:
-        instrument, scan = scene.instrument, scene.experiment.scan
-        still = scan.osc_range_deg == 0
-        if still and len(frames) > 1:
-            raise StoreError(f"{location}: DIALS has no scan of {len(frames)} stills; name one frame")
-        sense = -1.0 if scan.osc_range_deg < 0 else 1.0  # dxtbx turns forwards alone
-        axis = sense * scene.spindle_axis
-        start_deg = scan.frame_start_deg(frames.start)
-        turn = axis_rotation(scene.spindle_axis, np.deg2rad(start_deg)) if still else np.eye(3)
-        K = instrument.polarization_factor or 0.0
-        return cls(
-            beam=Beam(
-                instrument.beam_direction,
-                scene.experiment.beam.mean_wavelength_A,
-                _normal(instrument.beam_direction, instrument.polarization_vector),
-                (1 + K) / 2,
-            ),
-            panels=tuple(
-                _panel(scene.experiment.detector.panel_field(number), number, panel, its.gaps)
-                for number, (panel, its) in enumerate(
-                    zip(instrument.panels, scene.experiment.detector.each_panel, strict=True)
-                )
-            ),
-            axis=axis,
-            scan=None
-            if still
-            else Scan(axis, frames.start, len(frames), sense * start_deg, sense * scan.osc_range_deg),
-            crystals=tuple(lattice.real_vectors_A @ turn.T for lattice in scene.specimen.lattices),
-        )
-
-    def phi_rad(self, frame: Array) -> Array:
-        """Phi at a real number of frames from the start of the series, as the models count it."""
-        if self.scan is None:
-            return np.zeros_like(frame)
-        return np.deg2rad(self.scan.start_deg + (frame - self.scan.first_frame) * self.scan.osc_deg)
-
-
-def _panel(field: str, number: int, panel: PanelGeometry, gaps: tuple[tuple[int, int, int, int], ...]) -> Panel:
-    if panel.curved:
-        raise StoreError(f"{field} is curved, and DIALS has flat panels only")
-    slant = abs(float(panel.fast @ panel.slow))
-    if slant > LARGEST_SLANT:
-        angle = np.rad2deg(np.arccos(slant))
-        raise StoreError(f"{field}: fast and slow are {angle:.6g} degrees apart, and DIALS' are 90")
-    return Panel(
-        name=f"panel {number}",
-        origin_mm=1e3 * panel.origin_m,
-        fast=panel.fast,
-        slow=panel.slow,
-        shape=panel.shape,
-        pixel_mm=1e3 * panel.pixel_m,
-        thickness_mm=1e3 * panel.layer_thickness_m * panel.layers,
-        attenuation_per_mm=1e-3 * panel.attenuation_per_m,
-        gaps=gaps,
-    )
-
-
-def _normal(beam: Array, polarization: Array) -> Array:
-    """Normal of the plane of the beam and its E vector; of any plane with the beam, where the vector lies along it."""
-    candidates = [np.cross(beam, vector) for vector in (polarization, *np.eye(3))]
-    normal = next(vector for vector in candidates if np.linalg.norm(vector) > 1e-3)
-    return np.asarray(normal / np.linalg.norm(normal))
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,9 +169,9 @@ class _Sums:
 
 
 def _sum_of_spots(
-    group: zarr.Group, rows: dict[str, NDArray[Any]], frames: range, models: _Models, report: Report
+    group: zarr.Group, rows: dict[str, NDArray[Any]], frames: range, earlier: int, report: Report
 ) -> _Sums:
-    """The spots of these frames, those of each reflection together; the frame of a still is frame 0."""
+    """The spots of these frames, those of each reflection together; each frame is counted as one so many earlier."""
     count = len(rows["reflection"])
     photons, background = np.zeros(count), np.zeros(count)
     first, second = np.zeros((count, 3)), np.zeros((count, 3))
@@ -237,7 +184,7 @@ def _sum_of_spots(
         if count:
             known &= spots["panel"] == rows["panel"][place]
         place, spots = place[known], {name: values[known] for name, values in spots.items()}
-        weight, frame = spots["photons"], spots["frame"] - (frames.start if models.scan is None else 0)
+        weight, frame = spots["photons"], spots["frame"] - earlier
         at = np.stack([spots["fast"], spots["slow"], frame + 0.5], axis=1).astype(np.float64)
         spread = np.stack([spots["extent_fast2"], spots["extent_slow2"], np.full(len(frame), 1 / 12)], axis=1)
         np.add.at(photons, place, weight)
@@ -254,7 +201,7 @@ def _sum_of_spots(
     return _Sums(photons, background, centroid, variance, box.astype(np.int32))
 
 
-def _table(scene: Scene, models: _Models, rows: dict[str, NDArray[Any]], sums: _Sums | None) -> dict[str, NDArray[Any]]:
+def _table(scene: Scene, models: Models, rows: dict[str, NDArray[Any]], sums: _Sums | None) -> dict[str, NDArray[Any]]:
     """The columns of DIALS' table."""
     predicted = np.stack([rows["fast"], rows["slow"], rows["frame"]], axis=1)
     corner = np.floor(predicted).astype(np.int32)
@@ -275,14 +222,14 @@ def _table(scene: Scene, models: _Models, rows: dict[str, NDArray[Any]], sums: _
     flags[seen & (photons >= STRONG_SIGMA * np.sqrt(photons + background))] |= np.uint64(Flag.STRONG)
     flags[rows["masked"]] |= np.uint64(Flag.FOREGROUND_INCLUDES_BAD_PIXELS)
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(rows["photons"] > 0, photons / rows["photons"], 1.0 if models.scan is None else 0.0)
+        share = np.where(rows["photons"] > 0, photons / rows["photons"], 1.0 if models.still else 0.0)
     incident, scattered = _wave_vectors(scene, rows)
     across = np.cross(scattered, incident)
     along_spindle = (
         across @ models.axis
     )  # DIALS' zeta is this over its length, and a reflection enters where it is below 0
-    millimetres = np.array([1e3 * panel.pixel_m for panel in scene.instrument.panels])[rows["panel"]]
-    if models.scan is None:
+    millimetres = np.array([panel.pixel_mm for panel in models.panels])[rows["panel"]]
+    if models.still:
         frame_rad, inverse_lorentz = 1.0, np.ones(len(predicted))
     else:
         frame_rad, inverse_lorentz = np.deg2rad(models.scan.osc_deg), np.abs(along_spindle) / (incident @ incident)
@@ -300,10 +247,10 @@ def _table(scene: Scene, models: _Models, rows: dict[str, NDArray[Any]], sums: _
         "partiality": share if sums is not None else np.where(rows["whole"], 1.0, 0.0),
         "s1": scattered,
         "xyzcal.px": predicted,
-        "xyzcal.mm": _millimetres(models, predicted, millimetres),
+        "xyzcal.mm": models.millimetres(rows["panel"], predicted),
         "xyzobs.px.value": observed,
         "xyzobs.px.variance": variance,
-        "xyzobs.mm.value": _millimetres(models, observed, millimetres),
+        "xyzobs.mm.value": models.millimetres(rows["panel"], observed),
         "xyzobs.mm.variance": variance * per_pixel**2,
         "bbox": box,
         "intensity.sum.value": photons,
@@ -314,15 +261,10 @@ def _table(scene: Scene, models: _Models, rows: dict[str, NDArray[Any]], sums: _
 
 
 def _wave_vectors(scene: Scene, rows: dict[str, NDArray[Any]]) -> tuple[Array, Array]:
-    """Wave vector of the beam (3,), and of the beams to the predicted places (n, 3), in 1/Angstrom."""
-    wavelength_A = scene.experiment.beam.mean_wavelength_A
+    """Wave vector of the beam (3,), and of the beams to the predicted places (n, 3), in 1/Angstrom, in the frame of the models."""
+    wavelength_A, turn = scene.experiment.beam.mean_wavelength_A, laboratory_rotation(scene)
     scattered = np.empty((len(rows["panel"]), 3))
     for number, panel in enumerate(scene.instrument.panels):
         its = rows["panel"] == number
         scattered[its] = panel.directions(rows["slow"][its], rows["fast"][its])[0] / wavelength_A
-    return scene.instrument.beam_direction / wavelength_A, scattered
-
-
-def _millimetres(models: _Models, pixels: Array, pixel_mm: Array) -> Array:
-    """Fast and slow in millimetres and phi in radians, of fast and slow in pixels and frames."""
-    return np.stack([pixels[:, 0] * pixel_mm, pixels[:, 1] * pixel_mm, models.phi_rad(pixels[:, 2])], axis=1)
+    return turn @ scene.instrument.beam_direction / wavelength_A, scattered @ turn.T

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from labelled import labelled_store, reflection_rows, spot_rows
 
-from nbdist.errors import NbdistError, StoreError
+from nbdist.errors import ExperimentError, NbdistError, StoreError
 from nbdist.experiment.lattice import axis_rotation
 from nbdist.kernels.prediction import series_reflections
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
+from nbdist.scene.models import laboratory_rotation
 from nbdist.store.dials import write_dials
 
 FRAMES, D_MIN_A = 20, 4.0
@@ -158,8 +159,10 @@ def test_a_still_is_a_frame_of_its_own_at_its_phi(small_experiment, tmp_path):
     models = json.loads((tmp_path / "labels.expt").read_text())
     assert (models["scan"], models["goniometer"]) == ([], [])
     scene = resolve(experiment)
-    turned = scene.specimen.lattices[0].real_vectors_A @ axis_rotation(scene.spindle_axis, np.deg2rad(25.0)).T
-    np.testing.assert_allclose(models["crystal"][0]["real_space_a"], turned[0])
+    turn = laboratory_rotation(scene) @ axis_rotation(scene.spindle_axis, np.deg2rad(25.0))
+    np.testing.assert_allclose(
+        models["crystal"][0]["real_space_a"], turn @ scene.specimen.lattices[0].real_vectors_A[0]
+    )
 
 
 SQUARE = {"spixels": 40, "fpixels": 40, "pixel_size_mm": 1.0, "distance_mm": 80}
@@ -196,7 +199,7 @@ def test_gaps_between_modules_are_masked(small_experiment, tmp_path):
 def test_a_detector_that_dials_has_no_model_of_is_refused(detector, said, small_experiment, tmp_path):
     experiment = small_experiment(detector=detector, labels={"reflections": True})
     location = labelled_store(experiment, tmp_path / "a.zarr", reflection_rows([], [], []), spot_rows)
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(ExperimentError, match=said):
         write_dials(location, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

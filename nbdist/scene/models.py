@@ -1,0 +1,122 @@
+"""The models of a scene for programs that process its images, in dxtbx's laboratory frame: all that leaves nbdist for them is made here."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.errors import ExperimentError
+from nbdist.experiment.detector import Panel as PanelFields
+from nbdist.experiment.detector import Sensor
+from nbdist.experiment.lattice import axis_rotation
+from nbdist.formats.models import Beam, Crystal, Models, Panel, Scan
+from nbdist.scene.panels import PanelGeometry, unit
+from nbdist.scene.scene import Scene
+
+Array = NDArray[np.float64]
+LARGEST_SLANT = 1e-6
+"""Cosine between fast and slow above which dxtbx takes them for no panel's."""
+ALONG = 1e-3
+"""Sine of the angle to the beam below which a vector gives no direction across it."""
+LARGEST_VALUE = 2**31 - 1
+"""No pixel has more counts."""
+
+
+def laboratory_rotation(scene: Scene) -> Array:
+    """The rotation (3, 3) that takes vectors of nbdist's laboratory, whatever its convention, into dxtbx's.
+
+    The beam then travels along -z, and the axis about which the crystals turn forwards lies along x, or has its part across the beam there.
+    Where it runs along the beam, x is along the part of the polarization vector.
+    """
+    beam = scene.instrument.beam_direction
+    x = _across(beam, _forward_axis(scene), scene.instrument.polarization_vector)
+    return np.stack([x, np.cross(-beam, x), -beam])
+
+
+def models_of(scene: Scene, frames: range) -> Models:
+    """The models of consecutive frames of a scene.
+
+    Of stills the crystals are given as they stand, of a rotation at a phi of 0. An oscillation below 0 is one about the opposite axis:
+    dxtbx turns forwards alone.
+
+    Raises
+    ------
+    ExperimentError
+        If a panel is curved, or its axes are not at right angles: the programs have no model of it.
+    """
+    experiment, instrument, scan = scene.experiment, scene.instrument, scene.experiment.scan
+    turn = laboratory_rotation(scene)
+    still, sense = scan.osc_range_deg == 0, _sense(scene)
+    start_deg, K = scan.frame_start_deg(frames.start), instrument.polarization_factor or 0.0
+    at = axis_rotation(scene.spindle_axis, np.deg2rad(start_deg)) if still else np.eye(3)
+    detector, shown = experiment.detector, experiment.beam
+    beam = Beam(
+        travels=np.array([0.0, 0.0, -1.0]),
+        wavelength_A=shown.mean_wavelength_A,
+        polarization_normal=turn @ _normal(instrument.beam_direction, instrument.polarization_vector),
+        polarization_fraction=(1 + K) / 2,
+        flux_photons_per_s=shown.flux_photons_per_s,
+        size_mm=None if shown.flux_photons_per_s is None else 1e3 * shown.size_m,
+    )
+    held = experiment.saturation_adu - (not experiment.readout.rolls_over)
+    return Models(
+        beam=beam,
+        panels=tuple(
+            _panel(detector.panel_field(number), number, panel, fields, fields.sensor or detector.sensor, turn)
+            for number, (panel, fields) in enumerate(zip(instrument.panels, detector.each_panel, strict=True))
+        ),
+        axis=turn @ _forward_axis(scene),
+        scan=Scan(
+            frames.start,
+            len(frames),
+            sense * start_deg,
+            sense * scan.osc_range_deg,
+            shown.seconds_a_frame or 0.0,
+        ),
+        crystals=tuple(Crystal(lattice.real_vectors_A @ at.T @ turn.T) for lattice in scene.specimen.lattices),
+        trusted=(0, held if experiment.writes_counts else LARGEST_VALUE),
+    )
+
+
+def _sense(scene: Scene) -> float:
+    return -1.0 if scene.experiment.scan.osc_range_deg < 0 else 1.0
+
+
+def _forward_axis(scene: Scene) -> Array:
+    """The axis about which the crystals turn forwards as frames go on."""
+    return np.asarray(_sense(scene) * scene.spindle_axis)
+
+
+def _across(beam: Array, *wanted: Array) -> Array:
+    """Unit vector across the beam, along the part of the first vector that has one; of any where none has."""
+    parts = (vector - (vector @ beam) * beam for vector in (*wanted, *np.eye(3)))
+    return unit(next(part for part in parts if np.linalg.norm(part) > ALONG))
+
+
+def _normal(beam: Array, polarization: Array) -> Array:
+    """Normal of the plane of the beam and its E vector; of any plane with the beam, where the vector lies along it."""
+    return np.cross(beam, _across(beam, polarization))
+
+
+def _panel(
+    field: str, number: int, panel: PanelGeometry, fields: PanelFields, sensor: Sensor | None, turn: Array
+) -> Panel:
+    if panel.curved:
+        raise ExperimentError(f"{field} is curved, and DIALS has flat panels only")
+    slant = abs(float(panel.fast @ panel.slow))
+    if slant > LARGEST_SLANT:
+        angle = np.rad2deg(np.arccos(slant))
+        raise ExperimentError(f"{field}: fast and slow are {angle:.6g} degrees apart, and DIALS' are 90")
+    return Panel(
+        name=f"panel {number}",
+        origin_mm=1e3 * turn @ panel.origin_m,
+        fast=turn @ panel.fast,
+        slow=turn @ panel.slow,
+        shape=panel.shape,
+        pixel_mm=1e3 * panel.pixel_m,
+        thickness_mm=1e3 * panel.layer_thickness_m * panel.layers,
+        attenuation_per_mm=1e-3 * panel.attenuation_per_m,
+        gaps=fields.gaps,
+        material="" if sensor is None else sensor.material or "",
+        usable=panel.usable,
+    )
