@@ -32,7 +32,7 @@ def check(path: ExperimentFile) -> None:
     console.print(f"{path}: valid")
     facts(_beam(scene), "beam")
     for lattice, its in zip(scene.specimen.lattices, reflections, strict=True):
-        facts(_crystal(lattice, its, weighted=len(reflections) > 1), lattice.field)
+        facts([*_crystal(lattice, weighted=len(reflections) > 1), *_amplitudes(scene, lattice, its)], lattice.field)
     facts(_scan(scene), "scan")
     facts(_detector(scene), "detector")
     facts(_sampling(scene), "sampling")
@@ -100,7 +100,7 @@ def _changes(beam: Beam) -> str:
     return ", ".join([*parts, f"{100 * jitter:g} % rms of the exposure"] if jitter else parts)
 
 
-def _crystal(lattice: Lattice, reflections: Reflections, weighted: bool) -> list[tuple[str, str]]:
+def _crystal(lattice: Lattice, weighted: bool) -> list[tuple[str, str]]:
     import numpy as np
 
     from nbdist.experiment.lattice import cell_from_real
@@ -113,15 +113,10 @@ def _crystal(lattice: Lattice, reflections: Reflections, weighted: bool) -> list
         cells, size = f"{lattice.cells_in_all:.6g} in all", f"{1e-4 * lattice.size_A:.4g} um in all directions"
     sigmas = lattice.mosaic_sigma_rad
     integrated = sigmas.any() and lattice.normal_domains is None
-    listed = len(reflections.indices)
-    amplitudes = (
-        f"{listed:,} reflections, F {reflections.default_F:g} for all others"
-        if listed
-        else f"F = {reflections.default_F:g} for all"
-    )
     return [
         *([("weight", f"{lattice.weight:g}")] if weighted else []),
         ("cell", f"{_vector(cell[:3])} A, {_vector(cell[3:])} deg"),
+        ("space group", lattice.space_group),
         ("volume", f"{abs(np.linalg.det(lattice.real_vectors_A)):.6g} A^3"),
         ("cells", f"{cells}, {lattice.shape}"),
         ("size", size),
@@ -142,8 +137,27 @@ def _crystal(lattice: Lattice, reflections: Reflections, weighted: bool) -> list
         ),
         ("mosaic domains", "none, integrated over" if integrated else f"{lattice.domains}"),
         ("interpolation", "on" if lattice.interpolate else "off"),
-        ("amplitudes", amplitudes),
     ]
+
+
+def _amplitudes(scene: Scene, lattice: Lattice, reflections: Reflections) -> list[tuple[str, str]]:
+    from nbdist.experiment.structure_factors import FromFile
+    from nbdist.scene.completeness import completeness
+
+    listed = len(reflections.indices)
+    others = f"{reflections.default_F:g} for all others"
+    rows = [
+        ("amplitudes", f"{listed:,} reflections, F {others}" if listed else f"F = {others.removesuffix(' others')}")
+    ]
+    if isinstance(lattice.structure_factors, FromFile):
+        held = completeness(lattice, reflections, scene.finest_A)
+        rows.append(
+            (
+                "completeness",
+                f"{100 * held.share:.1f} % of the {held.there:,} reflections to the detector's corner at {scene.finest_A:.3g} A",
+            )
+        )
+    return rows
 
 
 def _scan(scene: Scene) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from nbdist.experiment.decay import Decay
 from nbdist.experiment.diffuse import Diffuse
 from nbdist.experiment.fields import Count, FilePath, Matrix, NotNegative, Positive, Section, Vector
+from nbdist.experiment.space_groups import SpaceGroupName
 from nbdist.experiment.structure_factors import StructureFactors
 
 DEFAULT_MOSAIC_SEED = -12345678
@@ -56,6 +57,10 @@ class Crystal(Section):
     real_vectors_A: Matrix | None = Field(None, description="rows a, b, c in Angstrom, lab frame at phi 0")
     misset_deg: Vector = Field(
         (0.0, 0.0, 0.0), description="rotations about lab x, then y, then z, of the reciprocal vectors"
+    )
+    space_group: SpaceGroupName | None = Field(
+        None,
+        description="Hermann-Mauguin name or number, by which amplitudes are symmetric; their file's, or P 1, when left out",
     )
     N_cells: tuple[Count, Count, Count] | None = Field(
         None, description="unit cells along a, b, c; 1, 1, 1 when no size is given"

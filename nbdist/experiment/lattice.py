@@ -24,6 +24,9 @@ class Cell(NamedTuple):
     beta: float
     gamma: float
 
+    def __str__(self) -> str:
+        return " ".join(f"{number:.5g}" for number in self)
+
 
 def cell_volume_A3(cell: Sequence[float]) -> float:
     """Volume of a cell (Angstrom, degrees) in cubic Angstrom.

@@ -20,6 +20,7 @@ beam:
 
 crystal:
   cell: [79.1, 79.1, 37.9, 90, 90, 90]   # a b c (Angstrom) alpha beta gamma (degrees); or matrix_file: A.mat
+  # space_group: P43212                  # name or number; amplitudes are symmetric by it, an asymmetric unit is completed
   misset_deg: [14, -31, 52]              # rotations of the crystal about lab x, then y, then z
   N_cells: [30, 30, 60]                  # unit cells along a, b, c; or size_mm: [0.01, 0.01, 0.01]; for shape gauss, size_um: 0.8
   shape: gauss                           # square, round, gauss or tophat; integrated takes gauss
@@ -63,7 +64,7 @@ structure_factors:
   mean_F2: 2.0e+5                 # electrons^2, before the B factor
   B_factor_A2: 20                 # Angstrom^2
   seed: 1
-  # kind: file                    # amplitudes of your own, `h k l F` a line (P1: no symmetry is applied)
+  # kind: file                    # amplitudes of your own, `h k l F` a line (of all of P1, unless space_group is given)
   # file: scaled.hkl
   # default_F: 0
 

@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError
 from nbdist.scene.amplitudes import Reflections
-
-LARGEST_TABLE = 2**30
-"""Cells of the largest table that is built (4 GiB in float32)."""
-
+from nbdist.scene.symmetry import LARGEST_TABLE
 
 AT_ONCE = 2**18
 """Reflections that are put into a table at a time: what a table takes while it is built is the table."""

@@ -1,19 +1,22 @@
-"""The reflections an experiment names: read from its file, or drawn from Wilson's distribution."""
+"""The reflections an experiment names: read from its file, or drawn from Wilson's distribution; the whole of P1 that follows from them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.lattice import dual_vectors
-from nbdist.experiment.structure_factors import FromFile, StructureFactors, Uniform, Wilson
+from nbdist.experiment.structure_factors import FromFile, Uniform, Wilson
 from nbdist.formats.hkl import read_hkl
 from nbdist.random_words import RandomWords, uniforms
 from nbdist.scene.scene import Scene
+from nbdist.scene.specimen import Lattice
+from nbdist.scene.symmetry import P1_SYMMETRY, AmplitudeBox, Symmetry, half_sphere
 
 LARGEST_WILSON_SET = 50_000_000
 INDEX_BIAS = 2**32
@@ -21,16 +24,19 @@ INDEX_BIAS = 2**32
 
 
 class Reflections(NamedTuple):
-    """Miller indices int64 (n, 3), amplitudes float64 in electrons, and the amplitude of all others.
+    """Miller indices (n, 3), amplitudes float64 in electrons, and the amplitude of all others.
 
     Without reflections (n = 0) every one has `default_F`. The amplitudes are those of all sources (n,), or of several tables (tables, n);
-    `table_of_source` then says which of them each source sees, int64 (sources,).
+    `table_of_source` then says which of them each source sees, int64 (sources,). `filled` says of the whole of P1 that a file's symmetry
+    gives which of them the file does not hold (n,). `notes` are what happened to them on the way that whoever renders them should know.
     """
 
-    indices: NDArray[np.int64]
+    indices: NDArray[np.integer[Any]]
     amplitudes: NDArray[np.float64]
     default_F: float
     table_of_source: NDArray[np.int64] | None = None
+    filled: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def distinct(reflections: Sequence[Reflections]) -> list[Reflections]:
@@ -46,7 +52,7 @@ def load_reflections(scene: Scene) -> tuple[Reflections, ...]:
     FileFormatError
         If the file is missing or malformed (with its line).
     ExperimentError
-        If a Wilson set would be absurdly large.
+        If a Wilson set would be absurdly large, the cell is not one of the space group, or equivalent reflections have other amplitudes.
     """
     loaded: dict[str, Reflections] = {}
     found = []
@@ -56,33 +62,51 @@ def load_reflections(scene: Scene) -> tuple[Reflections, ...]:
         drawn_for = (
             np.round(reciprocal @ reciprocal.T, 15).tolist() if isinstance(source, Wilson) else None
         )  # turned alike
-        key = f"{source.model_dump_json()} {drawn_for}"
+        key = f"{source.model_dump_json()} {lattice.space_group} {drawn_for}"
         if key not in loaded:
-            loaded[key] = _load(source, reciprocal, lattice.amplitudes_field)
+            loaded[key] = _load(lattice, reciprocal)
         found.append(loaded[key])
     return tuple(found)
 
 
-def _load(source: StructureFactors, reciprocal_per_A: NDArray[np.float64], field: str) -> Reflections:
-    if isinstance(source, FromFile):
-        indices, amplitudes = read_hkl(source.file)
-        return Reflections(indices, amplitudes, source.default_F)
+def _load(lattice: Lattice, reciprocal_per_A: NDArray[np.float64]) -> Reflections:
+    source = lattice.structure_factors
     if isinstance(source, Uniform):
         return Reflections(np.zeros((0, 3), dtype=np.int64), np.zeros(0), source.F)
+    if isinstance(source, FromFile):
+        return _from_file(lattice, source)
     try:
-        indices, amplitudes = wilson_amplitudes(reciprocal_per_A, source)
+        indices, amplitudes = wilson_amplitudes(reciprocal_per_A, source, lattice.symmetry)
     except ExperimentError as error:
-        raise ExperimentError(f"{field}.{error}") from None
+        raise ExperimentError(f"{lattice.amplitudes_field}.{error}") from None
     return Reflections(indices, amplitudes, 0.0)
 
 
-def wilson_amplitudes(
-    reciprocal_per_A: NDArray[np.float64], wilson: Wilson
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Draw acentric Wilson amplitudes with equal Friedel mates; F(000) is 0.
+def _from_file(lattice: Lattice, source: FromFile) -> Reflections:
+    indices, amplitudes = read_hkl(source.file)
+    if lattice.stated_space_group is None:
+        return Reflections(indices, amplitudes, source.default_F)
+    field = f"{lattice.amplitudes_field}.file: {source.file}"
+    absent = lattice.symmetry.absent(indices) & (amplitudes != 0)
+    said = []
+    if absent.any():
+        said.append(
+            f"{field}: {absent.sum():,} of its {len(indices):,} reflections are systematically absent in {lattice.space_group}, and "
+            f"have F = 0 (the largest that it lists is {amplitudes[absent].max():.4g})"
+        )
+    try:
+        box = AmplitudeBox(lattice.symmetry, indices)
+        box.put(indices, amplitudes)
+    except ExperimentError as error:
+        raise ExperimentError(f"{field}: {error}") from None
+    whole, amplitudes, filled = box.listed()
+    return Reflections(whole, amplitudes, source.default_F, filled=filled, notes=tuple(said))
 
-    F^2 = -ln(u) <F^2>, u the uniform deviate of the first random word of the key (seed, 0) and the counter (l, k, h, 0), each index plus
-    2^32 (see `random_words`), where hkl is that one of the mates whose first index that is not 0 is positive.
+
+def wilson_amplitudes(
+    reciprocal_per_A: NDArray[np.float64], wilson: Wilson, symmetry: Symmetry = P1_SYMMETRY
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Draw Wilson amplitudes with equal Friedel mates and the symmetry of a space group; F(000) is 0.
 
     Parameters
     ----------
@@ -90,35 +114,62 @@ def wilson_amplitudes(
         Rows a*, b*, c* (3, 3).
     wilson
         Resolution, mean, B factor and seed.
+    symmetry
+        P 1 when left out.
 
     Returns
     -------
-    indices int64 (n, 3), amplitudes float64 (n,) in electrons: <F^2> = mean_F2 exp(-2 B s^2), s = sin(theta)/lambda.
+    indices int32 (n, 3), amplitudes float64 (n,) in electrons: F^2 is a deviate of `wilson_deviates` times mean_F2 exp(-2 B s^2),
+    s = sin(theta)/lambda; absent reflections are left out.
     """
-    limits = np.floor(np.linalg.norm(dual_vectors(reciprocal_per_A), axis=1) / wilson.d_min_A).astype(int)
-    if int(np.prod((2 * limits + 1).astype(object))) > LARGEST_WILSON_SET:
-        raise ExperimentError(f"d_min_A: {wilson.d_min_A} A gives more than {LARGEST_WILSON_SET} reflections")
-    words, (h_limit, k_limit, l_limit) = RandomWords((wilson.seed, 0)), map(int, limits)
-    k, l = np.arange(-k_limit, k_limit + 1), np.arange(-l_limit, l_limit + 1)
-    plane = k[:, None, None] * reciprocal_per_A[1] + l[:, None] * reciprocal_per_A[2]
+    unique, deviates = wilson_deviates(reciprocal_per_A, wilson.d_min_A, wilson.seed, symmetry)
+    s_squared = ((unique @ reciprocal_per_A) ** 2).sum(axis=1) / 4
+    box = AmplitudeBox(symmetry, unique)
+    box.fill(unique, np.sqrt(deviates * wilson.mean_F2 * np.exp(-2 * wilson.B_factor_A2 * s_squared)))
+    indices, amplitudes, _ = box.listed()
+    return indices, amplitudes
+
+
+def wilson_deviates(
+    reciprocal_per_A: NDArray[np.float64], d_min_A: float, seed: int, symmetry: Symmetry
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Draw F^2 over the sum of f^2 of reflections within a resolution, one of each set of equivalents and mates.
+
+    It is -epsilon ln(u), whose mean is epsilon; of a centric reflection -2 epsilon ln(u) cos^2(2 pi v), which is epsilon times the square
+    of a normal deviate (A. J. C. Wilson, Acta Cryst. 2 (1949) 318). u and v are the uniform deviates of the first two random words of the
+    key (seed, 0) and the counter (l, k, h, 0), each index plus 2^32 (see `random_words`), where hkl is the last of the equivalents and
+    mates in the order of h, k, l.
+
+    Returns
+    -------
+    indices int64 (n, 3) in that order, without those that are absent, and the deviates float64 (n,).
+
+    Raises
+    ------
+    ExperimentError
+        If there are none, or too many.
+    """
+    limits = np.floor(np.linalg.norm(dual_vectors(reciprocal_per_A), axis=1) / d_min_A)
+    if np.prod(2 * limits + 1) > LARGEST_WILSON_SET:
+        raise ExperimentError(f"d_min_A: {d_min_A} A gives more than {LARGEST_WILSON_SET} reflections")
+    words = RandomWords((seed, 0))
     kept, drawn = [], []
-    for h in range(h_limit + 1):
-        inside = ((h * reciprocal_per_A[0] + plane) ** 2).sum(axis=-1) <= 1 / wilson.d_min_A**2
-        if h == 0:  # half a plane, and half a row of it: the others are Friedel mates
-            inside[:k_limit] = False
-            inside[k_limit, : l_limit + 1] = False
-        firsts, lasts = inside.argmax(axis=1), inside.shape[1] - inside[:, ::-1].argmax(axis=1)
-        random = np.zeros(inside.shape, dtype=np.uint64)
-        for row in np.flatnonzero(inside.any(axis=1)).tolist():
-            first, last = int(firsts[row]), int(lasts[row])
-            counter = (first - l_limit + INDEX_BIAS, row - k_limit + INDEX_BIAS, h + INDEX_BIAS, 0)
-            random[row, first:last] = words.blocks(counter, last - first)[:, 0]
-        rows, columns = np.nonzero(inside)
-        kept.append(np.stack([np.full(len(rows), h), k[rows], l[columns]], axis=1))
-        drawn.append(random[inside])
+    for indices in half_sphere(reciprocal_per_A, d_min_A):
+        unique = indices[symmetry.represents(indices)]
+        random = np.empty((len(unique), 2), dtype=np.uint64)
+        for start, stop in pairwise([*np.flatnonzero(np.diff(unique[:, 1], prepend=np.inf)).tolist(), len(unique)]):
+            h, k, l = unique[start].tolist()
+            counted = unique[start:stop, 2] - l
+            blocks = words.blocks((l + INDEX_BIAS, k + INDEX_BIAS, h + INDEX_BIAS, 0), int(counted[-1]) + 1)
+            random[start:stop] = blocks[counted, :2]
+        kept.append(unique)
+        drawn.append(random)
     half, uniform = np.concatenate(kept), uniforms(np.concatenate(drawn))
     if not len(half):
-        raise ExperimentError(f"d_min_A: no reflection of this cell lies within {wilson.d_min_A} A")
-    s_squared = ((half @ reciprocal_per_A) ** 2).sum(axis=1) / 4
-    values = np.sqrt(-np.log(uniform) * wilson.mean_F2 * np.exp(-2 * wilson.B_factor_A2 * s_squared))
-    return np.concatenate([-half[::-1], half]), np.concatenate([values[::-1], values])
+        raise ExperimentError(f"d_min_A: no reflection of this cell lies within {d_min_A} A")
+    present = ~symmetry.absent(half)
+    half, uniform = half[present], uniform[present]
+    deviates = -np.log(uniform[:, 0])
+    centric = symmetry.centric(half)
+    deviates[centric] *= 2 * np.cos(2 * np.pi * uniform[centric, 1]) ** 2
+    return half, deviates * symmetry.epsilon(half)

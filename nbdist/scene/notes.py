@@ -9,31 +9,27 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nbdist.experiment.crystal import LATTICE_FIELDS
-from nbdist.experiment.lattice import cell_from_real, dual_vectors
+from nbdist.experiment.lattice import cell_from_real
 from nbdist.experiment.structure_factors import FromFile
 from nbdist.scene.amplitudes import Reflections
+from nbdist.scene.completeness import completeness
 from nbdist.scene.resolve import recommended_oversample
 from nbdist.scene.rocking import own_width_rad, recommended_phi_steps, recommended_points
 from nbdist.scene.scene import Scene
 from nbdist.scene.sources import DEFAULT_SPREAD_SOURCES
 from nbdist.scene.specimen import Lattice
+from nbdist.scene.symmetry import ANGLE_TOLERANCE_DEG, CELL_TOLERANCE
 
 LONGEST_WAVELENGTH_A, SHORTEST_WAVELENGTH_A, SHORTEST_AXIS_A = 10.0, 0.01, 1.0
-CELL_TOLERANCE, ANGLE_TOLERANCE_DEG = 0.005, 0.5
-"""How far a cell may be from another that is meant to be the same: share of an axis, and degrees."""
 COARSEST_STEP = 1.13
 """Phi step over a rocking width (1 / 0.886): sin^2(pi N x) has no period below 1/N, so a sum over steps up to it loses nothing."""
 WHOLE_LIST = 0.9
 """Share of the reflections to the detector's edge with which a list counts as whole."""
 FEW_MATES_MISSING = 0.05
-MATES_LOOKED_UP = 200_000
-MOST_ROWS_COUNTED = 4_000_000
-"""Rows of the reciprocal lattice beyond which its points are estimated by volume."""
-INDEX_BITS = 21
-"""Of a Miller index in a packed one: reflections lie within a million of the origin."""
+EXACT_CELL, EXACT_ANGLE_DEG = 1e-4, 0.01
+"""How far a cell may be from one of its space group without a word: what is rounded in a matrix file."""
 
 
 def notes(scene: Scene, reflections: Sequence[Reflections]) -> list[str]:
@@ -73,6 +69,12 @@ def _lattice(scene: Scene, lattice: Lattice) -> Iterator[str]:
     if np.linalg.det(lattice.real_vectors_A) < 0:
         field = next(name for name in LATTICE_FIELDS if getattr(crystal, name) is not None)
         yield f"{lattice.field}.{field}: its vectors are left-handed, so indices mean the mirror image of the crystal"
+    nearest, axes, angles_deg = lattice.symmetry.misfit(lattice.real_vectors_A)
+    if axes > EXACT_CELL or angles_deg > EXACT_ANGLE_DEG:
+        yield (
+            f"{lattice.field}: its cell of {found} is not quite one of {lattice.space_group}, as {nearest} would be: equivalent "
+            "reflections have the same F, but not the same resolution"
+        )
     stated = lattice.stated_cell
     if stated is None:
         return
@@ -85,34 +87,37 @@ def _lattice(scene: Scene, lattice: Lattice) -> Iterator[str]:
     if np.ptp(scale) <= CELL_TOLERANCE * scale.mean() and angles <= ANGLE_TOLERANCE_DEG:
         advice = f"; it fits a wavelength of {wavelength * scale.mean():.5g} A"
     yield (
-        f"{lattice.field}.matrix_file: {crystal.matrix_file} says a cell of {_numbers(stated)}, but its matrix at {wavelength:.5g} A "
-        f"is one of {_numbers(found)}{advice}"
+        f"{lattice.field}.matrix_file: {crystal.matrix_file} says a cell of {stated}, but its matrix at {wavelength:.5g} A "
+        f"is one of {found}{advice}"
     )
 
 
 def _amplitudes(scene: Scene, lattice: Lattice, reflections: Reflections) -> Iterator[str]:
-    """Say how much of the sphere a list holds, unless all others have an amplitude of their own."""
+    """Say what a file lacks: of a list as it is, whether it is whole; of one that symmetry completes, what is missing and what it has."""
+    yield from reflections.notes
     source = lattice.structure_factors
-    if not isinstance(source, FromFile) or source.default_F > 0:
+    if not isinstance(source, FromFile):
         return
-    reciprocal = dual_vectors(lattice.real_vectors_A)
-    edge = 1 / scene.finest_A
-    lengths = np.linalg.norm(reflections.indices @ reciprocal, axis=1)
-    inside = (lengths > 0) & (lengths <= edge * (1 + 1e-9))
-    listed = np.unique(_packed(reflections.indices[inside]))
-    there = _lattice_points(reciprocal, edge)
-    share = len(listed) / max(1, there)
-    chosen = listed[:: -(-len(listed) // MATES_LOOKED_UP) or 1]
-    missing = 1 - float(np.isin(_packed(-_unpacked(chosen)), listed).mean()) if len(chosen) else 0.0
-    if (share >= WHOLE_LIST and missing <= FEW_MATES_MISSING) or there == 0:
+    held = completeness(lattice, reflections, scene.finest_A)
+    field, corner = f"{lattice.amplitudes_field}.file", f"{scene.finest_A:.3g} A"
+    if reflections.filled is not None:
+        if held.missing:
+            yield (
+                f"{field}: {held.missing:,} of the {held.there:,} reflections to the detector's corner at {corner} "
+                f"({_percent(held.missing / held.there)}) are not in {source.file.name}, and have F = {source.default_F:g}"
+            )
         return
-    text = f"{lattice.amplitudes_field}.file: lists {_percent(share)} of the reflections to the detector's edge at {scene.finest_A:.3g} A"
-    last = lengths.max(initial=0.0)
-    if 0 < last < 0.97 * edge:
-        text += f", none beyond {1 / last:.3g} A"
-    if missing > FEW_MATES_MISSING:
-        text += f", and the Friedel mates of {_percent(missing)} of these are missing"
-    yield f"{text}; what is not listed has F = 0: no symmetry is applied, a list holds the whole of P1"
+    whole = held.share >= WHOLE_LIST and held.mates_missing <= FEW_MATES_MISSING
+    if whole or source.default_F > 0:
+        return
+    text = f"{field}: lists {_percent(held.share)} of the reflections to the detector's edge at {corner}"
+    if 0 < held.finest_per_A < 0.97 / scene.finest_A:
+        text += f", none beyond {1 / held.finest_per_A:.3g} A"
+    if held.mates_missing > FEW_MATES_MISSING:
+        text += f", and the Friedel mates of {_percent(held.mates_missing)} of these are missing"
+    yield (
+        f"{text}; what is not listed has F = 0: without crystal.space_group no symmetry is applied, a list holds the whole of P1"
+    )
 
 
 def _sampling(scene: Scene) -> Iterator[str]:
@@ -185,38 +190,5 @@ def _series(scene: Scene) -> Iterator[str]:
         yield f"scan.osc_range_deg is 0: the {scan.frames} frames {alike}"
 
 
-def _lattice_points(reciprocal_per_A: NDArray[np.float64], radius_per_A: float) -> int:
-    """Points of a reciprocal lattice (rows a*, b*, c*) within a radius of the origin, without it.
-
-    They are counted row by row along c*; where there are too many rows, the sphere's volume over a cell's is as good.
-    """
-    h_limit, k_limit, _ = np.floor(np.linalg.norm(dual_vectors(reciprocal_per_A), axis=1) * radius_per_A).tolist()
-    if (2 * h_limit + 1) * (2 * k_limit + 1) > MOST_ROWS_COUNTED:
-        return int(4 / 3 * np.pi * radius_per_A**3 / abs(np.linalg.det(reciprocal_per_A)))
-    h, k = np.arange(-h_limit, h_limit + 1), np.arange(-k_limit, k_limit + 1)
-    rows = h[:, None, None] * reciprocal_per_A[0] + k[:, None] * reciprocal_per_A[1]
-    c_squared = reciprocal_per_A[2] @ reciprocal_per_A[2]
-    middle = -(rows @ reciprocal_per_A[2]) / c_squared
-    half_squared = middle**2 - ((rows**2).sum(axis=-1) - radius_per_A**2) / c_squared
-    meets = half_squared >= 0
-    middle, half = middle[meets], np.sqrt(half_squared[meets])
-    return int((np.floor(middle + half) - np.ceil(middle - half) + 1).sum()) - 1
-
-
-def _packed(indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    h, k, l = (indices + 2 ** (INDEX_BITS - 1)).T
-    return np.asarray((h << 2 * INDEX_BITS) | (k << INDEX_BITS) | l)
-
-
-def _unpacked(packed: NDArray[np.int64]) -> NDArray[np.int64]:
-    mask = 2**INDEX_BITS - 1
-    columns = (packed >> 2 * INDEX_BITS, (packed >> INDEX_BITS) & mask, packed & mask)
-    return np.stack(columns, axis=1) - 2 ** (INDEX_BITS - 1)
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.{0 if share >= 0.01 else 2}f} %"
-
-
-def _numbers(cell: tuple[float, ...]) -> str:
-    return " ".join(f"{number:.5g}" for number in cell)

@@ -133,6 +133,7 @@ def _lattice(
             finest_A,
         ),
         stated_cell=None if crystal.matrix_file is None else _stated_cell(crystal.matrix_file),
+        stated_space_group=crystal.space_group,
     )
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.errors import ExperimentError
 from nbdist.experiment.crystal import Shape
 from nbdist.experiment.decay import Decay
-from nbdist.experiment.lattice import Cell, turned
+from nbdist.experiment.lattice import Cell, cell_from_real, turned
+from nbdist.experiment.space_groups import P1
 from nbdist.experiment.structure_factors import StructureFactors
 from nbdist.scene.diffuse import Disorder
 from nbdist.scene.mosaic import NormalDomains
+from nbdist.scene.symmetry import ANGLE_TOLERANCE_DEG, CELL_TOLERANCE, Symmetry
 
 Array = NDArray[np.float64]
 
@@ -68,6 +72,8 @@ class Lattice:
         Rotation over which a reflection at the finest resolution crosses the Ewald sphere at the least, full width at half maximum.
     stated_cell
         The cell that a matrix file gives beside its matrix, if it does.
+    stated_space_group
+        The canonical name of the crystal's space group, if it is given; `space_group` is the one it has.
     """
 
     field: str
@@ -89,6 +95,30 @@ class Lattice:
     interpolate: bool
     rocking_width_deg: float
     stated_cell: Cell | None
+    stated_space_group: str | None
+
+    @cached_property
+    def symmetry(self) -> Symmetry:
+        """The symmetry of its amplitudes: that of its space group.
+
+        Raises
+        ------
+        ExperimentError
+            If the cell is not one of that space group.
+        """
+        cell = cell_from_real(self.real_vectors_A)
+        symmetry = Symmetry.of(self.stated_space_group or P1, cell)
+        nearest, axes, angles_deg = symmetry.misfit(self.real_vectors_A)
+        if axes > CELL_TOLERANCE or angles_deg > ANGLE_TOLERANCE_DEG:
+            raise ExperimentError(
+                f"{self.field}.space_group: {symmetry.name} does not allow a cell of {cell}; the nearest that it allows is {nearest}"
+            )
+        return symmetry
+
+    @property
+    def space_group(self) -> str:
+        """Name of its space group as gemmi writes it ("P 43 21 2", "R 3:H"); P 1 where none is given."""
+        return self.symmetry.name
 
     def left_by_dose(self, frame: float | Array, s_per_A: Array) -> Array:
         """Share of its intensities at s = 1/d (...), 1/Angstrom, that dose has left by the middle of a frame, or of one for each (...).

@@ -14,7 +14,8 @@ from nbdist.experiment.lattice import reciprocal_from_cell
 from nbdist.experiment.template import TEMPLATE
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
-from nbdist.scene.notes import _lattice_points, notes
+from nbdist.scene.completeness import lattice_points
+from nbdist.scene.notes import notes
 
 CELL = (40.0, 50.0, 60.0, 90.0, 90.0, 90.0)
 PLAIN = {
@@ -136,14 +137,14 @@ def test_lattice_points_are_counted_as_one_by_one(cell):
     grid = np.array(list(product(range(-12, 13), repeat=3)))
     inside = np.linalg.norm(grid @ reciprocal, axis=1) <= radius
     assert np.abs(grid[inside]).max() < 12
-    assert _lattice_points(reciprocal, radius) == inside.sum() - 1
+    assert lattice_points(reciprocal, radius) == inside.sum() - 1
 
 
 def test_lattice_points_beyond_count_are_estimated_by_volume(monkeypatch):
     reciprocal = reciprocal_from_cell((40, 45, 50, 80, 95, 100))
-    counted = _lattice_points(reciprocal, 1.0)
-    monkeypatch.setattr("nbdist.scene.notes.MOST_ROWS_COUNTED", 100)
-    assert _lattice_points(reciprocal, 1.0) == pytest.approx(counted, rel=1e-3)
+    counted = lattice_points(reciprocal, 1.0)
+    monkeypatch.setattr("nbdist.scene.completeness.MOST_ROWS_COUNTED", 100)
+    assert lattice_points(reciprocal, 1.0) == pytest.approx(counted, rel=1e-3)
 
 
 # ---- matrices and units
