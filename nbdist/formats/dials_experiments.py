@@ -91,7 +91,8 @@ def _detector(models: Models) -> dict[str, Any]:
         "slow_axis": [0.0, 1.0, 0.0],
         "origin": [0.0, 0.0, 0.0],
     }
-    panels = [{**_panel(panel), "trusted_range": [lowest - 1.0, float(highest)]} for panel in models.panels]
+    reading = {"trusted_range": [lowest - 1.0, float(highest)], "gain": models.gain, "pedestal": models.pedestal}
+    panels = [{**_panel(panel), **reading} for panel in models.panels]
     return {"panels": panels, "hierarchy": {**together, "children": children}}
 
 
@@ -112,8 +113,6 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "mu": panel.attenuation_per_mm,
         "identifier": "",
         "mask": [[fast0, slow0, fast1, slow1] for fast0, fast1, slow0, slow1 in panel.gaps],
-        "gain": 1.0,
-        "pedestal": 0.0,
         "px_mm_strategy": {"type": strategy},
     }
 

@@ -122,6 +122,8 @@ class Models:
         One of each lattice.
     trusted
         The lowest and the highest reading that says what fell on a pixel.
+    gain, pedestal
+        Readings a photon, and the reading without one.
     """
 
     beam: Beam
@@ -130,6 +132,8 @@ class Models:
     scan: Scan
     crystals: tuple[Crystal, ...]
     trusted: tuple[int, int]
+    gain: float = 1.0
+    pedestal: float = 0.0
 
     @property
     def still(self) -> bool:

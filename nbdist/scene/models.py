@@ -75,6 +75,8 @@ def models_of(scene: Scene, frames: range) -> Models:
         ),
         crystals=tuple(Crystal(lattice.real_vectors_A @ at.T @ turn.T) for lattice in scene.specimen.lattices),
         trusted=(0, held if experiment.writes_counts else LARGEST_VALUE),
+        gain=experiment.readout.adu_per_photon if experiment.writes_counts else 1.0,
+        pedestal=experiment.readout.offset_adu if experiment.writes_counts else 0.0,
     )
 
 
