@@ -34,8 +34,36 @@ from nbdist.scene.scene import Scene
 from nbdist.scene.specimen import Lattice, Specimen
 from nbdist.scene.tile import Tile, bands
 
-MOST_MEASURED = 64
-"""Panels of frames whose spots were measured and whose labels nobody asked for yet; the first to come are forgotten, and made again."""
+
+class _Found(threading.local):
+    """What a thread found while it rendered a frame, for the labels of the frame that follow: of one frame at a time, by tile.
+
+    Attributes
+    ----------
+    bragg
+        Photons a pixel that the crystals diffract, as they were made by the integrated method.
+    measures
+        Of its spots.
+    scattered
+        Photons a pixel that the disorder of the crystals scatters.
+    """
+
+    def __init__(self) -> None:
+        self._frame: int | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Free all of it."""
+        self.bragg: dict[Tile, NDArray[np.floating[Any]]] = {}
+        self.measures: dict[Tile, SpotMeasures] = {}
+        self.scattered: dict[Tile, NDArray[np.float64]] = {}
+
+    def of(self, frame: int) -> _Found:
+        """Itself, without what is of another frame."""
+        if frame != self._frame:
+            self.forget()
+            self._frame = frame
+        return self
 
 
 class Renderer:
@@ -81,10 +109,8 @@ class Renderer:
             tables = {id(its): AmplitudeTable.of(its, scene.instrument.precision) for its in distinct(reflections)}
             self.tables = [tables[id(its)] for its in reflections]
         self.backend = backend or make_backend(scene.instrument, device, mode, threads)
-        self._measures: dict[tuple[Tile, int], SpotMeasures] = {}
+        self._found = _Found()
         self._spacings: dict[Tile, NDArray[np.float64]] = {}
-        self._scattered: dict[tuple[Tile, int], NDArray[np.float64]] = {}
-        self._measuring = threading.Lock()
         self._halos = self._of_disorder(reflections)
         try:
             self._prepared, self._scatterers = self._prepare(), self._prepare_diffuse()
@@ -133,13 +159,9 @@ class Renderer:
         """
         scene = self.scene
         if self.diffraction is not None and self._integrates:
-            if not self._tells_spots or tile != Tile(tile.panel, *scene.instrument.panels[tile.panel].region):
+            if not self._tells_spots or tile != self._region(tile.panel):
                 return self.backend.integrated(tile, self.diffraction, frame)[0]
-            partial, measures = self._measured(tile, frame)
-            with self._measuring:  # for the labels of the frame, which follow
-                self._measures[tile, frame] = measures
-                while len(self._measures) > MOST_MEASURED:
-                    del self._measures[next(iter(self._measures))]
+            partial, self._found.of(frame).measures[tile] = self._measured(tile, frame)
             return partial
         lattices = [
             Turned(
@@ -155,6 +177,10 @@ class Renderer:
         for its, left in zip(lattices, self.left_by_dose(tile, frame), strict=True):
             total += self.backend.partial(tile, [its]) * left
         return total
+
+    def _region(self, panel: int) -> Tile:
+        """All that is rendered of a panel."""
+        return Tile(panel, *self.scene.instrument.panels[panel].region)
 
     def left_by_dose(self, tile: Tile, frame: int) -> Iterator[NDArray[np.float64]]:
         """Share of the photons of each lattice that dose has left in a frame, by the spacing that scatters to a pixel; (rows, columns)."""
@@ -180,8 +206,11 @@ class Renderer:
 
         Divides once by the experiment's steps, adds the background, and sets dead pixels to 0.
         """
-        image = partial * self.photons_per_unit(frame)
-        for background in self._background_parts(tile, frame):
+        image, parts = partial * self.photons_per_unit(frame), self._background_parts(tile, frame)
+        if self._integrates and self.scene.experiment.labels.bragg and tile == self._region(tile.panel):
+            self._found.of(frame).bragg[tile] = image
+            image = image + (parts.pop(0) if parts else 0)
+        for background in parts:
             image += background
         usable = self.scene.instrument.panels[tile.panel].usable[tile.slices]
         return image if usable.all() else np.where(usable, image, 0.0)
@@ -223,9 +252,8 @@ class Renderer:
         their own.
         """
         scene, panel = self.scene, self.scene.instrument.panels[tile.panel]
-        region = Tile(tile.panel, *panel.region)
-        with self._measuring:
-            kept = self._scattered.get((region, frame))
+        region = self._region(tile.panel)
+        kept = self._found.of(frame).scattered.get(region)
         if kept is not None and region.has(tile):
             return kept[tile.within(region)]
         scan, shortest_A, exposed = scene.experiment.scan, float(scene.instrument.sources.wavelengths_A.min()), []
@@ -246,10 +274,7 @@ class Renderer:
         else:
             image = self.backend.diffuse(tile, exposed)
         if scene.experiment.labels.of_frames and tile == region:
-            with self._measuring:  # for the labels of the frame, which follow
-                self._scattered[region, frame] = image
-                while sum(its.nbytes for its in self._scattered.values()) > max(KEPT_FACTORS_BYTES, image.nbytes):
-                    del self._scattered[next(iter(self._scattered))]
+            self._found.of(frame).scattered[region] = image
         return image
 
     def _background_parts(self, tile: Tile, frame: int) -> list[NDArray[np.floating[Any]]]:
@@ -271,30 +296,28 @@ class Renderer:
         photons
             Expected photons of each panel, (slow, fast), as this renderer made them.
         """
-        instrument = self.scene.instrument
-        regions = [Tile(number, *panel.region) for number, panel in enumerate(instrument.panels)]
+        regions = [self._region(panel) for panel in range(len(self.scene.instrument.panels))]
         try:
             return self._labels(regions, frame, photons)
         finally:
-            with self._measuring:
-                for region in regions:
-                    self._scattered.pop((region, frame), None)
+            self._found.forget()
 
     def _labels(self, regions: Sequence[Tile], frame: int, photons: Sequence[NDArray[np.floating[Any]]]) -> FrameLabels:
-        instrument, labels = self.scene.instrument, self.scene.experiment.labels
+        labels = self.scene.experiment.labels
         background = [self._panel_background(region, frame) for region in regions]
+        if not self._integrates:
+            bragg = [np.maximum(all_of_it - under, 0) for all_of_it, under in zip(photons, background, strict=True)]
+        elif labels.bragg:
+            bragg = [self._panel_bragg(region, frame) for region in regions]
+        else:
+            bragg = []
         diffraction = self.diffraction if self._tells_spots else None
-        if diffraction is not None and self._integrates:
-            measures = [
-                self._measures_of(region, frame).within(region, shape)
-                for region, shape in zip(regions, instrument.shapes, strict=True)
-            ]
-            bragg = [its.bragg for its in measures if its.bragg is not None]
+        if diffraction is None:
+            return FrameLabels(bragg, background, [], {})
+        if self._integrates:
+            measures = [self._panel_measures(region, frame) for region in regions]
             spots = diffraction.spots(frame)
         else:
-            bragg = [np.maximum(all_of_it - under, 0) for all_of_it, under in zip(photons, background, strict=True)]
-            if diffraction is None:
-                return FrameLabels(bragg, background, [], {})
             spots, measures = whole_pixel_spots(
                 diffraction, self.tables, frame, bragg, background, labels.spot_share if labels.spot else None
             )
@@ -302,19 +325,26 @@ class Renderer:
 
     def _panel_background(self, region: Tile, frame: int) -> NDArray[np.float32]:
         """What lies under the spots of a whole panel, (slow, fast): 0 outside of the region that is rendered."""
-        shape = self.scene.instrument.panels[region.panel].shape
-        whole = Tile(region.panel, 0, shape[0], 0, shape[1])
-        if not self._halos or region == whole:
-            return self.background(whole, frame).astype(np.float32, copy=False)
-        image = np.zeros(shape, dtype=np.float32)
-        image[region.slices] = self.background(region, frame)
-        return image
+        shape = self.scene.instrument.shapes[region.panel]
+        if not self._halos:  # kept, and 0 there
+            return self.background(Tile(region.panel, 0, shape[0], 0, shape[1]), frame).astype(np.float32, copy=False)
+        return region.on_panel(self.background(region, frame), shape).astype(np.float32, copy=False)
 
-    def _measures_of(self, region: Tile, frame: int) -> SpotMeasures:
+    def _panel_bragg(self, region: Tile, frame: int) -> NDArray[np.float32]:
+        """Photons of a whole panel that the crystals diffract, (slow, fast), as `photons` left them, or made once more."""
+        image = self._found.of(frame).bragg.get(region)
+        if image is None:
+            assert self.diffraction is not None
+            image = self.backend.integrated(region, self.diffraction, frame)[0] * self.photons_per_unit(frame)
+        return region.on_panel(image, self.scene.instrument.shapes[region.panel]).astype(np.float32, copy=False)
+
+    def _panel_measures(self, region: Tile, frame: int) -> SpotMeasures:
         """The measures of a panel's spots, as `partial` left them, or made once more."""
-        with self._measuring:
-            kept = self._measures.pop((region, frame), None)
-        return self._measured(region, frame)[1] if kept is None else kept
+        kept = self._found.of(frame).measures.get(region)
+        measures = self._measured(region, frame)[1] if kept is None else kept
+        if measures.spot is None:
+            return measures
+        return measures._replace(spot=region.on_panel(measures.spot, self.scene.instrument.shapes[region.panel]))
 
     def _measured(self, region: Tile, frame: int) -> tuple[NDArray[np.floating[Any]], SpotMeasures]:
         """Partial intensity of all that is rendered of a panel, with the measures of its spots."""
@@ -326,7 +356,6 @@ class Renderer:
         under = Underneath(
             self.photons_per_unit(frame),
             background,
-            labels.bragg,
             labels.spot_share if labels.spot else None,
         )
         partial, measures = self.backend.integrated(region, self.diffraction, frame, under)

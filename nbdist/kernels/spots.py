@@ -121,8 +121,6 @@ class SpotMeasures(NamedTuple):
     beside
         Photons of the background within its pixels, and the largest share of others in the Bragg photons of a pixel of at least a tenth
         of its peak, float64 (spots, 2).
-    bragg
-        Bragg photons of each pixel, float32 (rows, columns); None where they were not asked for.
     spot
         Of each pixel 0, or 1 + which of the spots with photons here gives most, where enough of its photons are Bragg photons; int32
         (rows, columns), None where that was not asked for.
@@ -131,33 +129,17 @@ class SpotMeasures(NamedTuple):
     moments: Array
     boxes: NDArray[np.int64]
     beside: Array
-    bragg: NDArray[np.float32] | None
     spot: NDArray[np.int32] | None
 
     @classmethod
     def empty(cls, spots: int, under: Underneath, shape: tuple[int, int]) -> SpotMeasures:
-        """To be filled, all 0, with those images (rows, columns) that are asked for."""
+        """To be filled, all 0, with the image (rows, columns) where it is asked for."""
         return cls(
             np.zeros((spots, 6)),
             np.zeros((spots, 6), dtype=np.int64),
             np.zeros((spots, 2)),
-            np.empty(shape, dtype=np.float32) if under.bragg else None,
             None if under.spot_share is None else np.zeros(shape, dtype=np.int32),
         )
-
-    def within(self, tile: Tile, shape: tuple[int, int]) -> SpotMeasures:
-        """The same on an image of a whole panel, of which this is a tile."""
-        if tile.shape == shape:
-            return self
-
-        def widened(image: NDArray[Any] | None) -> NDArray[Any] | None:
-            if image is None:
-                return None
-            whole = np.zeros(shape, dtype=image.dtype)
-            whole[tile.slices] = image
-            return whole
-
-        return self._replace(bragg=widened(self.bragg), spot=widened(self.spot))
 
 
 class Underneath(NamedTuple):
@@ -169,15 +151,12 @@ class Underneath(NamedTuple):
         Of one unit of a partial intensity.
     background
         Photons of the background, float32 (rows, columns).
-    bragg
-        Whether the Bragg photons of each pixel are wanted.
     spot_share
         A pixel is its dominant spot's where the Bragg photons are more than this share of all; None where that is not asked for.
     """
 
     photons: float
     background: NDArray[np.float32] | None
-    bragg: bool = False
     spot_share: float | None = None
 
 
@@ -206,8 +185,6 @@ def measured(
         Share of the values of a pixel that is the spot's own (rows, columns); all where left out.
     """
     measures = SpotMeasures.empty(spots, under, tile.shape)
-    if measures.bragg is not None:
-        np.multiply(image, under.photons, out=measures.bragg, casting="same_kind")
     if not given:
         return measures
     number, pixel, value = (np.concatenate(columns) for columns in zip(*given, strict=True))

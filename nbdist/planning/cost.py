@@ -219,8 +219,6 @@ def worker_memory(
     kept_images += 4 * (bool(background.images) + obstacles.any)
     if specimen.decays:  # what spacing scatters to a pixel
         kept_images += IMAGE_BYTES
-    if disordered and scene.experiment.labels.of_frames:  # a frame's diffuse scattering waits for its labels
-        kept_images += IMAGE_BYTES
     # the domains are held as they are and, for a moment, as they came
     base = WORKER_BASE_BYTES + (TORCH_BYTES if device == "cuda" or kernel == "eager" else 0)
     domains = 2 * ORIENTATION_BYTES * scene.specimen.all_domains
@@ -234,8 +232,11 @@ def worker_memory(
     layer_scales = 0 if factor_bytes <= KEPT_FACTORS_BYTES else tile_bytes * pieces.tile_pixels * layers
     # of a tile: the chunk's partial, the sum with it, the photons of that and what makes them
     partials = TILES_AT_ONCE * tile_bytes * pieces.tile_pixels + layer_scales
-    # labels ask for what halos give of whole panels
-    looked_at = pixels if disordered and scene.experiment.labels.of_frames else pieces.tile_pixels
+    looked_at = pieces.tile_pixels
+    if disordered and scene.experiment.labels.of_frames:
+        # labels ask for what halos give of whole panels, which waits for them
+        looked_at = pixels
+        partials += IMAGE_BYTES * pixels
     if disordered:  # what they give, and the factors that they take
         partials += 2 * IMAGE_BYTES * looked_at
     if specimen.decays:  # what is left of a lattice, as it is worked out, and its part

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 ROWS_AT_ONCE = 16
 """Rows of pixels whose directions are worked out together: vectors of all pixels of a panel would take much memory."""
@@ -46,6 +49,14 @@ class Tile(NamedTuple):
             slice(self.slow_start - other.slow_start, self.slow_stop - other.slow_start),
             slice(self.fast_start - other.fast_start, self.fast_stop - other.fast_start),
         )
+
+    def on_panel(self, image: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+        """The tile's image on that of its panel, of a shape (slow, fast): 0 beside the tile; the same where there is nothing beside it."""
+        if self.shape == shape:
+            return image
+        whole = np.zeros(shape, dtype=image.dtype)
+        whole[self.slices] = image
+        return whole
 
 
 def bands(tile: Tile, rows: int = ROWS_AT_ONCE) -> Iterator[Tile]:

@@ -146,7 +146,7 @@ def test_it_lies_under_the_spots_and_is_none_of_their_photons(frame_of, method, 
     sections["background"] = {"water_um": 0.3}
     plain, disordered = (make_context(frame_of(its, **sections), cut=cut) for its in (None, CORRELATED))
     ordered, frame = (labelled_frame(its, 1, render_frame(its, 1)) for its in (plain, disordered))
-    assert not disordered.renderer._scattered, "what was kept for the labels is forgotten"
+    assert not disordered.renderer._found.scattered, "what was kept for the labels is forgotten"
     diffuse = disordered.renderer.diffuse(WHOLE, 1)
     np.testing.assert_allclose(frame.labels.background[0], ordered.labels.background[0] + diffuse, rtol=1e-6)
     np.testing.assert_allclose(frame.photons[0], ordered.photons[0] + diffuse, rtol=1e-6)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import nbdist
+from nbdist.run.context import make_context
 from nbdist.run.generate import generate
+from nbdist.run.rendering import labelled_frame, render_frame
 from nbdist.run.verify import verify
 
 EVERY = {"spots": True, "spot": True, "bragg": True, "background": True}
@@ -41,7 +43,7 @@ def test_the_photons_of_the_table_are_those_of_the_image(labelled, tmp_path):
     for frame in range(4):
         its, bragg = spots[spots.frame == frame], series.bragg.values[frame]
         assert its.photons.sum() == pytest.approx(bragg.sum(dtype=np.float64), rel=1e-6)
-        np.testing.assert_allclose(bragg + series.background.values[frame], series.intensity.values[frame], rtol=1e-5)
+        np.testing.assert_array_equal(bragg + series.background.values[frame], series.intensity.values[frame])
         number = series.spot.values[frame]
         brightest = int(its.photons.to_numpy().argmax())
         row = its.iloc[brightest]
@@ -71,6 +73,13 @@ def test_the_rows_are_the_same_however_the_run_was_cut(labelled, tmp_path):
     assert spots.equals(others)
     for name in ("intensity", "bragg", "background", "spot"):
         np.testing.assert_array_equal(whole[name].values, cut[name].values)
+
+
+def test_bragg_photons_do_not_depend_on_what_else_is_asked_for(labelled):
+    alone, among = (make_context(labelled(labels=labels)) for labels in ({"bragg": True}, EVERY))
+    one, other = (labelled_frame(its, 2, render_frame(its, 2)).labels.bragg[0] for its in (alone, among))
+    np.testing.assert_array_equal(one, other)
+    assert one.any()
 
 
 def test_verify_makes_the_labels_again(labelled, tmp_path):

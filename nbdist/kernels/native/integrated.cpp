@@ -29,7 +29,6 @@ struct Request {  // mirrored by integrated.Request; every member takes eight by
   // labels, or null
   double photons;               // of one unit of the image
   const float* background;      // (rows, columns), photons
-  float* bragg;                 // (rows, columns), written: the image in photons
   double share;                 // of a pixel's photons, more than which are Bragg photons where it is a spot's
   int32_t* spot;                // (rows, columns), zeros to begin with: 0, or 1 + which of the spots that give photons here gives most
   double* moments;              // (spots, 6): photons, slow, fast, their second moments about the mean ss, ff, sf
@@ -198,8 +197,6 @@ class Renderer {
       for (int64_t c = 0; c < width; c++) image[start + c] += from[c];
       if (request.spot) fetch(request.spot + begin + start, width);
     });
-    if (request.bragg)
-      for (int64_t p = 0; p < pixels; p++) request.bragg[begin + p] = (float)(image[p] * (real)request.photons);
     if (!request.spot) return;
     int32_t* spot = request.spot + begin;
     most.resize(pixels);  // known where there is a spot

@@ -47,7 +47,7 @@ class Request(ctypes.Structure):
         ("factor", _pointer),
         ("image", _pointer),
         ("photons", _real),
-        *((name, _pointer) for name in ("background", "bragg")),
+        ("background", _pointer),
         ("share", _real),
         *((name, _pointer) for name in ("spot", "moments", "boxes", "beside")),
     )
