@@ -25,11 +25,12 @@ def until(condition: Callable[[], Any], what: str, seconds: float = LIMIT_S, pro
     process
         A process that makes it come: the test fails with what it printed when it ends before.
     """
-    end = time.monotonic() + seconds
+    began = time.monotonic()
     while True:
         ended = process is not None and process.poll() is not None
         if found := condition():
             return found
         assert not ended, f"the process ended before {what}: {process.communicate()}"
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.02)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"waited in vain for {what}"
+        time.sleep(min(max(0.02, waited / 20), 0.5))  # ever more rarely: some conditions start a program
