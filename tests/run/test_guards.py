@@ -110,7 +110,7 @@ def test_a_linked_store_is_replaced_where_the_link_leads(small_experiment, tmp_p
 @pytest.mark.integration
 def test_workers_in_another_folder_write_to_the_place_that_was_meant(small_experiment, tmp_path, client, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the workers were started elsewhere
-    generate(small_experiment(), "a.zarr", client, kernel="eager")
+    generate(small_experiment(), "a.zarr", client)
     assert summarize(tmp_path / "a.zarr").frames_complete == 3
 
 

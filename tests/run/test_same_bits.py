@@ -30,7 +30,7 @@ def experiment(small_experiment):
 @pytest.fixture(scope="module")
 def serial_store(experiment, tmp_path_factory):
     location = tmp_path_factory.mktemp("serial") / "series.zarr"
-    generate(experiment, location, serial=True, kernel="eager")
+    generate(experiment, location, serial=True)
     return location
 
 
@@ -52,7 +52,7 @@ def test_any_number_of_workers_gives_the_bits_of_a_serial_run(
     cluster, client = growing_cluster
     cluster.scale(workers)
     client.wait_for_workers(workers, timeout=LIMIT_S)
-    progress = generate(experiment, tmp_path / "dask.zarr", client, frames_per_shard=1, kernel="eager")
+    progress = generate(experiment, tmp_path / "dask.zarr", client, frames_per_shard=1)
     assert (progress.frames_done, progress.failed) == (FRAMES, {})
     assert progress.workers == workers
     assert_same_bits(serial_store, tmp_path / "dask.zarr")
@@ -71,7 +71,6 @@ def test_any_number_of_frames_in_a_shard_gives_the_same_bits(
         client if on_dask else None,
         serial=not on_dask,
         frames_per_shard=frames_per_shard,
-        kernel="eager",
         overwrite=location.exists(),
     )
     assert_same_bits(serial_store, location)
@@ -79,7 +78,7 @@ def test_any_number_of_frames_in_a_shard_gives_the_same_bits(
 
 @pytest.mark.integration
 def test_the_run_makes_its_own_workers_where_no_client_is_given(experiment, serial_store, tmp_path, assert_same_bits):
-    progress = generate(experiment, tmp_path / "own.zarr", workers=2, frames_per_shard=2, kernel="eager")
+    progress = generate(experiment, tmp_path / "own.zarr", workers=2, frames_per_shard=2)
     assert progress.workers == 2
     assert_same_bits(serial_store, tmp_path / "own.zarr")
 
@@ -112,7 +111,7 @@ def test_a_frame_assembled_from_partials_is_the_frame_rendered_whole(small_exper
 
 @settings(max_examples=15)
 @given(
-    tile=st.tuples(st.integers(7, 96), st.integers(7, 80)),
+    tile=st.tuples(st.integers(17, 96), st.integers(17, 80)),
     phi_chunk=st.integers(1, 4),
     precision=st.sampled_from(["float64", "float32"]),
 )
