@@ -22,6 +22,7 @@ from nbdist.cli.bench import bench
 from nbdist.cli.certificate import certificate
 from nbdist.cli.check import check
 from nbdist.cli.compare import compare
+from nbdist.cli.conversion import from_dials
 from nbdist.cli.demo import demo
 from nbdist.cli.detectors import detectors
 from nbdist.cli.finish import finish
@@ -41,7 +42,20 @@ from nbdist.cli.verify import verify
 from nbdist.errors import NbdistError, one_line
 
 WORK = frozenset(
-    {"run", "readout", "demo", "init", "preview", "compare", "labels", "verify", "finish", "nanobragg", "trace"}
+    {
+        "run",
+        "readout",
+        "demo",
+        "init",
+        "from-dials",
+        "preview",
+        "compare",
+        "labels",
+        "verify",
+        "finish",
+        "nanobragg",
+        "trace",
+    }
 )
 """Commands that write files, or whose status is their verdict: what they print may be lost. The others do nothing but print."""
 
@@ -118,6 +132,7 @@ def _options(
 for _command in (
     demo,
     init,
+    from_dials,
     check,
     plan,
     info,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import msgpack
 import numpy as np
 import pytest
+from dials_programs import dials, dials_python
 from labelled import labelled_store, reflection_rows, spot_rows
 
 from nbdist.errors import ExperimentError, NbdistError, StoreError
@@ -218,21 +217,6 @@ def test_frames_that_are_no_scan_are_refused_and_nothing_is_left_half_written(sm
     with pytest.raises(NbdistError, match=r"labels\.refl cannot be written"):
         write_dials(stills, tmp_path / "out", slice(3, 4))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["labels.refl"]
-
-
-def dials(*command):
-    """Run a program of DIALS on one core; a test is skipped where it is not installed."""
-    if shutil.which("dials.show") is None:
-        pytest.skip("DIALS is not installed")
-    ended = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
-    return ended.stdout
-
-
-def dials_python():
-    """The Python that DIALS' programs run with."""
-    program = shutil.which("dials.show")
-    return Path(program).read_text().splitlines()[0].removeprefix("#!").strip() if program else "python3"
 
 
 TURNED = {"mosflm": lambda x, y, z: [z, -y, x], "adxv": lambda x, y, z: [x, -y, z]}

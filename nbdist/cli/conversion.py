@@ -1,0 +1,101 @@
+"""`nbdist from-dials`, `from-xds`, `from-image`: an experiment file out of the files of another program."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nbdist.cli.display import console
+from nbdist.errors import NbdistError
+
+if TYPE_CHECKING:
+    from nbdist.formats.description import Description
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Experiment file to write.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+Reflections = Annotated[
+    Path | None, typer.Option("--reflections", metavar="FILE", help="Amplitudes, for structure_factors of kind file.")
+]
+CrystalCell = Annotated[
+    str | None, typer.Option("--cell", metavar="A,B,C,AL,BE,GA", help="Of the crystal, where the file has none.")
+]
+DEFAULT_OUTPUT = Path("experiment.yaml")
+
+
+def from_dials(
+    models: Annotated[
+        Path, typer.Argument(metavar="MODELS", help="Models of DIALS: refined.expt, integrated.expt ...")
+    ],
+    output: Output = DEFAULT_OUTPUT,
+    reflections: Reflections = None,
+    number: Annotated[
+        int | None,
+        typer.Option("--experiment", metavar="N", help="Which of several sweeps, by an experiment of it, from 0."),
+    ] = None,
+    cell: CrystalCell = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write an experiment file of models of DIALS."""
+    from nbdist.formats.dials_models import read_dials_models
+    from nbdist.formats.text import user_path
+
+    _write(read_dials_models(user_path(models), number), str(models), output, reflections, cell, overwrite)
+
+
+def _write(
+    description: Description, source: str, output: Path, reflections: Path | None, cell: str | None, overwrite: bool
+) -> None:
+    """Write the experiment of a description, and say what is in it and what is not."""
+    import numpy as np
+
+    from nbdist.errors import FileFormatError
+    from nbdist.experiment import validate
+    from nbdist.experiment.conversion import draft
+    from nbdist.formats.files import written_whole
+    from nbdist.formats.text import user_path
+    from nbdist.scene import resolve
+
+    output = user_path(output)
+    if reflections is not None and not user_path(reflections).is_file():
+        raise FileFormatError(f"--reflections: {reflections} does not exist")
+    beside = (
+        None if reflections is None else os.path.relpath(user_path(reflections).absolute(), output.parent.absolute())
+    )
+    drafted = draft(description, reflections=beside, cell=_cell(cell), stem=output.stem)
+    masks = {output.with_name(name): dead for name, dead in drafted.masks.items()}
+    for path in (output, *masks):
+        if path.exists() and not overwrite:
+            raise NbdistError(f"{path} exists; --overwrite replaces it")
+    experiment = validate(drafted.content, output.parent.absolute())
+    for path, dead in masks.items():
+        with written_whole(path) as stream:
+            np.save(stream, dead)
+    resolve(experiment)
+    with written_whole(output) as stream:
+        stream.write(drafted.yaml(source).encode())
+    scan, shapes = experiment.scan, experiment.detector.shapes
+    crystals = len(experiment.each_crystal)
+    console.print(
+        f"wrote {output}: {scan.frames} {'frame' if scan.frames == 1 else 'frames'} of {scan.osc_range_deg:g} degrees, "
+        f"{len(shapes)} {'panel' if len(shapes) == 1 else 'panels'}, {crystals} {'crystal' if crystals == 1 else 'crystals'}"
+    )
+    for path in masks:
+        console.print(f"wrote {path}")
+    for remark in drafted.remarks:
+        console.print(f"note: {remark}")
+    console.print(f"next: nbdist check {output}; nbdist run {output} -o {output.stem}.zarr")
+
+
+def _cell(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        numbers = tuple(map(float, text.replace(",", " ").split()))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 6:
+        raise NbdistError(f"--cell: expected a,b,c,alpha,beta,gamma (Angstrom, degrees), found '{text}'")
+    return numbers

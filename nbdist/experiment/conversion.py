@@ -1,0 +1,284 @@
+"""Experiments out of the files of other programs: a commented experiment file of what a `Description` says.
+
+Vectors stay in the frame of the program that wrote the file; numbers are written so that they are read back to the last bit. What no file
+says (how strong the beam is, how large the crystal, and amplitudes where none are given) has the values of `nbdist init`, and a comment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from nbdist.experiment.detector import Convention
+from nbdist.experiment.materials import ATTENUATION
+from nbdist.experiment.readout import LARGEST_READING
+from nbdist.formats.description import Description, Frame
+from nbdist.formats.models import P1, Array, Models, Panel
+
+AXES: dict[Frame, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
+    "dxtbx": ((1, 0, 0), (0, -1, 0)),
+    "xds": ((1, 0, 0), (0, 1, 0)),
+}
+"""Fast and slow of the convention of a frame; a detector with others is in convention custom."""
+LYSOZYME_CELL = (79.1, 79.1, 37.9, 90.0, 90.0, 90.0)
+GUESSED_MOSAICITY_DEG = 0.1
+GUESSED_SIZE_UM = 1.0
+"""Side of a block; its spots are no wider than a mosaicity of 0.01 degrees makes them, at 2 Angstrom."""
+GUESSED_FLUENCE = 2.7e25
+GUESSED_WILSON = {"mean_F2": 2.0e5, "B_factor_A2": 20.0, "seed": 1}
+SENSOR_LAYER_PIXELS = 2
+"""Thickness of a layer of the sensor at most, as of detectors by name: a ray at 45 degrees moves by so many pixels in one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """An experiment file in the making.
+
+    Attributes
+    ----------
+    sections
+        Sections with their fields, each with the comments above it.
+    remarks
+        What was not carried over, and what had to be assumed.
+    masks
+        Dead pixels of each panel (slow, fast), bool, by the name of the file beside the experiment that is to hold them.
+    """
+
+    sections: tuple[tuple[tuple[str, ...], dict[str, Any]], ...]
+    remarks: tuple[str, ...]
+    masks: dict[str, NDArray[np.bool_]]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Sections by name, as an experiment file has them."""
+        return {name: fields for _, section in self.sections for name, fields in section.items()}
+
+    def yaml(self, source: str) -> str:
+        """The file; `source` says of what it was made."""
+        notes = [f"# Made from {source}. Units are in the field names; `nbdist init` shows all fields."]
+        notes += [f"# note: {remark}" for remark in self.remarks]
+        parts = ["\n".join(notes)]
+        for comments, section in self.sections:
+            text = yaml.safe_dump(section, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+            parts.append("".join(f"# {comment}\n" for comment in comments) + text.rstrip())
+        return "\n\n".join(parts) + "\n"
+
+
+def draft(
+    description: Description, *, reflections: str | None = None, cell: tuple[float, ...] | None = None, stem: str = ""
+) -> Draft:
+    """An experiment file of a description.
+
+    Parameters
+    ----------
+    reflections
+        File of amplitudes, as the experiment file is to name it; a random set stands for them where there is none.
+    cell
+        Of the crystal, Angstrom and degrees, where the description has no orientation.
+    stem
+        Beginning of the names of masks.
+    """
+    remarks = list(description.remarks)
+    crystals = [*_crystals(description, cell, remarks)]
+    models = description.models
+    masks = {
+        _mask_name(stem, number, len(models.panels)): ~panel.usable
+        for number, panel in enumerate(models.panels)
+        if not panel.usable.all()
+    }
+    sections = (
+        _beam(models, remarks),
+        *(_lattices(crystals)),
+        _scan(models),
+        _detector(description, stem, remarks),
+        _structure_factors(models, reflections, remarks),
+        ((), {"sampling": {"method": "integrated"}}),
+        *_readout(description),
+    )
+    return Draft(sections, tuple(remarks), masks)
+
+
+_Commented = tuple[tuple[str, ...], dict[str, Any]]
+
+
+def _beam(models: Models, remarks: list[str]) -> _Commented:
+    beam = models.beam
+    fields: dict[str, Any] = {
+        "wavelength_A": beam.wavelength_A,
+        "direction": _numbers(beam.travels),
+        "polarization_factor": min(1.0, max(-1.0, 2 * beam.polarization_fraction - 1)),
+        "polarization_vector": _numbers(np.cross(beam.polarization_normal, beam.travels)),
+    }
+    comments = [
+        f"polarization_factor is 2 x {beam.polarization_fraction:g} - 1, of the fraction in the plane of its vector"
+    ]
+    if beam.flux_photons_per_s:
+        fields["flux_photons_per_s"] = beam.flux_photons_per_s
+        if models.scan.exposure_s:
+            fields["exposure_s"] = models.scan.exposure_s
+        comments.append("beam_size_mm is not known: 0.1 when left out")
+    else:
+        fields["fluence_photons_per_m2"] = GUESSED_FLUENCE
+        remarks.append(
+            f"beam.fluence_photons_per_m2: not known; {GUESSED_FLUENCE:g} is a guess, which scales the images"
+        )
+    return tuple(comments), {"beam": fields}
+
+
+def _crystals(description: Description, cell: tuple[float, ...] | None, remarks: list[str]) -> Iterator[dict[str, Any]]:
+    """Fields of each crystal; one in the usual setting where no orientation is known."""
+    known: list[tuple[dict[str, Any], str | None, float | None]] = [
+        ({"real_vectors_A": [_numbers(row) for row in crystal.real_vectors_A]}, crystal.hall, mosaicity_deg)
+        for crystal, mosaicity_deg in zip(description.models.crystals, description.mosaicities_deg, strict=True)
+    ]
+    if known and cell is not None:
+        remarks.append("--cell is left out: the file has a crystal")
+    if not known:
+        given = cell or description.cell
+        if given is None:
+            remarks.append(
+                "crystal: THE FILE HAS NONE; a cell of lysozyme stands in its place: put cell (or --cell) and misset_deg of yours"
+            )
+        else:
+            remarks.append("crystal.misset_deg: the orientation is not known; 0 0 0 is no better than another")
+        fields = {"cell": [*map(float, given or LYSOZYME_CELL)], "misset_deg": [0.0, 0.0, 0.0]}
+        known = [(fields, description.hall, description.mosaicity_deg)]
+    if any(mosaicity_deg is None for *_, mosaicity_deg in known):
+        remarks.append(f"crystal.mosaicity: not known; {GUESSED_MOSAICITY_DEG} degrees is a guess")
+    for fields, hall, mosaicity_deg in known:
+        sigma_deg = GUESSED_MOSAICITY_DEG if mosaicity_deg is None else mosaicity_deg
+        group = None if hall in (None, P1) else _space_group(hall, remarks)
+        yield {
+            **fields,
+            **({} if group is None else {"space_group": group}),
+            "size_um": GUESSED_SIZE_UM,
+            "shape": "gauss",
+            "mosaicity": {"sigma_deg": sigma_deg},
+        }
+
+
+def _space_group(hall: str, remarks: list[str]) -> str | None:
+    """Hermann-Mauguin symbol of a space group by its Hall symbol."""
+    import gemmi
+
+    try:
+        group = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(hall))
+    except (RuntimeError, ValueError):
+        group = None
+    if group is None:
+        remarks.append(
+            f"crystal.space_group: of the Hall symbol '{hall}' there is none in gemmi's table; P 1 stands in its place"
+        )
+        return None
+    return group.xhm()
+
+
+def _lattices(crystals: list[dict[str, Any]]) -> Iterator[_Commented]:
+    comments = (
+        "real_vectors_A: rows a, b, c at phi 0. mosaicity: sigma_deg is sigma_M of Kabsch's profiles, the rms rotation about any axis",
+        "size_um, of a block, is not known: 1 um widens no spot by as much as the mosaicity does",
+    )
+    yield comments, {"crystal": crystals[0]} if len(crystals) == 1 else {"crystals": crystals}
+
+
+def _scan(models: Models) -> _Commented:
+    scan = models.scan
+    fields = {
+        "frames": scan.frames,
+        "phi_start_deg": scan.start_deg,
+        "osc_range_deg": scan.osc_deg,
+        "spindle_axis": _numbers(models.axis),
+    }
+    return (f"frame 0 is image {scan.first_frame + 1}",), {"scan": fields}
+
+
+def _detector(description: Description, stem: str, remarks: list[str]) -> _Commented:
+    panels, axes = description.models.panels, AXES[description.frame]
+    usual = all(np.array_equal(panel.fast, axes[0]) and np.array_equal(panel.slow, axes[1]) for panel in panels)
+    convention: Convention = description.frame if usual else "custom"
+    sensors = [_sensor(panel, remarks) for panel in panels]
+    alike = all(sensor == sensors[0] for sensor in sensors)
+    fields: dict[str, Any] = {"convention": convention}
+    if alike and sensors[0] is not None:
+        fields["sensor"] = sensors[0]
+    fields["panels"] = [
+        {
+            "spixels": panel.shape[0],
+            "fpixels": panel.shape[1],
+            "pixel_size_mm": panel.pixel_mm,
+            "origin_mm": _numbers(panel.origin_mm),
+            **({} if usual else {"fast_axis": _numbers(panel.fast), "slow_axis": _numbers(panel.slow)}),
+            **({} if alike or sensor is None else {"sensor": sensor}),
+            **({"dead_rectangles_pixels": [list(gap) for gap in panel.gaps]} if panel.gaps else {}),
+            **({} if panel.usable.all() else {"mask_file": _mask_name(stem, number, len(panels))}),
+        }
+        for number, (panel, sensor) in enumerate(zip(panels, sensors, strict=True))
+    ]
+    program = {"dxtbx": "DIALS (dxtbx)", "xds": "XDS, as its files have it"}[description.frame]
+    return (f"the frame of {program}; origin_mm: outer corner of the first pixel",), {"detector": fields}
+
+
+def _mask_name(stem: str, number: int, panels: int) -> str:
+    return f"{stem}.panel{number}.mask.npy" if panels > 1 else f"{stem}.mask.npy"
+
+
+def _sensor(panel: Panel, remarks: list[str]) -> dict[str, Any] | None:
+    if panel.thickness_mm <= 0:
+        return None
+    fields: dict[str, Any] = {"thickness_um": 1e3 * panel.thickness_mm}
+    if panel.attenuation_per_mm > 0:
+        fields["attenuation_depth_um"] = 1e3 / panel.attenuation_per_mm
+    elif panel.material in ATTENUATION:
+        fields["material"] = panel.material
+    else:
+        remark = (
+            f"detector.sensor: {panel.thickness_mm:g} mm of {panel.material or 'a material that is not named'} are left out: "
+            f"how they attenuate is not known; material may be {', '.join(ATTENUATION)}"
+        )
+        if remark not in remarks:
+            remarks.append(remark)
+        return None
+    return {**fields, "layers": max(1, int(np.ceil(panel.thickness_mm / (SENSOR_LAYER_PIXELS * panel.pixel_mm))))}
+
+
+def _structure_factors(models: Models, reflections: str | None, remarks: list[str]) -> _Commented:
+    if reflections is not None:
+        return (), {"structure_factors": {"kind": "file", "file": reflections}}
+    remarks.append("structure_factors: none are given; a random set stands in their place (--reflections FILE)")
+    return (), {"structure_factors": {"kind": "wilson", "d_min_A": _finest_A(models), **GUESSED_WILSON}}
+
+
+def _finest_A(models: Models) -> float:
+    """Resolution of the furthest corner of the detector, rounded down to 0.01 Angstrom."""
+    finest = np.inf
+    for panel in models.panels:
+        for slow, fast in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            place = panel.origin_mm + panel.pixel_mm * (
+                fast * panel.shape[1] * panel.fast + slow * panel.shape[0] * panel.slow
+            )
+            across = np.linalg.norm(place / np.linalg.norm(place) - models.beam.travels)
+            finest = min(finest, models.beam.wavelength_A / max(float(across), 1e-9))
+    return max(0.01, float(np.floor(100 * finest)) / 100)
+
+
+def _readout(description: Description) -> Iterator[_Commented]:
+    yield (), {"noise": {"photon_noise": True, "seed": 1}}
+    fields: dict[str, Any] = {}
+    if description.gain != 1:
+        fields["electrons_per_photon"] = description.gain
+    if description.pedestal > 0:
+        fields["offset_adu"] = description.pedestal
+    highest = description.models.trusted[1]
+    if 0 < highest < LARGEST_READING["int32"] - 1:
+        fields["saturation_adu"] = highest + 1
+    if fields:
+        yield (f"readings up to {highest} are trusted",) if "saturation_adu" in fields else (), {"readout": fields}
+
+
+def _numbers(vector: Array) -> list[float]:
+    return [float(number) + 0.0 for number in vector]  # a 0 below 0 is one

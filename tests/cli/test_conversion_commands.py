@@ -1,0 +1,58 @@
+"""`nbdist from-dials` and its like write experiment files that are valid, and say what is not in them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nbdist.experiment import load_experiment
+from nbdist.formats.dials_experiments import experiment_list
+from nbdist.scene import resolve
+from nbdist.scene.models import models_of
+
+
+@pytest.fixture
+def models(small_experiment, tmp_path):
+    """Models of DIALS of one panel and one crystal."""
+    path = tmp_path / "models" / "refined.expt"
+    path.parent.mkdir()
+    path.write_bytes(experiment_list(models_of(resolve(small_experiment()), range(3)), ["a"]))
+    return path
+
+
+def test_an_experiment_is_made_of_models_of_dials(models, nbdist, tmp_path):
+    made = tmp_path / "made.yaml"
+    (tmp_path / "scaled.hkl").write_text("1 2 3 4\n")
+    said = nbdist("from-dials", models, "-o", made, "--reflections", tmp_path / "scaled.hkl")
+    assert said.code == 0, said.err
+    assert said.out.startswith(f"wrote {made}: 3 frames of 0.5 degrees, 1 panel, 1 crystal")
+    assert "note: crystal.mosaicity: not known" in said.out
+    assert f"next: nbdist check {made}" in said.out
+    experiment = load_experiment(made)
+    assert experiment.structure_factors.file == tmp_path / "scaled.hkl"
+    np.testing.assert_allclose(resolve(experiment).spindle_axis, [1, 0, 0], atol=1e-15)
+    checked = nbdist("check", made)
+    assert (checked.code, checked.out.startswith(f"{made}: valid")) == (0, True), checked.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--reflections", "gone.mtz"], "--reflections: gone.mtz does not exist"),
+        (["--cell", "1,2,3"], "--cell: expected a,b,c,alpha,beta,gamma (Angstrom, degrees), found '1,2,3'"),
+        (["--experiment", "3"], "has 1 of them, from 0; 3 is none"),
+    ],
+)
+def test_wrong_options_are_named(models, nbdist, tmp_path, options, said):
+    refused = nbdist("from-dials", models, "-o", tmp_path / "made.yaml", *options)
+    assert (refused.code, said in refused.err) == (2, True), refused.err
+    assert not (tmp_path / "made.yaml").exists()
+
+
+def test_a_file_that_exists_is_replaced_on_request(models, nbdist, tmp_path):
+    made = tmp_path / "made.yaml"
+    made.write_text("mine")
+    assert nbdist("from-dials", models, "-o", made).code == 2
+    assert made.read_text() == "mine"
+    assert nbdist("from-dials", models, "-o", made, "--overwrite").code == 0
+    assert load_experiment(made).scan.frames == 3
