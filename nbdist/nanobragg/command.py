@@ -14,7 +14,7 @@ from nbdist.frames.products import COUNTS, INTENSITY
 from nbdist.kernels.devices import Device
 from nbdist.nanobragg.flags import Simulation, named_by_flags, simulation_from_flags
 from nbdist.nanobragg.outputs import Outputs, Statistics, printed_pixels, rendered_files, write_all
-from nbdist.nanobragg.report import departures, detector_solid_angle, report, warnings
+from nbdist.nanobragg.report import departures, detector_solid_angle, dials_reading, report, warnings
 from nbdist.nanobragg.table import TABLE
 from nbdist.nanobragg.words import read_words
 from nbdist.run.context import RunContext
@@ -127,7 +127,7 @@ class Command:
                 f"{rendered.photons} photons on noise image ({rendered.overloads} overloads)",
                 f"writing {outputs.noise_file} as 2-byte integers",
             ]
-        return lines
+        return [*lines, *dials_reading(self.simulation, scene, outputs.noise_file or outputs.int_file, outputs.adc)]
 
 
 def read_command(words: Sequence[str], settings: Settings) -> Command:

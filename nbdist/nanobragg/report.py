@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.experiment.lattice import cell_from_real, dual_vectors
+from nbdist.formats.upright import Upright
 from nbdist.nanobragg.flags import Simulation
 from nbdist.nanobragg.inputs import ROUNDING, clipped_sizes
 from nbdist.nanobragg.sweeps import DEGREES_A_RADIAN, spectrum_sweep
+from nbdist.scene.models import models_of
 from nbdist.scene.resolve import recommended_oversample
 from nbdist.scene.scene import Scene
 
@@ -230,6 +232,28 @@ def departures(simulation: Simulation, scene: Scene, indices: NDArray[np.integer
     axis = flags.get("twotheta_axis") if flags.convention == "custom" else None
     if axis and flags.get("twotheta") and abs(math.hypot(*axis) - 1) > 1e-9:
         yield "-twotheta_axis is brought to length 1; nanoBragg.c turns by it as it is"
+
+
+def dials_reading(simulation: Simulation, scene: Scene, image: Path, adc: float) -> Iterator[str]:
+    """How DIALS is to import an image of 16 bits, by whose header it has another beam centre, offset and polarization.
+
+    dxtbx knows the header by BEAMLINE=fake. It takes BEAM_CENTER_X and BEAM_CENTER_Y for those of adxv, a pixel further along both axes,
+    and the offset for 1; and the detector for one at right angles to the beam, with its rows along the axis.
+    """
+    if scene.experiment.detector.curved:
+        return
+    models = models_of(scene, range(1))
+    upright, pixel_mm = Upright.of(models), models.panels[0].pixel_mm
+    (x, y), (fast, slow) = simulation.beam_center_mm, upright.centre_mm
+    read = (x + pixel_mm) / pixel_mm, (simulation.size_mm[1] - y + pixel_mm) / pixel_mm
+    if not upright.faithful or upright.sense < 0:
+        yield f"DIALS cannot read from {image} how its detector and axis stand; images that say it: --save-experiment, nbdist run, export"
+        return
+    yield (
+        f"DIALS reads a beam centre of {read[0]:.6g} {read[1]:.6g} pixels from {image} and an offset of 1; it is "
+        f"{fast / pixel_mm:.6g} {slow / pixel_mm:.6g}: dials.import {image} mosflm_beam_centre={slow:.9g},{fast:.9g} "
+        f"panel.pedestal={adc:g} polarization_fraction={models.beam.polarization_fraction:.6g}"
+    )
 
 
 def _meets_phi_0(scene: Scene) -> bool:

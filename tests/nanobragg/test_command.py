@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -371,3 +373,31 @@ def test_flag_soup_ends_in_an_image_or_a_line(soup, nbdist, tmp_path):
         assert ended.status == 2
         assert re.fullmatch(r"nbdist: \S.*\n", ended.err)
         assert not Path("floatimage.bin").exists()
+
+
+def test_what_dials_reads_otherwise_is_said_with_what_sets_it_right(nbdist):
+    said = nbdist(f"nanobragg {CRYSTAL} -xds -ORGX 20.5 -ORGY 10.5 -polar 0.9 -adc 20 -nonoise").out.splitlines()[-1]
+    # of 50 rows and pixels of 0.4 mm; where ADXV has Y upwards, and dxtbx a pixel more of both
+    assert said == (
+        "DIALS reads a beam centre of 21 41 pixels from intimage.img and an offset of 1; it is 20 10: dials.import intimage.img "
+        "mosflm_beam_centre=4,8 panel.pedestal=20 polarization_fraction=0.95"
+    )
+    for tilted in ("-twotheta 10", "-adxv", "-spindle_axis 0 1 0 -osc 1", "-phi 0 -osc -1"):
+        said = nbdist(f"nanobragg {CRYSTAL} -nonoise {tilted}").out.splitlines()[-1]
+        assert said.startswith("DIALS cannot read from intimage.img how its detector and axis stand")
+    assert "DIALS" not in nbdist(f"nanobragg {CRYSTAL} -nonoise -curved_det").out
+
+
+@pytest.mark.integration
+def test_dials_reads_what_is_said_and_goes_by_what_is_printed(nbdist):
+    if shutil.which("dials.import") is None:
+        pytest.skip("DIALS is not installed")
+    said = nbdist(f"nanobragg {CRYSTAL} -xds -ORGX 20.5 -ORGY 10.5 -polar 0.9 -adc 20 -nonoise -intfile a_001.img").out
+    printed = said.splitlines()[-1].rpartition(": ")[2].split()
+    subprocess.run(printed, check=True, capture_output=True)
+    models = json.loads(Path("imported.expt").read_text())
+    detector = models["detector"][0]
+    (panel,) = detector["panels"]  # as the header has it; what is printed moves the detector that it is of
+    np.testing.assert_allclose(panel["origin"], [-8.4, 16.4, -90], atol=1e-9)
+    np.testing.assert_allclose(np.add(panel["origin"], detector["hierarchy"]["origin"]), [-8, 4, -90], atol=1e-9)
+    assert (panel["pedestal"], models["beam"][0]["polarization_fraction"]) == (20, 0.95)
