@@ -149,6 +149,8 @@ def _amplitudes(scene: Scene, lattice: Lattice, reflections: Reflections) -> lis
     rows = [
         ("amplitudes", f"{listed:,} reflections, F {others}" if listed else f"F = {others.removesuffix(' others')}")
     ]
+    if reflections.origin:
+        rows.append(("", reflections.origin))
     if isinstance(lattice.structure_factors, FromFile):
         held = completeness(lattice, reflections, scene.finest_A)
         rows.append(

@@ -16,7 +16,7 @@ DEFAULT_MOSAIC_SEED = -12345678
 """nanoBragg's default seed of the mosaic domains."""
 
 LATTICE_FIELDS = ("cell", "matrix_file", "reciprocal_vectors_per_A", "real_vectors_A")
-"""Fields that give the lattice, of which a crystal has one; `misset_deg` turns any of them."""
+"""Fields that give the lattice, of which a crystal has one, or an atomic model has the cell; `misset_deg` turns any of them."""
 
 Shape = Literal["square", "round", "gauss", "tophat"]
 
@@ -105,9 +105,8 @@ class Crystal(Section):
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Crystal:
         given = [name for name in LATTICE_FIELDS if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) if given else "none of them"
-            raise ValueError(f"give exactly one of {', '.join(LATTICE_FIELDS)}; found {found}")
+        if len(given) > 1:
+            raise ValueError(f"give exactly one of {', '.join(LATTICE_FIELDS)}; found {' and '.join(given)}")
         sizes = [name for name in ("N_cells", "size_mm", "size_um") if getattr(self, name) is not None]
         if len(sizes) > 1:
             raise ValueError(f"give one of N_cells, size_mm, size_um; found {' and '.join(sizes)}")
@@ -122,6 +121,11 @@ class Crystal(Section):
         if counted and self.mosaicity != Mosaicity():
             raise ValueError(f"give mosaicity or {counted}, not both")
         return self
+
+    @property
+    def has_lattice(self) -> bool:
+        """Whether one of its fields gives the lattice."""
+        return any(getattr(self, name) is not None for name in LATTICE_FIELDS)
 
     @property
     def counted_mosaic_field(self) -> str | None:

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 from nbdist.errors import ExperimentError
 from nbdist.experiment.background import Background
 from nbdist.experiment.beam import Beam
-from nbdist.experiment.crystal import Crystal
+from nbdist.experiment.crystal import LATTICE_FIELDS, Crystal
 from nbdist.experiment.detector import Detector
 from nbdist.experiment.fields import Section
 from nbdist.experiment.labels import Labels
@@ -20,13 +20,15 @@ from nbdist.experiment.obstacles import Absorption, Shadows
 from nbdist.experiment.readout import LARGEST_READING, Readout
 from nbdist.experiment.sampling import Noise, Sampling
 from nbdist.experiment.scan import Scan
-from nbdist.experiment.structure_factors import StructureFactors
+from nbdist.experiment.structure_factors import FromModel, StructureFactors
 from nbdist.experiment.validation import validated
 
 PHYSICS_VERSION = 2
 """Raised when the same experiment would give other pixel values, as by another default; it enters the fingerprint."""
 READOUT_VERSION = 2
 """Raised when the same experiment would give other counts; it enters the fingerprint where counts are made."""
+MODEL_VERSION = 1
+"""Raised when the same atomic model would give other amplitudes; it enters the fingerprint where there is one. gemmi's tables do not."""
 NOT_OF_PHOTONS = ("title", "noise", "readout", "labels")
 """Sections that decide no photon."""
 EXPOSURE = ("fluence_photons_per_m2", "flux_photons_per_s", "exposure_s", "beam_size_mm")
@@ -58,14 +60,20 @@ class Experiment(Section):
     labels: Labels = Labels()
 
     @model_validator(mode="after")
-    def _every_crystal_has_amplitudes(self) -> Experiment:
+    def _every_crystal_has_amplitudes_and_a_lattice(self) -> Experiment:
         if (self.crystal is None) == (self.crystals is None):
             raise ValueError(
                 "crystal or crystals is required" if self.crystal is None else "give crystal or crystals, not both"
             )
         for field, crystal in self.each_crystal.items():
-            if crystal.structure_factors is None and self.structure_factors is None:
+            structure_factors = crystal.structure_factors or self.structure_factors
+            if structure_factors is None:
                 raise ValueError(f"structure_factors is required; {field} has none of its own")
+            if not crystal.has_lattice and not isinstance(structure_factors, FromModel):
+                raise ValueError(
+                    f"{field}: give exactly one of {', '.join(LATTICE_FIELDS)}; found none of them, and no structure_factors of kind "
+                    "model, which have a cell"
+                )
         return self
 
     @model_validator(mode="after")
@@ -130,7 +138,7 @@ class Experiment(Section):
         ExperimentError
             If a file that the experiment names cannot be read.
         """
-        content = {**self.content(_file_digest), "physics_version": PHYSICS_VERSION}
+        content = {**self.content(_file_digest), **self._versions}
         content.pop("title", None)
         published = {**self.detector.published(), **self.background.published()}
         if published:
@@ -158,7 +166,14 @@ class Experiment(Section):
         content = {name: fields for name, fields in self.content(digest).items() if name not in NOT_OF_PHOTONS}
         content["beam"] = {name: value for name, value in content.get("beam", {}).items() if name not in EXPOSURE}
         published = {name: value for name, value in self.detector.published().items() if name != "saturation"}
-        return _digest({**content, "published": published, "physics_version": PHYSICS_VERSION})
+        return _digest({**content, "published": published, **self._versions})
+
+    @property
+    def _versions(self) -> dict[str, int]:
+        """What the fingerprints have of the recipes of photons."""
+        given = [self.structure_factors, *(crystal.structure_factors for crystal in self.each_crystal.values())]
+        models = any(isinstance(its, FromModel) for its in given)
+        return {"physics_version": PHYSICS_VERSION, **({"model_version": MODEL_VERSION} if models else {})}
 
     @property
     def saturation_adu(self) -> int:

@@ -1,10 +1,10 @@
-"""Where the structure-factor amplitudes come from: a file, one value for all, or a random Wilson set."""
+"""Where the structure-factor amplitudes come from: a file, one value for all, a random Wilson set, or an atomic model."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nbdist.experiment.fields import FilePath, NotNegative, Positive, Section
 
@@ -44,4 +44,61 @@ class Wilson(Section):
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
 
 
-StructureFactors = Annotated[FromFile | Uniform | Wilson, Field(discriminator="kind")]
+class AnomalousScatterer(Section):
+    """Anomalous dispersion of an element: two numbers, or a table against photon energy."""
+
+    f_prime_e: float | None = Field(None, description="electrons: f', at every wavelength")
+    f_double_prime_e: NotNegative | None = Field(None, description="electrons: f'', at every wavelength")
+    file: FilePath | None = Field(
+        None, description="instead: a table with lines of E (eV), f', f''; a CHOOCH .efs file, E, f'', f'"
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> AnomalousScatterer:
+        numbers = [value is not None for value in (self.f_prime_e, self.f_double_prime_e)]
+        if any(numbers) == (self.file is not None) or any(numbers) != all(numbers):
+            raise ValueError("give f_prime_e and f_double_prime_e, or file")
+        return self
+
+
+class FromModel(Section):
+    """F_calc of an atomic model with bulk solvent: |F_atoms + k_sol exp(-B_sol s^2) F_mask| exp(-B_added s^2), s = sin(theta)/lambda.
+
+    The model gives the cell and the space group; amplitudes are those of P1, on the absolute scale, F(000) among them.
+    """
+
+    kind: Literal["model"] = "model"
+    file: FilePath = Field(description="PDB or mmCIF, plain or .gz")
+    scattering: Literal["xrays", "electrons"] = Field(
+        "xrays",
+        description="form factors: of X-rays (IT92), in electrons; or of electrons (C4322), as scattering lengths over the electron "
+        "radius r_e, with the relativistic mass at the beam's wavelength",
+    )
+    d_min_A: Positive | None = Field(
+        None, description="amplitudes to this resolution, Angstrom; the detector's when left out"
+    )
+    B_added_A2: float = Field(0.0, description="Angstrom^2, added to all B factors and to that of the solvent")
+    k_sol_e_per_A3: NotNegative = Field(
+        0.35, description="electrons/A^3 of the solvent between the molecules; 0 for none, 0.334 for water"
+    )
+    B_sol_A2: NotNegative = Field(46.0, description="Angstrom^2, of the solvent's boundary")
+    anomalous: Literal["none", "mean_wavelength", "each_wavelength"] = Field(
+        "mean_wavelength",
+        description="f' and f'' (Cromer and Liberman): left out, at the mean wavelength of the sources, or at that of each source",
+    )
+    anomalous_scatterers: dict[str, AnomalousScatterer] = Field(
+        {},
+        description="f' and f'' of chemical elements, by their symbols, where measured ones are known, as at an edge",
+    )
+
+    @model_validator(mode="after")
+    def _dispersion_of_xrays(self) -> FromModel:
+        given = self.anomalous_scatterers or self.anomalous == "each_wavelength"
+        if self.scattering == "electrons" and given:
+            raise ValueError("anomalous dispersion is of X-rays; scattering electrons has none")
+        if self.anomalous == "none" and self.anomalous_scatterers:
+            raise ValueError("anomalous_scatterers need anomalous mean_wavelength or each_wavelength; found none")
+        return self
+
+
+StructureFactors = Annotated[FromFile | Uniform | Wilson | FromModel, Field(discriminator="kind")]

@@ -67,6 +67,12 @@ structure_factors:
   # kind: file                    # amplitudes of your own, `h k l F` a line (of all of P1, unless space_group is given)
   # file: scaled.hkl
   # default_F: 0
+  # kind: model                   # F_calc of an atomic model, whose cell and space group the crystal has, too
+  # file: model.pdb               # or mmCIF
+  # k_sol_e_per_A3: 0.35          # bulk solvent, with B_sol_A2: 46; B_added_A2 is added to all B factors
+  # anomalous: each_wavelength    # f' and f'' of each source; mean_wavelength when left out, or none
+  # anomalous_scatterers: {Se: {file: Se.efs}}   # measured ones, or f_prime_e with f_double_prime_e
+  # scattering: electrons         # xrays when left out
 
 sampling:
   method: integrated              # phi, mosaicity, spectrum and divergence in closed form; sum: a sum over counted ones, as nanoBragg's

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from nbdist.errors import ExperimentError
 
-STRUCTURE_FACTOR_KINDS = ("file", "uniform", "wilson")
+STRUCTURE_FACTOR_KINDS = ("file", "uniform", "wilson", "model")
 Model = TypeVar("Model", bound=BaseModel)
 
 

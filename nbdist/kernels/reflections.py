@@ -25,14 +25,13 @@ from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.mosaic import crystal_axes, small_turns
 from nbdist.scene.rocking import SHAPE_WIDTHS
+from nbdist.scene.scene import BEYOND_THE_DETECTOR
 from nbdist.scene.specimen import Lattice
 
 Array = NDArray[np.float64]
 
 GAUSS_VARIANCE = 0.63 / 4
 """Variance of the spot of a gauss crystal of fudge 1, in units of 1 / size^2: exp(-2 r^2 / 0.63) is its intensity."""
-BEYOND_THE_DETECTOR = 0.97
-"""Reflections are kept to this fraction of the finest spacing that the detector reaches: their tails may reach it."""
 MOST_REFLECTIONS = 50_000_000
 """More than a crystal has: of a uniform amplitude, within the resolution of the detector."""
 CLASSES_RAD = (0.01, 0.1, math.inf)

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.kernels.reflections import (
-    BEYOND_THE_DETECTOR,
     Crossings,
     HalfTurn,
     ReflectionList,
@@ -26,7 +25,7 @@ from nbdist.kernels.reflections import (
     spread_of,
 )
 from nbdist.scene.amplitudes import Reflections
-from nbdist.scene.scene import Scene
+from nbdist.scene.scene import BEYOND_THE_DETECTOR, Scene
 from nbdist.scene.tile import Tile
 
 Array = NDArray[np.float64]

@@ -1,7 +1,8 @@
-"""The reflections an experiment names: read from its file, or drawn from Wilson's distribution; the whole of P1 that follows from them."""
+"""The reflections an experiment names, read from a file, drawn or worked out of a model; the whole of P1 that follows from them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -10,15 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment.lattice import dual_vectors
-from nbdist.experiment.structure_factors import FromFile, Uniform, Wilson
+from nbdist.experiment.lattice import Cell, cell_from_real, dual_vectors, reciprocal_from_cell
+from nbdist.experiment.structure_factors import FromFile, FromModel, Uniform, Wilson
+from nbdist.formats.atomic_model import read_atomic_model
 from nbdist.formats.hkl import read_hkl
 from nbdist.random_words import RandomWords, uniforms
-from nbdist.scene.scene import Scene
+from nbdist.scene.model_amplitudes import described, model_amplitudes
+from nbdist.scene.scene import BEYOND_THE_DETECTOR, Scene
 from nbdist.scene.specimen import Lattice
-from nbdist.scene.symmetry import P1_SYMMETRY, AmplitudeBox, Symmetry, half_sphere
+from nbdist.scene.symmetry import P1_SYMMETRY, AmplitudeBox, Symmetry, are_alike, half_sphere
 
 LARGEST_WILSON_SET = 50_000_000
+MOST_TABLES = 16
+"""Wavelengths at which a model has amplitudes, at most."""
 INDEX_BIAS = 2**32
 """Added to a Miller index to make it a word of a counter, which has no sign."""
 
@@ -28,7 +33,8 @@ class Reflections(NamedTuple):
 
     Without reflections (n = 0) every one has `default_F`. The amplitudes are those of all sources (n,), or of several tables (tables, n);
     `table_of_source` then says which of them each source sees, int64 (sources,). `filled` says of the whole of P1 that a file's symmetry
-    gives which of them the file does not hold (n,). `notes` are what happened to them on the way that whoever renders them should know.
+    gives which of them the file does not hold (n,). `notes` are what happened to them on the way that whoever renders them should know,
+    and `origin` says in words what they were made of, where there is more to say than the experiment does.
     """
 
     indices: NDArray[np.integer[Any]]
@@ -37,6 +43,7 @@ class Reflections(NamedTuple):
     table_of_source: NDArray[np.int64] | None = None
     filled: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    origin: str = ""
 
 
 def distinct(reflections: Sequence[Reflections]) -> list[Reflections]:
@@ -52,29 +59,31 @@ def load_reflections(scene: Scene) -> tuple[Reflections, ...]:
     FileFormatError
         If the file is missing or malformed (with its line).
     ExperimentError
-        If a Wilson set would be absurdly large, the cell is not one of the space group, or equivalent reflections have other amplitudes.
+        If a Wilson set or the grid of a model would be absurdly large, the cell is not one of the space group, or equivalent reflections
+        have other amplitudes.
     """
     loaded: dict[str, Reflections] = {}
     found = []
     for lattice in scene.specimen.lattices:
         reciprocal = dual_vectors(lattice.real_vectors_A)
         source = lattice.structure_factors
-        drawn_for = (
-            np.round(reciprocal @ reciprocal.T, 15).tolist() if isinstance(source, Wilson) else None
-        )  # turned alike
+        follows_cell = isinstance(source, Wilson | FromModel)
+        drawn_for = np.round(reciprocal @ reciprocal.T, 15).tolist() if follows_cell else None  # turned alike
         key = f"{source.model_dump_json()} {lattice.space_group} {drawn_for}"
         if key not in loaded:
-            loaded[key] = _load(lattice, reciprocal)
+            loaded[key] = _load(lattice, reciprocal, scene)
         found.append(loaded[key])
     return tuple(found)
 
 
-def _load(lattice: Lattice, reciprocal_per_A: NDArray[np.float64]) -> Reflections:
+def _load(lattice: Lattice, reciprocal_per_A: NDArray[np.float64], scene: Scene) -> Reflections:
     source = lattice.structure_factors
     if isinstance(source, Uniform):
         return Reflections(np.zeros((0, 3), dtype=np.int64), np.zeros(0), source.F)
     if isinstance(source, FromFile):
         return _from_file(lattice, source)
+    if isinstance(source, FromModel):
+        return _of_model(lattice, source, reciprocal_per_A, scene)
     try:
         indices, amplitudes = wilson_amplitudes(reciprocal_per_A, source, lattice.symmetry)
     except ExperimentError as error:
@@ -101,6 +110,42 @@ def _from_file(lattice: Lattice, source: FromFile) -> Reflections:
         raise ExperimentError(f"{field}: {error}") from None
     whole, amplitudes, filled = box.listed()
     return Reflections(whole, amplitudes, source.default_F, filled=filled, notes=tuple(said))
+
+
+def _of_model(lattice: Lattice, source: FromModel, reciprocal_per_A: NDArray[np.float64], scene: Scene) -> Reflections:
+    """F_calc at the wavelengths that are asked for, to the finest spacing that the lattice and the sources show on the detector."""
+    model, sources = read_atomic_model(source.file), scene.instrument.sources
+    wavelengths_A, table_of_source = np.array([sources.mean[1]]), None
+    if source.anomalous == "each_wavelength":
+        wavelengths_A, table_of_source = sources.wavelength_nodes(MOST_TABLES)
+    d_min_A = source.d_min_A
+    if d_min_A is None:
+        shortest = float(sources.wavelengths_A.min()) / scene.experiment.beam.mean_wavelength_A
+        # the same indices have other spacings in the model's cell, where the crystal's is another
+        own = reciprocal_from_cell(model.cell)
+        ratio = np.linalg.eigvals(np.linalg.solve(reciprocal_per_A @ reciprocal_per_A.T, own @ own.T)).real.max()
+        d_min_A = BEYOND_THE_DETECTOR * scene.finest_A * min(1.0, shortest) / math.sqrt(ratio)
+    its = model_amplitudes(model, source, d_min_A, wavelengths_A.tolist(), lattice.amplitudes_field)
+    amplitudes = its.amplitudes[0] if table_of_source is None else its.amplitudes
+    said = []
+    field = f"{lattice.amplitudes_field}.file: {source.file}"
+    if model.models > 1:
+        said.append(f"{field} holds {model.models} models; the amplitudes are those of the first one")
+    found, model_cell = cell_from_real(lattice.real_vectors_A), Cell(*model.cell)
+    if not are_alike(found, model_cell):
+        said.append(
+            f"{field} has a cell of {model_cell}, {lattice.field} one of {found}: its atoms keep their fractional coordinates"
+        )
+    if source.anomalous == "each_wavelength" and table_of_source is None:
+        said.append(
+            f"{lattice.amplitudes_field}.anomalous: each_wavelength, but all sources have one wavelength; beam.dispersion, sources, "
+            "source_file, or for method sum bandwidth_sigma give more"
+        )
+    if source.scattering == "electrons" and scene.experiment.beam.polarization_factor is not None:
+        said.append("beam.polarization_factor: electrons have no polarization correction; null leaves it out")
+    return Reflections(
+        its.indices, amplitudes, 0.0, table_of_source, notes=tuple(said), origin=described(model, source, its)
+    )
 
 
 def wilson_amplitudes(

@@ -20,7 +20,7 @@ from nbdist.scene.rocking import own_width_rad, recommended_phi_steps, recommend
 from nbdist.scene.scene import Scene
 from nbdist.scene.sources import DEFAULT_SPREAD_SOURCES
 from nbdist.scene.specimen import Lattice
-from nbdist.scene.symmetry import ANGLE_TOLERANCE_DEG, CELL_TOLERANCE
+from nbdist.scene.symmetry import ANGLE_TOLERANCE_DEG, CELL_TOLERANCE, are_alike
 
 LONGEST_WAVELENGTH_A, SHORTEST_WAVELENGTH_A, SHORTEST_AXIS_A = 10.0, 0.01, 1.0
 COARSEST_STEP = 1.13
@@ -76,12 +76,10 @@ def _lattice(scene: Scene, lattice: Lattice) -> Iterator[str]:
             "reflections have the same F, but not the same resolution"
         )
     stated = lattice.stated_cell
-    if stated is None:
+    if stated is None or are_alike(stated, found):
         return
     scale = np.array(stated[:3]) / np.array(found[:3])
     angles = np.abs(np.array(stated[3:]) - np.array(found[3:])).max()
-    if np.abs(scale - 1).max() <= CELL_TOLERANCE and angles <= ANGLE_TOLERANCE_DEG:
-        return
     wavelength = scene.experiment.beam.mean_wavelength_A
     advice = ""
     if np.ptp(scale) <= CELL_TOLERANCE * scale.mean() and angles <= ANGLE_TOLERANCE_DEG:

@@ -19,7 +19,9 @@ from nbdist.experiment.lattice import Cell, dual_vectors, reciprocal_from_cell, 
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.sampling import MOST_OVERSAMPLE
 from nbdist.experiment.scan import MOST_AUTOMATIC_PHI_STEPS
-from nbdist.experiment.structure_factors import StructureFactors
+from nbdist.experiment.space_groups import space_group
+from nbdist.experiment.structure_factors import FromModel, StructureFactors
+from nbdist.formats.atomic_model import read_atomic_model
 from nbdist.formats.mosflm_matrix import read_mosflm_cell, read_mosflm_matrix
 from nbdist.scene.arrays import load_array, load_smv
 from nbdist.scene.background import make_background
@@ -90,6 +92,10 @@ def _lattice(
     field: str, crystal: Crystal, experiment: Experiment, listed: Sources, sources: int, finest_A: float
 ) -> Lattice:
     """The numbers of a crystal; `listed` are the sources without their normal spread, `sources` how many there are with it."""
+    structure_factors = crystal.structure_factors or experiment.structure_factors
+    assert structure_factors is not None, "an experiment is validated"
+    if isinstance(structure_factors, FromModel):
+        crystal = _as_its_model(field, crystal, structure_factors)
     real = dual_vectors(_reciprocal_vectors(field, crystal, experiment.beam.mean_wavelength_A))
     N_cells, mosaic, normal_domains = _cells(crystal, real), _mosaic(field, crystal), None
     size_A = None if crystal.size_um is None else 1e4 * crystal.size_um
@@ -103,8 +109,6 @@ def _lattice(
         domains = crystal.mosaicity.domains or DEFAULT_DOMAINS
         normal_domains = NormalDomains(domains, sigma_rad, crystal_axes(real), crystal.mosaicity.seed)
     points = sources * (normal_domains.count if normal_domains else len(mosaic))
-    structure_factors = crystal.structure_factors or experiment.structure_factors
-    assert structure_factors is not None, "an experiment is validated"
     return Lattice(
         field=field,
         real_vectors_A=real,
@@ -238,6 +242,18 @@ def _interpolate(experiment: Experiment, structure_factors: StructureFactors, N_
     if experiment.sampling.integrated:
         return False
     return min(N_cells) <= 2 if given == "auto" else bool(given)
+
+
+def _as_its_model(field: str, crystal: Crystal, source: FromModel) -> Crystal:
+    """A crystal with the space group of its atomic model, and its cell where the crystal has none."""
+    model = read_atomic_model(source.file)
+    given = crystal.space_group and space_group(crystal.space_group, model.cell).xhm()
+    if given not in (None, model.space_group_name):
+        raise ExperimentError(
+            f"{field}.space_group: {given} is not that of the model {source.file}, {model.space_group_name}; leave it out"
+        )
+    own_cell = {} if crystal.has_lattice else {"cell": model.cell}
+    return crystal.model_copy(update={"space_group": model.space_group_name, **own_cell})
 
 
 def _reciprocal_vectors(field: str, crystal: Crystal, wavelength_A: float) -> Array:

@@ -16,6 +16,8 @@ from nbdist.scene.specimen import Lattice, Orientations, Specimen
 
 Array = NDArray[np.float64]
 
+BEYOND_THE_DETECTOR = 0.97
+"""Reflections are kept to this fraction of the finest spacing that the detector reaches: their tails may reach it."""
 GROUP_DEG = 1.0
 """Phi that one reference orientation stands for."""
 

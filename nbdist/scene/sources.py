@@ -37,6 +37,21 @@ class Sources:
         """Mean direction, a unit vector (3,), and mean wavelength in Angstrom."""
         return unit(self.weights @ self.directions), float(self.weights @ self.wavelengths_A) / len(self)
 
+    def wavelength_nodes(self, most: int) -> tuple[Array, NDArray[np.int64] | None]:
+        """Wavelengths that stand for those of the sources, ascending (nodes,), and which of them each has (sources,); None for one.
+
+        Up to `most` different ones stand for themselves. Where there are more, the range of photon energies is cut into as many equal
+        stretches, and those that hold sources have these sources' weighted mean.
+        """
+        nodes_A, node = np.unique(self.wavelengths_A, return_inverse=True)
+        if len(nodes_A) > most:
+            energy = 1 / self.wavelengths_A
+            stretch = np.minimum((most * (energy.max() - energy) / np.ptp(energy)).astype(np.int64), most - 1)
+            _, node = np.unique(stretch, return_inverse=True)
+            weights = np.maximum(self.weights, 1e-12)  # a stretch may have no others than sources of weight 0
+            nodes_A = np.bincount(node, weights * self.wavelengths_A) / np.bincount(node, weights)
+        return nodes_A, node.astype(np.int64) if len(nodes_A) > 1 else None
+
 
 def make_sources(beam: Beam, direction: Array, polarization: Array) -> Sources:
     """List the sources of `beam`: its explicit list, its file, or its divergence and dispersion grids; without their normal spread.

@@ -32,6 +32,12 @@ CONTRADICTION = 0.01
 """Share of the larger amplitude, and of the root mean square of all, by which equivalents may differ: files are rounded."""
 
 
+def are_alike(cell: Cell, other: Cell) -> bool:
+    """Whether two cells are meant to be the same."""
+    axes, angles_deg = np.array(cell[:3]) / np.array(other[:3]) - 1, np.array(cell[3:]) - np.array(other[3:])
+    return bool(np.abs(axes).max() <= CELL_TOLERANCE and np.abs(angles_deg).max() <= ANGLE_TOLERANCE_DEG)
+
+
 @dataclass(frozen=True, eq=False)
 class Symmetry:
     """The symmetry of amplitudes.

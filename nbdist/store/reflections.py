@@ -6,10 +6,12 @@ reflections/
 
 Lattices with other amplitudes follow each other. The attribute `sets` of the group says of each set which `lattices` have it, from where
 to where its `reflections` go, and the amplitude `default_F` of every reflection that it does not list; `uniform` amplitudes list none.
+Where sources see other amplitudes, those of each wavelength are a set, whose `sources` are their numbers; else a set is of all sources.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -30,17 +32,26 @@ def create_reflections(group: zarr.Group, reflections: Sequence[Reflections]) ->
     """Write the amplitudes of each lattice into a new store, in the order in which they are listed; those that lattices share, once."""
     listed, sets, first = distinct(reflections), [], 0
     for its in listed:
-        last = first + len(its.indices)
         lattices = [number for number, other in enumerate(reflections) if other is its]
-        sets.append({"lattices": lattices, "reflections": [first, last], "default_F": float(its.default_F)})
-        first = last
+        for table in range(len(np.atleast_2d(its.amplitudes))):
+            last = first + len(its.indices)
+            entry = {"lattices": lattices, "reflections": [first, last], "default_F": float(its.default_F)}
+            if its.table_of_source is not None:
+                entry["sources"] = np.flatnonzero(its.table_of_source == table).tolist()
+            sets.append(entry)
+            first = last
     description = {"long_name": "amplitudes that the frames are rendered with", "sets": sets}
     place = group.create_group(REFLECTIONS, attributes=description)
     for name, of_set, axes, attributes in (
-        ("hkl", [its.indices for its in listed], ("axis",), {"long_name": "Miller indices"}),
+        (
+            "hkl",
+            [its.indices for its in listed for _ in np.atleast_2d(its.amplitudes)],
+            ("axis",),
+            {"long_name": "Miller indices"},
+        ),
         (
             "F",
-            [its.amplitudes for its in listed],
+            [amplitudes for its in listed for amplitudes in np.atleast_2d(its.amplitudes)],
             (),
             {"units": "electron", "long_name": "structure-factor amplitude"},
         ),
@@ -68,8 +79,8 @@ def read_reflections(location: str | os.PathLike[str]) -> tuple[Reflections, ...
 
     Returns
     -------
-    Miller indices int32 (n, 3), amplitudes float64 (n,) in electrons, and the amplitude of all others; n is 0 where every reflection
-    has the same. Lattices with the same amplitudes share one object.
+    Miller indices int32 (n, 3), amplitudes float64 (n,) in electrons, or (tables, n) where sources see others, and the amplitude of all
+    others; n is 0 where every reflection has the same. Lattices with the same amplitudes share one object.
 
     Raises
     ------
@@ -81,10 +92,18 @@ def read_reflections(location: str | os.PathLike[str]) -> tuple[Reflections, ...
     try:
         place = group[REFLECTIONS]
         indices, amplitudes = np.asarray(place["hkl"][...]), np.asarray(place["F"][...])
-        for its in place.attrs["sets"]:
-            some = slice(*map(int, its["reflections"]))
-            one = Reflections(indices[some], amplitudes[some], float(its["default_F"]))
-            found |= dict.fromkeys(map(int, its["lattices"]), one)
+        sets = list(place.attrs["sets"])
+        for lattices, its in itertools.groupby(sets, key=lambda entry: tuple(map(int, entry["lattices"]))):
+            tables = list(its)
+            some = [slice(*map(int, table["reflections"])) for table in tables]
+            one = Reflections(indices[some[0]], amplitudes[some[0]], float(tables[0]["default_F"]))
+            if "sources" in tables[0]:
+                sources = [np.array(table["sources"], dtype=np.int64) for table in tables]
+                number = np.zeros(sum(map(len, sources)), dtype=np.int64)
+                for table, its_sources in enumerate(sources):
+                    number[its_sources] = table
+                one = one._replace(amplitudes=np.stack([amplitudes[one_of] for one_of in some]), table_of_source=number)
+            found |= dict.fromkeys(lattices, one)
     except NbdistError:
         raise
     except Exception as error:

@@ -1,0 +1,101 @@
+"""Atomic models in PDB and mmCIF files, read with gemmi: the cell, its space group and what is in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nbdist.errors import FileFormatError
+from nbdist.formats.text import user_path
+
+if TYPE_CHECKING:
+    import gemmi
+
+
+@dataclass(frozen=True, eq=False)
+class AtomicModel:
+    """The content of a crystal's asymmetric unit.
+
+    Attributes
+    ----------
+    cell
+        a, b, c in Angstrom, alpha, beta, gamma in degrees: CRYST1, or `_cell`.
+    space_group
+        Of CRYST1, or of `_symmetry` or `_space_group`.
+    atoms
+        Those with an occupancy, as the file has them; copies that non-crystallographic symmetry makes are among them.
+    models
+        How many models the file holds; the atoms are the first one's.
+    """
+
+    cell: tuple[float, float, float, float, float, float]
+    space_group: gemmi.SpaceGroup
+    structure: gemmi.Structure
+    atoms: tuple[gemmi.Atom, ...]
+    models: int
+
+    @property
+    def space_group_name(self) -> str:
+        """As gemmi writes it, with the axes of an R lattice: "P 43 21 2", "R 3:H"."""
+        return self.space_group.xhm()
+
+    @property
+    def elements(self) -> dict[str, int]:
+        """Symbols of the chemical elements, by atomic number, and the atomic number of each."""
+        found = {atom.element.name: atom.element.atomic_number for atom in self.atoms}
+        return dict(sorted(found.items(), key=lambda element: element[1]))
+
+
+def read_atomic_model(path: Path) -> AtomicModel:
+    """Read a model; NCS operators whose copies the file does not hold (MTRIX) are carried out.
+
+    Raises
+    ------
+    FileFormatError
+        If the file cannot be read, or has no cell, no space group, no atom with an occupancy, or an atom of an unknown element.
+    """
+    import gemmi
+
+    structure = _structure(path)
+    cell, space_group = _cell(structure, path), structure.find_spacegroup()
+    if space_group is None:
+        raise FileFormatError(f"model {path}: its space group '{structure.spacegroup_hm}' is none that gemmi knows")
+    models = len(structure)
+    while len(structure) > 1:
+        del structure[-1]
+    structure.expand_ncs(gemmi.HowToNameCopiedChain.Dup)
+    atoms = []
+    for place in structure[0].all():
+        if place.atom.element.atomic_number == 0 or place.atom.element.it92 is None:
+            raise FileFormatError(
+                f"model {path}: atom {place} is of no element that has a form factor, found '{place.atom.element.name}'"
+            )
+        if place.atom.occ != 0:
+            atoms.append(place.atom)
+    if not atoms:
+        raise FileFormatError(f"model {path}: holds no atom with an occupancy")
+    return AtomicModel(cell, space_group, structure, tuple(atoms), models)
+
+
+def _structure(path: Path) -> gemmi.Structure:
+    import gemmi
+
+    try:
+        structure = gemmi.read_structure(str(user_path(path)))
+    except OSError as error:  # whose text names the file once more
+        reason = os.strerror(error.errno) if error.errno else error
+        raise FileFormatError(f"model {path} cannot be read: {reason}") from None
+    except (ValueError, RuntimeError) as error:
+        raise FileFormatError(f"model {path} cannot be read: {error}") from None
+    if len(structure) == 0:
+        raise FileFormatError(f"model {path}: holds no atom")
+    return structure
+
+
+def _cell(structure: gemmi.Structure, path: Path) -> tuple[float, float, float, float, float, float]:
+    if not structure.cell.is_crystal():
+        raise FileFormatError(f"model {path}: has no unit cell (CRYST1, or _cell)")
+    a, b, c, alpha, beta, gamma = structure.cell.parameters
+    return a, b, c, alpha, beta, gamma

@@ -1,0 +1,87 @@
+"""Atomic models are read from PDB and mmCIF alike, and what makes no crystal is refused with the file's name."""
+
+from __future__ import annotations
+
+import gzip
+
+import gemmi
+import pytest
+
+from nbdist.errors import FileFormatError
+from nbdist.formats.atomic_model import read_atomic_model
+from nbdist.formats.dispersion import read_dispersion
+from tests.atomic_models import CELL, SITES, atom_lines, write_model
+
+
+def test_a_pdb_file_an_mmcif_file_and_a_packed_one_are_the_same_model(tmp_path):
+    path = write_model(tmp_path / "a.pdb")
+    gemmi.read_structure(str(path)).make_mmcif_document().write_file(str(tmp_path / "a.cif"))
+    (tmp_path / "a.pdb.gz").write_bytes(gzip.compress(path.read_bytes()))
+    for name in ("a.pdb", "a.cif", "a.pdb.gz"):
+        model = read_atomic_model(tmp_path / name)
+        assert (model.cell, model.space_group_name, model.models) == (CELL, "P 21 21 21", 1)
+        assert model.elements == {"H": 1, "C": 6, "N": 7, "O": 8, "S": 16, "Se": 34}
+        assert [round(atom.occ, 3) for atom in model.atoms] == [occupancy for _, _, occupancy, _ in SITES]
+
+
+def test_of_an_ensemble_the_first_model_is_read_and_atoms_without_occupancy_are_none(tmp_path):
+    two = (*SITES[:2], ("O", (1.0, 1.0, 1.0), 0.0, 10.0))
+    path = write_model(tmp_path / "a.pdb", ())
+    crystal = path.read_text().splitlines()[0]
+    path.write_text(
+        f"{crystal}\nMODEL        1\n{atom_lines(two)}ENDMDL\nMODEL        2\n{atom_lines(SITES)}ENDMDL\nEND\n"
+    )
+    model = read_atomic_model(path)
+    assert (model.models, len(model.atoms), list(model.elements)) == (2, 2, ["C", "N"])
+
+
+@pytest.mark.parametrize(
+    ("name", "sites", "space_group", "complaint"),
+    [
+        ("a.pdb", SITES, None, r"model .*a\.pdb: has no unit cell \(CRYST1, or _cell\)"),
+        ("a.pdb", SITES, "P 99", r"a\.pdb: its space group 'P 99' is none that gemmi knows"),
+        (
+            "a.pdb",
+            (("X", (1.0, 1.0, 1.0), 1.0, 10.0),),
+            "P 1",
+            r"a\.pdb: atom .*MSE 1.* no element that has a form factor, found 'X'",
+        ),
+        ("a.pdb", (("C", (1.0, 1.0, 1.0), 0.0, 10.0),), "P 1", r"a\.pdb: holds no atom with an occupancy"),
+        ("a.cif", SITES, "P 1", r"model .*a\.cif cannot be read: .*expected"),
+    ],
+)
+def test_what_has_no_diffraction_is_refused(tmp_path, name, sites, space_group, complaint):
+    path = write_model(tmp_path / name, sites, space_group)
+    with pytest.raises(FileFormatError, match=complaint):
+        read_atomic_model(path)
+
+
+def test_a_missing_model_and_a_file_without_atoms_are_named(tmp_path):
+    with pytest.raises(FileFormatError, match=r"model .*none\.pdb cannot be read: No such file"):
+        read_atomic_model(tmp_path / "none.pdb")
+    (tmp_path / "a.cif").write_text("data_a\n_cell.length_a 10\n")
+    with pytest.raises(FileFormatError, match=r"a\.cif: holds no atom"):
+        read_atomic_model(tmp_path / "a.cif")
+
+
+def test_choochs_files_have_f_double_prime_first(tmp_path):
+    (tmp_path / "a.efs").write_text("# title\nmore of it\n 12650.0 0.6 -8.1\n 12660.0 3.9 -7.5\n")
+    (tmp_path / "a.txt").write_text("E fp fpp\n12650 -8.1 0.6\n12660 -7.5 3.9\n")
+    for name in ("a.efs", "a.txt"):
+        energy_eV, real, imaginary = read_dispersion(tmp_path / name)
+        assert (energy_eV.tolist(), real.tolist(), imaginary.tolist()) == ([12650, 12660], [-8.1, -7.5], [0.6, 3.9])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("12650 0.6 -8.1\n", r"line 1: f'' \(column 3\) is -8\.1, below 0; \.efs files have E f'' f'"),
+        ("12650 -8.1 0.6\n12650 -8 0.7\n", r"line 2: energy 12650 is not above 12650"),
+        ("12650 -8.1 0.6\n12660 -8\n", r"line 2: expected three numbers, found '12660 -8'"),
+        ("nothing\n", r"holds no line of three numbers"),
+    ],
+)
+def test_a_table_of_dispersion_that_is_none_is_refused(tmp_path, text, complaint):
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(FileFormatError, match=complaint):
+        read_dispersion(tmp_path / "a.txt")
