@@ -45,6 +45,26 @@ def from_dials(
     _write(read_dials_models(user_path(models), number), str(models), output, reflections, cell, overwrite)
 
 
+def from_xds(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="GXPARM.XDS, XPARM.XDS, XDS.INP or INTEGRATE.HKL; a later one adds what is missing."
+        ),
+    ],
+    output: Output = DEFAULT_OUTPUT,
+    reflections: Reflections = None,
+    cell: CrystalCell = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write an experiment file of files of XDS."""
+    from nbdist.formats.text import user_path
+    from nbdist.formats.xds import read_xds
+
+    found = read_xds([user_path(path) for path in files])
+    _write(found, " and ".join(map(str, files)), output, reflections, cell, overwrite)
+
+
 def _write(
     description: Description, source: str, output: Path, reflections: Path | None, cell: str | None, overwrite: bool
 ) -> None:

@@ -22,7 +22,7 @@ from nbdist.cli.bench import bench
 from nbdist.cli.certificate import certificate
 from nbdist.cli.check import check
 from nbdist.cli.compare import compare
-from nbdist.cli.conversion import from_dials
+from nbdist.cli.conversion import from_dials, from_xds
 from nbdist.cli.demo import demo
 from nbdist.cli.detectors import detectors
 from nbdist.cli.finish import finish
@@ -48,6 +48,7 @@ WORK = frozenset(
         "demo",
         "init",
         "from-dials",
+        "from-xds",
         "preview",
         "compare",
         "labels",
@@ -133,6 +134,7 @@ for _command in (
     demo,
     init,
     from_dials,
+    from_xds,
     check,
     plan,
     info,

@@ -152,7 +152,7 @@ def _crystals(description: Description, cell: tuple[float, ...] | None, remarks:
         remarks.append(f"crystal.mosaicity: not known; {GUESSED_MOSAICITY_DEG} degrees is a guess")
     for fields, hall, mosaicity_deg in known:
         sigma_deg = GUESSED_MOSAICITY_DEG if mosaicity_deg is None else mosaicity_deg
-        group = None if hall in (None, P1) else _space_group(hall, remarks)
+        group = None if hall is None or hall.strip() == P1.strip() else _space_group(hall, remarks)
         yield {
             **fields,
             **({} if group is None else {"space_group": group}),

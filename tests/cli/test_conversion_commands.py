@@ -56,3 +56,23 @@ def test_a_file_that_exists_is_replaced_on_request(models, nbdist, tmp_path):
     assert made.read_text() == "mine"
     assert nbdist("from-dials", models, "-o", made, "--overwrite").code == 0
     assert load_experiment(made).scan.frames == 3
+
+
+XDS_INP = """\
+NX=160 NY=130 QX=0.4 QY=0.4 ORGX=70.5 ORGY=65.5 DETECTOR_DISTANCE= 110.0
+DIRECTION_OF_DETECTOR_X-AXIS=1 0 0 DIRECTION_OF_DETECTOR_Y-AXIS=0 1 0
+ROTATION_AXIS=1 0 0 OSCILLATION_RANGE=0.5 STARTING_ANGLE= 20
+X-RAY_WAVELENGTH=1.1 INCIDENT_BEAM_DIRECTION=0 0 1 DATA_RANGE=11 50
+"""
+
+
+def test_an_experiment_is_made_of_files_of_xds(nbdist, tmp_path):
+    (tmp_path / "XDS.INP").write_text(XDS_INP)
+    (tmp_path / "INTEGRATE.HKL").write_text("!REFLECTING_RANGE_E.S.D.=     0.157\n!END_OF_HEADER\n")
+    files = (tmp_path / "XDS.INP", tmp_path / "INTEGRATE.HKL")
+    said = nbdist("from-xds", *files, "-o", tmp_path / "made.yaml", "--cell", "57 57 149 90 90 90")
+    assert said.code == 0, said.err
+    assert "40 frames of 0.5 degrees, 1 panel, 1 crystal" in said.out
+    experiment = load_experiment(tmp_path / "made.yaml")
+    assert experiment.crystal.mosaicity.sigma_deg == 0.157
+    assert (experiment.crystal.cell[2], experiment.detector.convention) == (149, "xds")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from dials_programs import dials, dials_python
+from dials_programs import compare_spots, dials_models
 
 from nbdist.errors import FileFormatError
 from nbdist.experiment import load_experiment, validate
@@ -298,29 +296,10 @@ def test_sigma_m_is_the_mosaicity(tmp_path):
 
 @pytest.mark.integration
 def test_dials_predicts_the_spots_of_what_is_made_of_its_models(tmp_path):
-    d_min_A, frames = 4.0, 40
-    dials(dials_python(), Path(__file__).with_name("dials_models.py"), tmp_path, d_min_A)
-    found = json.loads((tmp_path / "found.json").read_text())
+    found = dials_models(tmp_path)
     made = tmp_path / "made.yaml"
     made.write_text(draft(read_dials_models(tmp_path / "models.expt")).yaml("models.expt"))
     scene = resolve(load_experiment(made))
     for panel, corners in zip(scene.instrument.panels, found["corners"], strict=True):
         np.testing.assert_allclose(1e3 * panel.positions_m([0, 300], [0, 150]), corners, atol=1e-9)
-    rows = series_reflections(scene, load_reflections(scene))
-    within = (rows["panel"] >= 0) & (rows["frame"] >= 0) & (rows["frame"] < frames) & (rows["d_A"] > d_min_A)
-
-    def key(h, panel, frame):
-        return (*h, panel, round(frame, 2))
-
-    names = ("h", "k", "l", "panel", "fast", "slow", "frame")
-    ours = [
-        (key(h, panel, frame), (fast, slow, frame + 10))  # the first image is number 11, the frame before it 10
-        for *h, panel, fast, slow, frame in zip(*(rows[name][within].tolist() for name in names), strict=True)
-    ]
-    # what touches the sphere and does not cross it is here twice, at the same phi, and not there
-    times = Counter(each for each, _ in ours)
-    theirs = {key(h, panel, px[2] - 10): px for h, panel, px in found["spots"]}
-    assert set(theirs) == {each for each in times if times[each] == 1}
-    assert len(theirs) > 1000
-    apart = [np.subtract(px, theirs[each]) for each, px in ours if times[each] == 1]
-    np.testing.assert_allclose(apart, 0, atol=1e-8)
+    compare_spots(scene, found)
