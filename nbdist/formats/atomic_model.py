@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ class AtomicModel:
         """As gemmi writes it, with the axes of an R lattice: "P 43 21 2", "R 3:H"."""
         return self.space_group.xhm()
 
-    @property
+    @cached_property
     def elements(self) -> dict[str, int]:
         """Symbols of the chemical elements, by atomic number, and the atomic number of each."""
         found = {atom.element.name: atom.element.atomic_number for atom in self.atoms}

@@ -11,6 +11,7 @@ agrees with a sum over atoms to 1e-4 of the mean amplitude.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,6 +30,7 @@ from nbdist.scene.symmetry import AmplitudeBox, Symmetry
 if TYPE_CHECKING:
     import gemmi
 
+logger = logging.getLogger(__name__)
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
@@ -42,6 +44,8 @@ LARGEST_GRID = 2**30
 """Points of the largest grid of a density (4 GiB)."""
 LARGEST_LIST = 50_000_000
 """Reflections within the finest spacing, at most."""
+SLOW_S = 2.0
+"""Seconds beyond which it is said beforehand how long it takes."""
 LEAST_DISPERSION_E = 1e-4
 """Electrons: combinations of the elements' f' and f'' whose size at all wavelengths is less are left out."""
 ELECTRON_RADIUS_A, COMPTON_WAVELENGTH_A = 2.8179403e-5, 0.024263102
@@ -112,6 +116,7 @@ def model_amplitudes(
         weights, at_wavelength = _combinations(
             np.array([real + 1j * imaginary for real, imaginary in dispersion.values()])
         )
+    _say_if_slow(model, d_min_A, len(weights) + 1, field)
     atoms = scattering.of_atoms(hkl)
     electrons = sum(atom.occ * atom.element.atomic_number for atom in model.atoms) * len(space_group.operations())
     share = 0.0
@@ -223,6 +228,23 @@ def _check_size(cell: gemmi.UnitCell, d_min_A: float, field: str) -> None:
                 f"{field}: a cell of {cell.volume:.3g} A^3 at {d_min_A:.3g} A takes {points:.3g} {what}, more than {most}; "
                 "is the cell in Angstrom? d_min_A sets the resolution"
             )
+
+
+def _say_if_slow(model: AtomicModel, d_min_A: float, maps: int, field: str) -> None:
+    """Say how long it takes, as measured on one core, where a person would wonder."""
+    volume = model.structure.cell.volume
+    points, mask_points = volume * (POINTS_PER_D_MIN / d_min_A) ** 3, volume / MASK_SPACING_A**3
+    seconds = 7e-8 * (maps * points + mask_points) + 7e-5 * len(model.atoms)
+    if seconds > SLOW_S:
+        gibibytes = 8 * max(points, mask_points) / 2**30  # of a grid and its transform
+        logger.warning(
+            "%s: F_calc of %s atoms at %.3g A takes about %.0f s and %.1f GiB",
+            field,
+            f"{len(model.atoms):,}",
+            d_min_A,
+            seconds,
+            gibibytes,
+        )
 
 
 def _solvent(model: AtomicModel, hkl: NDArray[np.int32]) -> Complex:

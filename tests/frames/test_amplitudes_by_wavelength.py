@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nbdist import generate, simulate_frame
+from nbdist.kernels.prediction import series_reflections
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import MOST_TABLES, load_reflections
 from nbdist.scene.sources import Sources
@@ -48,6 +49,18 @@ def test_an_image_of_two_wavelengths_is_the_weighted_sum_of_theirs(of_model, met
     assert np.abs(both - (0.25 * parts[0] + 0.75 * parts[1])).max() < 2e-4 * both.max()
     at_mean = simulate_frame(of_model(method, "mean_wavelength", *sources))
     assert np.abs(both - at_mean).max() > 5e-3 * both.max(), "f' and f'' at the mean are others"
+
+
+def test_labels_have_the_weighted_mean_of_the_squares(of_model):
+    sources = (BELOW_A, 1.0), (ABOVE_A, 3.0)
+    scene = resolve(of_model("integrated", "each_wavelength", *sources))
+    [its] = load_reflections(scene)
+    rows = series_reflections(scene, [its])
+    place = {tuple(hkl): number for number, hkl in enumerate(its.indices.tolist())}
+    listed = [place[hkl] for hkl in zip(rows["h"].tolist(), rows["k"].tolist(), rows["l"].tolist(), strict=True)]
+    above, below = its.amplitudes[:, listed]
+    assert len(listed) > 10
+    np.testing.assert_allclose(rows["F2"], 0.25 * below**2 + 0.75 * above**2, rtol=1e-12)
 
 
 def test_a_store_keeps_the_amplitudes_of_each_wavelength_and_renders_with_them(of_model, tmp_path):

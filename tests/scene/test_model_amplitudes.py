@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import gemmi
 import numpy as np
 import pytest
@@ -196,6 +198,17 @@ def test_dispersion_that_cannot_be_is_refused_with_its_field(tmp_path):
         ExperimentError, match=r"anomalous_scatterers\.Zn: .*a\.pdb has no such atoms, but H, C, N, O, S, Se"
     ):
         amplitudes(path, anomalous_scatterers={"Zn": {"f_prime_e": -1.0, "f_double_prime_e": 1.0}})
+
+
+def test_what_takes_long_is_said_beforehand(tmp_path, caplog, monkeypatch):
+    path = write_model(tmp_path / "a.pdb")
+    amplitudes(path)
+    assert not caplog.records
+    monkeypatch.setattr("nbdist.scene.model_amplitudes.SLOW_S", 1e-3)
+    amplitudes(path)
+    assert re.fullmatch(
+        r"structure_factors: F_calc of 7 atoms at 1.6 A takes about 0 s and 0.0 GiB", caplog.messages[0]
+    )
 
 
 def test_a_grid_that_no_machine_holds_is_refused(tmp_path):
