@@ -9,10 +9,11 @@ from typing import Literal
 
 FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """Errors of the file system that no other unit of a run would escape."""
-Extra = Literal["cluster", "dashboard", "pictures", "s3", "tables", "torch"]
+Extra = Literal["cluster", "dashboard", "hdf5", "pictures", "s3", "tables", "torch"]
 EXTRAS: dict[Extra, str] = {
     "cluster": "dask-jobqueue",
     "dashboard": "bokeh",
+    "hdf5": "h5py",
     "pictures": "matplotlib",
     "s3": "obstore",
     "tables": "pyarrow",

@@ -83,11 +83,18 @@ def _trace():
     trace(Path("experiment.yaml"), (0, 0))
 
 
+def _nxmx():
+    from nbdist.formats.nxmx import NXmx
+
+    NXmx().notes(None)
+
+
 @pytest.mark.parametrize(
     ("extra", "use", "said"),
     [
         ("cluster", _job_of_a_queue, "--cluster needs dask-jobqueue: pip install 'nbdist[cluster]'"),
         ("dashboard", _web_pages, "--dashboard needs bokeh: pip install 'nbdist[dashboard]'"),
+        ("hdf5", _nxmx, "format nxmx needs h5py: pip install 'nbdist[hdf5]'"),
         ("pictures", _preview, "nbdist preview needs matplotlib: pip install 'nbdist[pictures]'"),
         ("pictures", _contact_sheet, "the contact sheet needs matplotlib: pip install 'nbdist[pictures]'"),
         ("s3", _bucket, "s3://bucket/series.zarr needs obstore: pip install 'nbdist[s3]'"),

@@ -25,6 +25,7 @@ from nbdist.cli.compare import compare
 from nbdist.cli.conversion import from_dials, from_xds
 from nbdist.cli.demo import demo
 from nbdist.cli.detectors import detectors
+from nbdist.cli.export import export
 from nbdist.cli.finish import finish
 from nbdist.cli.info import info
 from nbdist.cli.init import init, schema
@@ -52,6 +53,7 @@ WORK = frozenset(
         "preview",
         "compare",
         "labels",
+        "export",
         "verify",
         "finish",
         "nanobragg",
@@ -142,6 +144,7 @@ for _command in (
     preview,
     compare,
     labels,
+    export,
     verify,
     finish,
     schema,

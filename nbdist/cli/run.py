@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from enum import StrEnum
@@ -48,7 +48,9 @@ from nbdist.formats.text import user_path
 if TYPE_CHECKING:
     from nbdist.experiment import Experiment
     from nbdist.run.events import EventLog
+    from nbdist.run.executors.choice import Workers as ChosenWorkers
     from nbdist.run.origins import Origin
+    from nbdist.run.progress import Progress, Report
     from nbdist.run.settings import RunSettings
     from nbdist.store.parts import Part
 
@@ -185,35 +187,24 @@ def render_logged(
         render(experiment, output, where, settings, log, again, origin)
 
 
-def render(
-    experiment: Experiment,
-    output: str,
-    where: Workers,
-    settings: RunSettings,
-    log: EventLog,
-    again: str,
-    origin: Origin | None = None,
-) -> None:
-    """Run with a progress display and say how it ended; raises typer.Exit(1) where units are left.
+def watched(
+    work: Callable[[ChosenWorkers, RunSettings, Report], Progress], where: Workers, settings: RunSettings, again: str
+) -> Progress:
+    """Do work with a progress display; raises typer.Exit where it was interrupted or units are left, and says how it goes on.
 
     Parameters
     ----------
+    work
+        Is given the workers, the settings with theirs, and what shows progress.
     again
         The command that goes on.
-    origin
-        Where the photons come from; they are rendered where None.
     """
     from nbdist.run.executors.choice import chosen_workers
-    from nbdist.run.generate import run_series
-    from nbdist.run.origins import RENDERED
 
     with Display() as display:
         try:
             with where.opened(settings) as (client, settings):
-                workers = chosen_workers(settings, client)
-                progress = run_series(
-                    experiment, output, settings, workers, origin=origin or RENDERED, report=display, log=log
-                )
+                progress = work(chosen_workers(settings, client), settings, display)
         except BaseException as stopped:
             display.close()
             interrupted = status_of(stopped)
@@ -234,6 +225,34 @@ def render(
         summary(progress)
         error_console.print(f"{len(progress.failed)} unit(s) are left. Try them again with: {again}")
         raise typer.Exit(EXIT_UNFINISHED)
+    return progress
+
+
+def render(
+    experiment: Experiment,
+    output: str,
+    where: Workers,
+    settings: RunSettings,
+    log: EventLog,
+    again: str,
+    origin: Origin | None = None,
+) -> None:
+    """Run with a progress display and say how it ended; raises typer.Exit(1) where units are left.
+
+    Parameters
+    ----------
+    again
+        The command that goes on.
+    origin
+        Where the photons come from; they are rendered where None.
+    """
+    from nbdist.run.generate import run_series
+    from nbdist.run.origins import RENDERED
+
+    def work(workers: ChosenWorkers, settings: RunSettings, report: Report) -> Progress:
+        return run_series(experiment, output, settings, workers, origin=origin or RENDERED, report=report, log=log)
+
+    progress = watched(work, where, settings, again)
     if settings.frames is not None and progress.frames_done > len(settings.frames):
         console.print(f"note: {len(settings.frames)} frames were asked for; a shard is rendered whole")
     if progress.frames_total == 0:

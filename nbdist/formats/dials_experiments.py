@@ -1,7 +1,7 @@
 """DIALS' models of an experiment, `.expt`: a JSON document of beams, panels, axes and crystals, as dxtbx reads it.
 
-What differs from `formats.models`: a beam's direction is from the sample to the source, frames are counted from 1, and of the two readings
-of a trusted range the lower one is not trusted.
+What differs from `formats.models`: a beam's direction is from the sample to the source, and frames are counted from 1. The ends of a
+trusted range lie half a count beyond the readings that are trusted, for some versions of dxtbx trust the ends themselves and others do not.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _numbered(template: str, number: int) -> str:
 
 def _beam(beam: Beam) -> dict[str, Any]:
     return {
-        "direction": (-beam.travels).tolist(),
+        "direction": (0.0 - beam.travels).tolist(),
         "wavelength": beam.wavelength_A,
         "divergence": 0.0,
         "sigma_divergence": 0.0,
@@ -91,7 +91,7 @@ def _detector(models: Models) -> dict[str, Any]:
         "slow_axis": [0.0, 1.0, 0.0],
         "origin": [0.0, 0.0, 0.0],
     }
-    reading = {"trusted_range": [lowest - 1.0, float(highest)], "gain": models.gain, "pedestal": models.pedestal}
+    reading = {"trusted_range": [lowest - 0.5, highest + 0.5], "gain": models.gain, "pedestal": models.pedestal}
     panels = [{**_panel(panel), **reading} for panel in models.panels]
     return {"panels": panels, "hierarchy": {**together, "children": children}}
 

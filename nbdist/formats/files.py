@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -12,23 +13,35 @@ from nbdist.errors import NbdistError, one_line
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A stream for the new content of a file: it is written beside its place, and moved there at the end of the block.
+def whole_path(path: Path) -> Iterator[Path]:
+    """Another path in the same folder for the new content of a file, which is moved to its place at the end of the block.
 
     Where the block ends with an error, the file is as it was. /dev/null and its like are written to, not replaced.
+    """
+    special = path.exists() and not path.is_file()
+    beside = path if special else path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.part")
+    try:
+        yield beside
+        if not special:
+            beside.replace(path)
+    finally:
+        if not special:
+            beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A stream for the new content of a file, which is written as `whole_path` has it.
 
     Raises
     ------
     NbdistError
         If the file cannot be made, written or moved to its place.
     """
-    special = path.exists() and not path.is_file()
-    beside = path if special else path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path
     try:
-        with beside.open("wb") as stream:
+        with whole_path(path) as beside, beside.open("wb") as stream:
             yield stream
-        if not special:
-            beside.replace(path)
     except OSError as error:
         if error.filename not in (
             None,
@@ -37,6 +50,3 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             raise
         reason = one_line(OSError(error.errno, error.strerror)) if error.strerror else one_line(error)
         raise NbdistError(f"{path} cannot be written: {reason}") from None
-    finally:
-        if not special:
-            beside.unlink(missing_ok=True)

@@ -13,11 +13,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from nbdist.errors import ExperimentError, MissingExtraError, RunError, StoreError, UnfinishedError, UnreachableError
+from nbdist.errors import ExperimentError, RunError, StoreError, UnfinishedError
 from nbdist.experiment import Experiment
 from nbdist.experiment.background import Background
 from nbdist.experiment.model import EXPOSURE, NOT_OF_PHOTONS
@@ -46,13 +46,12 @@ from nbdist.run.failures import ErrorLine
 from nbdist.run.jobs import SeriesJob
 from nbdist.run.progress import Record
 from nbdist.run.rendering import common, write_unit
+from nbdist.run.stored_frames import FrameReader, Source
 from nbdist.scene import resolve
 from nbdist.store import (
-    StoredUnits,
     StoreSummary,
     exists,
     open_group,
-    read_frames,
     read_reflections,
     summarize,
 )
@@ -68,22 +67,6 @@ SECONDS_PER_PIXEL = 2.5e-7
 """What reading a pixel and drawing its counts takes, about, and packing both."""
 SHOWN = 10
 """Ranges of frames that a message names, at most."""
-
-
-class Source(NamedTuple):
-    """A store whose photons are read.
-
-    Attributes
-    ----------
-    location, store_id
-        Where it lies, and the random name that it got when it was made.
-    exposure_ratio
-        What its photons are multiplied by.
-    """
-
-    location: str
-    store_id: str
-    exposure_ratio: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -362,79 +345,34 @@ class ReadoutJob(SeriesJob):
         return write_unit(self.context, self.writer, unit, made, made_by | took)
 
 
-class PhotonReader:
-    """Reads photons, and labels that go with them, of a store that must not change meanwhile.
-
-    Raises
-    ------
-    StoreError
-        If there is no store of nbdist, or another one than that of the source.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._group = open_group(source.location, patient=True)
-        self._stored = StoredUnits(self._group)
-        if store_id_of(self._group) != source.store_id:
-            raise StoreError(
-                f"{source.location} is another store than the one whose photons are read out; it was replaced"
-            )
+class PhotonReader(FrameReader):
+    """Reads photons, and labels that go with them."""
 
     def frames(self, context: RunContext, unit: Unit) -> tuple[list[RenderedFrame], dict[str, Any]]:
         """The frames of a unit with their photons, and what made these, for its record.
 
         Raises
         ------
-        StoreError
-            If the store was removed or replaced.
-        RunError
-            If the frames are not complete, or do not decode.
+        StoreError, RunError
+            As `read`.
         """
-        location, ratio = self._source.location, self._source.exposure_ratio
-        records = self._records(unit)
+        ratio = self.source.exposure_ratio
         labels = [
             product
             for product in products_of(context.scene.experiment)
             if isinstance(product, PixelProduct | TableProduct) and product.label
         ]
-        try:
-            stored = read_frames(self._group, unit.frames, {INTENSITY.name, *(product.name for product in labels)})
-        except Exception as error:
-            if isinstance(error, MemoryError | OSError | MissingExtraError | UnreachableError):
-                raise  # it says nothing about the frames
-            PhotonReader(self._source)  # says that the store was removed or replaced
-            raise RunError(
-                f"{location}: frames {unit.first_frame} to {unit.last_frame - 1} do not decode ({type(error).__name__}); "
-                "nbdist run --resume renders them again"
-            ) from None
-        if self._records(unit) != records:
-            raise RunError(
-                f"{location}: frames {unit.first_frame} to {unit.last_frame - 1} changed while they were read"
-            )
+        stored, records = self.read(unit.frames, {INTENSITY.name, *(product.name for product in labels)})
         frames = []
         for number, its in zip(unit.frames, stored, strict=True):
             photons = [_scaled(image, ratio) for image in INTENSITY.images(its)]
             frame = rendered_frame(context.scene, number, photons, context.readout)
             frames.append(replace(frame, labels=_labels(its, ratio)) if labels else frame)
-        made: dict[str, Any] = {name: common(str(its.get(name)) for its in records.values()) for name in RENDERED_BY}
-        scaled = [its["exposure_ratio"] * ratio for its in records.values() if "exposure_ratio" in its]
+        made: dict[str, Any] = {name: common(str(its.get(name)) for its in records) for name in RENDERED_BY}
+        scaled = [its["exposure_ratio"] * ratio for its in records if "exposure_ratio" in its]
         if scaled or ratio != 1:
             made["exposure_ratio"] = scaled[0] if scaled else ratio
         return frames, {**made, "device": "cpu"}
-
-    def _records(self, unit: Unit) -> dict[Unit, Record]:
-        """The records of the units of the store that hold the frames of another's."""
-        size = self._stored.units.size
-        units = self._stored.units[unit.first_frame // size : (unit.last_frame - 1) // size + 1]
-        found = self._stored.complete_among(units)
-        if len(found) < len(units):
-            PhotonReader(self._source)  # says that it was removed or replaced
-            missing = next(its for its in units if its not in found)
-            raise RunError(
-                f"{self._source.location}: frames {missing.first_frame} to {missing.last_frame - 1} are damaged or gone; "
-                "nbdist run --resume renders them again"
-            )
-        return found
 
 
 def _scaled(values: Any, factor: float) -> Any:

@@ -18,8 +18,10 @@ LARGEST_SLANT = 1e-6
 """Cosine between fast and slow above which dxtbx takes them for no panel's."""
 ALONG = 1e-3
 """Sine of the angle to the beam below which a vector gives no direction across it."""
+TRAVELS = np.array([0.0, 0.0, -1.0])
+"""The way of the beam in dxtbx's frame."""
 LARGEST_VALUE = 2**31 - 1
-"""No pixel has more counts."""
+"""No pixel has more counts where they leave nbdist: they are int32 there."""
 
 
 def laboratory_rotation(scene: Scene) -> Array:
@@ -51,14 +53,14 @@ def models_of(scene: Scene, frames: range) -> Models:
     at = axis_rotation(scene.spindle_axis, np.deg2rad(start_deg)) if still else np.eye(3)
     detector, shown = experiment.detector, experiment.beam
     beam = Beam(
-        travels=np.array([0.0, 0.0, -1.0]),
+        travels=TRAVELS,
         wavelength_A=shown.mean_wavelength_A,
-        polarization_normal=turn @ _normal(instrument.beam_direction, instrument.polarization_vector),
+        polarization_normal=_normal(TRAVELS, turn @ instrument.polarization_vector),
         polarization_fraction=(1 + K) / 2,
         flux_photons_per_s=shown.flux_photons_per_s,
         size_mm=None if shown.flux_photons_per_s is None else 1e3 * shown.size_m,
     )
-    held = experiment.saturation_adu - (not experiment.readout.rolls_over)
+    held = min(experiment.saturation_adu - (not experiment.readout.rolls_over), LARGEST_VALUE - 1)
     return Models(
         beam=beam,
         panels=tuple(
@@ -96,8 +98,12 @@ def _across(beam: Array, *wanted: Array) -> Array:
 
 
 def _normal(beam: Array, polarization: Array) -> Array:
-    """Normal of the plane of the beam and its E vector; of any plane with the beam, where the vector lies along it."""
-    return np.cross(beam, _across(beam, polarization))
+    """Normal of the plane of the beam and its E vector, of the two the one that is along +y rather than -y, or along +x.
+
+    Of any plane with the beam, where the vector lies along it.
+    """
+    normal = np.cross(beam, _across(beam, polarization))
+    return np.asarray(-normal if (normal[1], normal[0]) < (0, 0) else normal)
 
 
 def _panel(

@@ -1,0 +1,478 @@
+"""Exporting a series: what `nbdist export` does, from a store to image files of other programs.
+
+What holds: a file is a unit of the run, and whoever writes it writes it whole, under another name until it is; so a run that is ended
+loses the files in flight and nothing else, and going on needs no memory but the folder. What is exported stands in the folder before the
+first file (`EXPORTED`): another store, format or span of frames does not mix with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.errors import RunError, StoreError, UnfinishedError, is_fatal, one_line
+from nbdist.experiment import Experiment
+from nbdist.experiment.readout import LARGEST_READING
+from nbdist.formats.dials_experiments import experiment_list
+from nbdist.formats.files import whole_path, written_whole
+from nbdist.formats.image_files import BAD, GAP, Image, ImageFormat, ImageSeries
+from nbdist.formats.nxmx import NXmx
+from nbdist.formats.text import user_path
+from nbdist.frames.products import COUNTS, INTENSITY, SERIES_REFLECTIONS, products_of
+from nbdist.planning import Unit, Units, make_plan
+from nbdist.run.context import RunContext
+from nbdist.run.events import EventLog, no_log
+from nbdist.run.executors.choice import Workers, this_process
+from nbdist.run.failures import ErrorLine
+from nbdist.run.jobs import Job
+from nbdist.run.ledger import Ledger
+from nbdist.run.loop import run_units
+from nbdist.run.progress import Progress, Record, Report, silent
+from nbdist.run.stored_frames import FrameReader, Source
+from nbdist.scene import resolve
+from nbdist.scene.models import LARGEST_VALUE, models_of
+from nbdist.store import StoreSummary, open_group, summarize
+from nbdist.store.dials import write_truth
+from nbdist.store.number_set import NumberSet
+from nbdist.store.schema import schema_of
+from nbdist.store.units import store_id_of
+
+FORMATS: dict[str, ImageFormat] = {its.name: its for its in (NXmx(),)}
+"""Formats by the names that they are asked for by."""
+WHAT = (COUNTS, INTENSITY)
+"""What may be exported, in the order in which it is chosen."""
+EXPORTED = "export.json"
+"""File of a folder that says what is exported there."""
+TRUTH = "_truth"
+"""What the names of the models and reflections that were simulated end with."""
+SECONDS_PER_PIXEL = 2e-8
+"""What reading a pixel, packing and writing it takes, about."""
+GO_ON = "files that are whole are kept, go on with --resume"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is exported, where: all that does not change from file to file.
+
+    Attributes
+    ----------
+    source
+        The store.
+    frames
+        Of its series, consecutive.
+    product
+        Name of what is written of them.
+    format, series
+        The format, and what it writes.
+    folder
+        Where to.
+    """
+
+    source: Source
+    frames: range
+    product: str
+    format: ImageFormat
+    series: ImageSeries
+    folder: Path
+
+    @property
+    def files(self) -> Units:
+        """The files as units; frames are counted from the first that is exported."""
+        return Units(len(self.frames), self.format.images_per_file)
+
+    def path(self, file: Unit) -> Path:
+        """Where a file is."""
+        return self.folder / self.format.file_name(self.series.prefix, file.number)
+
+    @property
+    def images(self) -> Path:
+        """What names all images: a path with # in it, or the list of the files."""
+        return self.folder / self.format.images_name(self.series.prefix)
+
+    @property
+    def has_list(self) -> bool:
+        """Whether there is a list of the files."""
+        return "#" not in self.images.name
+
+    def said(self) -> dict[str, object]:
+        """What the folder says of it, as JSON has it."""
+        return {
+            "format": self.format.name,
+            "images_per_file": self.format.images_per_file,
+            "prefix": self.series.prefix,
+            "what": self.product,
+            "dtype": self.series.dtype,
+            "frames": [self.frames.start, self.frames.stop],
+            "store_id": self.source.store_id,
+        }
+
+
+@dataclass
+class ExportJob(Job):
+    """Writes files of an export.
+
+    Attributes
+    ----------
+    export
+        What is written.
+    """
+
+    export: Export
+    _reader: FrameReader | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def frames_per_unit(self) -> float:
+        """Images of a file."""
+        return self.export.format.images_per_file
+
+    @property
+    def reader(self) -> FrameReader:
+        """The reader of the store, opened where it is first asked for."""
+        if self._reader is None:
+            self._reader = FrameReader(self.export.source)
+        return self._reader
+
+    def prepare(self) -> None:
+        """Open the store, and ask for what the format needs."""
+        _ = self.reader
+        self.export.format.notes(self.export.series)
+
+    @property
+    def kernel(self) -> dict[str, str]:
+        """None: nothing is rendered."""
+        return {"kernel": "none", "why_eager": ""}
+
+    def require_usable(self, workers: int, error: ErrorLine) -> None:
+        """See whether the store can be read from here, and the folder written."""
+        FrameReader(self.export.source)
+        _require_writable(self.export.folder)
+
+    def unit(self, number: int) -> Unit:
+        """The file with this number."""
+        return self.export.files[number]
+
+    def render(self, unit: Unit) -> Record:
+        """Write a file; its record."""
+        export, began = self.export, time.perf_counter()
+        path = export.path(unit)
+        with whole_path(path) as beside:
+            export.format.write(beside, export.series, unit.frames, self.images(unit.frames))
+        return {
+            "unit": unit.number,
+            "frames": [unit.first_frame, unit.last_frame],
+            "shard_bytes": {path.name: path.stat().st_size},
+            "device": "cpu",
+            "precision": export.series.dtype,
+            "kernel": "none",
+            "host": platform.node(),
+            "seconds": time.perf_counter() - began,
+        }
+
+    def images(self, images: range) -> Iterator[Image]:
+        """Images as they are written, read a shard at a time."""
+        first, size = self.export.frames.start, self.reader.frames_per_shard
+        last, stop = first + images.start, first + images.stop
+        while last < stop:
+            some = range(last, min(stop, (last // size + 1) * size))
+            for frame in self.reader.read(some, {self.export.product})[0]:
+                yield self.image(frame[self.export.product])
+            last = some.stop
+
+    def image(self, stored: Any) -> Image:
+        """What a frame has of the product, as it is written: masked pixels hold `GAP`, bad ones `BAD` where they are marked so."""
+        if self.export.product == COUNTS.name:
+            return [whole_counts(image) for image in stored]
+        whole = np.dtype(self.export.series.dtype).kind == "i"
+        images = [np.minimum(np.rint(image), LARGEST_VALUE) if whole else image for image in stored]
+        panels = self.context.scene.instrument.panels
+        return [
+            np.where(panel.usable, image, GAP).astype(self.export.series.dtype)
+            for panel, image in zip(panels, images, strict=True)
+        ]
+
+
+def whole_counts(counts: NDArray[Any]) -> NDArray[np.int32]:
+    """Counts as int32: marks of unsigned ones become `GAP` and `BAD`, and what is too large the largest value."""
+    dtype = counts.dtype.name
+    if dtype == "int32":
+        return counts
+    marked = counts > LARGEST_READING[dtype]  # type: ignore[index]
+    found = np.minimum(counts, np.uint32(LARGEST_VALUE)).astype(np.int32)
+    found[marked] = counts[marked].astype(f"int{8 * counts.itemsize}")
+    return found
+
+
+def export(
+    location: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    format: ImageFormat,
+    workers: Workers | None = None,
+    *,
+    frames: range | None = None,
+    what: str | None = None,
+    prefix: str | None = None,
+    experiment: Experiment | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Report = silent,
+    log: EventLog = no_log,
+) -> tuple[Export, Progress]:
+    """Write the frames of a store as image files, with their models for DIALS, and the truth where the store has labels.
+
+    Beside the images lie `PREFIX.expt`, models as DIALS imports them, and `PREFIX_truth.expt`, the same with the crystals that were
+    simulated, with `PREFIX_truth.refl` where the store has reflections. Images are counted from 1, whichever frame is the first.
+
+    Parameters
+    ----------
+    location
+        Path or s3:// URL of the store; it may be unfinished, where the frames that are asked for are complete.
+    folder
+        Where to; made where there is none.
+    format
+        One of `FORMATS`.
+    workers
+        Who writes; this process where left out.
+    frames
+        Consecutive frames; all when left out.
+    what
+        "counts" or "intensity"; when left out, counts where the store has them. Intensity is rounded to whole photons for a format that
+        holds no real numbers.
+    prefix
+        What the names of the files begin with; the name of the store when left out.
+    experiment
+        The experiment, where the files that the store names have moved.
+    resume
+        Write what is missing of an export that was begun.
+    overwrite
+        Remove the export that is there first.
+    report, log
+        As in `generate`.
+
+    Returns
+    -------
+    What was exported, and the final progress, whose frames are those that were written now.
+
+    Raises
+    ------
+    NbdistError
+        If there is no store, frames are not complete, the format cannot hold the series, something else is exported in the folder, or a
+        file cannot be written.
+    """
+    summary = summarize(location)
+    context, wanted = _wanted(summary, folder, format, frames, what, prefix, experiment)
+    notes = list(format.notes(wanted.series))
+    if wanted.product == INTENSITY.name and not format.real_numbers:
+        notes.append(f"intensity is rounded to whole photons: {format.name} holds no others")
+    _require_complete(summary, wanted.frames)
+    wanted = _begun(wanted, resume=resume, overwrite=overwrite)
+    missing = [file.number for file in wanted.files if not wanted.path(file).exists()]
+    left = Units(len(wanted.frames), format.images_per_file, NumberSet(missing))
+    workers = workers or this_process("cpu")
+    progress = Progress(frames_total=sum(len(file.frames) for file in left), log=log, kinds=dict(workers.kinds))
+    progress.workers = sum(workers.kinds.values())
+    progress.begun(store=str(location), units=len(left), resumed=resume)
+    ended = "stopped"
+    try:
+        for note in notes:
+            progress.noted(note)
+        report(progress)
+        job = ExportJob(context, wanted)
+        if left:
+            _write_files(job, left, workers, progress, report)
+        if not progress.failed:
+            _write_beside(job)
+        ended = "units failed" if progress.failed else "complete"
+    finally:
+        progress.ended(ended)
+    return wanted, progress
+
+
+def _wanted(
+    summary: StoreSummary,
+    folder: str | os.PathLike[str],
+    format: ImageFormat,
+    frames: range | None,
+    what: str | None,
+    prefix: str | None,
+    experiment: Experiment | None,
+) -> tuple[RunContext, Export]:
+    """The context of the run and what it exports; nothing is written.
+
+    Raises
+    ------
+    NbdistError
+        If the store has not what is asked for, or there is no model of its detector.
+    """
+    location = summary.location
+    if experiment is not None and experiment.fingerprint != summary.fingerprint:
+        raise StoreError(f"{location} was made from other files or another experiment than the one given")
+    there = {product.name for product in summary.schema.products}
+    held = [product.name for product in WHAT if product.name in there]
+    product = what or held[0]
+    if product not in held:
+        raise RunError(f"{location}: holds {' and '.join(held)}, and no {product}")
+    chosen = frames if frames is not None else range(summary.frames)
+    scene = resolve(experiment or summary.experiment)
+    models = models_of(scene, chosen).counted_from(0)
+    if product == INTENSITY.name:
+        models = replace(models, trusted=(0, LARGEST_VALUE), gain=1.0, pedestal=0.0)
+    settings = summary.settings
+    plan = make_plan(scene, products=products_of(scene.experiment), kernel=settings.kernel, settings=settings)
+    plan = replace(plan, cost=replace(plan.cost, seconds=SECONDS_PER_PIXEL * scene.instrument.pixels))
+    series = ImageSeries(
+        prefix=prefix or location.rstrip("/").rpartition("/")[2].removesuffix(".zarr"),
+        models=models,
+        dtype="float32" if product == INTENSITY.name and format.real_numbers else "int32",
+        title=scene.experiment.title or "",
+        made_by=f"nbdist {version('nbdist')}",
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    source = Source(location, store_id_of(open_group(location)))
+    place = user_path(folder).absolute()
+    return RunContext(scene, plan, "cpu", location), Export(source, chosen, product, format, series, place)
+
+
+def _require_complete(summary: StoreSummary, frames: range) -> None:
+    there = summary.found.frames.flags(summary.frames)[frames.start : frames.stop]
+    if not there.all():
+        ready = NumberSet.where(summary.found.frames.flags(summary.frames))
+        shown = (
+            f"those up to {_first_gap(ready)} are: --frames 0:{_first_gap(ready)}"
+            if 0 in ready
+            else "none is from 0 on"
+        )
+        raise UnfinishedError(
+            f"{summary.location}: {np.count_nonzero(~there)} of frames {frames.start}:{frames.stop} are not complete; {shown}"
+        )
+
+
+def _first_gap(ready: NumberSet) -> int:
+    """The first number from 0 on that is not there."""
+    numbers = ready.array()
+    gaps = np.flatnonzero(numbers != np.arange(len(numbers)))
+    return int(gaps[0]) if len(gaps) else len(numbers)
+
+
+def _require_writable(folder: Path) -> None:
+    with written_whole(folder / ".writable"):
+        pass
+    (folder / ".writable").unlink(missing_ok=True)
+
+
+def _begun(wanted: Export, *, resume: bool, overwrite: bool) -> Export:
+    """The export, begun in its folder, or gone on with.
+
+    Raises
+    ------
+    NbdistError
+        If another one is there, or the folder cannot be written.
+    """
+    folder, said = wanted.folder, wanted.said()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be made: {one_line(error)}") from None
+    formats = {**FORMATS, wanted.format.name: wanted.format}
+    earlier = _read_exported(folder, formats)
+    if earlier is not None and not (resume or overwrite):
+        raise RunError(f"{folder} holds an export; --resume goes on with it, --overwrite replaces it")
+    if earlier is not None and overwrite:
+        _remove(folder, earlier, formats[earlier["format"]])
+    elif earlier is not None:
+        if earlier.get("store_id") != wanted.source.store_id:
+            raise RunError(
+                f"{folder} holds an export of {earlier.get('store')} as it was then; give this one another folder"
+            )
+        for name, value in said.items():
+            if earlier.get(name) != value:
+                raise RunError(f"{folder} holds an export of {name} {earlier.get(name)}, this one is of {value}")
+        wanted = replace(wanted, series=replace(wanted.series, made_at=str(earlier.get("made_at"))))
+        for beside in folder.glob(f".{wanted.series.prefix}*.part"):
+            beside.unlink(missing_ok=True)
+        return wanted
+    elif taken := [path.name for path in (wanted.images, wanted.path(wanted.files[0])) if path.exists()]:
+        raise RunError(f"{folder} holds {taken[0]}, of which {EXPORTED} says nothing; give the export another folder")
+    with written_whole(folder / EXPORTED) as file:
+        file.write(
+            json.dumps({**said, "made_at": wanted.series.made_at, "store": wanted.source.location}, indent=2).encode()
+        )
+    return wanted
+
+
+def _read_exported(folder: Path, formats: Collection[str]) -> Mapping[str, Any] | None:
+    """What a folder says is exported there; None where it says nothing."""
+    try:
+        said = json.loads((folder / EXPORTED).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder / EXPORTED} cannot be read: {one_line(error)}") from None
+    if not isinstance(said, dict) or said.get("format") not in formats:
+        raise RunError(f"{folder / EXPORTED} is not one that this nbdist wrote")
+    return said
+
+
+def _remove(folder: Path, said: Mapping[str, Any], its: ImageFormat) -> None:
+    """Remove the files of an export; what the folder says of it last."""
+    prefix, (first, last) = said["prefix"], said["frames"]
+    names = [its.file_name(prefix, number) for number in range(-(-(last - first) // said["images_per_file"]))]
+    beside = [f"{prefix}.expt", f"{prefix}{TRUTH}.expt", f"{prefix}{TRUTH}.refl"]
+    for name in (*names, its.images_name(prefix), *beside, EXPORTED):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _write_files(job: ExportJob, files: Units, workers: Workers, progress: Progress, report: Report) -> None:
+    folder = job.export.folder
+    try:
+        with workers.executor(job, progress, len(files)) as executor:
+            run_units(Ledger(files, progress), executor, progress, report)
+    except UnfinishedError as error:
+        raise UnfinishedError(f"{error}; {GO_ON}") from None
+    except OSError as error:
+        if not is_fatal(error):
+            raise
+        raise StoreError(f"{folder}: writing stopped: {one_line(error)}; {GO_ON}") from None
+    unseen = [job.export.path(file).name for file in files if not job.export.path(file).exists()]
+    if unseen and not progress.failed:
+        raise RunError(f"{folder}: {unseen[0]} was written but is not in the folder that is seen from here")
+
+
+def _write_beside(job: ExportJob) -> None:
+    """What is written when all images are there: the list of files, the models, and the truth.
+
+    Raises
+    ------
+    NbdistError
+        If a file cannot be written.
+    """
+    export, series = job.export, job.export.series
+    if export.has_list:
+        marks = _marks(next(job.images(range(1))))
+        try:
+            with whole_path(export.images) as beside:
+                export.format.write_list(beside, series, marks)
+        except OSError as error:
+            raise RunError(f"{export.images} cannot be written: {one_line(error)}") from None
+    name, models, images = series.prefix, series.models, export.images.name
+    group = open_group(export.source.location)
+    with written_whole(export.folder / f"{name}.expt") as file:
+        file.write(experiment_list(models, [group.attrs["fingerprint"][:32]], images, crystals=False))
+    labelled = any(table.name == SERIES_REFLECTIONS.name for table in schema_of(group).series_tables)
+    if labelled and not (models.still and series.images > 1):
+        write_truth(group, job.context.scene, export.frames, models, export.folder, f"{name}{TRUTH}", images)
+
+
+def _marks(image: Image) -> Sequence[NDArray[np.integer[Any]]]:
+    """`GAP`, `BAD` or 0 of each pixel of an image."""
+    return [np.where((panel == GAP) | (panel == BAD), panel, 0).astype(np.int32) for panel in image]

@@ -1,0 +1,203 @@
+"""Exporting a series: files are written whole by whoever writes them, an export goes on where it was ended, and no two are mixed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from injected import in_process_client
+
+from nbdist import generate, open_series
+from nbdist.errors import NbdistError, RunError, UnfinishedError
+from nbdist.formats.image_files import BAD, GAP
+from nbdist.run.executors.choice import chosen_workers
+from nbdist.run.export import FORMATS, export, whole_counts
+from nbdist.run.settings import RunSettings
+from nbdist.store.units import FINISHED, record_key
+
+FRAMES = 7
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """A format of two images a file, stacks of arrays as NumPy stores them."""
+
+    real_numbers: bool = False
+    images_per_file: int = 2
+    fails_at: int | None = None
+    name = "stacks"
+
+    def file_name(self, prefix, number):
+        return f"{prefix}_{number}.npy"
+
+    def images_name(self, prefix):
+        return f"{prefix}_#.npy"
+
+    def notes(self, series):
+        return [f"{series.images} images"]
+
+    def write(self, path, series, images, frames):
+        with path.open("wb") as file:
+            for number, (frame,) in zip(images, frames, strict=True):
+                if number == self.fails_at:
+                    raise ValueError("this image cannot be written")
+                assert frame.dtype == series.dtype
+                np.save(file, frame)
+
+    def write_list(self, path, series, marks):
+        raise AssertionError("it has no list")
+
+
+@pytest.fixture(scope="module")
+def experiment(light_experiment):
+    return light_experiment(FRAMES).with_changes(noise={"photon_noise": True}, readout={"dead_pixel_fraction": 0.1})
+
+
+@pytest.fixture(scope="module")
+def store(experiment, tmp_path_factory):
+    location = tmp_path_factory.mktemp("store") / "series.zarr"
+    generate(experiment, location, serial=True, frames_per_shard=3)
+    return location
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def images(folder, prefix="series", files=None):
+    found = []
+    for number in range(len(list(folder.glob("*.npy"))) if files is None else files):
+        with (folder / f"{prefix}_{number}.npy").open("rb") as file:
+            while file.peek(1):
+                found.append(np.load(file))
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("where", ["serial", "dask"])
+def test_every_image_is_written_by_this_process_or_by_workers(where, store, tmp_path):
+    reported = []
+    if where == "serial":
+        _, progress = export(store, tmp_path, Stacks(), report=lambda its: reported.append(its.frames_done))
+    else:
+        with in_process_client({}, {}) as client:
+            _, progress = export(store, tmp_path, Stacks(), chosen_workers(RunSettings(device="cpu"), client))
+    assert (progress.frames_done, progress.frames_total, progress.failed) == (FRAMES, FRAMES, {})
+    assert progress.notes == ["7 images"]
+    assert reported == sorted(reported)
+    np.testing.assert_array_equal(images(tmp_path), open_series(store, chunks=None).counts)
+    assert (images(tmp_path) == BAD).any(), "dead pixels are marked"
+    assert names(tmp_path) == ["export.json", "series.expt", *(f"series_{number}.npy" for number in range(4))]
+
+
+def test_frames_of_a_series_are_counted_from_1(store, tmp_path):
+    export(store, tmp_path, Stacks(), frames=range(2, 5), prefix="mine")
+    np.testing.assert_array_equal(images(tmp_path, "mine"), open_series(store, chunks=None).counts[2:5])
+    models = json.loads((tmp_path / "mine.expt").read_text())
+    assert models["scan"][0]["image_range"] == [1, 3]
+    assert models["scan"][0]["oscillation"] == [11.0, 0.5]  # the series starts at 10
+    assert models["imageset"][0]["template"] == "mine_#.npy"
+    assert models["crystal"] == []
+
+
+def test_an_export_goes_on_with_the_files_that_are_not_there(store, tmp_path):
+    _, progress = export(store, tmp_path, Stacks(fails_at=4))
+    assert list(progress.failed) == [2]
+    assert progress.retried == 2
+    assert names(tmp_path) == ["export.json", "series_0.npy", "series_1.npy", "series_3.npy"]
+    with pytest.raises(RunError, match="holds an export; --resume goes on with it, --overwrite replaces it"):
+        export(store, tmp_path, Stacks())
+    (tmp_path / ".series_2.npy.elsewhere-1.part").touch()
+    (tmp_path / "series_0.npy").write_bytes(b"kept")
+    _, progress = export(store, tmp_path, Stacks(), resume=True)
+    assert (progress.frames_done, progress.frames_total) == (2, 2)
+    assert (tmp_path / "series_0.npy").read_bytes() == b"kept"
+    assert names(tmp_path) == ["export.json", "series.expt", *(f"series_{number}.npy" for number in range(4))]
+    _, progress = export(store, tmp_path, Stacks(), resume=True)
+    assert progress.frames_total == 0
+
+
+def test_another_export_does_not_mix_with_one_and_may_replace_it(store, experiment, tmp_path):
+    out = tmp_path / "out"
+    export(store, out, Stacks(), frames=range(5))
+    with pytest.raises(RunError, match=r"holds an export of frames \[0, 5\], this one is of \[0, 7\]"):
+        export(store, out, Stacks(), resume=True)
+    with pytest.raises(RunError, match="holds an export of what counts, this one is of intensity"):
+        export(store, out, Stacks(), frames=range(5), what="intensity", resume=True)
+    other = tmp_path / "series.zarr"
+    generate(experiment, other, serial=True)
+    with pytest.raises(
+        RunError, match=r"holds an export of .*series\.zarr as it was then; give this one another folder"
+    ):
+        export(other, out, Stacks(), frames=range(5), resume=True)
+    (out / "notes.txt").write_text("mine")
+    export(other, out, Stacks(), frames=range(2), prefix="other", overwrite=True)
+    assert names(out) == ["export.json", "notes.txt", "other.expt", "other_0.npy"]
+
+
+def test_files_of_nobody_are_not_written_over(store, tmp_path):
+    (tmp_path / "series_0.npy").touch()
+    with pytest.raises(RunError, match=r"holds series_0\.npy, of which export\.json says nothing"):
+        export(store, tmp_path, Stacks(), overwrite=True)
+    (tmp_path / "export.json").write_text("[]")
+    with pytest.raises(RunError, match=r"export\.json is not one that this nbdist wrote"):
+        export(store, tmp_path, Stacks())
+
+
+def test_frames_that_are_not_complete_are_refused_with_their_number(store, tmp_path):
+    unfinished = Path(shutil.copytree(store, tmp_path / "a.zarr"))
+    for key in (record_key(1), FINISHED):
+        (unfinished / key).unlink()
+    with pytest.raises(UnfinishedError, match=r"3 of frames 0:7 are not complete; those up to 3 are: --frames 0:3"):
+        export(unfinished, tmp_path / "out", Stacks())
+    assert not (tmp_path / "out").exists()
+    _, progress = export(unfinished, tmp_path / "out", Stacks(), frames=range(1, 3))
+    assert progress.frames_done == 2
+
+
+def test_intensity_is_rounded_for_a_format_of_whole_numbers(store, tmp_path):
+    photons = open_series(store, chunks=None).intensity
+    _, progress = export(store, tmp_path / "whole", Stacks(), what="intensity")
+    np.testing.assert_array_equal(images(tmp_path / "whole"), np.rint(photons))
+    assert progress.notes[1:] == ["intensity is rounded to whole photons: stacks holds no others"]
+    _, progress = export(store, tmp_path / "real", Stacks(real_numbers=True), what="intensity")
+    np.testing.assert_array_equal(images(tmp_path / "real"), photons)
+    assert len(progress.notes) == 1
+
+
+def test_what_a_store_does_not_hold_is_refused(light_experiment, tmp_path):
+    location = tmp_path / "photons.zarr"
+    generate(
+        light_experiment(1).with_changes(detector={"region_of_interest": {"slow": [2, 9], "fast": [0, 20]}}),
+        location,
+        serial=True,
+    )
+    with pytest.raises(RunError, match="holds intensity, and no counts"):
+        export(location, tmp_path / "out", Stacks(), what="counts")
+    export(location, tmp_path / "out", Stacks(real_numbers=True))
+    (image,) = images(tmp_path / "out", "photons")
+    assert (image[:2] == GAP).all(), "pixels that were not rendered are masked"
+    assert (image[2:9] >= 0).all()
+
+
+def test_a_folder_that_cannot_be_made_is_named(store, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NbdistError, match=r"file/out cannot be made"):
+        export(store, tmp_path / "file" / "out", Stacks())
+
+
+def test_counts_of_any_type_are_whole_numbers_with_the_same_marks():
+    for dtype, largest in (("uint16", 2**16 - 3), ("uint32", 2**32 - 3)):
+        marks = np.array([2**32 - 1, 2**32 - 2]).astype(dtype)
+        counts = np.array([0, 7, largest, *marks], dtype)
+        assert whole_counts(counts).tolist() == [0, 7, min(largest, 2**31 - 1), GAP, BAD]
+    counts = np.array([0, -1, -2, 2**31 - 1], np.int32)
+    assert whole_counts(counts) is counts
+
+
+def test_formats_are_found_by_their_names():
+    assert all(its.name == name for name, its in FORMATS.items())
+    assert "nxmx" in FORMATS
