@@ -1,4 +1,6 @@
-"""Models of one panel, for tests of headers."""
+"""Models of one panel, for tests of headers, and what XDS.INP says of them."""
+
+import re
 
 import numpy as np
 
@@ -26,3 +28,15 @@ def models_of_a_panel(turn=(0, 0, 0), shape=(5, 7), axis=(1, 0, 0), osc_deg=0.5,
     return Models(
         beam, (panel,), np.array(axis, dtype=float), Scan(4, 3, 10.0, osc_deg, 0.25), (), (0, 1000), 2.0, 40.0
     )
+
+
+def xds_parameters(text):
+    """Numbers of each parameter of XDS.INP, in the order of the lines; words where they are no numbers."""
+    found: dict[str, list[list[float] | str]] = {}
+    for line in text.splitlines():
+        for key, value in re.findall(r"([A-Z'_-]+)= *(.*?)(?= +[A-Z'_-]+=|$)", line.partition("!")[0].rstrip()):
+            try:
+                found.setdefault(key, []).append([float(word) for word in value.split()])
+            except ValueError:
+                found.setdefault(key, []).append(value)
+    return found

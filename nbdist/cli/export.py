@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nbdist.cli.arguments import StoreLocation, load, read_span
-from nbdist.cli.display import console, duration, size
+from nbdist.cli.display import console, duration, error_console, size
 from nbdist.cli.run import SerialOption, watched
 from nbdist.cli.workers import (
     ClusterOption,
@@ -35,6 +35,8 @@ class FormatName(StrEnum):
     """What is written."""
 
     nxmx = "nxmx"
+    cbf = "cbf"
+    smv = "smv"
 
 
 class WhatName(StrEnum):
@@ -74,7 +76,7 @@ def export(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the export that is there.")] = False,
 ) -> None:
-    """Write a series as NXmx files, with models and truth for DIALS."""
+    """Write a series as image files, with models and truth for DIALS, and XDS.INP."""
     where = Workers(workers, None, scheduler, scheduler_file, cluster, security, lifetime, serial)
     where.check()
     if resume and overwrite:
@@ -120,6 +122,8 @@ def export(
     if progress.frames_total == 0:
         console.print(f"{images}: nothing was missing")
         return
+    if progress.saturated_pixels:
+        error_console.print(f"note: {progress.saturated_pixels} readings are too large for {format.value}, and held")
     rate = progress.frames_done / progress.seconds
     console.print(
         f"{images}: {progress.frames_done} {done[0].product} images in {duration(progress.seconds)} "

@@ -11,8 +11,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.errors import NbdistError
+from nbdist.formats.image_files import ImageSeries
 from nbdist.formats.models import Models
-from nbdist.formats.smv import Value
+from nbdist.formats.single_images import SingleImages
+from nbdist.formats.smv import Value, smv_bytes
 from nbdist.formats.upright import Upright
 
 LARGEST = 65535
@@ -20,6 +23,51 @@ MISREAD_SHAPE = (2527, 2463)
 """Rows and columns of a PILATUS 6M: dxtbx takes an image of them for one whose sides have changed places."""
 NO_DATE = "Thu Jan 01 00:00:00 1970"
 """When a simulated frame was exposed: files of one series are to be the same each time."""
+
+POLARIZATION = 0.999
+"""Share of a beam whose E vector lies in the plane with x, as dxtbx takes it."""
+
+
+class Smv(SingleImages):
+    """SMV as a format of image files."""
+
+    name = "smv"
+    suffix = "img"
+
+    def trusted(self, models: Models) -> tuple[int, int]:
+        """Those of 16 bits; 0 is what a pixel holds that says nothing, and a reading where there is no pedestal."""
+        lowest, highest = models.trusted
+        return max(lowest, 1) if models.pedestal > 0 else lowest, min(highest, LARGEST - 1)
+
+    def notes(self, series: ImageSeries) -> list[str]:
+        """What DIALS and others make of the files that is not as it is."""
+        models, notes = series.models, super().notes(series)
+        if models.panels[0].shape == MISREAD_SHAPE:
+            raise NbdistError(
+                "smv: DIALS takes an image of 2463 x 2527 pixels for one whose sides have changed places; use --format cbf or nxmx"
+            )
+        if models.trusted[1] == LARGEST - 1:
+            notes.append(f"SMV has 16 bits: readings above {LARGEST} are written as {LARGEST}, and both are overloads")
+        masked = int(np.count_nonzero(~models.panels[0].usable))
+        if masked and models.pedestal == 0:
+            notes.append(
+                f"SMV has no readings below 0: {masked} masked pixels hold 0, as if nothing had fallen on them"
+            )
+        return notes
+
+    def unread(self, models: Models) -> list[str]:
+        """What DIALS does not find in the files."""
+        beam, unread = models.beam, []
+        if not Upright.of(models).faithful:
+            unread.append("how the detector and the axis stand")
+        if abs(beam.polarization_fraction - POLARIZATION) > 1e-6 or abs(beam.polarization_normal[1]) < 1 - 1e-6:
+            unread.append("polarization")
+        return [*unread, *super().unread(models)]
+
+    def image_bytes(self, series: ImageSeries, image: int, pixels: NDArray[np.int32]) -> tuple[bytes, int]:
+        """A file of one image, and how many of its readings are held at 65535."""
+        whole, held = sixteen_bits(pixels)
+        return smv_bytes(adsc_header(series.models, image), whole), held
 
 
 def adsc_header(models: Models, frame: int) -> dict[str, Value]:

@@ -18,7 +18,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.formats.image_files import ImageSeries
 from nbdist.formats.models import Models
+from nbdist.formats.single_images import SingleImages
 from nbdist.formats.upright import Upright
 
 Value = str | int | float
@@ -34,6 +36,21 @@ NO_DATE = "1970-01-01T00:00:00.000"
 """When a simulated frame was exposed: files of one series are to be the same each time."""
 SENSORS = {"Si": "Silicon", "CdTe": "CdTe"}
 """Materials of a sensor, in the words of a miniCBF."""
+
+
+class Cbf(SingleImages):
+    """CBF as a format of image files."""
+
+    name = "cbf"
+    suffix = "cbf"
+
+    def unread(self, models: Models) -> list[str]:
+        """What DIALS does not find in the files."""
+        return [*(["what is read without a photon"] if models.pedestal else []), *super().unread(models)]
+
+    def image_bytes(self, series: ImageSeries, image: int, pixels: NDArray[np.int32]) -> tuple[bytes, int]:
+        """A file of one image, which holds all readings."""
+        return cbf_bytes(series.models, image, pixels), 0
 
 
 def byte_offset(pixels: NDArray[np.integer]) -> bytes:
@@ -252,4 +269,4 @@ def _loop(category: str, names: str, rows: Sequence[Sequence[Value]]) -> str:
 
 
 def _word(value: Value) -> str:
-    return repr(float(value) + 0.0) if isinstance(value, float) else str(value)  # -0.0 is 0.0
+    return f"{value + 0.0:.15g}" if isinstance(value, float) else str(value)  # -0.0 is 0

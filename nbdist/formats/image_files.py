@@ -75,6 +75,9 @@ class ImageFormat(Protocol):
     def images_name(self, prefix: str) -> str:
         """What names all images: a name in which # stand for the digits of an image's number from 1, or that of the list of files."""
 
+    def trusted(self, models: Models) -> tuple[int, int]:
+        """Of the readings that models trust, the lowest and the highest that is itself in its files, and nothing else's."""
+
     def notes(self, series: ImageSeries) -> Sequence[str]:
         """What a person should know who processes these files, a line each; nothing is written yet.
 
@@ -84,8 +87,8 @@ class ImageFormat(Protocol):
             If the format cannot hold such a series, saying why.
         """
 
-    def write(self, path: Path, series: ImageSeries, images: range, frames: Iterable[Image]) -> None:
-        """Write a file of these images, which come one after the other."""
+    def write(self, path: Path, series: ImageSeries, images: range, frames: Iterable[Image]) -> int:
+        """Write a file of these images, which come one after the other; how many of their readings are too large for it, and held."""
 
     def write_list(self, path: Path, series: ImageSeries, marks: Sequence[NDArray[np.integer[Any]]]) -> None:
         """Write the list of files, beside them, where `images_name` names one: one that has no #.

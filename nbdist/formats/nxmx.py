@@ -61,6 +61,10 @@ class NXmx:
         """Name of the master."""
         return f"{prefix}_master.h5"
 
+    def trusted(self, models: Models) -> tuple[int, int]:
+        """All of them."""
+        return models.trusted
+
     def notes(self, series: ImageSeries) -> list[str]:
         """What DIALS and XDS make of the files that is not as it is.
 
@@ -97,8 +101,8 @@ class NXmx:
             notes.append("XDS reads no real numbers")
         return notes
 
-    def write(self, path: Path, series: ImageSeries, images: range, frames: Iterable[Image]) -> None:
-        """Write a data file."""
+    def write(self, path: Path, series: ImageSeries, images: range, frames: Iterable[Image]) -> int:
+        """Write a data file, which holds all readings."""
         import h5py
         import hdf5plugin
 
@@ -117,6 +121,7 @@ class NXmx:
             stored.attrs["image_nr_high"] = images.stop
             for place, frame in enumerate(frames):
                 stored[place] = _stacked(frame, shape, series.dtype)
+        return 0
 
     def write_list(self, path: Path, series: ImageSeries, marks: Sequence[NDArray[np.integer[Any]]]) -> None:
         """Write the master."""

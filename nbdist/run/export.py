@@ -24,11 +24,14 @@ from numpy.typing import NDArray
 from nbdist.errors import RunError, StoreError, UnfinishedError, is_fatal, one_line
 from nbdist.experiment import Experiment
 from nbdist.experiment.readout import LARGEST_READING
+from nbdist.formats.adsc import Smv
+from nbdist.formats.cbf import Cbf
 from nbdist.formats.dials_experiments import experiment_list
 from nbdist.formats.files import whole_path, written_whole
 from nbdist.formats.image_files import BAD, GAP, Image, ImageFormat, ImageSeries
 from nbdist.formats.nxmx import NXmx
 from nbdist.formats.text import user_path
+from nbdist.formats.xds_input import DETECTORS, XDS_INPUT, xds_input
 from nbdist.frames.products import COUNTS, INTENSITY, SERIES_REFLECTIONS, products_of
 from nbdist.planning import Unit, Units, make_plan
 from nbdist.run.context import RunContext
@@ -48,7 +51,7 @@ from nbdist.store.number_set import NumberSet
 from nbdist.store.schema import schema_of
 from nbdist.store.units import store_id_of
 
-FORMATS: dict[str, ImageFormat] = {its.name: its for its in (NXmx(),)}
+FORMATS: dict[str, ImageFormat] = {its.name: its for its in (NXmx(), Cbf(), Smv())}
 """Formats by the names that they are asked for by."""
 WHAT = (COUNTS, INTENSITY)
 """What may be exported, in the order in which it is chosen."""
@@ -167,13 +170,14 @@ class ExportJob(Job):
         export, began = self.export, time.perf_counter()
         path = export.path(unit)
         with whole_path(path) as beside:
-            export.format.write(beside, export.series, unit.frames, self.images(unit.frames))
+            held = export.format.write(beside, export.series, unit.frames, self.images(unit.frames))
         return {
             "unit": unit.number,
             "frames": [unit.first_frame, unit.last_frame],
             "shard_bytes": {path.name: path.stat().st_size},
             "device": "cpu",
             "precision": export.series.dtype,
+            "saturated_pixels": held,
             "kernel": "none",
             "host": platform.node(),
             "seconds": time.perf_counter() - began,
@@ -230,8 +234,9 @@ def export(
 ) -> tuple[Export, Progress]:
     """Write the frames of a store as image files, with their models for DIALS, and the truth where the store has labels.
 
-    Beside the images lie `PREFIX.expt`, models as DIALS imports them, and `PREFIX_truth.expt`, the same with the crystals that were
-    simulated, with `PREFIX_truth.refl` where the store has reflections. Images are counted from 1, whichever frame is the first.
+    Beside the images lie `PREFIX.expt`, models as DIALS imports them; `PREFIX_truth.expt`, the same with the crystals that were simulated,
+    with `PREFIX_truth.refl` where the store has reflections; and `XDS.INP` of a rotation on one panel. Images are counted from 1,
+    whichever frame is the first.
 
     Parameters
     ----------
@@ -327,6 +332,7 @@ def _wanted(
     models = models_of(scene, chosen).counted_from(0)
     if product == INTENSITY.name:
         models = replace(models, trusted=(0, LARGEST_VALUE), gain=1.0, pedestal=0.0)
+    models = replace(models, trusted=format.trusted(models))
     settings = summary.settings
     plan = make_plan(scene, products=products_of(scene.experiment), kernel=settings.kernel, settings=settings)
     plan = replace(plan, cost=replace(plan.cost, seconds=SECONDS_PER_PIXEL * scene.instrument.pixels))
@@ -427,7 +433,7 @@ def _remove(folder: Path, said: Mapping[str, Any], its: ImageFormat) -> None:
     """Remove the files of an export; what the folder says of it last."""
     prefix, (first, last) = said["prefix"], said["frames"]
     names = [its.file_name(prefix, number) for number in range(-(-(last - first) // said["images_per_file"]))]
-    beside = [f"{prefix}.expt", f"{prefix}{TRUTH}.expt", f"{prefix}{TRUTH}.refl"]
+    beside = [f"{prefix}.expt", f"{prefix}{TRUTH}.expt", f"{prefix}{TRUTH}.refl", XDS_INPUT]
     for name in (*names, its.images_name(prefix), *beside, EXPORTED):
         (folder / name).unlink(missing_ok=True)
 
@@ -449,7 +455,7 @@ def _write_files(job: ExportJob, files: Units, workers: Workers, progress: Progr
 
 
 def _write_beside(job: ExportJob) -> None:
-    """What is written when all images are there: the list of files, the models, and the truth.
+    """What is written when all images are there: the list of files, the models, the truth, and what XDS is told.
 
     Raises
     ------
@@ -468,6 +474,11 @@ def _write_beside(job: ExportJob) -> None:
     group = open_group(export.source.location)
     with written_whole(export.folder / f"{name}.expt") as file:
         file.write(experiment_list(models, [group.attrs["fingerprint"][:32]], images, crystals=False))
+    for_xds = export.folder / XDS_INPUT
+    known = export.format.name in DETECTORS and len(models.panels) == 1 and not models.still
+    if known and not for_xds.exists():  # one that is there may have been changed by hand
+        with written_whole(for_xds) as file:
+            file.write(xds_input(models, export.format.name, images).encode())
     labelled = any(table.name == SERIES_REFLECTIONS.name for table in schema_of(group).series_tables)
     if labelled and not (models.still and series.images > 1):
         write_truth(group, job.context.scene, export.frames, models, export.folder, f"{name}{TRUTH}", images)

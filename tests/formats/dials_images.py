@@ -10,6 +10,7 @@ from pathlib import Path
 from dxtbx.format.FormatCBFMini import FormatCBFMini
 from dxtbx.format.Registry import get_format_class_for_file
 from dxtbx.model.experiment_list import ExperimentListFactory
+from dxtbx.serialize.xds import to_xds
 
 
 def models(beam, detector, goniometer, scan):
@@ -35,6 +36,19 @@ def models(beam, detector, goniometer, scan):
     }
 
 
+def for_xds(images):
+    """What dxtbx tells XDS of a rotation: vectors along the detector's rows, its columns and both at right angles."""
+    told = to_xds(images)
+    return {
+        "DETECTOR_DISTANCE": [told.detector_distance],
+        "ORG": told.detector_origin,
+        "INCIDENT_BEAM_DIRECTION": told.beam_vector,
+        "ROTATION_AXIS": told.rotation_axis,
+        "STARTING_ANGLE": [told.starting_angle],
+        "OSCILLATION_RANGE": [told.oscillation_range],
+    }
+
+
 def read(folder):
     files = sorted(str(path) for path in Path(folder).iterdir() if path.suffix in (".cbf", ".img"))
     experiments = ExperimentListFactory.from_filenames(files)
@@ -45,6 +59,8 @@ def read(folder):
     found["experiments"] = len(experiments)
     found["pixels"] = [image.as_numpy_array().tolist() for image in pixels]
     found["trusted_pixels"] = first.imageset.get_mask(0)[0].as_numpy_array().tolist()
+    if files[0].endswith(".cbf") and not first.scan.is_still():
+        found["xds"] = for_xds(first.imageset)
     if files[0].endswith(".cbf") and FormatCBFMini.understand(files[0]):
         mini = FormatCBFMini(files[0])
         found["miniature"] = models(mini.get_beam(), mini.get_detector(), mini.get_goniometer(), mini.get_scan())

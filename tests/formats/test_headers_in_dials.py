@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from panel_models import xds_parameters
 
 from nbdist.formats.adsc import adsc_header, sixteen_bits
 from nbdist.formats.cbf import cbf_bytes
 from nbdist.formats.smv import smv_bytes
 from nbdist.formats.upright import Upright
+from nbdist.formats.xds_input import xds_input
 from nbdist.scene import resolve
 from nbdist.scene.models import models_of
 
@@ -69,6 +71,17 @@ def require_equal(found, models, turn=AS_IT_IS, but=()):
             np.testing.assert_allclose(found[name], turn @ expected if turned else expected, atol=1e-9, err_msg=name)
 
 
+def require_same_for_xds(told, text):
+    """What dxtbx tells XDS of the same images has vectors along the detector's rows, its columns, and both at right angles."""
+    ours = xds_parameters(text)
+    rows, columns = (np.array(ours[f"DIRECTION_OF_DETECTOR_{axis}-AXIS"][0]) for axis in "XY")
+    axes = np.stack([rows, columns, np.cross(rows, columns)])
+    ours["ORG"] = [[*ours["ORGX"][0], *ours["ORGY"][0]]]
+    for name, expected in told.items():
+        (value,) = ours[name]
+        np.testing.assert_allclose(axes @ value if len(value) == 3 else value, expected, atol=1e-9, err_msg=name)
+
+
 @pytest.mark.integration
 def test_dials_has_the_geometry_of_the_scene(small_experiment, tmp_path):
     program = shutil.which("dials.show")
@@ -116,6 +129,8 @@ def test_dials_has_the_geometry_of_the_scene(small_experiment, tmp_path):
             )
             assert found["trusted"] == [-1, 59999]
             np.testing.assert_array_equal(found["trusted_pixels"], (images[case][0] >= 0) & (images[case][0] < 59999))
+            if "xds" in found:
+                require_same_for_xds(found["xds"], xds_input(models, "cbf", "frame_#####.cbf"))
             # dxtbx's reader of miniCBF goes by its lines, but where it would be misled
             assert ("miniature" in found) == (case in UPRIGHT and "backwards" not in case)
             if "miniature" in found and case != "dials-still":  # which it has in a laboratory that is turned
