@@ -48,7 +48,7 @@ class Crystal(Section):
     """One crystal. Give `cell`, `matrix_file`, `reciprocal_vectors_per_A` or `real_vectors_A`; and `N_cells` or a size."""
 
     cell: tuple[Positive, Positive, Positive, Positive, Positive, Positive] | None = Field(
-        None, description="a, b, c (Angstrom), alpha, beta, gamma (degrees)"
+        None, description="a, b, c (Angstrom), alpha, beta, gamma (degrees); an atomic model's when left out"
     )
     matrix_file: FilePath | None = Field(None, description="MOSFLM A matrix: columns a*, b*, c* times the wavelength")
     reciprocal_vectors_per_A: Matrix | None = Field(

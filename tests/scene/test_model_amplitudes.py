@@ -63,6 +63,20 @@ def test_they_are_those_of_a_sum_over_atoms_for_both_mates(tmp_path, wavelength_
     assert off.max() < 1e-3 * wanted.mean()
 
 
+@pytest.mark.parametrize(
+    ("space_group", "cell"),
+    [("C 1 2 1", (40, 30, 35, 90, 105, 90)), ("H 3", (40, 40, 50, 90, 90, 120)), ("F 4 3 2", (50, 50, 50, 90, 90, 90))],
+)
+def test_centred_lattices_and_atoms_on_axes_are_summed_like_any(tmp_path, space_group, cell):
+    on_an_axis = ("ZN", (0.0, 0.0, 0.0), 0.25, 15.0)
+    path = write_model(tmp_path / "a.pdb", (*SITES, on_an_axis), space_group, cell=cell)
+    its = amplitudes(path, d_min_A=2.5, **NO_SOLVENT)
+    some = np.random.default_rng(1).permutation(len(its.indices))[:40]
+    dispersion = cromer_liberman(1.0, ("H", "C", "N", "O", "S", "Se", "Zn"))
+    wanted = summed_over_atoms(path, its.indices[some].tolist(), dispersion)
+    np.testing.assert_allclose(its.amplitudes[0, some], wanted, atol=1e-3 * wanted.mean())
+
+
 def test_every_wavelength_has_its_own_as_if_it_were_alone(tmp_path):
     path, wavelengths_A = write_model(tmp_path / "a.pdb"), (0.95, 0.9795, 0.99, 1.3)
     together = amplitudes(path, wavelengths_A, **NO_SOLVENT)
