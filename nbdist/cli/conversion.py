@@ -65,6 +65,26 @@ def from_xds(
     _write(found, " and ".join(map(str, files)), output, reflections, cell, overwrite)
 
 
+def from_image(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="A master file of NXmx, or CBF or SMV images, all of a series."),
+    ],
+    output: Output = DEFAULT_OUTPUT,
+    reflections: Reflections = None,
+    cell: CrystalCell = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write an experiment file of what the headers of images say."""
+    from nbdist.formats.image_headers import read_images
+    from nbdist.formats.text import user_path
+
+    others = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    _write(
+        read_images([user_path(path) for path in files]), f"{files[0]}{others}", output, reflections, cell, overwrite
+    )
+
+
 def _write(
     description: Description, source: str, output: Path, reflections: Path | None, cell: str | None, overwrite: bool
 ) -> None:

@@ -22,7 +22,7 @@ from nbdist.cli.bench import bench
 from nbdist.cli.certificate import certificate
 from nbdist.cli.check import check
 from nbdist.cli.compare import compare
-from nbdist.cli.conversion import from_dials, from_xds
+from nbdist.cli.conversion import from_dials, from_image, from_xds
 from nbdist.cli.demo import demo
 from nbdist.cli.detectors import detectors
 from nbdist.cli.export import export
@@ -50,6 +50,7 @@ WORK = frozenset(
         "init",
         "from-dials",
         "from-xds",
+        "from-image",
         "preview",
         "compare",
         "labels",
@@ -137,6 +138,7 @@ for _command in (
     init,
     from_dials,
     from_xds,
+    from_image,
     check,
     plan,
     info,

@@ -14,8 +14,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from nbdist.experiment.detector import Convention
+from nbdist.experiment.detector import Convention, published_modules
 from nbdist.experiment.materials import ATTENUATION
+from nbdist.experiment.named_detectors import NAMED_DETECTORS
 from nbdist.experiment.readout import LARGEST_READING
 from nbdist.formats.description import Description, Frame
 from nbdist.formats.models import P1, Array, Models, Panel
@@ -31,6 +32,8 @@ GUESSED_SIZE_UM = 1.0
 """Side of a block; its spots are no wider than a mosaicity of 0.01 degrees makes them, at 2 Angstrom."""
 GUESSED_FLUENCE = 2.7e25
 GUESSED_WILSON = {"mean_F2": 2.0e5, "B_factor_A2": 20.0, "seed": 1}
+PIXEL_TOLERANCE_MM = 1e-6
+"""Between the pixels of a detector and of one by name, within which they are the same."""
 SENSOR_LAYER_PIXELS = 2
 """Thickness of a layer of the sensor at most, as of detectors by name: a ray at 45 degrees moves by so many pixels in one."""
 
@@ -98,7 +101,7 @@ def draft(
         _detector(description, stem, remarks),
         _structure_factors(models, reflections, remarks),
         ((), {"sampling": {"method": "integrated"}}),
-        *_readout(description),
+        *_readout(models),
     )
     return Draft(sections, tuple(remarks), masks)
 
@@ -214,13 +217,33 @@ def _detector(description: Description, stem: str, remarks: list[str]) -> _Comme
             "origin_mm": _numbers(panel.origin_mm),
             **({} if usual else {"fast_axis": _numbers(panel.fast), "slow_axis": _numbers(panel.slow)}),
             **({} if alike or sensor is None else {"sensor": sensor}),
-            **({"dead_rectangles_pixels": [list(gap) for gap in panel.gaps]} if panel.gaps else {}),
+            **(
+                {"dead_rectangles_pixels": [list(gap) for gap in panel.gaps]}
+                if panel.gaps
+                else _modules(panel, remarks)
+            ),
             **({} if panel.usable.all() else {"mask_file": _mask_name(stem, number, len(panels))}),
         }
         for number, (panel, sensor) in enumerate(zip(panels, sensors, strict=True))
     ]
     program = {"dxtbx": "DIALS (dxtbx)", "xds": "XDS, as its files have it"}[description.frame]
     return (f"the frame of {program}; origin_mm: outer corner of the first pixel",), {"detector": fields}
+
+
+def _modules(panel: Panel, remarks: list[str]) -> dict[str, Any]:
+    """The modules of a detector by name of just this size, where nothing is known of gaps; none where such detectors differ in them."""
+    if not panel.usable.all():
+        return {}
+    alike = [
+        its
+        for its in NAMED_DETECTORS.values()
+        if its.shape == panel.shape and abs(its.pixel_mm * its.binning - panel.pixel_mm) < PIXEL_TOLERANCE_MM
+    ]
+    found = [modules.content() for its in alike if (modules := published_modules(its)) is not None]
+    if not found or len(found) < len(alike) or any(modules != found[0] for modules in found):
+        return {}
+    remarks.append(f"detector.panels: no gaps are told; those of {alike[0].name} are taken, which has this size")
+    return {"modules": found[0]}
 
 
 def _mask_name(stem: str, number: int, panels: int) -> str:
@@ -266,14 +289,14 @@ def _finest_A(models: Models) -> float:
     return max(0.01, float(np.floor(100 * finest)) / 100)
 
 
-def _readout(description: Description) -> Iterator[_Commented]:
+def _readout(models: Models) -> Iterator[_Commented]:
     yield (), {"noise": {"photon_noise": True, "seed": 1}}
     fields: dict[str, Any] = {}
-    if description.gain != 1:
-        fields["electrons_per_photon"] = description.gain
-    if description.pedestal > 0:
-        fields["offset_adu"] = description.pedestal
-    highest = description.models.trusted[1]
+    if models.gain != 1:
+        fields["electrons_per_photon"] = models.gain
+    if models.pedestal > 0:
+        fields["offset_adu"] = models.pedestal
+    highest = models.trusted[1]
     if 0 < highest < LARGEST_READING["int32"] - 1:
         fields["saturation_adu"] = highest + 1
     if fields:

@@ -278,7 +278,7 @@ class Detector(Section):
                 spixels=spixels,
                 fpixels=fpixels,
                 pixel_size_mm=its.pixel_mm * binning,
-                modules=_modules(its),
+                modules=published_modules(its),
                 sensor=None if self.sensor is not None else _sensor(its),
                 **{field: getattr(self, field) for field in OF_A_NAMED_PANEL},
             ),
@@ -312,7 +312,7 @@ def _sensor(its: NamedDetector) -> Sensor | None:
     return Sensor.model_validate({"thickness_um": its.thickness_um, "material": its.material, "layers": its.layers})
 
 
-def _modules(its: NamedDetector) -> Modules | None:
+def published_modules(its: NamedDetector) -> Modules | None:
     """The modules of a detector that has more than one; one whose sensor is split counts as two."""
     (slow_gap, fast_gap), (spixels, fpixels) = its.gaps, its.module
     if its.split_sensor:

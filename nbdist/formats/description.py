@@ -11,11 +11,15 @@ from typing import Literal
 
 import numpy as np
 
-from nbdist.formats.models import Array, Models
+from nbdist.formats.models import Array, Beam, Models, Panel, Scan
 
 Frame = Literal["dxtbx", "xds"]
 LARGEST_ELONGATION = 1e-6
 """Relative difference between the sides of a pixel above which it is no square."""
+MATERIALS = {"silicon": "Si", "si": "Si", "cdte": "CdTe"}
+"""Symbols of the materials of sensors, by what files call them in small letters."""
+UNKNOWN_POLARIZATION = ((0.0, 1.0, 0.0), 0.999)
+"""Normal and fraction that dxtbx assumes where nothing is said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +38,6 @@ class Description:
         Axes (Angstrom) and angles (degrees) of a crystal whose orientation is not known.
     hall, mosaicity_deg
         Hall symbol of the space group of that crystal, and the rms rotation of its blocks.
-    gain, pedestal
-        What is read of a photon, and of none.
     remarks
         What is not carried over or had to be assumed, a line each.
     """
@@ -46,8 +48,6 @@ class Description:
     cell: tuple[float, ...] | None = None
     hall: str | None = None
     mosaicity_deg: float | None = None
-    gain: float = 1.0
-    pedestal: float = 0.0
     remarks: tuple[str, ...] = ()
 
 
@@ -84,3 +84,50 @@ def rotation(axis: Array, angle_rad: float) -> Array:
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.asarray(np.eye(3) + np.sin(angle_rad) * cross + (1 - np.cos(angle_rad)) * (cross @ cross))
+
+
+def upright_panel(
+    shape: tuple[int, int], pixel_mm: float, distance_mm: float, spot_mm: tuple[float, float], name: str = "panel"
+) -> Panel:
+    """A panel at right angles to the beam in dxtbx's frame, fast along x and slow along -y, without a sensor.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns.
+    spot_mm
+        Where the beam meets it, along fast and slow from the outer corner of the first pixel.
+    """
+    fast, slow = spot_mm
+    return Panel(
+        name=name,
+        origin_mm=np.array([-fast, slow, -distance_mm]),
+        fast=np.array([1.0, 0.0, 0.0]),
+        slow=np.array([0.0, -1.0, 0.0]),
+        shape=shape,
+        pixel_mm=pixel_mm,
+        thickness_mm=0.0,
+        attenuation_per_mm=0.0,
+        gaps=(),
+        material="",
+        usable=np.ones(shape, dtype=bool),
+    )
+
+
+def polarization_remark() -> str:
+    """What is said where a file has no polarization."""
+    return f"beam.polarization_factor: not in the file; a fraction of {UNKNOWN_POLARIZATION[1]} is taken, as dxtbx does"
+
+
+def assumed_beam(wavelength_A: float, flux: float | None = None) -> Beam:
+    """A beam along -z, polarized as dxtbx assumes where nothing is said (see `polarization_remark`)."""
+    normal, fraction = UNKNOWN_POLARIZATION
+    return Beam(np.array([0.0, 0.0, -1.0]), wavelength_A, np.array(normal), fraction, flux or None)
+
+
+def one_panel(
+    beam: Beam, panel: Panel, axis: Array, scan: Scan, trusted: tuple[int, int], remarks: Sequence[str]
+) -> Description:
+    """What an image of one panel says, in dxtbx's frame."""
+    models = Models(beam=beam, panels=(panel,), axis=axis, scan=scan, crystals=(), trusted=trusted)
+    return Description(frame="dxtbx", models=models, remarks=tuple(remarks))

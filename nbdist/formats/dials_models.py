@@ -8,6 +8,7 @@ that turns are F, those after it S (dxtbx, multi_axis_goniometer.h). A panel is 
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import FileFormatError
-from nbdist.formats.description import Description, rotation, square_side, unit_vector
+from nbdist.formats.description import UNKNOWN_POLARIZATION, Description, rotation, square_side, unit_vector
 from nbdist.formats.models import P1, Beam, Crystal, Models, Panel, Scan
 from nbdist.formats.text import read_text
 
@@ -27,8 +28,6 @@ SHARED = ("beam", "detector", "goniometer", "scan", "imageset")
 """Models that the crystals of one exposure have in common."""
 NO_GAIN = (("gain", "pedestal"), (1.0, 0.0))
 """Fields of a panel, and what they are where it has none."""
-UNKNOWN_POLARIZATION = ((0.0, 1.0, 0.0), 0.999)
-"""Normal and fraction that dxtbx assumes where nothing is said."""
 
 
 def read_dials_models(path: Path, experiment: int | None = None) -> Description:
@@ -78,11 +77,11 @@ def read_dials_models(path: Path, experiment: int | None = None) -> Description:
             axis=unit_vector(setting @ axis),
             scan=_scan(shared["scan"]),
             crystals=tuple(crystals),
-            trusted=(round(lowest), round(highest)),
+            trusted=(math.ceil(lowest), math.floor(highest)),
+            gain=gain or 1.0,
+            pedestal=pedestal,
         ),
         mosaicities_deg=tuple(mosaicities),
-        gain=gain or 1.0,
-        pedestal=pedestal,
         remarks=tuple(dict.fromkeys(remarks)),
     )
 

@@ -7,6 +7,7 @@ import pytest
 
 from nbdist.experiment import load_experiment
 from nbdist.formats.dials_experiments import experiment_list
+from nbdist.formats.smv import smv_bytes
 from nbdist.scene import resolve
 from nbdist.scene.models import models_of
 
@@ -76,3 +77,19 @@ def test_an_experiment_is_made_of_files_of_xds(nbdist, tmp_path):
     experiment = load_experiment(tmp_path / "made.yaml")
     assert experiment.crystal.mosaicity.sigma_deg == 0.157
     assert (experiment.crystal.cell[2], experiment.detector.convention) == (149, "xds")
+
+
+def test_an_experiment_is_made_of_the_headers_of_images(nbdist, tmp_path):
+    header = {"PIXEL_SIZE": 0.1, "DISTANCE": 120.0, "WAVELENGTH": 1.1, "BEAM_CENTER_X": 1.25, "BEAM_CENTER_Y": 2.5}
+    paths = [tmp_path / f"x_{number:03d}.img" for number in range(1, 4)]
+    for number, path in enumerate(paths):
+        turned = {"OSC_START": 10 + 0.5 * number, "OSC_RANGE": 0.5}
+        path.write_bytes(smv_bytes(header | turned, np.zeros((30, 40), dtype=np.uint16)))
+    made = tmp_path / "made.yaml"
+    said = nbdist("from-image", *paths, "-o", made)
+    assert said.code == 0, said.err
+    assert "3 frames of 0.5 degrees, 1 panel, 1 crystal" in said.out
+    assert "note: crystal: THE FILE HAS NONE" in said.out
+    assert f"# Made from {paths[0]} and 2 more." in made.read_text()
+    checked = nbdist("check", made)
+    assert (checked.code, checked.out.startswith(f"{made}: valid")) == (0, True), checked.err

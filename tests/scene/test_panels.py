@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -124,6 +126,21 @@ def test_the_frame_of_dxtbx_is_that_of_xds_after_half_a_turn_about_x(place):
     before, after = place("xds", **panel), place("dxtbx", **panel)
     for name in ("origin_m", "fast", "slow", "normal"):
         np.testing.assert_allclose(turn @ getattr(before, name), getattr(after, name), atol=1e-15, err_msg=name)
+
+
+def test_the_page_of_conventions_has_their_axes():
+    text = (Path(__file__).parents[2] / "docs/conventions.md").read_text()
+    vectors = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
+    vectors |= {f"-{name}": tuple(-part for part in vector) for name, vector in vectors.items()}
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
+    ]
+    assert [row[0].strip("`") for row in rows] == list(CONVENTIONS)
+    for name, *axes, _, pivot in rows:
+        its = CONVENTIONS[name.strip("`")]
+        said = [vectors[axis] for axis in axes]
+        assert said == [its.beam, its.fast, its.slow, its.spindle, its.polarization, its.two_theta], name
+        assert pivot == its.pivot
 
 
 def test_default_centres_in_mm_are_nanobraggs(small_experiment):

@@ -1,0 +1,115 @@
+"""Reads what the headers of images say of the experiment: NXmx, CBF and SMV, as dxtbx takes them, in its frame.
+
+An SMV header has a detector at right angles to the beam, fast along x and slow along -y, and a spindle along x; its centre is MOSFLM's
+(BEAM_CENTER_X along slow), or nanoBragg's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nbdist.errors import FileFormatError
+from nbdist.formats.cbf_models import read_cbf
+from nbdist.formats.description import Description, assumed_beam, one_panel, polarization_remark, upright_panel
+from nbdist.formats.models import Scan
+from nbdist.formats.nxmx_models import SIGNATURE, read_nxmx
+from nbdist.formats.smv import Header, is_smv, read_smv_header
+
+WHAT = "image"
+PHI_TOLERANCE = 0.01
+"""Of an image's oscillation, by which its start may be off where its number has it."""
+LARGEST_SMV = 65535
+
+
+def read_images(paths: Sequence[Path]) -> Description:
+    """Read the header of an image, or of a series of images in files of their own, in dxtbx's frame.
+
+    Parameters
+    ----------
+    paths
+        One master file of NXmx, or CBF or SMV images in the order of the series.
+
+    Raises
+    ------
+    FileFormatError
+        If the first is no image, a header lacks what places the detector, or the images are no series.
+    """
+    first = _read_image(paths[0])
+    if len(paths) == 1:
+        return first
+    last, scan = _read_image(paths[-1]), first.models.scan
+    expected = scan.start_deg + (len(paths) - 1) * scan.osc_deg
+    if scan.frames > 1:
+        raise FileFormatError(f"{WHAT} {paths[0]} holds {scan.frames} images; name it alone")
+    if abs(last.models.scan.start_deg - expected) > max(PHI_TOLERANCE * abs(scan.osc_deg), 1e-6):
+        raise FileFormatError(
+            f"{WHAT} {paths[-1]} begins at {last.models.scan.start_deg:g} degrees, the last of {len(paths)} images of "
+            f"{scan.osc_deg:g} from {scan.start_deg:g} on would at {expected:g}"
+        )
+    return replace(first, models=replace(first.models, scan=scan._replace(frames=len(paths))))
+
+
+def _read_image(path: Path) -> Description:
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(len(SIGNATURE))
+    except OSError as error:
+        raise FileFormatError(f"{WHAT} {path} cannot be read: {error.strerror or error}") from None
+    if start.startswith(SIGNATURE):
+        return read_nxmx(path)
+    if start.startswith(b"###CBF"):
+        return read_cbf(path)
+    if is_smv(path):
+        return _of_smv(path, read_smv_header(path))
+    raise FileFormatError(
+        f"{WHAT} {path} is neither NXmx (HDF5) nor CBF nor SMV; dials.import and from-dials read others"
+    )
+
+
+def _of_smv(path: Path, header: Header) -> Description:
+    """An SMV image: nanoBragg's own header has the spot and the distance along the beam, others MOSFLM's centre."""
+
+    def number(*keys: str, default: float | None = None) -> float:
+        for key in keys:
+            if key in header:
+                try:
+                    return float(header[key])
+                except ValueError:
+                    raise FileFormatError(
+                        f"SMV {WHAT} {path}: {key} should be a number, found '{header[key]}'"
+                    ) from None
+        if default is None:
+            raise FileFormatError(f"SMV {WHAT} {path}: its header has no {keys[0]}")
+        return default
+
+    pixel_mm = number("PIXEL_SIZE")
+    shape = (round(number("SIZE2")), round(number("SIZE1")))
+    remarks = [polarization_remark()]
+    if header.get("BEAMLINE") != "fake":
+        spot = (number("BEAM_CENTER_Y"), number("BEAM_CENTER_X"))
+    elif "DENZO_X_BEAM" in header:
+        spot = (number("DENZO_Y_BEAM"), number("DENZO_X_BEAM"))
+    else:
+        spot = (
+            number("ADXV_CENTER_X", "BEAM_CENTER_X"),
+            shape[0] * pixel_mm - number("ADXV_CENTER_Y", "BEAM_CENTER_Y"),
+        )
+    swing = number("TWOTHETA", default=0.0)
+    if swing:
+        remarks.append(f"TWOTHETA {swing:g} degrees is left out, as dxtbx does: about which axis is not said")
+    osc_deg = number("OSC_RANGE", default=0.0)
+    sense = -1.0 if osc_deg < 0 else 1.0  # dxtbx turns forwards about the opposite axis, from the same start
+    found = one_panel(
+        assumed_beam(number("WAVELENGTH")),
+        upright_panel(shape, pixel_mm, number("DISTANCE"), spot),
+        np.array([sense, 0.0, 0.0]),
+        Scan(0, 1, number("OSC_START", "PHI", default=0.0), abs(osc_deg), number("TIME", default=0.0)),
+        (0, LARGEST_SMV - 1),
+        remarks,
+    )
+    gain, pedestal = number("GAIN", default=1.0) or 1.0, number("IMAGE_PEDESTAL", "ADC_OFFSET", default=0.0)
+    return replace(found, models=replace(found.models, gain=gain, pedestal=pedestal))

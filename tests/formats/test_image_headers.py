@@ -1,0 +1,417 @@
+"""Headers of images are read as dxtbx reads them: where the detector is, the beam, and the rotation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from dials_programs import dials, dials_python
+from panel_models import models_of_a_panel
+
+from nbdist.errors import FileFormatError
+from nbdist.experiment import validate
+from nbdist.experiment.conversion import draft
+from nbdist.formats.adsc import adsc_header
+from nbdist.formats.cbf import cbf_bytes
+from nbdist.formats.dials_models import read_dials_models
+from nbdist.formats.image_files import ImageSeries
+from nbdist.formats.image_headers import read_images
+from nbdist.formats.nxmx import NXmx
+from nbdist.formats.smv import smv_bytes
+from nbdist.scene import resolve
+
+MINI = """\
+###CBF: VERSION 1.5, CBFlib v0.7.8 - PILATUS detectors\r
+\r
+data_insulin_1_0001\r
+\r
+_array_data.header_convention "PILATUS_1.2"\r
+_array_data.header_contents\r
+;\r
+# Detector: PILATUS 6M, S/N 60-0100\r
+# 2011-08-12T13:13:48.545\r
+# Pixel_size 172e-6 m x 172e-6 m\r
+# Silicon sensor, thickness 0.000320 m\r
+# Exposure_time 0.095 s\r
+# Exposure_period 0.1 s\r
+# Count_cutoff 1048500 counts\r
+# Wavelength 0.9795 A\r
+# Detector_distance 0.19128 m\r
+# Beam_xy (1231.50, 1263.5) pixels\r
+# Flux 2.5e+11 ph/s\r
+# Start_angle START deg.\r
+# Angle_increment 0.2500 deg.\r
+# Detector_2theta 0.0000 deg.\r
+;\r
+\r
+_array_data.data\r
+;\r
+--CIF-BINARY-FORMAT-SECTION--\r
+Content-Type: application/octet-stream;\r
+     conversions="x-CBF_BYTE_OFFSET"\r
+X-Binary-Size: 6247567\r
+X-Binary-Number-of-Elements: 6224001\r
+X-Binary-Size-Fastest-Dimension: 2463\r
+X-Binary-Size-Second-Dimension: 2527\r
+\r
+\x0c\x1a\x04
+"""
+
+
+def mini(folder, number, start=10.0):
+    path = folder / f"x_{number:04d}.cbf"
+    path.write_text(MINI.replace("START", f"{start:.4f}"), newline="")
+    return path
+
+
+def test_a_minicbf_has_a_distance_and_a_beam_centre(tmp_path):
+    found = read_images([mini(tmp_path, 1)])
+    (panel,), models = found.models.panels, found.models
+    np.testing.assert_allclose(panel.origin_mm, [-1231.5 * 0.172, 1263.5 * 0.172, -191.28])
+    np.testing.assert_array_equal([panel.fast, panel.slow], [[1, 0, 0], [0, -1, 0]])
+    assert (panel.shape, panel.pixel_mm) == ((2527, 2463), pytest.approx(0.172))
+    assert (panel.material, panel.thickness_mm) == ("Si", pytest.approx(0.32))
+    assert models.scan == pytest.approx((0, 1, 10.0, 0.25, 0.1))
+    assert (models.beam.wavelength_A, models.beam.flux_photons_per_s, models.trusted[1]) == (0.9795, 2.5e11, 1048500)
+    made = validate(draft(found).content)
+    assert (made.detector.convention, made.detector.sensor.material) == ("dxtbx", "Si")
+    # 5 x 12 modules of 487 x 195 pixels, which the header does not tell
+    modules = {"spixels": 195, "fpixels": 487, "slow_gap_pixels": 17, "fast_gap_pixels": 7}
+    assert made.detector.panels[0].modules.content() == modules
+    # the beam meets the detector at its centre
+    spot = resolve(made).instrument.panels[0].coordinates([0, 0, -1.0])
+    np.testing.assert_allclose(spot, [1263.5, 1231.5])
+
+
+def test_images_of_their_own_files_are_a_series(tmp_path):
+    files = [mini(tmp_path, number, 10 + 0.25 * (number - 1)) for number in range(1, 5)]
+    assert read_images(files).models.scan[:4] == (0, 4, 10.0, 0.25)
+    with pytest.raises(FileFormatError, match=r"x_0003\.cbf begins at 10\.5 degrees, the last of 4 .* would at 10\.75"):
+        read_images([*files[:2], files[3], files[2]])
+
+
+FULL = """\
+###CBF: VERSION 1.5
+data_image_1
+loop_
+_diffrn_radiation_wavelength.id _diffrn_radiation_wavelength.wavelength _diffrn_radiation_wavelength.wt
+WAVELENGTH1 0.97 1.0
+_diffrn_radiation.polarizn_source_ratio 0.9
+_diffrn_radiation.polarizn_source_norm 0.0
+loop_
+_diffrn_scan_axis.axis_id _diffrn_scan_axis.angle_start _diffrn_scan_axis.angle_increment
+OMEGA 5.0 0.5
+loop_
+_diffrn_scan_frame_axis.axis_id _diffrn_scan_frame_axis.angle _diffrn_scan_frame_axis.displacement
+PHI 0.0 0.0
+KAPPA 90.0 0.0
+OMEGA 5.0 0.0
+TWOTHETA 90.0 0.0
+Z 0.0 100.0
+loop_
+_axis.id _axis.type _axis.equipment _axis.depends_on _axis.vector[1] _axis.vector[2] _axis.vector[3]
+_axis.offset[1] _axis.offset[2] _axis.offset[3]
+OMEGA rotation goniometer KAPPA 0 1 0 . . .
+KAPPA rotation goniometer . 0 0 1 . . .
+SOURCE general source . 0 0 1 . . .
+TWOTHETA rotation detector . 0 1 0 . . .
+Z translation detector TWOTHETA 0 0 -1 0 0 0
+Y translation detector Z 0 1 0 -20 15 0
+X translation detector Y 1 0 0 0 0 0
+loop_
+_array_structure_list.array_id _array_structure_list.index _array_structure_list.dimension
+_array_structure_list.precedence _array_structure_list.direction _array_structure_list.axis_set_id
+A 1 40 1 increasing X
+A 2 30 2 increasing Y
+loop_
+_array_structure_list_axis.axis_set_id _array_structure_list_axis.axis_id
+_array_structure_list_axis.displacement _array_structure_list_axis.displacement_increment
+X X 0.0 0.1
+Y Y 0.0 -0.1
+_array_intensities.overload 65000
+_array_data.data
+;
+binary
+"""
+
+
+def test_the_axes_of_imgcif_place_a_detector_and_the_spindle(tmp_path):
+    path = tmp_path / "a.cbf"
+    path.write_text(FULL)
+    found = read_images([path]).models
+    (panel,) = found.panels
+    # at 100 mm along -z and -20, 15 aside, then a quarter turn about y: -z goes to -x, x to -z
+    np.testing.assert_allclose(panel.origin_mm, [-100, 15, 20], atol=1e-12)
+    np.testing.assert_allclose([panel.fast, panel.slow], [[0, 0, -1], [0, -1, 0]], atol=1e-12)
+    assert (panel.shape, panel.pixel_mm) == ((30, 40), 0.1)
+    # omega turns about y, which kappa carries to -x
+    np.testing.assert_allclose(found.axis, [-1, 0, 0], atol=1e-12)
+    assert found.scan == pytest.approx((0, 1, 5.0, 0.5, 0.0))
+    assert (found.beam.polarization_fraction, found.trusted[1]) == (0.9, 65000)
+    np.testing.assert_allclose(found.beam.polarization_normal, [0, 1, 0])
+
+
+PIXELS = np.zeros((30, 40), dtype=np.uint16)
+ADSC = {
+    "PIXEL_SIZE": 0.1,
+    "DISTANCE": 120.0,
+    "WAVELENGTH": 1.1,
+    "BEAM_CENTER_X": 1.25,
+    "BEAM_CENTER_Y": 2.5,
+    "OSC_START": 10.0,
+    "OSC_RANGE": 0.5,
+    "TIME": 2.0,
+}
+
+
+def smv(folder, **changes):
+    path = folder / "a.img"
+    path.write_bytes(smv_bytes({**ADSC, **changes}, PIXELS))
+    return path
+
+
+def test_an_smv_image_has_mosflms_centre_or_nanobraggs_own(tmp_path):
+    found = read_images([smv(tmp_path)])
+    np.testing.assert_allclose(found.models.panels[0].origin_mm, [-2.5, 1.25, -120])
+    assert found.models.scan == (0, 1, 10.0, 0.5, 2.0)
+    np.testing.assert_array_equal(found.models.axis, [1, 0, 0])
+    backwards = read_images([smv(tmp_path, OSC_RANGE=-0.5)]).models
+    assert (backwards.axis.tolist(), backwards.scan.osc_deg) == ([-1, 0, 0], 0.5)
+    with_offset = read_images([smv(tmp_path, IMAGE_PEDESTAL=40, GAIN=2.5)])
+    assert (with_offset.models.pedestal, with_offset.models.gain) == (40, 2.5)
+    fake = read_images([smv(tmp_path, BEAMLINE="fake", DENZO_X_BEAM=1.3, DENZO_Y_BEAM=2.6)]).models
+    np.testing.assert_allclose(fake.panels[0].origin_mm, [-2.6, 1.3, -120])
+    adxv = read_images([smv(tmp_path, BEAMLINE="fake")]).models
+    np.testing.assert_allclose(adxv.panels[0].origin_mm, [-1.25, 3 - 2.5, -120])
+
+
+def compare(found, wanted, images):
+    """Two `Models` of a series, or of its first images."""
+    for name in ("origin_mm", "fast", "slow", "pixel_mm"):
+        theirs, ours = (getattr(models.panels[0], name) for models in (found, wanted))
+        np.testing.assert_allclose(theirs, ours, atol=1e-9, err_msg=name)
+    np.testing.assert_allclose(found.axis, wanted.axis, atol=1e-9)
+    assert found.panels[0].shape == wanted.panels[0].shape
+    assert found.scan == pytest.approx((0, images, *wanted.scan[2:]))
+    assert (found.beam.wavelength_A, found.trusted[1]) == (wanted.beam.wavelength_A, wanted.trusted[1])
+
+
+@pytest.mark.parametrize("turn", [(0, 0, 0), (3, 40, -5)])
+@pytest.mark.parametrize("osc_deg", [0.5, 0.0])
+def test_cbf_images_of_an_export_bring_back_its_models(tmp_path, turn, osc_deg):
+    models = models_of_a_panel(turn, axis=(0.6, 0.0, -0.8), osc_deg=osc_deg, material="Si", thickness_mm=0.45)
+    paths = [tmp_path / f"x_{frame}.cbf" for frame in range(3)]
+    for frame, path in enumerate(paths):
+        path.write_bytes(cbf_bytes(models, frame, np.zeros(models.panels[0].shape, dtype=np.int32)))
+    found = read_images(paths).models
+    compare(found, models, 3)
+    assert (found.panels[0].material, found.panels[0].thickness_mm) == ("Si", pytest.approx(0.45))
+    assert found.beam.polarization_fraction == pytest.approx(models.beam.polarization_fraction)
+    np.testing.assert_allclose(found.beam.polarization_normal, models.beam.polarization_normal, atol=1e-12)
+
+
+def test_smv_images_of_an_export_bring_back_its_models(tmp_path):
+    models = models_of_a_panel()
+    (tmp_path / "a.img").write_bytes(
+        smv_bytes(adsc_header(models, 0), np.zeros(models.panels[0].shape, dtype=np.uint16))
+    )
+    found = read_images([tmp_path / "a.img"]).models
+    compare(found, replace(models, trusted=found.trusted), 1)
+    assert (found.gain, found.pedestal) == (models.gain, models.pedestal)
+
+
+def eiger(path, **changes):
+    """A master file as a detector writes it, with neither axes nor modules."""
+    with h5py.File(path, "w") as file:
+        detector = file.create_group("entry/instrument/detector")
+        file["entry"].attrs["NX_class"] = np.bytes_("NXentry")
+        file["entry/instrument"].attrs["NX_class"] = np.bytes_("NXinstrument")
+        detector.attrs["NX_class"] = np.bytes_("NXdetector")
+        values = {
+            "beam_center_x": (20.5, "pixel"),
+            "beam_center_y": (12.25, "pixel"),
+            "detector_distance": (0.15, "m"),
+            "x_pixel_size": (7.5e-5, "m"),
+            "y_pixel_size": (7.5e-5, "m"),
+            "sensor_thickness": (4.5e-4, "m"),
+            "frame_time": (0.01, "s"),
+            "detectorSpecific/x_pixels_in_detector": (40, None),
+            "detectorSpecific/y_pixels_in_detector": (30, None),
+            "detectorSpecific/nimages": (100, None),
+            "detectorSpecific/ntrigger": (2, None),
+            "detectorSpecific/countrate_correction_count_cutoff": (30000, None),
+            **changes,
+        }
+        for name, (value, units) in values.items():
+            if value is not None:
+                detector[name] = value
+                if units is not None:
+                    detector[name].attrs["units"] = np.bytes_(units)
+        detector["sensor_material"] = np.bytes_("Si")
+        mask = np.zeros((30, 40), dtype=np.uint32)
+        mask[10:12] = 1
+        detector["detectorSpecific/pixel_mask"] = mask
+        file["entry/instrument/beam/incident_wavelength"] = 0.9
+        file["entry/instrument/beam/incident_wavelength"].attrs["units"] = np.bytes_("angstrom")
+        file["entry/sample/goniometer/omega"] = 30 + 0.1 * np.arange(200)
+        file["entry/sample/goniometer/omega_range_average"] = 0.1
+    return path
+
+
+def test_a_master_file_of_a_detector_has_a_distance_and_a_beam_centre(tmp_path):
+    found = read_images([eiger(tmp_path / "x_master.h5")])
+    (panel,), models = found.models.panels, found.models
+    np.testing.assert_allclose(panel.origin_mm, [-20.5 * 0.075, 12.25 * 0.075, -150])
+    assert (panel.material, panel.thickness_mm, panel.shape) == ("Si", pytest.approx(0.45), (30, 40))
+    assert models.scan == pytest.approx((0, 200, 30.0, 0.1, 0.01))
+    assert (models.beam.wavelength_A, models.trusted) == (0.9, (0, 30000))
+    assert [*np.flatnonzero(~panel.usable.any(axis=1))] == [10, 11]
+    made = draft(found, stem="mine")
+    assert made.content["detector"]["panels"][0]["mask_file"] == "mine.mask.npy"
+    np.testing.assert_array_equal(made.masks["mine.mask.npy"], ~panel.usable)
+    assert {remark.split(":")[0] for remark in found.remarks} >= {"detector", "scan.spindle_axis"}
+
+
+def test_axes_of_nexus_place_modules_and_the_spindle(tmp_path):
+    path = tmp_path / "x_master.h5"
+    eiger(path, beam_center_x=(None, None))
+    with h5py.File(path, "a") as file:
+        detector = file["entry/instrument/detector"]
+
+        def axis(name, value, units, kind, vector, depends_on, **more):
+            file[name] = value
+            attributes = {"units": units, "transformation_type": kind, "vector": vector, "depends_on": depends_on}
+            file[name].attrs.update({**attributes, **more})
+
+        base = "/entry/instrument/detector"
+        axis(f"{base}/transformations/two_theta", [90.0], "deg", "rotation", [0.0, 1.0, 0.0], ".")
+        axis(f"{base}/transformations/det_z", 0.2, "m", "translation", [0.0, 0.0, 1.0], "two_theta")
+        for number, rows in enumerate((10, 20)):
+            place = f"{base}/module_{number}"
+            module = file.create_group(place)
+            module.attrs["NX_class"] = "NXdetector_module"
+            module["data_origin"], module["data_size"] = [10 * number, 0], [rows, 40]
+            axis(
+                f"{place}/module_offset",
+                0.0,
+                "mm",
+                "translation",
+                [0.0, 0.0, 0.0],
+                f"{base}/transformations/det_z",
+                offset=[5.0, 3.0 - number, 0.0],
+                offset_units="mm",
+            )
+            for name, vector in (("fast", [-1.0, 0.0, 0.0]), ("slow", [0.0, -1.0, 0.0])):
+                axis(f"{place}/{name}_pixel_direction", 7.5e-5, "m", "translation", vector, f"{place}/module_offset")
+        file["entry/sample/depends_on"] = "/entry/sample/transformations/phi"
+        where = "/entry/sample/transformations"
+        axis(f"{where}/phi", 20.0, "deg", "rotation", [-1.0, 0.0, 0.0], f"{where}/omega")
+        axis(f"{where}/omega", 30 + 0.5 * np.arange(8), "deg", "rotation", [0.0, 0.0, 1.0], f"{where}/chi")
+        axis(f"{where}/chi", 90.0, "deg", "rotation", [0.0, 1.0, 0.0], ".")
+        file[f"{where}/omega_end"] = 30.4 + 0.5 * np.arange(8)
+        file[f"{where}/omega_end"].attrs["units"] = "deg"
+        file["entry/instrument/beam/incident_polarization_stokes"] = [1.0, 0.0, 0.8, 0.0]
+        assert detector.name == base
+    found = read_images([path]).models
+    # in McStas' frame at (5, 3 - n, 200) before a quarter turn about y, which takes z to x and x to -z; dxtbx' has -x and -z
+    for number, panel in enumerate(found.panels):
+        np.testing.assert_allclose(panel.origin_mm, [-200, 3 - number, 5], atol=1e-12)
+        np.testing.assert_allclose([panel.fast, panel.slow], [[0, 0, -1], [0, -1, 0]], atol=1e-12)
+    assert [panel.shape for panel in found.panels] == [(10, 40), (20, 40)]
+    # omega is about z, which chi has along x: -x in dxtbx' frame
+    np.testing.assert_allclose(found.axis, [-1, 0, 0], atol=1e-12)
+    assert found.scan == pytest.approx((0, 8, 30.0, 0.4, 0.01))
+    assert [panel.usable.all() for panel in found.panels] == [True, False]
+    assert found.beam.polarization_fraction == pytest.approx(0.9)
+    # its E vector is halfway between x and y
+    np.testing.assert_allclose(np.abs(found.beam.polarization_normal), [0.5**0.5, 0.5**0.5, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize(("turn", "osc_deg"), [((0, 0, 0), 0.5), ((3, 40, -5), 0.25)])
+def test_a_master_file_of_an_export_brings_back_its_models(tmp_path, turn, osc_deg):
+    models = models_of_a_panel(turn, axis=(0.6, 0.0, -0.8), osc_deg=osc_deg)
+    one = models.panels[0]
+    another = one._replace(origin_mm=one.origin_mm + 5 * one.slow, shape=(9, 7), usable=np.ones((9, 7), dtype=bool))
+    models = replace(models, panels=(one, another))
+    marks = [np.zeros(panel.shape, dtype=np.int32) for panel in models.panels]
+    marks[1][2, 3] = -1
+    path = tmp_path / "x_master.h5"
+    NXmx().write_list(path, ImageSeries("x", models, "int32", "", "nbdist 1", "2026-01-01T00:00:00Z"), marks)
+    found = read_images([path]).models
+    compare(found, models, 3)
+    np.testing.assert_allclose(found.panels[1].origin_mm, another.origin_mm, atol=1e-9)
+    assert [panel.shape for panel in found.panels] == [(5, 7), (9, 7)]
+    np.testing.assert_array_equal(np.argwhere(~found.panels[1].usable), [[2, 3]])
+    assert found.beam.polarization_fraction == pytest.approx(models.beam.polarization_fraction)
+    np.testing.assert_allclose(
+        np.abs(found.beam.polarization_normal), np.abs(models.beam.polarization_normal), atol=1e-9
+    )
+
+
+IMPORTS = """
+import sys
+from dxtbx.model.experiment_list import ExperimentListFactory
+output, *files = sys.argv[1:]
+for number, group in enumerate(",".join(files).split(",,")):
+    ExperimentListFactory.from_filenames(group.split(",")).as_file(f"{output}/{number}.expt")
+"""
+
+
+@pytest.mark.integration
+def test_dxtbx_has_the_same_of_the_same_files(tmp_path):
+    models = models_of_a_panel((3, 40, -5), axis=(0.6, 0.0, -0.8), material="Si", thickness_mm=0.45)
+    blank = np.zeros(models.panels[0].shape, dtype=np.int32)
+    cbf = [tmp_path / f"a_{frame + 1:05d}.cbf" for frame in range(3)]
+    for frame, path in enumerate(cbf):
+        path.write_bytes(cbf_bytes(models, frame, blank))
+    img, upright = [tmp_path / f"b_{frame + 1:05d}.img" for frame in range(3)], models_of_a_panel()
+    for frame, path in enumerate(img):
+        path.write_bytes(smv_bytes(adsc_header(upright, frame), blank.astype(np.uint16)))
+    series = ImageSeries("x", models, "int32", "", "nbdist 1", "2026-01-01T00:00:00Z")
+    master = tmp_path / "x_master.h5"
+    NXmx().write(tmp_path / "x_data_000001.h5", series, range(3), [[blank]] * 3)
+    NXmx().write_list(master, series, [blank])
+    measured = tmp_path / "y_0001.cbf"
+    mini(tmp_path, 1).rename(measured)
+    groups = [cbf, img, [master], [measured]]
+    names = [*cbf, "", *img, "", master, "", measured]
+    dials(dials_python(), "-c", IMPORTS, tmp_path, *names)
+    for number, paths in enumerate(groups):
+        theirs, ours = read_dials_models(tmp_path / f"{number}.expt").models, read_images(paths).models
+        compare(ours, replace(theirs, trusted=ours.trusted), len(paths) if len(paths) > 1 else theirs.scan.frames)
+        np.testing.assert_allclose(ours.beam.travels, theirs.beam.travels, atol=1e-12)
+    assert (ours.panels[0].material, ours.panels[0].thickness_mm) == (theirs.panels[0].material, pytest.approx(0.32))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.write_bytes(b"II*\0"), r"is neither NXmx \(HDF5\) nor CBF nor SMV"),
+        (lambda path: None, "cannot be read: No such file"),
+        (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), r"^NXmx file .* cannot be read"),
+        (lambda path: eiger(path, x_pixel_size=(None, None)), r"/entry/instrument/detector/x_pixel_size is not there"),
+        (
+            lambda path: eiger(path, y_pixel_size=(1e-4, "m")),
+            r"x_pixel_size and y_pixel_size should be those of a square",
+        ),
+        (
+            lambda path: eiger(path, detector_distance=(5.0, "feet")),
+            r"detector_distance has units feet, not one of m, cm",
+        ),
+        (lambda path: path.write_text(MINI.replace("Beam_xy", "Beam")), r"has no line '# Beam_xy \.\.\.'"),
+        (lambda path: path.write_text(MINI.replace("# Wavelength", "# Wave")), r"has no line '# Wavelength NUMBER'"),
+        (lambda path: path.write_text(FULL.replace("Z translation", "W translation")), r"_axis has no Z"),
+        (lambda path: path.write_text(FULL.replace("X X 0.0 0.1", "X X 0.0 0.3")), "should be those of a square"),
+        (
+            lambda path: path.write_bytes(smv_bytes({"PIXEL_SIZE": 0.1}, PIXELS)),
+            r"SMV image .*: its header has no BEAM_CENTER_Y",
+        ),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path, make, said):
+    make(tmp_path / "a")
+    with pytest.raises(FileFormatError, match=said) as raised:
+        read_images([tmp_path / "a"])
+    assert "\n" not in str(raised.value)
