@@ -147,7 +147,7 @@ def _amplitudes(scene: Scene, lattice: Lattice, reflections: Reflections) -> lis
     listed = len(reflections.indices)
     others = f"{reflections.default_F:g} for all others"
     rows = [
-        ("amplitudes", f"{listed:,} reflections, F {others}" if listed else f"F = {others.removesuffix(' others')}")
+        ("amplitudes", f"{listed:,} reflections, F {others}" if listed else f"F = {others.removesuffix(' others')}"),
     ]
     if reflections.origin:
         rows.append(("", reflections.origin))

@@ -14,6 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 
+CELL_TOLERANCE, ANGLE_TOLERANCE_DEG = 0.005, 0.5
+"""How far a cell may be from another that is meant to be the same: share of an axis, and degrees."""
+
+
 class Cell(NamedTuple):
     """A unit cell: axes in Angstrom, angles in degrees."""
 
@@ -26,6 +30,16 @@ class Cell(NamedTuple):
 
     def __str__(self) -> str:
         return " ".join(f"{number:.5g}" for number in self)
+
+    def apart_from(self, other: Cell) -> tuple[float, float]:
+        """Largest relative difference of an axis from another cell's, and largest difference of an angle in degrees."""
+        axes = np.abs(np.array(self[:3]) / np.array(other[:3]) - 1)
+        return float(axes.max()), float(np.abs(np.array(self[3:]) - np.array(other[3:])).max())
+
+    def is_meant_by(self, other: Cell) -> bool:
+        """Whether another cell is so near that it is meant to be the same."""
+        axes, angles_deg = self.apart_from(other)
+        return axes <= CELL_TOLERANCE and angles_deg <= ANGLE_TOLERANCE_DEG
 
 
 def cell_volume_A3(cell: Sequence[float]) -> float:

@@ -10,15 +10,42 @@ from nbdist.experiment.fields import FilePath, NotNegative, Positive, Section
 
 
 class FromFile(Section):
-    """Amplitudes of a text file, `h k l F` a line.
+    """Amplitudes of a file: MTZ, mmCIF or another CIF, or text with `h k l F` a line.
 
-    The list is used as it is, without symmetry or Friedel mates, unless the crystal has a space group: then it becomes the whole of P 1,
-    in which equivalents have the same F, and so have the mates that are not listed.
+    What an MTZ or a CIF file holds becomes the whole of P 1 by its space group: equivalents have the same F, and so have Friedel mates that
+    are not listed. A text is used as it is, without symmetry or mates, unless the crystal has a space group.
     """
 
     kind: Literal["file"] = "file"
     file: FilePath
+    columns: str | tuple[str, str] | None = Field(
+        None,
+        description="label of the column of F or I in an MTZ file, item of _refln in a CIF; or two, of hkl and -h-k-l. Left out: the first "
+        "that there is of measured F, F(+) with F(-), I, I(+) with I(-), calculated F, coefficients of a map",
+    )
     default_F: NotNegative = Field(0.0, description="electrons, for a reflection the file does not hold")
+    missing: Literal["default_F", "wilson"] = Field(
+        "default_F",
+        description="what reflections to the detector's corner have that the file does not hold: default_F, or a random amplitude after "
+        "Wilson, with <F^2> as the file has it at that resolution",
+    )
+    missing_seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(0, description="for missing: wilson")
+
+    @model_validator(mode="after")
+    def _one_rule_for_what_is_missing(self) -> FromFile:
+        if self.missing == "wilson" and self.default_F:
+            raise ValueError(f"default_F: is 0 with missing: wilson, found {self.default_F:g}")
+        return self
+
+    @property
+    def asks_for_unlisted(self) -> bool:
+        """Whether reflections that the file does not hold may have amplitudes, which then depend on the cell."""
+        return self.missing == "wilson" or self.default_F > 0
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The columns that are named."""
+        return (self.columns,) if isinstance(self.columns, str) else self.columns or ()
 
 
 class Uniform(Section):

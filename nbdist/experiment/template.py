@@ -64,9 +64,10 @@ structure_factors:
   mean_F2: 2.0e+5                 # electrons^2, before the B factor
   B_factor_A2: 20                 # Angstrom^2
   seed: 1
-  # kind: file                    # amplitudes of your own, `h k l F` a line (of all of P1, unless space_group is given)
-  # file: scaled.hkl
-  # default_F: 0
+  # kind: file                    # amplitudes of your own, completed by the file's space group
+  # file: scaled.mtz              # or CIF; or text, `h k l F` a line (of all of P1, unless space_group is given)
+  # columns: [F(+), F(-)]         # or one of F or I; recognised where none is named
+  # missing: wilson               # what the file lacks to the detector's corner is drawn; or default_F: 0
   # kind: model                   # F_calc of an atomic model, whose cell and space group the crystal has, too
   # file: model.pdb               # or mmCIF
   # k_sol_e_per_A3: 0.35          # bulk solvent, with B_sol_A2: 46; B_added_A2 is added to all B factors

@@ -56,9 +56,8 @@ def _field(location: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _is_branch(location: tuple[Any, ...], position: int) -> bool:
     """Whether a part of a location is a branch of a union: a type, or a kind of structure factors."""
-    part, inside = location[position], position < len(location) - 1
-    kinds = STRUCTURE_FACTOR_KINDS if inside and position and location[position - 1] == "structure_factors" else ()
-    return part in ("bool", "int", "float", *kinds)
+    kinds = STRUCTURE_FACTOR_KINDS if position and location[position - 1] == "structure_factors" else ()
+    return location[position] in ("bool", "int", "float", "str", *kinds)
 
 
 def _complaint(field: str, details: list[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,20 +26,28 @@ def read_text(path: Path, what: str) -> str:
     FileFormatError
         If the file is missing, a directory, unreadable, or not text.
     """
-    try:
+    with unreadable_named(path, what):
         content = user_path(path).read_bytes()
+    if b"\0" in content:
+        raise FileFormatError(f"{what} {path} is not a text file")
+    return content.decode("utf-8-sig", errors="replace")
+
+
+@contextlib.contextmanager
+def unreadable_named(path: Path, what: str) -> Iterator[None]:
+    """While a file is read: that it is missing, a directory or unreadable becomes a `FileFormatError` in one line."""
+    try:
+        yield
     except FileNotFoundError:
         raise FileFormatError(f"{what} {path} does not exist") from None
     except IsADirectoryError:
         raise FileFormatError(f"{what} {path} is a directory") from None
     except (
         OSError,
-        ValueError,
-    ) as error:  # a name with a NUL, or with characters that the locale's file names cannot have
+        EOFError,  # of a compressed file that ends too early
+        ValueError,  # of a name with a NUL, or with characters that the locale's file names cannot have
+    ) as error:
         raise FileFormatError(f"{what} {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if b"\0" in content:
-        raise FileFormatError(f"{what} {path} is not a text file")
-    return content.decode("utf-8-sig", errors="replace")
 
 
 def data_lines(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,15 +15,19 @@ from nbdist.experiment.lattice import Cell, cell_from_real, dual_vectors, recipr
 from nbdist.experiment.structure_factors import FromFile, FromModel, Uniform, Wilson
 from nbdist.formats.atomic_model import read_atomic_model
 from nbdist.formats.hkl import read_hkl
+from nbdist.formats.merged import form_of, read_merged
 from nbdist.random_words import RandomWords, uniforms
 from nbdist.scene.model_amplitudes import described, model_amplitudes
 from nbdist.scene.scene import BEYOND_THE_DETECTOR, Scene
 from nbdist.scene.specimen import Lattice
-from nbdist.scene.symmetry import P1_SYMMETRY, AmplitudeBox, Symmetry, are_alike, half_sphere
+from nbdist.scene.symmetry import P1_SYMMETRY, AmplitudeBox, Symmetry, half_sphere
 
 LARGEST_WILSON_SET = 50_000_000
 MOST_TABLES = 16
 """Wavelengths at which a model has amplitudes, at most."""
+MOST_SHELLS, REFLECTIONS_PER_SHELL = 30, 100
+"""Shells of resolution in which the mean of a list is taken, at most, and the least that each has."""
+Array = NDArray[np.float64]
 INDEX_BIAS = 2**32
 """Added to a Miller index to make it a word of a counter, which has no sign."""
 
@@ -33,15 +37,16 @@ class Reflections(NamedTuple):
 
     Without reflections (n = 0) every one has `default_F`. The amplitudes are those of all sources (n,), or of several tables (tables, n);
     `table_of_source` then says which of them each source sees, int64 (sources,). `filled` says of the whole of P1 that a file's symmetry
-    gives which of them the file does not hold (n,). `notes` are what happened to them on the way that whoever renders them should know,
-    and `origin` says in words what they were made of, where there is more to say than the experiment does.
+    gives which of them the file does not hold (n,). `cell` is the file's, if it has one. `notes` are what happened to them on the way that
+    whoever renders them should know, and `origin` says in words what they were made of, where the experiment does not.
     """
 
     indices: NDArray[np.integer[Any]]
-    amplitudes: NDArray[np.float64]
+    amplitudes: Array
     default_F: float
     table_of_source: NDArray[np.int64] | None = None
     filled: NDArray[np.bool_] | None = None
+    cell: Cell | None = None
     notes: tuple[str, ...] = ()
     origin: str = ""
 
@@ -67,52 +72,125 @@ def load_reflections(scene: Scene) -> tuple[Reflections, ...]:
     for lattice in scene.specimen.lattices:
         reciprocal = dual_vectors(lattice.real_vectors_A)
         source = lattice.structure_factors
-        follows_cell = isinstance(source, Wilson | FromModel)
-        drawn_for = np.round(reciprocal @ reciprocal.T, 15).tolist() if follows_cell else None  # turned alike
-        key = f"{source.model_dump_json()} {lattice.space_group} {drawn_for}"
+        of_cell = isinstance(source, Wilson | FromModel) or (isinstance(source, FromFile) and source.asks_for_unlisted)
+        metric = np.round(reciprocal @ reciprocal.T, 15).tolist() if of_cell else None  # turned alike
+        key = f"{source.model_dump_json()} {lattice.space_group} {metric}"
         if key not in loaded:
             loaded[key] = _load(lattice, reciprocal, scene)
         found.append(loaded[key])
     return tuple(found)
 
 
-def _load(lattice: Lattice, reciprocal_per_A: NDArray[np.float64], scene: Scene) -> Reflections:
+def _load(lattice: Lattice, reciprocal_per_A: Array, scene: Scene) -> Reflections:
     source = lattice.structure_factors
     if isinstance(source, Uniform):
         return Reflections(np.zeros((0, 3), dtype=np.int64), np.zeros(0), source.F)
-    if isinstance(source, FromFile):
-        return _from_file(lattice, source)
     if isinstance(source, FromModel):
         return _of_model(lattice, source, reciprocal_per_A, scene)
     try:
+        if isinstance(source, FromFile):
+            return _from_file(lattice, source, reciprocal_per_A, scene.finest_A)
         indices, amplitudes = wilson_amplitudes(reciprocal_per_A, source, lattice.symmetry)
     except ExperimentError as error:
         raise ExperimentError(f"{lattice.amplitudes_field}.{error}") from None
     return Reflections(indices, amplitudes, 0.0)
 
 
-def _from_file(lattice: Lattice, source: FromFile) -> Reflections:
-    indices, amplitudes = read_hkl(source.file)
-    if lattice.stated_space_group is None:
-        return Reflections(indices, amplitudes, source.default_F)
-    field = f"{lattice.amplitudes_field}.file: {source.file}"
-    absent = lattice.symmetry.absent(indices) & (amplitudes != 0)
-    said = []
+def _from_file(lattice: Lattice, source: FromFile, reciprocal_per_A: Array, finest_A: float) -> Reflections:
+    """The whole of P 1 of what a file holds; of a text without a space group, the list as it is."""
+    symmetry, field = lattice.symmetry, f"file: {source.file}"
+    file, said = _file_list(lattice, source), []
+    if file.as_it_is:
+        return Reflections(file.indices, file.amplitudes, source.default_F)
+    absent = symmetry.absent(file.indices) & (file.amplitudes != 0)
     if absent.any():
         said.append(
-            f"{field}: {absent.sum():,} of its {len(indices):,} reflections are systematically absent in {lattice.space_group}, and "
-            f"have F = 0 (the largest that it lists is {amplitudes[absent].max():.4g})"
+            f"{lattice.amplitudes_field}.{field}: {absent.sum():,} of its {len(absent):,} reflections are systematically absent in "
+            f"{symmetry.name}, and have F = 0 (the largest that it lists is {file.amplitudes[absent].max():.4g})"
         )
+    if file.negative:
+        said.append(f"{lattice.amplitudes_field}.{field}: {file.negative:,} intensities are below 0, and have F = 0")
+    unlisted, others = _unlisted(symmetry, source, file, reciprocal_per_A, finest_A)
     try:
-        box = AmplitudeBox(lattice.symmetry, indices)
-        box.put(indices, amplitudes)
+        box = AmplitudeBox(symmetry, file.indices, unlisted)
+        box.put(file.indices, file.amplitudes)
     except ExperimentError as error:
         raise ExperimentError(f"{field}: {error}") from None
-    whole, amplitudes, filled = box.listed()
-    return Reflections(whole, amplitudes, source.default_F, filled=filled, notes=tuple(said))
+    box.fill(unlisted, others)
+    indices, amplitudes, filled = box.listed()
+    return Reflections(indices, amplitudes, source.default_F, None, filled, file.cell, tuple(said), file.origin)
 
 
-def _of_model(lattice: Lattice, source: FromModel, reciprocal_per_A: NDArray[np.float64], scene: Scene) -> Reflections:
+class _FileList(NamedTuple):
+    """Reflections as a file lists them, and what is said of it."""
+
+    indices: NDArray[np.integer[Any]]
+    amplitudes: Array
+    as_it_is: bool
+    negative: int = 0
+    cell: Cell | None = None
+    origin: str = ""
+
+
+def _file_list(lattice: Lattice, source: FromFile) -> _FileList:
+    if form_of(source.file) == "text":
+        if source.labels:
+            raise ExperimentError(f"columns: {source.file} is text with h k l F a line, which has none to name")
+        as_it_is = lattice.stated_space_group is None and source.missing == "default_F"
+        return _FileList(*read_hkl(source.file), as_it_is)
+    merged = read_merged(source.file, source.labels)
+    cell = None if merged.crystal.cell is None else Cell(*merged.crystal.cell)
+    indices, values = merged.indices, merged.amplitudes
+    if len(values) == 2:  # a centric reflection is its own mate
+        values[1, lattice.symmetry.centric(indices) & np.isfinite(values[0])] = np.nan
+        indices, values = np.concatenate([indices, -indices]), values.reshape(1, -1)
+    there = np.isfinite(values[0])
+    taken = f"{' and '.join(merged.columns)} of {source.file.name}"
+    origin = taken + (f"; there are also {', '.join(merged.others)}" if merged.others else "")
+    return _FileList(indices[there], values[0, there], False, merged.negative, cell, origin)
+
+
+def _unlisted(
+    symmetry: Symmetry, source: FromFile, file: _FileList, reciprocal_per_A: Array, finest_A: float
+) -> tuple[NDArray[np.integer[Any]], Array]:
+    """Reflections to the detector's corner, one of each set, with what they have where the file does not hold them."""
+    if source.missing == "wilson":
+        unique, deviates = wilson_deviates(reciprocal_per_A, finest_A, source.missing_seed, symmetry)
+        mean = _mean_F2(symmetry, file, reciprocal_per_A)
+        return unique, np.sqrt(deviates * mean(((unique @ reciprocal_per_A) ** 2).sum(axis=1)))
+    if source.default_F and not symmetry.trivial:  # which stands for no absent one
+        unlisted = np.concatenate([half[symmetry.absent(half)] for half in half_sphere(reciprocal_per_A, finest_A)])
+        return unlisted, np.zeros(len(unlisted))
+    return np.zeros((0, 3), dtype=np.int64), np.zeros(0)
+
+
+def _mean_F2(symmetry: Symmetry, file: _FileList, reciprocal_per_A: Array) -> Callable[[Array], Array]:
+    """<F^2/epsilon> of a list as a function of 1/d^2.
+
+    It is the mean of shells of as many reflections each, its logarithm interpolated between their middles; beyond the last, it falls off as
+    the straight line does that fits the outer half of them best, or stays where that would rise.
+    """
+    present = ~symmetry.absent(file.indices) & file.indices.any(axis=1)
+    indices, F2 = file.indices[present], file.amplitudes[present] ** 2
+    if not F2.any():
+        raise ExperimentError("missing: wilson takes <F^2> from the file, whose amplitudes are all 0")
+    per_A2 = ((indices @ reciprocal_per_A) ** 2).sum(axis=1)
+    order = np.argsort(per_A2, kind="stable")
+    shells = np.array_split(order, min(MOST_SHELLS, max(1, len(order) // REFLECTIONS_PER_SHELL)))
+    E2 = F2 / symmetry.epsilon(indices)
+    middles, means = (np.array([values[shell].mean() for shell in shells]) for values in (per_A2, E2))
+    middles, logs = middles[means > 0], np.log(means[means > 0])
+    outer = slice(len(logs) // 2, None)
+    slope = min(0.0, np.polyfit(middles[outer], logs[outer], 1)[0]) if len(logs[outer]) > 1 else 0.0
+
+    def mean(at_per_A2: Array) -> Array:
+        beyond = np.maximum(at_per_A2 - middles[-1], 0)
+        return np.asarray(np.exp(np.interp(at_per_A2, middles, logs) + slope * beyond))
+
+    return mean
+
+
+def _of_model(lattice: Lattice, source: FromModel, reciprocal_per_A: Array, scene: Scene) -> Reflections:
     """F_calc at the wavelengths that are asked for, to the finest spacing that the lattice and the sources show on the detector."""
     model, sources = read_atomic_model(source.file), scene.instrument.sources
     wavelengths_A, table_of_source = np.array([sources.mean[1]]), None
@@ -132,7 +210,7 @@ def _of_model(lattice: Lattice, source: FromModel, reciprocal_per_A: NDArray[np.
     if model.models > 1:
         said.append(f"{field} holds {model.models} models; the amplitudes are those of the first one")
     found, model_cell = cell_from_real(lattice.real_vectors_A), Cell(*model.cell)
-    if not are_alike(found, model_cell):
+    if not model_cell.is_meant_by(found):
         said.append(
             f"{field} has a cell of {model_cell}, {lattice.field} one of {found}: its atoms keep their fractional coordinates"
         )
@@ -149,8 +227,8 @@ def _of_model(lattice: Lattice, source: FromModel, reciprocal_per_A: NDArray[np.
 
 
 def wilson_amplitudes(
-    reciprocal_per_A: NDArray[np.float64], wilson: Wilson, symmetry: Symmetry = P1_SYMMETRY
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    reciprocal_per_A: Array, wilson: Wilson, symmetry: Symmetry = P1_SYMMETRY
+) -> tuple[NDArray[np.int32], Array]:
     """Draw Wilson amplitudes with equal Friedel mates and the symmetry of a space group; F(000) is 0.
 
     Parameters
@@ -176,8 +254,8 @@ def wilson_amplitudes(
 
 
 def wilson_deviates(
-    reciprocal_per_A: NDArray[np.float64], d_min_A: float, seed: int, symmetry: Symmetry
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    reciprocal_per_A: Array, d_min_A: float, seed: int, symmetry: Symmetry
+) -> tuple[NDArray[np.int64], Array]:
     """Draw F^2 over the sum of f^2 of reflections within a resolution, one of each set of equivalents and mates.
 
     It is -epsilon ln(u), whose mean is epsilon; of a centric reflection -2 epsilon ln(u) cos^2(2 pi v), which is epsilon times the square

@@ -16,6 +16,8 @@ MATES_LOOKED_UP = 200_000
 MOST_ROWS_COUNTED = 4_000_000
 """Rows of the reciprocal lattice beyond which its points are estimated by volume."""
 MOST_POINTS_ASKED = 20_000_000
+AT_ONCE = 2**18
+"""Reflections that are looked at at a time."""
 INDEX_BITS = 21
 """Of a Miller index in a packed one: reflections lie within a million of the origin."""
 
@@ -51,12 +53,22 @@ class Completeness(NamedTuple):
 
 def completeness(lattice: Lattice, reflections: Reflections, d_A: float) -> Completeness:
     """How much of the reflections to a resolution (Angstrom) a list holds; of what was filled in, nothing counts."""
-    indices = reflections.indices if reflections.filled is None else reflections.indices[~reflections.filled]
-    lengths = np.linalg.norm(indices @ dual_vectors(lattice.real_vectors_A), axis=1)
-    listed = np.unique(_packed(indices[(lengths > 0) & (lengths <= (1 + 1e-9) / d_A)]))
+    reciprocal, indices, filled = dual_vectors(lattice.real_vectors_A), reflections.indices, reflections.filled
+    inside, finest_per_A = np.empty(len(indices), dtype=bool), 0.0
+    for start in range(0, len(indices), AT_ONCE):
+        some = slice(start, start + AT_ONCE)
+        lengths = np.linalg.norm(indices[some] @ reciprocal, axis=1)
+        if filled is not None:
+            lengths[filled[some]] = 0
+        inside[some] = (lengths > 0) & (lengths <= (1 + 1e-9) / d_A)
+        finest_per_A = max(finest_per_A, float(lengths.max()))
+    there = present_points(lattice, 1 / d_A)
+    if filled is not None:  # each is listed once, and so is its mate
+        return Completeness(int(inside.sum()), there, finest_per_A, 0.0)
+    listed = np.unique(_packed(indices[inside]))
     chosen = listed[:: -(-len(listed) // MATES_LOOKED_UP) or 1]
     missing = 1 - float(np.isin(_packed(-_unpacked(chosen)), listed).mean()) if len(chosen) else 0.0
-    return Completeness(len(listed), present_points(lattice, 1 / d_A), float(lengths.max(initial=0.0)), missing)
+    return Completeness(len(listed), there, finest_per_A, missing)
 
 
 def present_points(lattice: Lattice, radius_per_A: float) -> int:

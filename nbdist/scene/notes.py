@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from nbdist.experiment.crystal import LATTICE_FIELDS
-from nbdist.experiment.lattice import cell_from_real
+from nbdist.experiment.lattice import ANGLE_TOLERANCE_DEG, CELL_TOLERANCE, cell_from_real
 from nbdist.experiment.structure_factors import FromFile
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.completeness import completeness
@@ -20,7 +20,6 @@ from nbdist.scene.rocking import own_width_rad, recommended_phi_steps, recommend
 from nbdist.scene.scene import Scene
 from nbdist.scene.sources import DEFAULT_SPREAD_SOURCES
 from nbdist.scene.specimen import Lattice
-from nbdist.scene.symmetry import ANGLE_TOLERANCE_DEG, CELL_TOLERANCE, are_alike
 
 LONGEST_WAVELENGTH_A, SHORTEST_WAVELENGTH_A, SHORTEST_AXIS_A = 10.0, 0.01, 1.0
 COARSEST_STEP = 1.13
@@ -69,20 +68,20 @@ def _lattice(scene: Scene, lattice: Lattice) -> Iterator[str]:
     if np.linalg.det(lattice.real_vectors_A) < 0:
         field = next(name for name in LATTICE_FIELDS if getattr(crystal, name) is not None)
         yield f"{lattice.field}.{field}: its vectors are left-handed, so indices mean the mirror image of the crystal"
-    nearest, axes, angles_deg = lattice.symmetry.misfit(lattice.real_vectors_A)
+    nearest = lattice.symmetry.nearest_cell(lattice.real_vectors_A)
+    axes, angles_deg = nearest.apart_from(found)
     if axes > EXACT_CELL or angles_deg > EXACT_ANGLE_DEG:
         yield (
             f"{lattice.field}: its cell of {found} is not quite one of {lattice.space_group}, as {nearest} would be: equivalent "
             "reflections have the same F, but not the same resolution"
         )
     stated = lattice.stated_cell
-    if stated is None or are_alike(stated, found):
+    if stated is None or stated.is_meant_by(found):
         return
     scale = np.array(stated[:3]) / np.array(found[:3])
-    angles = np.abs(np.array(stated[3:]) - np.array(found[3:])).max()
     wavelength = scene.experiment.beam.mean_wavelength_A
     advice = ""
-    if np.ptp(scale) <= CELL_TOLERANCE * scale.mean() and angles <= ANGLE_TOLERANCE_DEG:
+    if np.ptp(scale) <= CELL_TOLERANCE * scale.mean() and stated.apart_from(found)[1] <= ANGLE_TOLERANCE_DEG:
         advice = f"; it fits a wavelength of {wavelength * scale.mean():.5g} A"
     yield (
         f"{lattice.field}.matrix_file: {crystal.matrix_file} says a cell of {stated}, but its matrix at {wavelength:.5g} A "
@@ -99,10 +98,17 @@ def _amplitudes(scene: Scene, lattice: Lattice, reflections: Reflections) -> Ite
     held = completeness(lattice, reflections, scene.finest_A)
     field, corner = f"{lattice.amplitudes_field}.file", f"{scene.finest_A:.3g} A"
     if reflections.filled is not None:
+        found, drawn = cell_from_real(lattice.real_vectors_A), "are drawn from Wilson's distribution"
+        if reflections.cell is not None and not reflections.cell.is_meant_by(found):
+            yield f"{field}: {source.file} is of a cell of {reflections.cell}, {lattice.field} of one of {found}"
         if held.missing:
+            beyond = (
+                f", which ends at {1 / held.finest_per_A:.3g} A," if held.finest_per_A < 0.97 / scene.finest_A else ""
+            )
             yield (
                 f"{field}: {held.missing:,} of the {held.there:,} reflections to the detector's corner at {corner} "
-                f"({_percent(held.missing / held.there)}) are not in {source.file.name}, and have F = {source.default_F:g}"
+                f"({_percent(held.missing / held.there)}) are not in {source.file.name}{beyond} and "
+                f"{drawn if source.missing == 'wilson' else f'have F = {source.default_F:g}'}"
             )
         return
     whole = held.share >= WHOLE_LIST and held.mates_missing <= FEW_MATES_MISSING

@@ -15,10 +15,11 @@ from nbdist.experiment.crystal import Shape
 from nbdist.experiment.decay import Decay
 from nbdist.experiment.lattice import Cell, cell_from_real, turned
 from nbdist.experiment.space_groups import P1
-from nbdist.experiment.structure_factors import StructureFactors
+from nbdist.experiment.structure_factors import FromFile, StructureFactors
+from nbdist.formats.merged import form_of, read_crystal
 from nbdist.scene.diffuse import Disorder
 from nbdist.scene.mosaic import NormalDomains
-from nbdist.scene.symmetry import ANGLE_TOLERANCE_DEG, CELL_TOLERANCE, Symmetry
+from nbdist.scene.symmetry import Symmetry
 
 Array = NDArray[np.float64]
 
@@ -73,7 +74,7 @@ class Lattice:
     stated_cell
         The cell that a matrix file gives beside its matrix, if it does.
     stated_space_group
-        The canonical name of the crystal's space group, if it is given; `space_group` is the one it has.
+        The canonical name of the crystal's space group, if it is given; `space_group` is the one that it has.
     """
 
     field: str
@@ -99,25 +100,38 @@ class Lattice:
 
     @cached_property
     def symmetry(self) -> Symmetry:
-        """The symmetry of its amplitudes: that of its space group.
+        """The symmetry of its amplitudes, that of its space group; the file of its amplitudes is asked where the crystal has none.
 
         Raises
         ------
+        FileFormatError
+            If that file cannot be read.
         ExperimentError
-            If the cell is not one of that space group.
+            If crystal and file have other space groups, or the cell is not one of it.
         """
-        cell = cell_from_real(self.real_vectors_A)
+        cell, field, source = cell_from_real(self.real_vectors_A), f"{self.field}.space_group", self.structure_factors
         symmetry = Symmetry.of(self.stated_space_group or P1, cell)
-        nearest, axes, angles_deg = symmetry.misfit(self.real_vectors_A)
-        if axes > CELL_TOLERANCE or angles_deg > ANGLE_TOLERANCE_DEG:
+        if isinstance(source, FromFile) and form_of(source.file) != "text":
+            of_file = read_crystal(source.file).space_group
+            place = f"{self.amplitudes_field}.file: {source.file}"
+            if of_file is None and self.stated_space_group is None:
+                raise ExperimentError(f"{place} names no space group that is known; give {field}")
+            if of_file is not None and self.stated_space_group is None:
+                symmetry, field = Symmetry.of(of_file, cell), place
+            elif of_file not in (None, symmetry.name):
+                raise ExperimentError(
+                    f"{field}: {symmetry.name} is not that of {source.file}, {of_file}; leave one out"
+                )
+        nearest = symmetry.nearest_cell(self.real_vectors_A)
+        if not nearest.is_meant_by(cell):
             raise ExperimentError(
-                f"{self.field}.space_group: {symmetry.name} does not allow a cell of {cell}; the nearest that it allows is {nearest}"
+                f"{field}: {symmetry.name} does not allow a cell of {cell}; the nearest that it allows is {nearest}"
             )
         return symmetry
 
     @property
     def space_group(self) -> str:
-        """Name of its space group as gemmi writes it ("P 43 21 2", "R 3:H"); P 1 where none is given."""
+        """Name of its space group as gemmi writes it ("P 43 21 2", "R 3:H"): the crystal's, else its amplitudes' file's, else P 1."""
         return self.symmetry.name
 
     def left_by_dose(self, frame: float | Array, s_per_A: Array) -> Array:

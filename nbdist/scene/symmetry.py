@@ -26,16 +26,8 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.integer[Any]]
 LARGEST_TABLE = 2**30
 """Cells of the largest box of indices that amplitudes are put into (4 GiB in float32)."""
-CELL_TOLERANCE, ANGLE_TOLERANCE_DEG = 0.005, 0.5
-"""How far a cell may be from another that is meant to be the same: share of an axis, and degrees."""
 CONTRADICTION = 0.01
 """Share of the larger amplitude, and of the root mean square of all, by which equivalents may differ: files are rounded."""
-
-
-def are_alike(cell: Cell, other: Cell) -> bool:
-    """Whether two cells are meant to be the same."""
-    axes, angles_deg = np.array(cell[:3]) / np.array(other[:3]) - 1, np.array(cell[3:]) - np.array(other[3:])
-    return bool(np.abs(axes).max() <= CELL_TOLERANCE and np.abs(angles_deg).max() <= ANGLE_TOLERANCE_DEG)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,18 +98,11 @@ class Symmetry:
             last &= (own >= equivalent) & (own >= -equivalent)
         return last
 
-    def misfit(self, real_vectors_A: Array) -> tuple[Cell, float, float]:
-        """How far a cell (rows a, b, c) is from the nearest one with this symmetry, the mean of its metric over all operations.
-
-        Returns
-        -------
-        That cell, the largest relative difference of an axis, and the largest difference of an angle in degrees.
-        """
+    def nearest_cell(self, real_vectors_A: Array) -> Cell:
+        """The cell with this symmetry nearest to one (rows a, b, c): that of the mean of its metric over all operations."""
         metric = real_vectors_A @ real_vectors_A.T
         mean = (self.rotations.transpose(0, 2, 1) @ metric @ self.rotations).mean(axis=0)
-        found, nearest = (cell_from_real(np.linalg.cholesky(its)) for its in (metric, mean))
-        axes = np.abs(np.array(found[:3]) / np.array(nearest[:3]) - 1).max()
-        return nearest, float(axes), float(np.abs(np.array(found[3:]) - np.array(nearest[3:])).max())
+        return cell_from_real(np.linalg.cholesky(mean))
 
 
 def half_sphere(reciprocal_per_A: Array, d_min_A: float) -> Iterator[NDArray[np.int64]]:
@@ -216,12 +201,12 @@ class AmplitudeBox:
 
     def listed(self) -> tuple[NDArray[np.int32], Array, NDArray[np.bool_]]:
         """Indices int32 (n, 3) of all reflections in the box, in the order of h, k, l, their amplitudes, and which were filled in."""
-        places = np.flatnonzero(~np.isnan(self._values))
-        indices = np.empty((len(places), 3), dtype=np.int32)
-        rest = places
-        for axis, stride in enumerate(self._strides):
-            indices[:, axis], rest = np.divmod(rest, stride)
-        return indices - self._limits.astype(np.int32), self._values[places], self._filled[places]
+        held = ~np.isnan(self._values)
+        places = np.nonzero(held.reshape(2 * self._limits + 1))
+        indices = np.empty((len(places[0]), 3), dtype=np.int32)
+        for axis, (place, limit) in enumerate(zip(places, self._limits, strict=True)):
+            np.subtract(place, limit, out=indices[:, axis], casting="same_kind")
+        return indices, self._values[held], self._filled[held]
 
 
 def _hkl(indices: Indices) -> str:

@@ -153,7 +153,7 @@ def test_absent_reflections_of_a_list_are_left_out_and_said(small_experiment, tm
         "1 of its 4 reflections are systematically absent in P 43 21 2" in line for line in notes(scene, [reflections])
     )
     assert any(
-        re.search(r"of the [\d,]+ reflections .* not in a.hkl, and have F = 0", line)
+        re.search(r"of the [\d,]+ reflections .* not in a.hkl, which ends at [\d.]+ A, and have F = 0", line)
         for line in notes(scene, [reflections])
     )
 
