@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from atomic_models import write_model
 
 
 def test_init_writes_a_file_that_check_accepts(nbdist, tmp_path):
@@ -82,6 +83,27 @@ def test_check_shows_what_is_asked_for_besides_the_crystals_photons(nbdist, writ
     ):
         assert said in out
     assert "absorption" not in out
+
+
+def test_check_says_what_an_atomic_model_is(nbdist, write_experiment, tmp_path):
+    write_model(tmp_path / "a.pdb")
+    file = write_experiment(
+        tmp_path / "a.yaml",
+        crystal={"cell": [20.3, 24, 28, 90, 90, 90]},
+        structure_factors={"kind": "model", "file": "a.pdb", "k_sol_e_per_A3": 0.4},
+    )
+    out = nbdist("check", file).out
+    found = re.search(
+        r"7 atoms in P 21 21 21, cell 20 24 28 90 90 90; ([\d,]+) electrons in it, (\d+) % solvent of 0\.4 e/A\^3", out
+    )
+    assert found
+    share = int(found[2]) / 100
+    atoms = 4 * (7 + 6 + 6 + 0.6 * 8 + 16 + 0.8 * 34 + 1)
+    assert int(found[1].replace(",", "")) == pytest.approx(
+        atoms + 0.4 * share * 20 * 24 * 28, abs=0.4 * 0.005 * 20 * 24 * 28 + 1
+    )
+    assert "f' f'' of Se -3.38 0.52 at 1 A" in out
+    assert "note: structure_factors.file: " in out, "its cell is another than the crystal's"
 
 
 def test_check_shows_normal_spreads(nbdist, write_experiment, tmp_path):

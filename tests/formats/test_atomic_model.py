@@ -6,11 +6,11 @@ import gzip
 
 import gemmi
 import pytest
+from atomic_models import CELL, SITES, atom_lines, write_model
 
 from nbdist.errors import FileFormatError
 from nbdist.formats.atomic_model import read_atomic_model
 from nbdist.formats.dispersion import read_dispersion
-from tests.atomic_models import CELL, SITES, atom_lines, write_model
 
 
 def test_a_pdb_file_an_mmcif_file_and_a_packed_one_are_the_same_model(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from atomic_models import write_model
 
 from nbdist import generate, simulate_frame
 from nbdist.kernels.prediction import series_reflections
@@ -11,7 +12,6 @@ from nbdist.scene import resolve
 from nbdist.scene.amplitudes import MOST_TABLES, load_reflections
 from nbdist.scene.sources import Sources
 from nbdist.store import read_reflections
-from tests.atomic_models import write_model
 
 BELOW_A, ABOVE_A = 0.9810, 0.9770
 """Either side of selenium's K edge, where Cromer and Liberman's f'' is 0.52 and 3.8 electrons."""

@@ -7,13 +7,13 @@ import re
 import gemmi
 import numpy as np
 import pytest
+from atomic_models import SITES, write_model
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.beam import EV_ANGSTROM
 from nbdist.experiment.structure_factors import FromModel
 from nbdist.formats.atomic_model import read_atomic_model
 from nbdist.scene.model_amplitudes import electron_scale, model_amplitudes
-from tests.atomic_models import SITES, write_model
 
 D_MIN_A = 1.6
 NO_SOLVENT = {"k_sol_e_per_A3": 0.0}

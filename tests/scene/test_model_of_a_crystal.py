@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from atomic_models import CELL, SITES, write_model
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment import model as experiments
@@ -11,7 +12,6 @@ from nbdist.experiment.lattice import cell_from_real
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 from nbdist.scene.notes import notes
-from tests.atomic_models import CELL, SITES, write_model
 
 
 @pytest.fixture
