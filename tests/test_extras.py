@@ -89,12 +89,19 @@ def _nxmx():
     NXmx().notes(None)
 
 
+def _master_file():
+    from nbdist.formats.nxmx_models import read_nxmx
+
+    read_nxmx(Path("x_master.h5"))
+
+
 @pytest.mark.parametrize(
     ("extra", "use", "said"),
     [
         ("cluster", _job_of_a_queue, "--cluster needs dask-jobqueue: pip install 'nbdist[cluster]'"),
         ("dashboard", _web_pages, "--dashboard needs bokeh: pip install 'nbdist[dashboard]'"),
         ("hdf5", _nxmx, "format nxmx needs h5py: pip install 'nbdist[hdf5]'"),
+        ("hdf5", _master_file, "reading NXmx files needs h5py: pip install 'nbdist[hdf5]'"),
         ("pictures", _preview, "nbdist preview needs matplotlib: pip install 'nbdist[pictures]'"),
         ("pictures", _contact_sheet, "the contact sheet needs matplotlib: pip install 'nbdist[pictures]'"),
         ("s3", _bucket, "s3://bucket/series.zarr needs obstore: pip install 'nbdist[s3]'"),

@@ -19,7 +19,7 @@ beam:
   # source_file: sources.txt      # x y z weight wavelength (metres) a line, instead of the two grids
 
 crystal:
-  cell: [79.1, 79.1, 37.9, 90, 90, 90]   # a b c (Angstrom) alpha beta gamma (degrees); or matrix_file: A.mat
+  cell: [79.1, 79.1, 37.9, 90, 90, 90]   # a b c (Angstrom) alpha beta gamma (degrees); or matrix_file: A.mat; or real_vectors_A
   # space_group: P43212                  # name or number; amplitudes are symmetric by it, an asymmetric unit is completed
   misset_deg: [14, -31, 52]              # rotations of the crystal about lab x, then y, then z
   N_cells: [30, 30, 60]                  # unit cells along a, b, c; or size_mm: [0.01, 0.01, 0.01]; for shape gauss, size_um: 0.8

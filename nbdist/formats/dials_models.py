@@ -26,6 +26,8 @@ Array = NDArray[np.float64]
 WHAT = "DIALS' models"
 SHARED = ("beam", "detector", "goniometer", "scan", "imageset")
 """Models that the crystals of one exposure have in common."""
+IMAGE_FILES = ("mask", "gain", "pedestal", "dx", "dy")
+"""Fields of an imageset that name files of DIALS with a value a pixel."""
 NO_GAIN = (("gain", "pedestal"), (1.0, 0.0))
 """Fields of a panel, and what they are where it has none."""
 
@@ -58,6 +60,9 @@ def read_dials_models(path: Path, experiment: int | None = None) -> Description:
     if beam is None or detector is None or not detector.content.get("panels"):
         raise everything.wrong("experiment", f"has no {'beam' if beam is None else 'panel'}")
     setting, fixed, axis = _goniometer(shared["goniometer"], remarks)
+    for name in IMAGE_FILES:
+        if shared["imageset"] is not None and shared["imageset"].has(name):
+            remarks.append(f"imageset.{name} {shared['imageset'].content[name]} is not carried over")
     crystals, mosaicities = [], []
     for each in chosen:
         crystal = everything.referred(each, "crystal")
@@ -166,6 +171,10 @@ def _chosen(everything: _Model, experiment: int | None) -> list[_Model]:
 def _beam(model: _Model, remarks: list[str]) -> Beam:
     if model.has("wavelength_range"):
         raise model.wrong("wavelength_range", "is of a polychromatic beam, whose spectrum the file does not hold")
+    if model.content.get("probe", "x-ray") != "x-ray":
+        remarks.append(
+            f"beam.probe {model.content['probe']} is left out; of electrons, structure_factors say scattering: electrons"
+        )
     if model.has("s0_at_scan_points"):
         remarks.append("the beam moves during the scan; its mean direction is taken")
     for name in ("divergence", "sigma_divergence"):

@@ -77,9 +77,8 @@ class _Master:
         chain = self._sample_chain()
         beam, panels = self._beam(), tuple(self._panels())
         scan, axis = self._scan(chain)
-        saturation = self.number(self.detector, "saturation_value", None)
-        if saturation is None:
-            saturation = self.number(self.detector, "detectorSpecific/countrate_correction_count_cutoff", 0.0)
+        names = ("saturation_value", "detectorSpecific/countrate_correction_count_cutoff")
+        highest = next((highest for name in names if (highest := self.found(self.detector, name)) is not None), 0.0)
         return Description(
             frame="dxtbx",
             models=Models(
@@ -88,7 +87,7 @@ class _Master:
                 axis=axis,
                 scan=scan,
                 crystals=(),
-                trusted=(round(self.number(self.detector, "underload_value", 0.0)), round(saturation)),
+                trusted=(round(self.found(self.detector, "underload_value") or 0.0), round(highest)),
             ),
             remarks=tuple(self.remarks),
         )
@@ -107,9 +106,8 @@ class _Master:
         return found[0]
 
     def groups(self, group: h5py.Group, nx_class: str) -> list[h5py.Group]:
-        """The groups of a class within another, in their order in the file's listing."""
-        names = [name for name in group if group.get(name, getlink=True).__class__.__name__ != "ExternalLink"]
-        members = [group.get(name) for name in names]
+        """The groups of a class within another, by their names; what links lead to and is not there is none."""
+        members = [group.get(name) for name in group]
         return [member for member in members if member is not None and _text(member.attrs.get("NX_class")) == nx_class]
 
     def values(self, group: h5py.Group, name: str, scale: dict[str, float] | None = None) -> Array | None:
@@ -134,13 +132,17 @@ class _Master:
             raise self.wrong(dataset.name, "should be numbers")
         return found
 
-    def number(self, group: h5py.Group, name: str, default: Any = ..., scale: dict[str, float] | None = None) -> Any:
-        found = self.values(group, name, scale)
-        if found is not None:
-            return float(found[0])
-        if default is ...:
+    def found(self, group: h5py.Group, name: str, scale: dict[str, float] | None = None) -> float | None:
+        """The first number of a dataset, or None where it is not there."""
+        values = self.values(group, name, scale)
+        return None if values is None else float(values[0])
+
+    def number(self, group: h5py.Group, name: str, scale: dict[str, float] | None = None) -> float:
+        """The first number of a dataset that must be there."""
+        number = self.found(group, name, scale)
+        if number is None:
             raise self.wrong(f"{group.name}/{name}", "is not there")
-        return default
+        return number
 
     def axis(self, dataset: h5py.Dataset) -> Axis:
         """A transformation, in dxtbx's frame."""
@@ -181,7 +183,7 @@ class _Master:
         found = [self.values(group, "incident_wavelength", WAVELENGTHS_A) for group in groups]
         wavelengths = next((values for values in found if values is not None), None)
         if wavelengths is None:
-            energy_eV = self.number(self.detector, "detectorSpecific/photon_energy", None)
+            energy_eV = self.found(self.detector, "detectorSpecific/photon_energy")
             if not energy_eV:
                 raise self.wrong(f"{self.instrument.name}/beam/incident_wavelength", "is not there")
             wavelengths = np.array([EV_ANGSTROM / energy_eV])
@@ -199,28 +201,29 @@ class _Master:
             fraction = (1 + min(1.0, float(np.hypot(stokes[1], stokes[2]) / stokes[0]))) / 2
         else:
             self.remarks.append(polarization_remark())
-        fluxes = [self.number(group, "total_flux", None) for group in groups]
-        flux = next((flux for flux in fluxes if flux), None)
+        flux = next((flux for group in groups if (flux := self.found(group, "total_flux"))), None)
         return Beam(np.array([0.0, 0.0, -1.0]), float(wavelengths[0]), np.array(normal), fraction, flux)
 
     def _sample_chain(self) -> list[Axis]:
+        """What carries the sample; of a file that does not say so, the axis that detectors write."""
         sample = self.entry.get("sample")
-        if sample is None or "depends_on" not in sample:
+        if sample is None:
             return []
-        return self.chain(sample, _text(sample["depends_on"][()]))
+        if "depends_on" in sample:
+            return self.chain(sample, _text(sample["depends_on"][()]))
+        omega = sample.get("transformations/omega")
+        return [] if omega is None or "vector" not in omega.attrs else self.chain(sample, omega.name)
 
     def _images(self) -> int:
         specific = self.detector.get("detectorSpecific")
         if specific is None:
             return 0
-        return round(self.number(specific, "nimages", 0.0) * (self.number(specific, "ntrigger", 1.0) or 1.0))
+        return round((self.found(specific, "nimages") or 0.0) * (self.found(specific, "ntrigger") or 1.0))
 
     def _scan(self, chain: list[Axis]) -> tuple[Scan, Array]:
         """The scan and the axis, of the sample's chain or of what a detector writes without one."""
-        scale = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
-        exposure_s = self.number(self.detector, "frame_time", None, scale) or self.number(
-            self.detector, "count_time", 0.0, scale
-        )
+        names, scale = ("frame_time", "count_time"), {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+        exposure_s = next((time for name in names if (time := self.found(self.detector, name, scale))), 0.0)
         found, images = scan_axis(chain), self._images()
         if found is not None:
             axis, vector = found
@@ -229,23 +232,21 @@ class _Master:
             return Scan(0, frames, start_deg, osc_deg, exposure_s), vector
         goniometer = self.entry.get("sample/goniometer")
         self.remarks.append("scan.spindle_axis: the file has none; x of dxtbx's frame is taken, as dxtbx does")
-        start_deg, osc_deg = 0.0, 0.0
+        start, width = 0.0, 0.0
         if goniometer is not None:
-            starts = self.values(goniometer, "omega", ANGLES_RAD)
-            start_deg = 0.0 if starts is None else float(np.rad2deg(starts[0]))
-            width = self.number(goniometer, "omega_range_average", None, ANGLES_RAD)
-            if width is None:
-                width = self.number(goniometer, "omega_increment", 0.0, ANGLES_RAD)
-            osc_deg = float(np.rad2deg(width))
+            start = self.found(goniometer, "omega", ANGLES_RAD) or 0.0
+            names = ("omega_range_average", "omega_increment")
+            width = next((turn for name in names if (turn := self.found(goniometer, name, ANGLES_RAD))), 0.0)
+        start_deg, osc_deg = np.rad2deg([start, width]).tolist()
         return Scan(0, max(images, 1), start_deg, osc_deg, exposure_s), np.array([1.0, 0.0, 0.0])
 
     def _panels(self) -> Iterator[Panel]:
         mask, modules = self._mask(), self.groups(self.detector, "NXdetector_module")
         if modules and "fast_pixel_direction" in modules[0]:
-            panels = [self._module(module, mask) for module in modules]
+            panels = [self._module(module, mask) for module in sorted(modules, key=self._corner)]
         else:
             panels = [self._upright(mask)]
-        thickness_mm = self.number(self.detector, "sensor_thickness", 0.0, LENGTHS_MM)
+        thickness_mm = self.found(self.detector, "sensor_thickness", LENGTHS_MM) or 0.0
         said = self.detector.get("sensor_material")
         material = "" if said is None else _text(said[()])
         if thickness_mm <= NO_SENSOR_MM:
@@ -261,6 +262,11 @@ class _Master:
                 return np.asarray(found[()] != 0)
         return None
 
+    def _corner(self, module: h5py.Group) -> tuple[int, int]:
+        """First row and column of a module in the image."""
+        origin = self.values(module, "data_origin")
+        return (0, 0) if origin is None or len(origin) < 2 else (round(origin[-2]), round(origin[-1]))
+
     def _module(self, module: h5py.Group, mask: NDArray[np.bool_] | None) -> Panel:
         axes, turns, places = [], [], []
         for name in ("fast_pixel_direction", "slow_pixel_direction"):
@@ -275,11 +281,11 @@ class _Master:
             pixel_mm = square_side(*(float(axis.settings[0]) for axis in axes))
         except ValueError as error:
             raise self.wrong(f"{module.name}/fast_pixel_direction", f"and slow_pixel_direction {error}") from None
-        size, origin = self.values(module, "data_size"), self.values(module, "data_origin")
+        size = self.values(module, "data_size")
         if size is None or len(size) < 2:
             raise self.wrong(f"{module.name}/data_size", "should be two numbers, slow and fast")
         shape = (round(size[-2]), round(size[-1]))
-        row, column = (0, 0) if origin is None else (round(origin[-2]), round(origin[-1]))
+        row, column = self._corner(module)
         panel = upright_panel(shape, pixel_mm, 0.0, (0.0, 0.0), module.name.rpartition("/")[2])
         fast, slow = (turn @ axis.vector for turn, axis in zip(turns, axes, strict=True))
         usable = self._usable(mask, row, column, shape)
@@ -301,13 +307,13 @@ class _Master:
         """A detector that is given by a distance and a beam centre."""
         detector = self.detector
         try:
-            sides = (self.number(detector, f"{axis}_pixel_size", scale=LENGTHS_MM) for axis in "xy")
+            sides = (self.number(detector, f"{axis}_pixel_size", LENGTHS_MM) for axis in "xy")
             pixel_mm = square_side(*sides)
         except ValueError as error:
             raise self.wrong(f"{detector.name}/x_pixel_size", f"and y_pixel_size {error}") from None
-        distance_mm = self.number(detector, "detector_distance", None, LENGTHS_MM)
+        distance_mm = self.found(detector, "detector_distance", LENGTHS_MM)
         if distance_mm is None:
-            distance_mm = self.number(detector, "distance", scale=LENGTHS_MM)
+            distance_mm = self.number(detector, "distance", LENGTHS_MM)
         columns, rows = (round(self.number(detector, f"detectorSpecific/{axis}_pixels_in_detector")) for axis in "xy")
         self.remarks.append(
             "detector: the file has a distance and a beam centre alone; it stands at right angles to the beam"

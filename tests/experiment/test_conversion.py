@@ -198,6 +198,18 @@ def test_what_changes_during_the_scan_is_said(tmp_path):
     assert [remark.split(" changes")[0] for remark in found.remarks] == ["the crystal", "sigma_m"]
 
 
+def test_what_is_left_out_is_said(tmp_path):
+    beam = BEAM | {"sigma_divergence": 0.02, "transmission": 0.5, "probe": "electron"}
+    images = {"__id__": "ImageSequence", "template": "x_####.cbf", "mask": "pixels.mask", "gain": None}
+    said = described(tmp_path, document(beam=[beam], imageset=[images])).remarks
+    assert [remark.partition(" ")[0] for remark in said] == [
+        "imageset.mask",
+        "beam.probe",
+        "beam.sigma_divergence",
+        "beam.transmission",
+    ]
+
+
 def test_newer_scans_have_a_property_an_image(tmp_path):
     properties = {"oscillation": [5.0, 5.2, 5.4], "exposure_time": [0.1] * 3}
     scan = {"image_range": [3, 5], "batch_offset": 0, "properties": properties}

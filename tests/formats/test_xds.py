@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from dials_programs import IMAGES, compare_spots, dials_models
+from panel_models import models_of_a_panel
 
 from nbdist.errors import FileFormatError
 from nbdist.experiment import validate
 from nbdist.experiment.conversion import draft
 from nbdist.formats.dials_models import read_dials_models
 from nbdist.formats.xds import read_xds
+from nbdist.formats.xds_input import xds_input
 from nbdist.scene import resolve
 
 XPARM = """\
@@ -176,6 +180,24 @@ def test_a_wrong_file_is_refused_in_one_line_with_the_parameter(read, text, said
         read(file=text)
     assert "\n" not in str(raised.value)
     assert "file" in str(raised.value)
+
+
+def test_an_xds_inp_of_an_export_brings_back_its_models(read):
+    models = models_of_a_panel((3, 40, -5), shape=(15, 17), axis=(0.6, 0.0, -0.8), material="Si", thickness_mm=0.45)
+    panel = models.panels[0]._replace(attenuation_per_mm=4.0, gaps=((3, 5, 0, 15), (0, 17, 7, 8)))
+    models = replace(models, panels=(panel,), trusted=(0, 60000))
+    found = read(inp=xds_input(models, "cbf", "x_#####.cbf")).models
+    half_turn = np.array([1.0, -1.0, -1.0])
+    for name in ("origin_mm", "fast", "slow"):
+        np.testing.assert_allclose(
+            getattr(found.panels[0], name), half_turn * getattr(panel, name), atol=1e-6, err_msg=name
+        )
+    np.testing.assert_allclose(found.axis, half_turn * models.axis, atol=1e-9)
+    np.testing.assert_allclose(found.beam.travels, half_turn * models.beam.travels, atol=1e-9)
+    assert found.scan[:4] == pytest.approx(models.scan[:4])
+    assert (found.panels[0].gaps, found.trusted[1]) == (panel.gaps, 60000)
+    assert found.panels[0].attenuation_per_mm == 4.0
+    assert found.beam.polarization_fraction == pytest.approx(models.beam.polarization_fraction)
 
 
 @pytest.mark.integration
