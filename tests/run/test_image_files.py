@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from nbdist import generate, open_series
+from nbdist.cli.export import FormatName
 from nbdist.errors import NbdistError
 from nbdist.run.export import FORMATS, export
 
@@ -101,6 +102,10 @@ def test_intensities_are_photons_whatever_the_detector_reads(store, tmp_path):
     export(store, tmp_path, FORMATS["smv"], what="intensity")
     header = fabio.open(str(tmp_path / "series_00001.img")).header
     assert (float(header["GAIN"]), float(header["IMAGE_PEDESTAL"])) == (1, 0)
+
+
+def test_the_command_has_the_formats_by_their_names():
+    assert {its.value for its in FormatName} == set(FORMATS)
 
 
 @pytest.mark.integration
