@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from nbdist.errors import ExperimentError
 from nbdist.experiment.lattice import Cell, cell_from_real, dual_vectors, reciprocal_from_cell
 from nbdist.experiment.structure_factors import FromFile, FromModel, Uniform, Wilson
-from nbdist.formats.atomic_model import read_atomic_model
+from nbdist.formats.atomic_model import AtomicModel, read_atomic_model
 from nbdist.formats.hkl import read_hkl
 from nbdist.formats.merged import form_of, read_merged
 from nbdist.random_words import RandomWords, uniforms
-from nbdist.scene.model_amplitudes import described, model_amplitudes
+from nbdist.scene.model_amplitudes import EDGE_EV, at_an_edge, described, model_amplitudes
 from nbdist.scene.scene import BEYOND_THE_DETECTOR, Scene
 from nbdist.scene.specimen import Lattice
 from nbdist.scene.symmetry import P1_SYMMETRY, AmplitudeBox, Symmetry, half_sphere
@@ -205,25 +205,40 @@ def _of_model(lattice: Lattice, source: FromModel, reciprocal_per_A: Array, scen
         d_min_A = BEYOND_THE_DETECTOR * scene.finest_A * min(1.0, shortest) / math.sqrt(ratio)
     its = model_amplitudes(model, source, d_min_A, wavelengths_A.tolist(), lattice.amplitudes_field)
     amplitudes = its.amplitudes[0] if table_of_source is None else its.amplitudes
-    said = []
-    field = f"{lattice.amplitudes_field}.file: {source.file}"
+    return Reflections(
+        its.indices,
+        amplitudes,
+        0.0,
+        table_of_source,
+        notes=tuple(_of_model_notes(lattice, source, model, its.wavelengths_A, scene)),
+        origin=described(model, source, its),
+    )
+
+
+def _of_model_notes(
+    lattice: Lattice, source: FromModel, model: AtomicModel, wavelengths_A: Sequence[float], scene: Scene
+) -> Iterator[str]:
+    """What of a model is probably not meant."""
+    field, cell, models_cell = lattice.amplitudes_field, cell_from_real(lattice.real_vectors_A), Cell(*model.cell)
     if model.models > 1:
-        said.append(f"{field} holds {model.models} models; the amplitudes are those of the first one")
-    found, model_cell = cell_from_real(lattice.real_vectors_A), Cell(*model.cell)
-    if not model_cell.is_meant_by(found):
-        said.append(
-            f"{field} has a cell of {model_cell}, {lattice.field} one of {found}: its atoms keep their fractional coordinates"
+        yield f"{field}.file: {source.file} holds {model.models} models; the amplitudes are those of the first one"
+    if not models_cell.is_meant_by(cell):
+        yield (
+            f"{field}.file: {source.file} has a cell of {models_cell}, {lattice.field} one of {cell}: its atoms keep their fractional "
+            "coordinates"
         )
-    if source.anomalous == "each_wavelength" and table_of_source is None:
-        said.append(
-            f"{lattice.amplitudes_field}.anomalous: each_wavelength, but all sources have one wavelength; beam.dispersion, sources, "
-            "source_file, or for method sum bandwidth_sigma give more"
+    if source.anomalous == "each_wavelength" and len(wavelengths_A) == 1:
+        yield (
+            f"{field}.anomalous: each_wavelength, but all sources have one wavelength; beam.dispersion, sources, source_file, or for "
+            "method sum bandwidth_sigma give more"
+        )
+    for name, energy in at_an_edge(model, source, wavelengths_A).items():
+        yield (
+            f"{field}.anomalous: {name} has an edge within {EDGE_EV:g} eV of {energy:.6g} eV, where calculated f' and f'' are no "
+            "crystal's; anomalous_scatterers takes measured ones"
         )
     if source.scattering == "electrons" and scene.experiment.beam.polarization_factor is not None:
-        said.append("beam.polarization_factor: electrons have no polarization correction; null leaves it out")
-    return Reflections(
-        its.indices, amplitudes, 0.0, table_of_source, notes=tuple(said), origin=described(model, source, its)
-    )
+        yield "beam.polarization_factor: electrons have no polarization correction; null leaves it out"
 
 
 def wilson_amplitudes(

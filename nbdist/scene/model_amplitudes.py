@@ -44,6 +44,8 @@ LARGEST_GRID = 2**30
 """Points of the largest grid of a density (4 GiB)."""
 LARGEST_LIST = 50_000_000
 """Reflections within the finest spacing, at most."""
+EDGE_EV = 20.0
+"""How far from an absorption edge a calculated f' or f'' is no crystal's."""
 SLOW_S = 2.0
 """Seconds beyond which it is said beforehand how long it takes."""
 LEAST_DISPERSION_E = 1e-4
@@ -280,6 +282,25 @@ def _dispersion(
         else:
             pairs = np.array([gemmi.cromer_liberman(number, energy) for energy in energies_eV.tolist()])
             found[name] = pairs[:, 0], pairs[:, 1]
+    return found
+
+
+def at_an_edge(model: AtomicModel, source: FromModel, wavelengths_A: Sequence[float]) -> dict[str, float]:
+    """Elements whose calculated dispersion is taken within `EDGE_EV` of an absorption edge, and the first such photon energy of each, eV.
+
+    f'' falls with energy but for its edges, across which it rises.
+    """
+    import gemmi
+
+    found: dict[str, float] = {}
+    if source.scattering == "electrons" or source.anomalous == "none":
+        return found
+    for name, number in model.elements.items():
+        for wavelength_A in wavelengths_A if name not in source.anomalous_scatterers else ():
+            energy = EV_ANGSTROM / wavelength_A
+            (_, below), (_, above) = (gemmi.cromer_liberman(number, energy + step) for step in (-EDGE_EV, EDGE_EV))
+            if above > below:
+                found.setdefault(name, energy)
     return found
 
 

@@ -111,6 +111,17 @@ def test_what_is_probably_not_meant_is_said(of_model):
     assert "electrons" not in said(beam={"polarization_factor": None}, scattering="electrons")
 
 
+def test_a_calculated_dispersion_at_an_edge_is_noted(of_model):
+    def said(energy_eV, **fields):
+        [its] = load_reflections(resolve(of_model(beam={"wavelength_A": None, "energy_eV": energy_eV}, **fields)))
+        return its.notes
+
+    [note] = said(12650)  # the K edge of selenium is at 12658 eV
+    assert note.startswith("structure_factors.anomalous: Se has an edge within 20 eV of 12650 eV, where calculated")
+    assert said(12600) == said(12650, anomalous="none") == ()
+    assert said(12650, anomalous_scatterers={"Se": {"f_prime_e": -8.0, "f_double_prime_e": 4.0}}) == ()
+
+
 def test_of_three_wavelengths_the_check_says_the_dispersion_of_the_strongest(of_model):
     scene = resolve(
         of_model(beam={"wavelength_A": 0.979, "dispersion": {"percent": 0.4, "steps": 3}}, anomalous="each_wavelength")
