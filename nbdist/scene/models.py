@@ -8,16 +8,21 @@ from numpy.typing import NDArray
 from nbdist.errors import ExperimentError
 from nbdist.experiment.detector import Panel as PanelFields
 from nbdist.experiment.detector import Sensor
-from nbdist.experiment.lattice import axis_rotation
+from nbdist.experiment.lattice import axis_rotation, cell_from_real
+from nbdist.experiment.space_groups import space_group
+from nbdist.formats.models import P1 as HALL_P1
 from nbdist.formats.models import Beam, Crystal, Models, Panel, Scan
 from nbdist.scene.panels import PanelGeometry, unit
 from nbdist.scene.scene import Scene
+from nbdist.scene.specimen import Lattice
 
 Array = NDArray[np.float64]
 LARGEST_SLANT = 1e-6
 """Cosine between fast and slow above which dxtbx takes them for no panel's."""
 ALONG = 1e-3
 """Sine of the angle to the beam below which a vector gives no direction across it."""
+COMPATIBLE = 1e-3
+"""What a cell may differ by, relative, from one of its space group."""
 TRAVELS = np.array([0.0, 0.0, -1.0])
 """The way of the beam in dxtbx's frame."""
 LARGEST_VALUE = 2**31 - 1
@@ -75,11 +80,24 @@ def models_of(scene: Scene, frames: range) -> Models:
             sense * scan.osc_range_deg,
             shown.seconds_a_frame or 0.0,
         ),
-        crystals=tuple(Crystal(lattice.real_vectors_A @ at.T @ turn.T) for lattice in scene.specimen.lattices),
+        crystals=tuple(
+            Crystal(lattice.real_vectors_A @ at.T @ turn.T, _hall(lattice)) for lattice in scene.specimen.lattices
+        ),
         trusted=(0, held if experiment.writes_counts else LARGEST_VALUE),
         gain=experiment.readout.adu_per_photon if experiment.writes_counts else 1.0,
         pedestal=experiment.readout.offset_adu if experiment.writes_counts else 0.0,
     )
+
+
+def _hall(lattice: Lattice) -> str:
+    """Hall symbol of the space group of its amplitudes; of P1 where its cell is none of that group, which programs would make it."""
+    import gemmi
+
+    found = cell_from_real(lattice.real_vectors_A)
+    group = space_group(lattice.space_group, found)
+    if not gemmi.UnitCell(*found).is_compatible_with_spacegroup(group, COMPATIBLE):
+        return HALL_P1
+    return f" {group.hall}"
 
 
 def _sense(scene: Scene) -> float:

@@ -232,6 +232,9 @@ def test_the_commands_take_a_bucket(experiment_file, experiment, local, location
     picture = tmp_path / "a.png"
     assert command("preview", location, "-o", str(picture)).status == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
+    exported = command("export", location, "-o", str(tmp_path / "images"), "--format", "cbf", "--serial")
+    assert exported.status == 0
+    assert len([*(tmp_path / "images").glob("series_*.cbf")]) == FRAMES
     assert finish(location).missing == []
 
 

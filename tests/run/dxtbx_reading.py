@@ -64,7 +64,8 @@ def truth_agrees(path):
     theirs = {(*predicted["miller_index"][n], predicted["entering"][n]): n for n in range(len(predicted))}
     shared = mine.keys() & theirs.keys()
     places = [(mine[key], predicted["xyzcal.px"][theirs[key]]) for key in shared]
-    return len(shared), max(abs(here[axis] - there[axis]) for here, there in places for axis in range(3))
+    apart = max(abs(here[axis] - there[axis]) for here, there in places for axis in range(3))
+    return len(shared), apart, experiments[0].crystal.get_space_group().type().hall_symbol()
 
 
 output, *paths = sys.argv[1:]

@@ -73,7 +73,8 @@ def series(small_experiment):
         ),
     )
     yield "photons", small_experiment(panel={"spixels": 20, "fpixels": 24, "pixel_size_mm": 3.0}, scan=scan)
-    yield "labelled", small_experiment(scan=scan, labels={"reflections": True}, **COUNTS)
+    crystal = {"cell": [40.0, 40.0, 55.0, 90.0, 90.0, 90.0], "space_group": "P 43 21 2"}
+    yield "labelled", small_experiment(crystal=crystal, scan=scan, labels={"reflections": True}, **COUNTS)
 
 
 def dxtbx_reading(folder, paths):
@@ -114,8 +115,9 @@ def test_dials_reads_where_everything_is_and_every_pixel(small_experiment, tmp_p
         # dxtbx knows no polarization of NXmx; the models beside do
         expected = [models.beam.polarization_fraction, *models.beam.polarization_normal]
         np.testing.assert_allclose(beside["models"]["polarization"], expected, atol=1e-9)
-    number, apart = found[truth]
+    number, apart, group = found[truth]
     assert number > 10
+    assert group == " P 4nw 2abw"
     assert apart < 1e-5
 
 

@@ -143,3 +143,17 @@ def test_a_ray_meets_the_plane_of_a_panel_where_it_goes_there():
     assert panel(0, 0).met_by(np.array([0.0, 0.0, 1.0])) is None
     assert panel(0, 0).met_by(np.array([1.0, 0.0, 0.0])) is None
     assert panel(0, 0).distance_mm == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("cell", "name", "hall"),
+    [
+        ([79.1, 79.1, 38.2, 90, 90, 90], "P 43 21 2", " P 4nw 2abw"),
+        ([57.3, 57.3, 57.3, 79.0, 79.0, 79.0], "R 3", " P 3*"),
+        ([79.1, 80.1, 38.2, 90, 90, 90], None, " P 1"),
+    ],
+)
+def test_a_crystal_has_its_space_group(small_experiment, cell, name, hall):
+    crystal = {"cell": cell} | ({} if name is None else {"space_group": name})
+    (found,) = models_of(resolve(small_experiment(crystal=crystal)), range(3)).crystals
+    assert found.hall == hall
