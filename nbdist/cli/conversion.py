@@ -97,6 +97,7 @@ def _write(
     from nbdist.formats.files import written_whole
     from nbdist.formats.text import user_path
     from nbdist.scene import resolve
+    from nbdist.scene.amplitudes import load_reflections
 
     output = user_path(output)
     if reflections is not None and not user_path(reflections).is_file():
@@ -113,7 +114,9 @@ def _write(
     for path, dead in masks.items():
         with written_whole(path) as stream:
             np.save(stream, dead)
-    resolve(experiment)
+    scene = resolve(experiment)
+    if reflections is not None:
+        load_reflections(scene)  # a file that is none of amplitudes is known now
     with written_whole(output) as stream:
         stream.write(drafted.yaml(source).encode())
     scan, shapes = experiment.scan, experiment.detector.shapes

@@ -37,6 +37,9 @@ PIXEL_TOLERANCE_MM = 1e-6
 SENSOR_LAYER_PIXELS = 2
 """Thickness of a layer of the sensor at most, as of detectors by name: a ray at 45 degrees moves by so many pixels in one."""
 
+_Commented = tuple[tuple[str, ...], dict[str, Any]]
+"""The comments above a section, and the section by its name."""
+
 
 @dataclass(frozen=True, eq=False)
 class Draft:
@@ -52,7 +55,7 @@ class Draft:
         Dead pixels of each panel (slow, fast), bool, by the name of the file beside the experiment that is to hold them.
     """
 
-    sections: tuple[tuple[tuple[str, ...], dict[str, Any]], ...]
+    sections: tuple[_Commented, ...]
     remarks: tuple[str, ...]
     masks: dict[str, NDArray[np.bool_]]
 
@@ -96,7 +99,7 @@ def draft(
     }
     sections = (
         _beam(models, remarks),
-        *(_lattices(crystals)),
+        _lattices(crystals),
         _scan(models),
         _detector(description, stem, remarks),
         _structure_factors(models, reflections, remarks),
@@ -104,9 +107,6 @@ def draft(
         *_readout(models),
     )
     return Draft(sections, tuple(remarks), masks)
-
-
-_Commented = tuple[tuple[str, ...], dict[str, Any]]
 
 
 def _beam(models: Models, remarks: list[str]) -> _Commented:
@@ -181,12 +181,14 @@ def _space_group(hall: str, remarks: list[str]) -> str | None:
     return group.xhm()
 
 
-def _lattices(crystals: list[dict[str, Any]]) -> Iterator[_Commented]:
-    comments = (
-        "real_vectors_A: rows a, b, c at phi 0. mosaicity: sigma_deg is sigma_M of Kabsch's profiles, the rms rotation about any axis",
+def _lattices(crystals: list[dict[str, Any]]) -> _Commented:
+    comments = [
+        "mosaicity: sigma_deg is sigma_M of Kabsch's profiles, the rms rotation of blocks about any axis",
         "size_um, of a block, is not known: 1 um widens no spot by as much as the mosaicity does",
-    )
-    yield comments, {"crystal": crystals[0]} if len(crystals) == 1 else {"crystals": crystals}
+    ]
+    if "real_vectors_A" in crystals[0]:
+        comments.insert(0, "real_vectors_A: rows a, b, c at phi 0")
+    return tuple(comments), {"crystal": crystals[0]} if len(crystals) == 1 else {"crystals": crystals}
 
 
 def _scan(models: Models) -> _Commented:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nbdist.formats.description import rotation
+
 Array = NDArray[np.float64]
 
 
@@ -108,10 +110,8 @@ def cell_from_real(vectors: Array) -> Cell:
 
 
 def axis_rotation(axis: ArrayLike, angle_rad: float) -> Array:
-    """Right-handed rotation matrix about `axis` (any length), float64 (3, 3) (Rodrigues' formula)."""
-    x, y, z = np.asarray(axis, dtype=np.float64) / np.linalg.norm(axis)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.asarray(np.eye(3) + np.sin(angle_rad) * cross + (1 - np.cos(angle_rad)) * (cross @ cross))
+    """Right-handed rotation matrix about `axis` (any length), float64 (3, 3)."""
+    return rotation(np.asarray(axis, dtype=np.float64) / np.linalg.norm(axis), angle_rad)
 
 
 def turned(vectors: Array, turns_rad: Array) -> Array:

@@ -67,7 +67,7 @@ def unit_vector(vector: Sequence[float] | Array) -> Array:
 
 
 def square_side(first: float, second: float) -> float:
-    """Side of a square pixel.
+    """Side of a square pixel, to 12 digits: 172e-6 m are 0.172 mm.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def square_side(first: float, second: float) -> float:
     """
     if not first > 0 or abs(first - second) > LARGEST_ELONGATION * first:
         raise ValueError(f"should be those of a square, found {first:g} x {second:g} mm")
-    return first
+    return float(f"{first:.12g}")
 
 
 def rotation(axis: Array, angle_rad: float) -> Array:

@@ -36,6 +36,13 @@ def test_an_experiment_is_made_of_models_of_dials(models, nbdist, tmp_path):
     assert (checked.code, checked.out.startswith(f"{made}: valid")) == (0, True), checked.err
 
 
+def test_a_file_of_no_amplitudes_is_refused_before_anything_is_written(models, nbdist, tmp_path):
+    (tmp_path / "a.hkl").write_text("1 2 3 many\n")
+    refused = nbdist("from-dials", models, "-o", tmp_path / "made.yaml", "--reflections", tmp_path / "a.hkl")
+    assert (refused.code, "a.hkl, line 1" in refused.err) == (2, True), refused.err
+    assert not (tmp_path / "made.yaml").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
