@@ -83,7 +83,7 @@ def test_ctrl_c_leaves_a_store_that_resume_completes_and_no_process_behind(write
 
 
 def test_the_demo_makes_a_store_and_a_picture_and_says_what_to_do_next(tmp_path):
-    ran = _nbdist("demo", "--workers", 2, cwd=tmp_path)
+    ran = _nbdist("demo", "--workers", 1, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "Traceback" not in ran.stderr
     folder = tmp_path / "nbdist-demo"

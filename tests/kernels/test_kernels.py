@@ -121,7 +121,7 @@ def test_a_source_without_weight_gives_no_background(small_experiment, make_rend
 @pytest.mark.parametrize("shape", ["square", "gauss"])
 def test_the_functions_that_a_gpu_compiles_equal_the_eager_ones(small_experiment, make_renderer, shape, monkeypatch):
     # vector instructions of this processor say nothing of a GPU, and take g++ most of a minute
-    monkeypatch.setitem(kernels.COMPILE_OPTIONS, "cpp.simdlen", 1)
+    monkeypatch.setitem(kernels.COMPILE_OPTIONS, "cpp.vec_isa_ok", False)
     experiment = small_experiment(crystal={"shape": shape})
     renderer = make_renderer(experiment, "eager")
     expected = renderer.frame(0)

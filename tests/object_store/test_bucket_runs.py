@@ -242,7 +242,7 @@ def test_the_commands_take_a_bucket(experiment_file, experiment, local, location
 def test_a_run_on_two_workers_that_is_killed_goes_on_where_it_was(small_experiment, location, tmp_path):
     file = tmp_path / "e.yaml"
     experiment = small_experiment(
-        panel={"spixels": 16, "fpixels": 20, "pixel_size_mm": 4.0}, scan={"frames": 60, "phi_steps": 2}
+        panel={"spixels": 16, "fpixels": 20, "pixel_size_mm": 4.0}, scan={"frames": 24, "phi_steps": 2}
     )
     file.write_text(experiment_to_yaml(experiment))
     process = subprocess.Popen(
@@ -250,16 +250,16 @@ def test_a_run_on_two_workers_that_is_killed_goes_on_where_it_was(small_experime
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, **Harm(tmp_path, held_from=30).environment},
+        env={**os.environ, **Harm(tmp_path, held_from=12).environment},
     )
     try:
-        until(lambda: len(objects_at(location).names("records")) >= 8, "the first units", process=process)
+        until(lambda: len(objects_at(location).names("records")) >= 6, "the first units", process=process)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     complete = len(summarize(location).complete)
-    assert 5 < complete < 60
-    assert generate(load_experiment(file), location, serial=True, resume=True).frames_done == 60 - complete
+    assert 3 < complete < 24
+    assert generate(load_experiment(file), location, serial=True, resume=True).frames_done == 24 - complete
     generate(load_experiment(file), tmp_path / "local.zarr", serial=True, frames_per_shard=1)
     np.testing.assert_array_equal(open_series(location).intensity, open_series(tmp_path / "local.zarr").intensity)
 

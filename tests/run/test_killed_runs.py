@@ -145,7 +145,7 @@ def test_a_scheduler_that_comes_back_is_taken_up_again(command, processes, undis
 def test_a_run_with_workers_of_its_own_that_is_ended_leaves_no_process_and_resume_completes_it(
     number, command, undisturbed_series, tmp_path, assert_same_bits
 ):
-    command.start("--workers", 2, **Harm(tmp_path, held_from=30).environment)
+    command.start("--workers", 1, **Harm(tmp_path, held_from=30).environment)
     command.wait_for_records(3)
     family = psutil.Process(command.process.pid).children(recursive=True)
     assert len(family) >= 2

@@ -42,8 +42,8 @@ def _experiment(**sections):
 def _large_frame(folder):
     cell = {"cell": [79.1, 79.1, 37.9, 90, 90, 90], "N_cells": [20, 20, 40]}
     return _experiment(
-        crystal={**cell, "mosaic_spread_deg": 0.2, "mosaic_domains": 2},
-        scan={"frames": 1, "osc_range_deg": 0.5, "phi_steps": 10},
+        crystal={**cell, "mosaic_spread_deg": 0.2, "mosaic_domains": 1},
+        scan={"frames": 1, "osc_range_deg": 0.5, "phi_steps": 2},
         detector={"convention": "xds", "panels": [PILATUS_6M]},
     )
 

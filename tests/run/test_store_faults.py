@@ -237,7 +237,7 @@ time.time = _jumping
 def test_a_clock_that_jumps(start, resumed, undisturbed, tmp_path, assert_same_bits):
     store, clock = tmp_path / "a.zarr", tmp_path / "offset"
     held = Harm(tmp_path, held_from=5, at_start=CLOCK)
-    run = start(store, "--workers", 2, *CUT, NBDIST_TEST_CLOCK=str(clock), **held.environment)
+    run = start(store, "--workers", 1, *CUT, NBDIST_TEST_CLOCK=str(clock), **held.environment)
     for number, offset, held_from in ((3, 86400, 12), (8, -86400, 18), (14, 0, FRAMES)):
         wait_for_records(store, run, number)
         clock.write_text(str(offset))

@@ -235,7 +235,9 @@ def _grown(experiment, frames, location, use):
         gc.disable()  # when it comes is chance
         tracemalloc.start()
         kept = use(location)
-        return tracemalloc.get_traced_memory()[1], len(pickle.dumps(kept))
+        height = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return height, len(pickle.dumps(kept))
 
 
 def _dataset(location):
@@ -246,14 +248,19 @@ def _summary(location):
     return summarize(location).found
 
 
+@pytest.fixture(scope="module")
+def another_process():
+    """One that does nothing else: threads that other tests left running would take their part of what is measured."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
 @pytest.mark.parametrize("use", [_summary, _dataset])
-def test_a_reader_of_an_unfinished_store_takes_a_few_bytes_a_unit(use, experiment, tmp_path):
+def test_a_reader_of_an_unfinished_store_takes_a_few_bytes_a_unit(use, experiment, another_process, tmp_path):
     few, many = 500, 4_500
-    # each in a process of its own: threads that other tests left running would take their part
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        small, large = pool.map(
-            partial(_grown, experiment, use=use), (few, many), (tmp_path / "few.zarr", tmp_path / "many.zarr")
-        )
+    small, large = another_process.map(
+        partial(_grown, experiment, use=use), (few, many), (tmp_path / "few.zarr", tmp_path / "many.zarr")
+    )
     height, kept = ((b - a) / (many - few) for a, b in zip(small, large, strict=True))
     # a record takes some 2,000 bytes where it is kept, a unit 150, and a number in a list 36
     assert height < 32, "some 6"
