@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nbdist.experiment.fields import Section
     from nbdist.scene import Lattice, Scene
     from nbdist.scene.amplitudes import Reflections
+    from nbdist.scene.specimen import TwinDomain
 
 RESOLUTION_POINTS = 256
 """Points along a side of a panel at which its resolution is worked out, at most."""
@@ -32,6 +33,9 @@ def check(path: ExperimentFile) -> None:
     console.print(f"{path}: valid")
     facts(_beam(scene), "beam")
     for lattice, its in zip(scene.specimen.lattices, reflections, strict=True):
+        if lattice.twin is not None:
+            facts(_twin(lattice.twin), lattice.field)
+            continue
         facts([*_crystal(lattice, weighted=len(reflections) > 1), *_amplitudes(scene, lattice, its)], lattice.field)
     facts(_scan(scene), "scan")
     facts(_detector(scene), "detector")
@@ -137,6 +141,14 @@ def _crystal(lattice: Lattice, weighted: bool) -> list[tuple[str, str]]:
         ),
         ("mosaic domains", "none, integrated over" if integrated else f"{lattice.domains}"),
         ("interpolation", "on" if lattice.interpolate else "off"),
+    ]
+
+
+def _twin(twin: TwinDomain) -> list[tuple[str, str]]:
+    return [
+        ("law", twin.law),
+        ("fraction", f"{twin.fraction:g}"),
+        ("obliquity", f"{twin.obliquity_deg:.4f} deg"),
     ]
 
 

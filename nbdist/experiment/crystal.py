@@ -11,6 +11,7 @@ from nbdist.experiment.diffuse import Diffuse
 from nbdist.experiment.fields import Count, FilePath, Matrix, NotNegative, Positive, Section, Vector
 from nbdist.experiment.space_groups import SpaceGroupName
 from nbdist.experiment.structure_factors import StructureFactors
+from nbdist.experiment.twin import Twin
 
 DEFAULT_MOSAIC_SEED = -12345678
 """nanoBragg's default seed of the mosaic domains."""
@@ -62,6 +63,7 @@ class Crystal(Section):
         None,
         description="Hermann-Mauguin name or number, by which amplitudes are symmetric; their file's, or P 1, when left out",
     )
+    twin: tuple[Twin, ...] = Field((), description="domains turned by twin laws; none when left out")
     N_cells: tuple[Count, Count, Count] | None = Field(
         None, description="unit cells along a, b, c; 1, 1, 1 when no size is given"
     )
@@ -112,6 +114,11 @@ class Crystal(Section):
             raise ValueError(f"give one of N_cells, size_mm, size_um; found {' and '.join(sizes)}")
         if self.size_um is not None and self.shape != "gauss":
             raise ValueError(f"size_um: needs shape gauss; found {self.shape}")
+        fractions = sum(twin.fraction for twin in self.twin)
+        if fractions >= 1:
+            raise ValueError(
+                f"twin: fractions should leave some of the crystal as it lies; they add up to {fractions:g}"
+            )
         explicit = [self.mosaic_rotations is not None, self.mosaic_rotations_file is not None]
         if all(explicit) or (any(explicit) and (self.mosaic_spread_deg or self.mosaic_domains is not None)):
             raise ValueError(

@@ -21,6 +21,7 @@ beam:
 crystal:
   cell: [79.1, 79.1, 37.9, 90, 90, 90]   # a b c (Angstrom) alpha beta gamma (degrees); or matrix_file: A.mat; or real_vectors_A
   # space_group: P43212                  # name or number; amplitudes are symmetric by it, an asymmetric unit is completed
+  # twin: [{law: "k,h,-l", fraction: 0.3}]   # domains whose h', k', l' lie on h, k, l of the rest
   misset_deg: [14, -31, 52]              # rotations of the crystal about lab x, then y, then z
   N_cells: [30, 30, 60]                  # unit cells along a, b, c; or size_mm: [0.01, 0.01, 0.01]; for shape gauss, size_um: 0.8
   shape: gauss                           # square, round, gauss or tophat; integrated takes gauss

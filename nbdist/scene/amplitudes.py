@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nbdist.errors import ExperimentError
 from nbdist.experiment.lattice import Cell, cell_from_real, dual_vectors, reciprocal_from_cell
 from nbdist.experiment.structure_factors import FromFile, FromModel, Uniform, Wilson
+from nbdist.experiment.twin import law_rows
 from nbdist.formats.atomic_model import AtomicModel, read_atomic_model
 from nbdist.formats.hkl import read_hkl
 from nbdist.formats.merged import form_of, read_merged
@@ -64,12 +65,19 @@ def load_reflections(scene: Scene) -> tuple[Reflections, ...]:
     FileFormatError
         If the file is missing or malformed (with its line).
     ExperimentError
-        If a Wilson set or the grid of a model would be absurdly large, the cell is not one of the space group, or equivalent reflections
-        have other amplitudes.
+        If a Wilson set or the grid of a model would be absurdly large, the cell is not one of the space group, equivalent reflections have
+        other amplitudes, or a twin law is a symmetry.
     """
     loaded: dict[str, Reflections] = {}
-    found = []
+    found: list[Reflections] = []
     for lattice in scene.specimen.lattices:
+        if lattice.twin is not None:
+            if lattice.symmetry.has(np.array(law_rows(lattice.twin.law)).T):
+                raise ExperimentError(
+                    f"{lattice.field}.law: {lattice.twin.law} is a symmetry of {lattice.space_group}, which makes no twin"
+                )
+            found.append(found[-1])  # its crystal's, or those of another domain of that
+            continue
         reciprocal = dual_vectors(lattice.real_vectors_A)
         source = lattice.structure_factors
         of_cell = isinstance(source, Wilson | FromModel) or (isinstance(source, FromFile) and source.asks_for_unlisted)

@@ -36,13 +36,13 @@ def notes(scene: Scene, reflections: Sequence[Reflections]) -> list[str]:
 
     `reflections` are those of each lattice.
     """
-    lattices = scene.specimen.lattices
     return [
         *_wavelengths(scene),
-        *(note for lattice in lattices for note in _lattice(scene, lattice)),
+        *(note for lattice in scene.specimen.of_crystals for note in _lattice(scene, lattice)),
         *(
             note
-            for lattice, its in zip(lattices, reflections, strict=True)
+            for lattice, its in zip(scene.specimen.lattices, reflections, strict=True)
+            if lattice.twin is None
             for note in _amplitudes(scene, lattice, its)
         ),
         *_sampling(scene),
@@ -140,7 +140,7 @@ def _sampling(scene: Scene) -> Iterator[str]:
             f"phi steps of {step:.3g} deg are wider than reflections rock, {width:.2g} deg at {scene.finest_A:.3g} A: those between "
             f"two steps are lost; scan.phi_steps: {recommended_phi_steps(scan.osc_range_deg, width)} (or auto) takes three a width"
         )
-    for lattice, crystal in zip(scene.specimen.lattices, scene.experiment.each_crystal.values(), strict=True):
+    for lattice, crystal in zip(scene.specimen.of_crystals, scene.experiment.each_crystal.values(), strict=True):
         if crystal.mosaic_spread_deg > 0 and crystal.mosaic_domains is None:
             yield f"a mosaic spread without mosaic_domains: {lattice.domains} are used"
     if not integrated:
@@ -150,7 +150,7 @@ def _sampling(scene: Scene) -> Iterator[str]:
 def _normal_spreads(scene: Scene) -> Iterator[str]:
     """Say where the points of normal spreads are so few that a spot falls apart into the spots of each of them."""
     beam, osc_deg, own = scene.experiment.beam, abs(scene.experiment.scan.osc_range_deg), math.inf
-    for lattice, crystal in zip(scene.specimen.lattices, scene.experiment.each_crystal.values(), strict=True):
+    for lattice, crystal in zip(scene.specimen.of_crystals, scene.experiment.each_crystal.values(), strict=True):
         width_rad = own_width_rad(crystal, lattice.largest_A, scene.finest_A)
         own = min(own, width_rad)
         if lattice.normal_domains is None:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from nbdist.experiment.sampling import MOST_OVERSAMPLE
 from nbdist.experiment.scan import MOST_AUTOMATIC_PHI_STEPS
 from nbdist.experiment.space_groups import space_group
 from nbdist.experiment.structure_factors import FromModel, StructureFactors
+from nbdist.experiment.twin import law_rows
 from nbdist.formats.atomic_model import read_atomic_model
 from nbdist.formats.mosflm_matrix import read_mosflm_cell, read_mosflm_matrix
 from nbdist.scene.arrays import load_array, load_smv
@@ -40,9 +42,11 @@ from nbdist.scene.panels import (
 from nbdist.scene.rocking import panel_resolutions_A, recommended_phi_steps, rocking_width_deg
 from nbdist.scene.scene import Scene
 from nbdist.scene.sources import Sources, are_parallel, make_sources, spread_sources
-from nbdist.scene.specimen import Lattice, Specimen, largest_size_A
+from nbdist.scene.specimen import Lattice, Specimen, TwinDomain, largest_size_A
 
 Array = NDArray[np.float64]
+LARGEST_TWIN_STRAIN = 0.05
+"""By which a lattice that a twin law strains may change lengths; the obliquity is below 3 degrees then."""
 DEFAULT_DOMAINS = 100
 """Rotations that stand for a normal mosaicity in the sum."""
 
@@ -65,8 +69,9 @@ def resolve(experiment: Experiment) -> Scene:
     finest_A = min(panel_resolutions_A(panel, beam.mean_wavelength_A)[1] for panel in panels)
     finest_A = max(finest_A, experiment.sampling.d_min_A or 0.0)
     lattices = tuple(
-        _lattice(field, crystal, experiment, listed, len(sources), finest_A)
+        lattice
         for field, crystal in experiment.each_crystal.items()
+        for lattice in _lattices(field, crystal, experiment, listed, len(sources), finest_A)
     )
     return Scene(
         experiment=experiment,
@@ -88,15 +93,65 @@ def _panels(detector: Detector, beam: Array, wavelength_A: float) -> tuple[Panel
     return tuple(panels)
 
 
-def _lattice(
+def _lattices(
     field: str, crystal: Crystal, experiment: Experiment, listed: Sources, sources: int, finest_A: float
-) -> Lattice:
-    """The numbers of a crystal; `listed` are the sources without their normal spread, `sources` how many there are with it."""
+) -> Iterator[Lattice]:
+    """The lattice of a crystal and those of its twin domains; `listed` and `sources` are as of `_lattice`."""
     structure_factors = crystal.structure_factors or experiment.structure_factors
     assert structure_factors is not None, "an experiment is validated"
     if isinstance(structure_factors, FromModel):
         crystal = _as_its_model(field, crystal, structure_factors)
     real = dual_vectors(_reciprocal_vectors(field, crystal, experiment.beam.mean_wavelength_A))
+    own = _lattice(field, crystal, real, structure_factors, experiment, listed, sources, finest_A)
+    yield replace(own, weight=crystal.weight * (1 - sum(twin.fraction for twin in crystal.twin)))
+    for number, twin in enumerate(crystal.twin):
+        place = f"{field}.twin.{number}"
+        turned, obliquity_deg = _twinned(f"{place}.law", twin.law, real)
+        its = _lattice(field, crystal, turned, structure_factors, experiment, listed, sources, finest_A)
+        domain = TwinDomain(twin.law, twin.fraction, obliquity_deg)
+        yield replace(its, field=place, weight=crystal.weight * twin.fraction, twin=domain)
+
+
+def _twinned(field: str, law: str, real: Array) -> tuple[Array, float]:
+    """Rows a, b, c of a twin's domain, and the obliquity in degrees.
+
+    The law L would make them L A, rows of A turned and strained: A M with M = A^-1 L A. The domain has its crystal's cell, so it is
+    turned by the rotation next to M alone: U V^T, where M = U S V^T with its singular values S. The obliquity is the angle between the
+    directions that L leaves, of the lattice and of the reciprocal lattice (Y. Le Page, J. Appl. Cryst. 15 (1982) 255).
+
+    Raises
+    ------
+    ExperimentError
+        If the strain is larger than a lattice may have to lie on its twin's.
+    """
+    L = np.array(law_rows(law))
+    U, S, Vt = np.linalg.svd(np.linalg.inv(real) @ L @ real)
+    along, across = (np.linalg.svd(matrix - np.eye(3))[2][-1] for matrix in (L.T, L))
+    axis, normal = along @ real, across @ dual_vectors(real)
+    obliquity_deg = float(np.degrees(np.arctan2(np.linalg.norm(np.cross(axis, normal)), abs(axis @ normal))))
+    strain = float(np.abs(S - 1).max())
+    if strain > LARGEST_TWIN_STRAIN:
+        raise ExperimentError(
+            f"{field}: {law} does not bring the lattice onto itself: lengths would change by {100 * strain:.3g} % (at most "
+            f"{100 * LARGEST_TWIN_STRAIN:g} %), and the obliquity is {obliquity_deg:.3g} degrees"
+        )
+    return real @ (U @ Vt), obliquity_deg
+
+
+def _lattice(
+    field: str,
+    crystal: Crystal,
+    real: Array,
+    structure_factors: StructureFactors,
+    experiment: Experiment,
+    listed: Sources,
+    sources: int,
+    finest_A: float,
+) -> Lattice:
+    """The numbers of a crystal whose rows a, b, c are `real`, without regard to twins.
+
+    `listed` are the sources without their normal spread, `sources` how many there are with it.
+    """
     N_cells, mosaic, normal_domains = _cells(crystal, real), _mosaic(field, crystal), None
     size_A = None if crystal.size_um is None else 1e4 * crystal.size_um
     if size_A is None:

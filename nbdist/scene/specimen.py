@@ -31,6 +31,24 @@ class Orientations(NamedTuple):
     reference: Array
 
 
+class TwinDomain(NamedTuple):
+    """How a lattice lies to that of its crystal.
+
+    Attributes
+    ----------
+    law
+        As the experiment has it, "k,h,-l".
+    fraction
+        Of the crystal.
+    obliquity_deg
+        Angle between the axis of the law in the lattice and in the reciprocal lattice, degrees: 0 where the lattices lie on each other.
+    """
+
+    law: str
+    fraction: float
+    obliquity_deg: float
+
+
 @dataclass(frozen=True, eq=False)
 class Lattice:
     """One lattice; arrays are float64.
@@ -38,7 +56,7 @@ class Lattice:
     Attributes
     ----------
     field
-        Its name in the experiment: "crystal", or "crystals.1".
+        Its name in the experiment: "crystal", or "crystals.1"; of a twin's domains "crystal.twin.0".
     real_vectors_A
         Rows a, b, c (3, 3) at phi 0, Angstrom.
     N_cells
@@ -75,6 +93,8 @@ class Lattice:
         The cell that a matrix file gives beside its matrix, if it does.
     stated_space_group
         The canonical name of the crystal's space group, if it is given; `space_group` is the one that it has.
+    twin
+        How it lies to the lattice of its crystal, which comes before it, where it is a twin's; None of a crystal's own.
     """
 
     field: str
@@ -97,6 +117,7 @@ class Lattice:
     rocking_width_deg: float
     stated_cell: Cell | None
     stated_space_group: str | None
+    twin: TwinDomain | None = None
 
     @cached_property
     def symmetry(self) -> Symmetry:
@@ -194,6 +215,11 @@ class Specimen:
     """The lattices whose photons add up in a frame."""
 
     lattices: tuple[Lattice, ...]
+
+    @property
+    def of_crystals(self) -> tuple[Lattice, ...]:
+        """Those that are no twin's: one of each crystal, in order."""
+        return tuple(lattice for lattice in self.lattices if lattice.twin is None)
 
     @property
     def decays(self) -> bool:

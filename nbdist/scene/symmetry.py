@@ -63,6 +63,10 @@ class Symmetry:
         """Whether nothing but Friedel mates is equivalent, and nothing absent."""
         return len(self.rotations) == 1 and self.centring == 1
 
+    def has(self, rotation: NDArray[np.int64]) -> bool:
+        """Whether W (3, 3) is the rotation of one of its operations."""
+        return bool((self.rotations == rotation).all(axis=(1, 2)).any())
+
     def _operations(self) -> gemmi.GroupOps:
         import gemmi
 
