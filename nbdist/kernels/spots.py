@@ -132,12 +132,12 @@ class SpotMeasures(NamedTuple):
 
     @classmethod
     def empty(cls, spots: int, under: Underneath, shape: tuple[int, int]) -> SpotMeasures:
-        """To be filled, all 0, with the image (rows, columns) where it is asked for."""
+        """All 0, to be filled; an image of (rows, columns), where it is asked for, to be written."""
         return cls(
             np.zeros((spots, 6)),
             np.zeros((spots, 6), dtype=np.int64),
             np.zeros((spots, 2)),
-            None if under.spot_share is None else np.zeros(shape, dtype=np.int32),
+            None if under.spot_share is None else np.empty(shape, dtype=np.int32),
         )
 
 
@@ -184,6 +184,8 @@ def measured(
         Share of the values of a pixel that is the spot's own (rows, columns); all where left out.
     """
     measures = SpotMeasures.empty(spots, under, tile.shape)
+    if measures.spot is not None:
+        measures.spot.fill(0)
     if not given:
         return measures
     number, pixel, value = (np.concatenate(columns) for columns in zip(*given, strict=True))

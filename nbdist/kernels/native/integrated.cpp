@@ -5,6 +5,7 @@
 // Every spot is worked out whole, whatever area is asked for, and added to a pixel in the order of the spots: neither the area nor the
 // number of threads changes a bit.
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <memory>
@@ -30,7 +31,7 @@ struct Request {  // mirrored by integrated.Request; every member takes eight by
   double photons;               // of one unit of the image
   const float* background;      // (rows, columns), photons
   double share;                 // of a pixel's photons, more than which are Bragg photons where it is a spot's
-  int32_t* spot;                // (rows, columns), zeros to begin with: 0, or 1 + which of the spots that give photons here gives most
+  int32_t* spot;                // (rows, columns), written: 0, or 1 + which of the spots that give photons here gives most
   double* moments;              // (spots, 6): photons, slow, fast, their second moments about the mean ss, ff, sf
   int64_t* boxes;               // (spots, 6): first and last row, first and last column (last exclusive), row and column of the peak
   double* beside;               // (spots, 2): photons of the background under it, largest share of others in its pixels
@@ -166,10 +167,10 @@ class Renderer {
     its.values = arena.take((its.last_row - its.first_row) * (its.last_column - its.first_column));
     for (size_t p = 0; p < patches.size(); p++) evaluate(patches[p].first, strengths[p], patches[p].second, its, runs);
     if (!request.moments) return;
-    const real* value = its.values;
-    for (int64_t row = its.first_row; row < its.last_row; row++)
-      for (int64_t column = its.first_column; column < its.last_column; column++, value++)
-        if (*value > its.peak) its.peak = *value, its.peak_row = row, its.peak_column = column;
+    const int64_t width = its.last_column - its.first_column, count = (its.last_row - its.first_row) * width;
+    its.peak = greatest(its.values, count);
+    const int64_t place = std::find(its.values, its.values + count, its.peak) - its.values;
+    its.peak_row = its.first_row + place / width, its.peak_column = its.first_column + place % width;
   }
 
   // Cuts the image into bands of rows, and finds the spots of each.
@@ -185,7 +186,7 @@ class Renderer {
     }
   }
 
-  void band(int64_t number, std::vector<real>& most) {  // of the image, and of its labels
+  void band(int64_t number, std::vector<real>& most) {  // of the image, and of the numbers of its spots
     const int64_t bands = spots_of_band.size(), rows = work.last_row - work.first_row;
     const int64_t first_row = work.first_row + rows * number / bands, last_row = work.first_row + rows * (number + 1) / bands;
     const std::vector<const Spot*>& here = spots_of_band[number];
@@ -193,27 +194,29 @@ class Renderer {
     const int64_t begin = (first_row - work.first_row) * columns;
     real* image = (real*)request.image + begin;
     std::fill_n(image, pixels, (real)0);
-    each_row(here, first_row, last_row, [&](const Spot&, const real* from, int64_t start, int64_t width) {
-      for (int64_t c = 0; c < width; c++) image[start + c] += from[c];
-      if (request.spot) fetch(request.spot + begin + start, width);
-    });
-    if (!request.spot) return;
+    if (!request.spot)
+      return each_row(here, first_row, last_row, [&](const Spot&, const real* from, int64_t start, int64_t width) {
+        add(image + start, from, width);
+      });
     int32_t* spot = request.spot + begin;
+    const float* background = request.background ? request.background + begin : nullptr;
+    std::fill_n(spot, pixels, 0);
     most.resize(pixels);  // known where there is a spot
-    each_row(here, first_row, last_row, [&](const Spot& its, const real* from, int64_t start, int64_t width) {
-      for (int64_t c = 0; c < width; c++) {
-        const bool more = from[c] > (spot[start + c] ? most[start + c] : (real)0);
-        most[start + c] = more ? from[c] : most[start + c];
-        spot[start + c] = more ? its.number : spot[start + c];
-      }
-      if (request.background) fetch(request.background + begin + start, width);
+    each_row(here, first_row, last_row, [&](const Spot&, const real* from, int64_t start, int64_t width) {
+      add(image + start, from, width);
+      if (background) fetch(background + start, width);
     });
     const real scale = (real)request.photons, share = (real)request.share;
-    each_row(here, first_row, last_row, [&](const Spot&, const real*, int64_t start, int64_t width) {
-      const float* background = request.background ? request.background + begin : nullptr;
-      for (int64_t p = start; p < start + width; p++) {
-        const real photons = image[p] * scale, all = photons + (background ? (real)background[p] : (real)0);
-        spot[p] = photons > share * all ? spot[p] : 0;
+    each_row(here, first_row, last_row, [&](const Spot& its, const real* from, int64_t start, int64_t width) {
+      real* __restrict most_of = most.data() + start;
+      int32_t* __restrict spot_of = spot + start;
+      const float* under = background ? background + start : nullptr;
+      const int32_t own = its.number;
+      for (int64_t c = 0; c < width; c++) {
+        const real photons = image[start + c] * scale, all = photons + (under ? (real)under[c] : (real)0);
+        const bool more = (photons > share * all) & (from[c] > (spot_of[c] ? most_of[c] : (real)0));
+        most_of[c] = more ? from[c] : most_of[c];
+        spot_of[c] = more ? own : spot_of[c];
       }
     });
   }
@@ -223,35 +226,39 @@ class Renderer {
     double* moments = request.moments + 6 * number;
     int64_t* box = request.boxes + 6 * number;
     double* beside = request.beside + 2 * number;
-    int64_t width = its.last_column - its.first_column, columns = work.last_column - work.first_column;
+    const int64_t width = its.last_column - its.first_column, columns = work.last_column - work.first_column;
     if (!(its.peak > 0)) return;
-    const real peak = its.peak;
-    box[4] = its.peak_row, box[5] = its.peak_column;
-    const real* image = (const real*)request.image;
+    const real *image = (const real*)request.image, least = its.peak * (real)request.tolerance;
+    const real counted = its.peak * (real)OVERLAP_PEAK;
+    auto place = [&](int64_t row) { return (row - work.first_row) * columns + its.first_column - work.first_column; };
     for (int64_t row = its.first_row; row < its.last_row; row++) {
-      const int64_t start = (row - work.first_row) * columns + its.first_column - work.first_column;
-      fetch(image + start, width);
-      if (request.background) fetch(request.background + start, width);
+      fetch(image + place(row), width);
+      if (request.background) fetch(request.background + place(row), width);
     }
-    const real least = peak * (real)request.tolerance, counted = peak * (real)OVERLAP_PEAK;
-    box[0] = box[2] = INT64_MAX;
-    double sum = 0, s1 = 0, f1 = 0, s2 = 0, f2 = 0, sf = 0;
-    for (int64_t row = its.first_row; row < its.last_row; row++)
-      for (int64_t c = 0; c < width; c++) {
-        real value = its.values[(row - its.first_row) * width + c];
-        if (!(value > 0)) continue;
-        double s = (double)(row - box[4]), f = (double)(its.first_column + c - box[5]);
+    Box inside;
+    double sum = 0, s1 = 0, f1 = 0, s2 = 0, f2 = 0, sf = 0, under = 0, own = 1;
+    for (int64_t row = its.first_row; row < its.last_row; row++) {
+      const real *values = its.values + (row - its.first_row) * width, *all = image + place(row);
+      const double s = (double)(row - its.peak_row), left = (double)(its.first_column - its.peak_column);
+      for (int64_t c = 0; c < width; c++) {  // without a branch: one in the middle of every row would be guessed wrong
+        const double value = std::max(values[c], (real)0), f = left + (double)c;
         sum += value, s1 += value * s, f1 += value * f, s2 += value * s * s, f2 += value * f * f, sf += value * s * f;
-        int64_t pixel = (row - work.first_row) * columns + its.first_column + c - work.first_column;
-        if (value >= least) {
-          box[0] = std::min(box[0], row), box[1] = std::max(box[1], row + 1);
-          box[2] = std::min(box[2], its.first_column + c), box[3] = std::max(box[3], its.first_column + c + 1);
-          if (request.background) beside[0] += request.background[pixel];
-        }
-        if (value >= counted) beside[1] = std::max(beside[1], 1 - (double)value / (double)image[pixel]);
       }
+      int64_t first = 0, last = width;
+      while (first < last && values[first] < least) first++;
+      while (first < last && values[last - 1] < least) last--;
+      if (first == last) continue;
+      inside.add(row, its.first_column + first, its.first_column + last);
+      if (request.background)
+        for (int64_t c = first; c < last; c++) under += values[c] >= least ? request.background[place(row) + c] : 0.0f;
+      for (int64_t c = first; c < last; c++)
+        if (values[c] >= counted) own = std::min(own, (double)values[c] / (double)all[c]);
+    }
+    box[0] = inside.first_row, box[1] = inside.last_row, box[2] = inside.first_column, box[3] = inside.last_column;
+    box[4] = its.peak_row, box[5] = its.peak_column;
+    beside[0] = under, beside[1] = 1 - own;
     moments[0] = sum * request.photons;
-    moments[1] = box[4] + 0.5 + s1 / sum, moments[2] = box[5] + 0.5 + f1 / sum;
+    moments[1] = its.peak_row + 0.5 + s1 / sum, moments[2] = its.peak_column + 0.5 + f1 / sum;
     moments[3] = s2 / sum - s1 * s1 / (sum * sum), moments[4] = f2 / sum - f1 * f1 / (sum * sum);
     moments[5] = sf / sum - s1 * f1 / (sum * sum);
   }
@@ -266,6 +273,20 @@ class Renderer {
   std::vector<Spot> spots;
   std::vector<std::vector<const Spot*>> spots_of_band;
   Nodes nodes[MOST_NODES + 1], line_nodes;
+
+  static real greatest(const real* values, int64_t count) {  // of them and 0
+    alignas(BYTES) real lanes[LANES];
+    vec most = (real)0;
+    int64_t n = 0;
+    for (; n + LANES <= count; n += LANES) most = largest(load(values + n), most);
+    store(lanes, most);
+    return std::max(*std::max_element(lanes, lanes + LANES), n < count ? *std::max_element(values + n, values + count) : (real)0);
+  }
+
+  // A function of its own, whose arguments the compiler takes for apart: rows are too short to look each time.
+  static void add(real* __restrict to, const real* __restrict from, int64_t count) {
+    for (int64_t n = 0; n < count; n++) to[n] += from[n];
+  }
 
   // Has the memory begin to bring values that are needed soon.
   template <class Value>
