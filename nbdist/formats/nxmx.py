@@ -49,7 +49,7 @@ class NXmx:
         Images of a data file.
     """
 
-    images_per_file: int = 100
+    images_per_file: int = 25
     name = "nxmx"
     real_numbers = True
 

@@ -121,7 +121,7 @@ def _normal(beam: Array, polarization: Array) -> Array:
     Of any plane with the beam, where the vector lies along it.
     """
     normal = np.cross(beam, _across(beam, polarization))
-    return np.asarray(-normal if (normal[1], normal[0]) < (0, 0) else normal)
+    return np.asarray(-normal if (normal[1], normal[0]) < (0, 0) else normal) + 0.0  # no -0
 
 
 def _panel(
