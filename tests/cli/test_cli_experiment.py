@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from atomic_models import write_model
+from merged_files import CELL, unit, write_mtz
 
 
 def test_init_writes_a_file_that_check_accepts(nbdist, tmp_path):
@@ -239,3 +240,27 @@ def test_check_plan_and_run_refuse_a_file_that_is_no_point_spread(nbdist, write_
         assert refused.code == 2
         assert "readout.point_spread.file:" in " ".join(refused.err.split())
     assert not (tmp_path / "a.zarr").exists()
+
+
+def test_check_says_what_was_read_of_a_reflection_file_and_how_its_domains_are_twinned(
+    nbdist, write_experiment, tmp_path
+):
+    hkl = unit("P 41", d_A=2.0)
+    write_mtz(tmp_path / "a.mtz", {"F": np.ones(len(hkl)), "I": np.ones(len(hkl))}, hkl, "P 41")
+    file = write_experiment(
+        tmp_path / "a.yaml",
+        crystal={"cell": list(CELL), "twin": [{"law": "k,h,-l", "fraction": 0.25}]},
+        structure_factors={"kind": "file", "file": "a.mtz"},
+        sampling={"d_min_A": 2.5},
+    )
+    out = " ".join(nbdist("check", file).out.split())
+    for said in (
+        "space group P 41",
+        "weight 0.75",
+        "F of a.mtz; there are also I",
+        "crystal.twin.0",
+        "law k,h,-l",
+        "fraction 0.25",
+    ):
+        assert said in out
+    assert re.search(r"completeness 100\.0 % of the [\d,]+ reflections to the detector's corner at 2\.5 A", out)
