@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.errors import RunError, StoreError, UnfinishedError, is_fatal, one_line
+from nbdist.errors import NbdistError, RunError, StoreError, UnfinishedError, is_fatal, one_line
 from nbdist.experiment import Experiment
 from nbdist.experiment.readout import LARGEST_READING
 from nbdist.formats.adsc import Smv
@@ -34,6 +35,7 @@ from nbdist.formats.text import user_path
 from nbdist.formats.xds_input import DETECTORS, XDS_INPUT, xds_input
 from nbdist.frames.products import COUNTS, INTENSITY, SERIES_REFLECTIONS, products_of
 from nbdist.planning import Unit, Units, make_plan
+from nbdist.planning.plan import LARGEST_SHARD_BYTES
 from nbdist.run.context import RunContext
 from nbdist.run.events import EventLog, no_log
 from nbdist.run.executors.choice import Workers, this_process
@@ -157,9 +159,10 @@ class ExportJob(Job):
         return {"kernel": "none", "why_eager": ""}
 
     def require_usable(self, workers: int, error: ErrorLine) -> None:
-        """See whether the store can be read from here, and the folder written."""
+        """See whether the store can be read from here, and the folder written: a file a worker, where the disk was full there."""
         FrameReader(self.export.source)
-        _require_writable(self.export.folder)
+        files = self.context.scene.instrument.pixels * 4 * self.export.format.images_per_file * workers
+        _require_writable(self.export.folder, min(LARGEST_SHARD_BYTES, files) if error.disk_full else 1)
 
     def unit(self, number: int) -> Unit:
         """The file with this number."""
@@ -336,8 +339,11 @@ def _wanted(
     settings = summary.settings
     plan = make_plan(scene, products=products_of(scene.experiment), kernel=settings.kernel, settings=settings)
     plan = replace(plan, cost=replace(plan.cost, seconds=SECONDS_PER_PIXEL * scene.instrument.pixels))
+    prefix = prefix or location.rstrip("/").rpartition("/")[2].removesuffix(".zarr")
+    if not _is_name(prefix):
+        raise RunError(f"--prefix {prefix}: begins names of files, so it has no / and no #, and no dot in front")
     series = ImageSeries(
-        prefix=prefix or location.rstrip("/").rpartition("/")[2].removesuffix(".zarr"),
+        prefix=prefix,
         models=models,
         dtype="float32" if product == INTENSITY.name and format.real_numbers else "int32",
         title=scene.experiment.title or "",
@@ -370,10 +376,20 @@ def _first_gap(ready: NumberSet) -> int:
     return int(gaps[0]) if len(gaps) else len(numbers)
 
 
-def _require_writable(folder: Path) -> None:
-    with written_whole(folder / ".writable"):
-        pass
-    (folder / ".writable").unlink(missing_ok=True)
+def _require_writable(folder: Path, size: int) -> None:
+    """Check that so many bytes can be written into a folder; they are removed again."""
+    try:
+        with written_whole(folder / ".nbdist-writable") as file:
+            file.write(bytes(size))
+    except NbdistError as error:
+        raise StoreError(f"{error}; {GO_ON}") from None
+    finally:
+        (folder / ".nbdist-writable").unlink(missing_ok=True)
+
+
+def _is_name(prefix: object) -> bool:
+    """Whether something can begin the names of files of a folder."""
+    return isinstance(prefix, str) and re.fullmatch(r"[^/#\0.][^/#\0]*", prefix) is not None
 
 
 def _begun(wanted: Export, *, resume: bool, overwrite: bool) -> Export:
@@ -424,9 +440,13 @@ def _read_exported(folder: Path, formats: Collection[str]) -> Mapping[str, Any] 
         return None
     except (OSError, ValueError) as error:
         raise RunError(f"{folder / EXPORTED} cannot be read: {one_line(error)}") from None
-    if not isinstance(said, dict) or said.get("format") not in formats:
-        raise RunError(f"{folder / EXPORTED} is not one that this nbdist wrote")
-    return said
+    try:
+        if said["format"] in formats and _is_name(said["prefix"]) and said["images_per_file"] > 0:
+            range(*said["frames"])
+            return dict(said)
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise RunError(f"{folder / EXPORTED} is not one that this nbdist wrote")
 
 
 def _remove(folder: Path, said: Mapping[str, Any], its: ImageFormat) -> None:

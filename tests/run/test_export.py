@@ -12,7 +12,7 @@ import pytest
 from injected import in_process_client
 
 from nbdist import generate, open_series
-from nbdist.errors import NbdistError, RunError, UnfinishedError
+from nbdist.errors import NbdistError, RunError, StoreError, UnfinishedError
 from nbdist.formats.image_files import BAD, GAP
 from nbdist.run.executors.choice import chosen_workers
 from nbdist.run.export import FORMATS, export, whole_counts
@@ -146,9 +146,30 @@ def test_files_of_nobody_are_not_written_over(store, tmp_path):
     (tmp_path / "series_0.npy").touch()
     with pytest.raises(RunError, match=r"holds series_0\.npy, of which export\.json says nothing"):
         export(store, tmp_path, Stacks(), overwrite=True)
-    (tmp_path / "export.json").write_text("[]")
-    with pytest.raises(RunError, match=r"export\.json is not one that this nbdist wrote"):
-        export(store, tmp_path, Stacks())
+    outside = {"format": "stacks", "prefix": "../series", "frames": [0, 2], "images_per_file": 2}
+    for content in ("[]", '{"format": "stacks"}', json.dumps(outside)):
+        (tmp_path / "export.json").write_text(content)
+        with pytest.raises(RunError, match=r"export\.json is not one that this nbdist wrote"):
+            export(store, tmp_path, Stacks(), overwrite=True)
+
+
+@pytest.mark.parametrize("prefix", ["a/b", "../a", ".a", "a#"])
+def test_names_of_files_stay_in_the_folder(prefix, store, tmp_path):
+    with pytest.raises(RunError, match="begins names of files, so it has no / and no #, and no dot in front"):
+        export(store, tmp_path, Stacks(), prefix=prefix)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+def test_a_folder_without_room_ends_the_run(store, tmp_path):
+    class Full(Stacks):
+        def write(self, path, series, images, frames):
+            path = Path("/dev/full")
+            return super().write(path, series, images, frames)
+
+    with pytest.raises(
+        StoreError, match="writing stopped: the disk is full; files that are whole are kept, go on with"
+    ):
+        export(store, tmp_path, Full())
 
 
 def test_frames_that_are_not_complete_are_refused_with_their_number(store, tmp_path):
