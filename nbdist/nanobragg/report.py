@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.errors import ExperimentError
 from nbdist.experiment.lattice import cell_from_real, dual_vectors
 from nbdist.formats.upright import Upright
 from nbdist.nanobragg.flags import Simulation
@@ -240,9 +241,10 @@ def dials_reading(simulation: Simulation, scene: Scene, image: Path, adc: float)
     dxtbx knows the header by BEAMLINE=fake. It takes BEAM_CENTER_X and BEAM_CENTER_Y for those of adxv, a pixel further along both axes,
     and the offset for 1; and the detector for one at right angles to the beam, with its rows along the axis.
     """
-    if scene.experiment.detector.curved:
+    try:
+        models = models_of(scene, range(1))
+    except ExperimentError:  # DIALS has no model of such a detector
         return
-    models = models_of(scene, range(1))
     upright, pixel_mm = Upright.of(models), models.panels[0].pixel_mm
     (x, y), (fast, slow) = simulation.beam_center_mm, upright.centre_mm
     read = (x + pixel_mm) / pixel_mm, (simulation.size_mm[1] - y + pixel_mm) / pixel_mm
