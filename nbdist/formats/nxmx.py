@@ -232,10 +232,10 @@ def _write_sample(entry: h5py.Group, series: ImageSeries) -> None:
 
 
 def _write_beam(group: h5py.Group, models: Models) -> None:
-    """The beam; its polarization as Stokes' I, Q, U, V, of which Q is along x and U halfway from x to y."""
+    """The beam; its polarization as Stokes' I, Q, U, V, of which Q is along McStas' x and U halfway from there to y."""
     beam = models.beam
     _measure(group, "angstrom", incident_wavelength=beam.wavelength_A)
-    along = np.cross(beam.polarization_normal, beam.travels)
+    along = TO_MCSTAS * np.cross(beam.polarization_normal, beam.travels)
     doubled = 2 * np.arctan2(along[1], along[0])
     degree = 2 * beam.polarization_fraction - 1
     group["incident_polarization_stokes"] = [1.0, degree * np.cos(doubled), degree * np.sin(doubled), 0.0]

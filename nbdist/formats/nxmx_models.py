@@ -196,8 +196,8 @@ class _Master:
             (s for group in groups if (s := self.values(group, "incident_polarization_stokes")) is not None), None
         )
         if stokes is not None and len(stokes) >= 3 and stokes[0] > 0:
-            angle = np.arctan2(stokes[2], stokes[1]) / 2
-            normal = (-float(np.sin(angle)), float(np.cos(angle)), 0.0)
+            angle = np.arctan2(stokes[2], stokes[1]) / 2  # from McStas' x, which is -x here
+            normal = (float(np.sin(angle)), float(np.cos(angle)), 0.0)
             fraction = (1 + min(1.0, float(np.hypot(stokes[1], stokes[2]) / stokes[0]))) / 2
         else:
             self.remarks.append(polarization_remark())

@@ -325,8 +325,8 @@ def test_axes_of_nexus_place_modules_and_the_spindle(tmp_path):
     assert found.scan == pytest.approx((0, 8, 30.0, 0.4, 0.01))
     assert [panel.usable.all() for panel in found.panels] == [True, False]
     assert found.beam.polarization_fraction == pytest.approx(0.9)
-    # its E vector is halfway between x and y
-    np.testing.assert_allclose(np.abs(found.beam.polarization_normal), [0.5**0.5, 0.5**0.5, 0], atol=1e-12)
+    # its E vector is halfway between McStas' x and y, that is between -x and y
+    np.testing.assert_allclose(found.beam.polarization_normal, [0.5**0.5, 0.5**0.5, 0], atol=1e-12)
 
 
 @pytest.mark.parametrize(("turn", "osc_deg"), [((0, 0, 0), 0.5), ((3, 40, -5), 0.25)])

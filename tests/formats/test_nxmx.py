@@ -191,6 +191,11 @@ def test_polarization_is_in_the_words_of_stokes_and_said_to_whom_dials_matters(t
         stokes = file["entry/instrument/beam/incident_polarization_stokes"]
         np.testing.assert_allclose(stokes, [1, -0.5, 0, 0], atol=1e-15)
         assert file["entry/sample/beam"] == file["entry/instrument/beam"]
+    askew = np.array([np.sin(0.3), np.cos(0.3), 0.0])  # the E vector is 0.3 from -x, McStas' x, towards y
+    written(tmp_path, series_of(panel(), beam={"polarization_fraction": 1.0, "polarization_normal": askew}))
+    with h5py.File(tmp_path / "lysozyme_master.h5") as file:
+        stokes = file["entry/instrument/beam/incident_polarization_stokes"]
+        np.testing.assert_allclose(stokes, [1, np.cos(0.6), np.sin(0.6), 0], atol=1e-15)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ FRAMES = {
     "dials": np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]]),
     "mosflm": np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]]),
     "adxv": np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]),
+    "dxtbx": np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]]),
 }
-IN_DXTBX = np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]])
+IN_DXTBX = FRAMES["dxtbx"]
 FAST, SLOW, ORIGIN_MM = np.array([0.2, 0.9, -0.1]), np.array([0.1, 0.0, 0.2]), np.array([150.0, -40.0, -30.0])
 """Along beam, axis and the third direction."""
 
