@@ -163,7 +163,10 @@ def _unlisted(
 ) -> tuple[NDArray[np.integer[Any]], Array]:
     """Reflections to the detector's corner, one of each set, with what they have where the file does not hold them."""
     if source.missing == "wilson":
-        unique, deviates = wilson_deviates(reciprocal_per_A, finest_A, source.missing_seed, symmetry)
+        try:
+            unique, deviates = wilson_deviates(reciprocal_per_A, finest_A, source.missing_seed, symmetry)
+        except ExperimentError as error:
+            raise ExperimentError(f"missing: wilson to the detector's corner: {error}") from None
         mean = _mean_F2(symmetry, file, reciprocal_per_A)
         return unique, np.sqrt(deviates * mean(((unique @ reciprocal_per_A) ** 2).sum(axis=1)))
     if source.default_F and not symmetry.trivial:  # which stands for no absent one
@@ -268,7 +271,10 @@ def wilson_amplitudes(
     indices int32 (n, 3), amplitudes float64 (n,) in electrons: F^2 is a deviate of `wilson_deviates` times mean_F2 exp(-2 B s^2),
     s = sin(theta)/lambda; absent reflections are left out.
     """
-    unique, deviates = wilson_deviates(reciprocal_per_A, wilson.d_min_A, wilson.seed, symmetry)
+    try:
+        unique, deviates = wilson_deviates(reciprocal_per_A, wilson.d_min_A, wilson.seed, symmetry)
+    except ExperimentError as error:
+        raise ExperimentError(f"d_min_A: {error}") from None
     s_squared = ((unique @ reciprocal_per_A) ** 2).sum(axis=1) / 4
     box = AmplitudeBox(symmetry, unique)
     box.fill(unique, np.sqrt(deviates * wilson.mean_F2 * np.exp(-2 * wilson.B_factor_A2 * s_squared)))
@@ -297,7 +303,7 @@ def wilson_deviates(
     """
     limits = np.floor(np.linalg.norm(dual_vectors(reciprocal_per_A), axis=1) / d_min_A)
     if np.prod(2 * limits + 1) > LARGEST_WILSON_SET:
-        raise ExperimentError(f"d_min_A: {d_min_A} A gives more than {LARGEST_WILSON_SET} reflections")
+        raise ExperimentError(f"{d_min_A} A gives more than {LARGEST_WILSON_SET} reflections")
     words = RandomWords((seed, 0))
     kept, drawn = [], []
     for indices in half_sphere(reciprocal_per_A, d_min_A):
@@ -312,7 +318,7 @@ def wilson_deviates(
         drawn.append(random)
     half, uniform = np.concatenate(kept), uniforms(np.concatenate(drawn))
     if not len(half):
-        raise ExperimentError(f"d_min_A: no reflection of this cell lies within {d_min_A} A")
+        raise ExperimentError(f"no reflection of this cell lies within {d_min_A} A")
     present = ~symmetry.absent(half)
     half, uniform = half[present], uniform[present]
     deviates = -np.log(uniform[:, 0])

@@ -1,4 +1,4 @@
-"""Run by DIALS' Python: what cctbx knows of reflections in some space groups, into a JSON file.
+"""Run by DIALS' Python: what cctbx knows of reflections in some space groups, and makes of files of them, into a JSON file.
 
 cctbx_check.py QUESTIONS OUTPUT
 """
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from cctbx import miller, sgtbx
+from iotbx import mtz
 
 questions = json.loads(Path(sys.argv[1]).read_text())
 found = {}
@@ -22,4 +23,9 @@ for name in questions["groups"]:
         }
         for hkl in map(tuple, questions["indices"])
     ]
-Path(sys.argv[2]).write_text(json.dumps(found))
+whole = {}
+for path in questions["files"]:
+    (pairs,) = mtz.object(path).as_miller_arrays()
+    expanded = pairs.expand_to_p1()
+    whole[path] = [[*hkl, F] for hkl, F in zip(expanded.indices(), expanded.data(), strict=True)]
+Path(sys.argv[2]).write_text(json.dumps({"groups": found, "files": whole}))

@@ -177,6 +177,13 @@ def test_missing_by_two_rules_is_refused(scene_of):
         scene_of({"F": F}, missing="wilson", default_F=3)
 
 
+def test_a_corner_that_no_crystal_reaches_is_refused_by_the_field(scene_of):
+    with pytest.raises(
+        ExperimentError, match=r"^structure_factors\.missing: wilson to the detector's corner: .* gives more"
+    ):
+        of(scene_of({"F": F}, {"cell": (2400, 2400, 1900, 90, 90, 90)}, missing="wilson"))
+
+
 def test_a_text_without_a_space_group_may_have_its_missing_reflections_drawn(small_experiment, tmp_path):
     path = tmp_path / "a.hkl"
     path.write_text("1 2 3 40\n-1 -2 -3 41\n2 2 2 30\n")

@@ -12,6 +12,7 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
+from merged_files import unit, write_mtz
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.lattice import reciprocal_from_cell
@@ -39,6 +40,8 @@ CELLS = {
     "F d -3 m:1": (26, 26, 26, 90, 90, 90),
 }
 """A cell of each space group."""
+EXPANDED = ("P 43 21 2", "P 61", "R 3:H", "R 3:R", "C 1 2 1", "I 41 3 2")
+"""Of which cctbx expands a file, too."""
 SOURCE = Wilson(d_min_A=3.0, mean_F2=900, B_factor_A2=12, seed=4)
 
 
@@ -108,7 +111,7 @@ def listed(symmetry, indices, amplitudes):
     return {tuple(hkl): F for hkl, F in zip(found.tolist(), values.tolist(), strict=True)}
 
 
-def unit(name):
+def wilson_unit(name):
     """The asymmetric unit of a Wilson set, as gemmi has it, with an amplitude of each."""
     asu = gemmi.ReciprocalAsu(gemmi.SpaceGroup(name))
     indices = [hkl for hkl in drawn(name) if asu.is_in(hkl)]
@@ -119,7 +122,7 @@ def unit(name):
 def test_an_asymmetric_unit_becomes_what_gemmi_finds_each_reflection_to_be_equivalent_to(name):
     group = gemmi.SpaceGroup(name)
     asu, operations = gemmi.ReciprocalAsu(group), group.operations()
-    indices, amplitudes = unit(name)
+    indices, amplitudes = wilson_unit(name)
     whole, of_unit = listed(symmetry_of(name), indices, amplitudes), dict(zip(indices, amplitudes, strict=True))
     assert set(whole) == set(drawn(name))
     assert all(of_unit[tuple(asu.to_asu(hkl, operations)[0])] == F for hkl, F in whole.items())
@@ -231,7 +234,9 @@ def test_a_cell_must_be_one_of_its_space_group(small_experiment):
 
 
 @pytest.mark.integration
-def test_cctbx_has_the_same_absences_centric_reflections_and_equivalents(tmp_path):
+def test_cctbx_has_the_same_absences_centric_reflections_and_equivalents_and_expands_files_alike(
+    small_experiment, tmp_path
+):
     program = shutil.which("dials.show")
     if program is None:
         pytest.skip("DIALS is not installed")
@@ -241,11 +246,24 @@ def test_cctbx_has_the_same_absences_centric_reflections_and_equivalents(tmp_pat
         (0, 0, 12),
         (7, 7, 7),
     ]
-    (tmp_path / "asked.json").write_text(json.dumps({"groups": list(CELLS), "indices": indices}))
+    files = {str(tmp_path / f"{number}.mtz"): name for number, name in enumerate(EXPANDED)}
+    for path, name in files.items():
+        hkl = unit(name, 3.0, CELLS[name])
+        plus, minus = np.random.default_rng(1).uniform(1, 100, (2, len(hkl)))
+        minus = np.where(gemmi.SpaceGroup(name).operations().centric_flag_array(hkl), plus, minus)
+        write_mtz(Path(path), {"F(+)": plus, "F(-)": minus}, hkl, name, CELLS[name])
+    asked = {"groups": list(CELLS), "indices": indices, "files": list(files)}
+    (tmp_path / "asked.json").write_text(json.dumps(asked))
     python = Path(program).read_text().splitlines()[0].removeprefix("#!").strip()
     command = [python, Path(__file__).with_name("cctbx_check.py"), tmp_path / "asked.json", tmp_path / "found.json"]
     subprocess.run(command, check=True, timeout=300)
-    for name, theirs in json.loads((tmp_path / "found.json").read_text()).items():
+    found = json.loads((tmp_path / "found.json").read_text())
+    for path, rows in found["files"].items():
+        crystal, source = {"cell": CELLS[files[path]]}, {"kind": "file", "file": path}
+        [its] = load_reflections(resolve(small_experiment(crystal=crystal, structure_factors=source)))
+        ours = dict(zip(map(tuple, its.indices.tolist()), its.amplitudes.tolist(), strict=True))
+        assert ours == {(h, k, l): F for h, k, l, F in rows}, files[path]
+    for name, theirs in found["groups"].items():
         symmetry, hkl = symmetry_of(name), np.array(indices)
         assert [its["absent"] for its in theirs] == symmetry.absent(hkl).tolist(), name
         present = ~symmetry.absent(hkl)
