@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nbdist import generate, open_series, simulate_frame
+from nbdist import simulate_frame
 from nbdist.errors import ExperimentError
 from nbdist.experiment.lattice import cell_from_real, dual_vectors
 from nbdist.experiment.twin import Twin, law_rows
+from nbdist.kernels.prediction import series_reflections
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
-from nbdist.store.labels import read_reflection_rows
-from nbdist.store.locations import open_group
 
 TETRAGONAL = {"cell": (40.0, 40.0, 30.0, 90, 90, 90), "misset_deg": (14, -31, 52), "space_group": "P 41"}
 LAW = {"law": "k,h,-l", "fraction": 0.3}
@@ -125,18 +124,14 @@ def test_a_law_that_is_a_symmetry_is_refused(small_experiment):
             load_reflections(resolve(crystal(small_experiment, [{"law": law, "fraction": 0.4}])))
 
 
-def test_labels_tell_the_domains_apart(small_experiment, tmp_path):
-    pytest.importorskip("pyarrow")
-    experiment = crystal(small_experiment, shape="gauss", N_cells=(7, 7, 6)).with_changes(
-        scan={"frames": 1}, sampling={"method": "integrated"}, labels={"reflections": True, "spots": True}
-    )
-    generate(experiment, tmp_path / "a.zarr", serial=True)
-    assert open_series(tmp_path / "a.zarr").orientation.shape == (1, 2, 3, 3)
-    rows = read_reflection_rows(open_group(tmp_path / "a.zarr"))
-    columns = [rows[name].to_pylist() for name in ("lattice", "h", "k", "l", "F")]
-    own, turned = (
-        {(h, k, l): F for lattice, h, k, l, F in zip(*columns, strict=True) if lattice == its} for its in (0, 1)
-    )
+def test_the_table_of_reflections_tells_the_domains_apart(small_experiment):
+    scene = resolve(crystal(small_experiment, N_cells=(7, 7, 6)))
+    rows = series_reflections(scene, load_reflections(scene))
+    listed = zip(*(rows[name].tolist() for name in ("lattice", "h", "k", "l", "F")), strict=True)
+    own, turned = {}, {}
+    for lattice, *hkl, F in listed:
+        (turned if lattice else own)[tuple(hkl)] = F
     assert len(own) > 50
     assert {(k, h, -l) for h, k, l in own} == set(turned)
     assert any(turned[k, h, -l] != F for (h, k, l), F in own.items())
+    assert scene.frame_orientations_A(0).shape == (2, 3, 3)
