@@ -40,7 +40,8 @@ class Upright(NamedTuple):
     def of(cls, models: Models) -> Upright:
         """The first panel of models; one that the beam does not meet has the foot of the perpendicular instead."""
         panel, beam = models.panels[0], models.beam.travels
-        towards = beam if panel.met_by(beam) else panel.normal * np.sign(panel.origin_mm @ panel.normal)
+        # a plane through the sample has a foot, too
+        towards = beam if panel.met_by(beam) else panel.normal * np.copysign(1.0, panel.origin_mm @ panel.normal)
         distance = float(panel.origin_mm @ panel.normal) / float(towards @ panel.normal)
         spot = distance * towards - panel.origin_mm
         along = float(models.axis @ panel.fast)

@@ -382,7 +382,8 @@ def test_what_dials_reads_otherwise_is_said_with_what_sets_it_right(nbdist):
         "DIALS reads a beam centre of 21 41 pixels from intimage.img and an offset of 1; it is 20 10: dials.import intimage.img "
         "mosflm_beam_centre=4,8 panel.pedestal=20 polarization_fraction=0.95"
     )
-    for tilted in ("-twotheta 10", "-adxv", "-spindle_axis 0 1 0 -osc 1", "-phi 0 -osc -1"):
+    edge_on = "-sdet_vector 1 0 0"  # its plane is through the sample
+    for tilted in ("-twotheta 10", "-adxv", "-spindle_axis 0 1 0 -osc 1", "-phi 0 -osc -1", edge_on):
         said = nbdist(f"nanobragg {CRYSTAL} -nonoise {tilted}").out.splitlines()[-1]
         assert said.startswith("DIALS cannot read from intimage.img how its detector and axis stand")
     for unknown in ("-curved_det", "-fdet_vector 0 0 1 -sdet_vector 0 -1 0.1"):
