@@ -285,7 +285,7 @@ def test_what_says_nothing_about_the_frames_is_passed_on(error, photons, monkeyp
     def fails(*_):
         raise error
 
-    monkeypatch.setattr("nbdist.run.stored_photons.read_frames", fails)
+    monkeypatch.setattr("nbdist.run.stored_frames.read_frames", fails)
     with pytest.raises(type(error)) as passed_on:
         PhotonReader(origin.source).frames(context, context.plan.units()[0])
     assert passed_on.value is error
@@ -344,7 +344,7 @@ def test_photons_that_are_replaced_half_way_end_the_run(harm, copy, experiment, 
                 generate(experiment, copy, serial=True, frames_per_shard=2, overwrite=True)
 
     with pytest.raises(
-        StoreError, match=r"copy\.zarr(: there is no store| is another store than the one whose photons)"
+        StoreError, match=r"copy\.zarr(: there is no store| is another store than the one whose frames)"
     ):
         read_out(copy, location, seed=11, serial=True, report=report)
     assert summarize(location).complete == {0}
