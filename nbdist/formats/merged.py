@@ -48,6 +48,8 @@ CIF_ITEMS: dict[str, Kind] = {
     "F_calc": "F calculated",
     "pdbx_FWT": "F of a map",
 }
+FORMS: dict[str, Form] = {".mtz": "mtz", ".cif": "cif", ".mmcif": "cif", ".fcf": "cif"}
+"""What names say."""
 HEADER_WORDS, RECORD_BYTES = 20, 80
 """Of an MTZ file: words of 4 bytes before its reflections, and bytes of each line of text after them."""
 
@@ -103,12 +105,16 @@ class _Table(NamedTuple):
 def form_of(path: Path) -> Form:
     """Which kind of file it is, by what it holds: one that begins as neither MTZ nor CIF counts as text.
 
+    Of one that is not there, which a store may outlive, the name says it.
+
     Raises
     ------
     FileFormatError
         If it cannot be read, or is a map or of another kind than its name says.
     """
-    place, suffix = user_path(path), path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    place, suffix = user_path(path), Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
+    if not place.exists():
+        return FORMS.get(suffix, "text")
     with unreadable_named(path, WHAT), gzip.open(place) if path.suffix == ".gz" else place.open("rb") as stream:
         start = stream.read(2**16)
     if start[208:212] == b"MAP ":
@@ -118,8 +124,8 @@ def form_of(path: Path) -> Form:
     lines = (line.strip() for line in start.splitlines())
     if next((line for line in lines if line and not line.startswith(b"#")), b"").lower().startswith(b"data_"):
         return "cif"
-    if suffix.lower() in (".mtz", ".cif", ".mmcif"):
-        begins = "MTZ" if suffix.lower() == ".mtz" else "data_"
+    if suffix in FORMS:
+        begins = "MTZ" if FORMS[suffix] == "mtz" else "data_"
         raise FileFormatError(f"{WHAT} {path} is of another kind than its name says: it does not begin with {begins}")
     return "text"
 
@@ -186,6 +192,8 @@ def _recognised(kinds: dict[str, Kind]) -> tuple[str, ...]:
 
 
 def _table(path: Path, form: Form, with_data: bool) -> _Table:
+    with unreadable_named(path, WHAT), user_path(path).open("rb"):
+        pass
     with _damage_named(path):
         return _mtz_table(path, with_data) if form == "mtz" else _cif_table(path)
 

@@ -147,6 +147,11 @@ def _file_list(lattice: Lattice, source: FromFile) -> _FileList:
         as_it_is = lattice.stated_space_group is None and source.missing == "default_F"
         return _FileList(*read_hkl(source.file), as_it_is)
     merged = read_merged(source.file, source.labels)
+    if merged.crystal.space_group not in (None, lattice.space_group):
+        raise ExperimentError(
+            f"file: {source.file} is of {merged.crystal.space_group}, and {lattice.field}.space_group is {lattice.space_group}; "
+            "leave that out"
+        )
     cell = None if merged.crystal.cell is None else Cell(*merged.crystal.cell)
     indices, values = merged.indices, merged.amplitudes
     if len(values) == 2:  # a centric reflection is its own mate

@@ -128,21 +128,17 @@ class Lattice:
         FileFormatError
             If that file cannot be read.
         ExperimentError
-            If crystal and file have other space groups, or the cell is not one of it.
+            If that file names no space group, or the cell is not one of it.
         """
-        cell, field, source = cell_from_real(self.real_vectors_A), f"{self.field}.space_group", self.structure_factors
-        symmetry = Symmetry.of(self.stated_space_group or P1, cell)
-        if isinstance(source, FromFile) and form_of(source.file) != "text":
-            of_file = read_crystal(source.file).space_group
+        cell, name, source = cell_from_real(self.real_vectors_A), self.stated_space_group, self.structure_factors
+        field = f"{self.field}.space_group"
+        if name is None and isinstance(source, FromFile) and form_of(source.file) != "text":
             place = f"{self.amplitudes_field}.file: {source.file}"
-            if of_file is None and self.stated_space_group is None:
+            name = read_crystal(source.file).space_group
+            if name is None:
                 raise ExperimentError(f"{place} names no space group that is known; give {field}")
-            if of_file is not None and self.stated_space_group is None:
-                symmetry, field = Symmetry.of(of_file, cell), place
-            elif of_file not in (None, symmetry.name):
-                raise ExperimentError(
-                    f"{field}: {symmetry.name} is not that of {source.file}, {of_file}; leave one out"
-                )
+            field = place
+        symmetry = Symmetry.of(name or P1, cell)
         nearest = symmetry.nearest_cell(self.real_vectors_A)
         if not nearest.is_meant_by(cell):
             raise ExperimentError(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from merged_files import CELL, unit, write_mtz
 
-from nbdist.errors import ExperimentError
+from nbdist.errors import ExperimentError, FileFormatError
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 from nbdist.scene.completeness import completeness
@@ -77,7 +77,8 @@ def test_the_space_group_is_the_files_and_a_crystal_of_another_is_refused(scene_
     assert scene.specimen.lattices[0].space_group == "P 43 21 2"
     assert of(scene_of({"F": F}, {"space_group": 96}, name=name))[1] == of(scene)[1]
     with pytest.raises(
-        ExperimentError, match=r"^crystal\.space_group: P 41 21 2 is not that of .*, P 43 21 2; leave one out"
+        ExperimentError,
+        match=r"^structure_factors\.file: .* is of P 43 21 2, and crystal\.space_group is P 41 21 2; leave",
     ):
         of(scene_of({"F": F}, {"space_group": "P41212"}, name=name))
     with pytest.raises(ExperimentError, match=r"^structure_factors\.file: .*P 43 21 2 does not allow a cell of 24 26 "):
@@ -91,6 +92,21 @@ def test_a_file_without_a_space_group_wants_one_of_the_crystal(scene_of):
     with pytest.raises(ExperimentError, match=r"names no space group that is known; give crystal\.space_group$"):
         of(scene())
     assert of(scene(space_group=96))[1] == of(scene_of({"F": F}))[1]
+
+
+def test_what_a_store_outlives_need_not_be_there_for_a_space_group_that_is_known_without_it(
+    scene_of, small_experiment, tmp_path
+):
+    for given in ({"space_group": 96}, {}):
+        scene = scene_of({"F": F}, given)
+        (tmp_path / "a.mtz").unlink()
+        if given:
+            assert scene.specimen.lattices[0].space_group == "P 43 21 2"
+        else:
+            with pytest.raises(FileFormatError, match=r"a\.mtz does not exist$"):
+                scene.specimen.lattices[0].space_group  # noqa: B018
+    listed = small_experiment(structure_factors={"kind": "file", "file": tmp_path / "gone.hkl"})
+    assert resolve(listed).specimen.lattices[0].space_group == "P 1"
 
 
 def test_a_cell_that_is_not_the_files_is_said(scene_of):
