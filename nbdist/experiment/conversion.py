@@ -203,7 +203,7 @@ def _scan(models: Models) -> _Commented:
 
 
 def _detector(description: Description, stem: str, remarks: list[str]) -> _Commented:
-    panels, axes = description.models.panels, AXES[description.frame]
+    panels, axes = [panel.at_right_angles() for panel in description.models.panels], AXES[description.frame]
     usual = all(np.array_equal(panel.fast, axes[0]) and np.array_equal(panel.slow, axes[1]) for panel in panels)
     convention: Convention = description.frame if usual else "custom"
     sensors = [_sensor(panel, remarks) for panel in panels]

@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 P1 = " P 1"
 """Hall symbol of no symmetry."""
+LARGEST_SLANT = 1e-4
+"""Cosine between fast and slow up to which they are taken to have been at right angles before they were written with five digits."""
+ROUNDING = 1e-12
+"""Cosine between fast and slow that is none."""
 
 
 class Beam(NamedTuple):
@@ -56,6 +60,21 @@ class Panel(NamedTuple):
     def normal(self) -> Array:
         """Unit vector at right angles to both of its axes (3,)."""
         return np.asarray(np.cross(self.fast, self.slow))
+
+    @property
+    def slant(self) -> float:
+        """Cosine between its axes, without a sign."""
+        return abs(float(self.fast @ self.slow))
+
+    def at_right_angles(self) -> Panel:
+        """The same with slow turned to be at right angles to fast, where a file had them with too few digits to be that.
+
+        dxtbx takes axes with a cosine of 1e-7 for no panel's.
+        """
+        if not ROUNDING < self.slant <= LARGEST_SLANT:
+            return self
+        across = self.slow - (self.slow @ self.fast) * self.fast
+        return self._replace(slow=across / np.linalg.norm(across))
 
     @property
     def distance_mm(self) -> float:

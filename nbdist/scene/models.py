@@ -10,15 +10,13 @@ from nbdist.experiment.detector import Panel as PanelFields
 from nbdist.experiment.detector import Sensor
 from nbdist.experiment.lattice import axis_rotation, cell_from_real
 from nbdist.experiment.space_groups import space_group
+from nbdist.formats.models import LARGEST_SLANT, Beam, Crystal, Models, Panel, Scan
 from nbdist.formats.models import P1 as HALL_P1
-from nbdist.formats.models import Beam, Crystal, Models, Panel, Scan
 from nbdist.scene.panels import PanelGeometry, unit
 from nbdist.scene.scene import Scene
 from nbdist.scene.specimen import Lattice
 
 Array = NDArray[np.float64]
-LARGEST_SLANT = 1e-6
-"""Cosine between fast and slow above which dxtbx takes them for no panel's."""
 ALONG = 1e-3
 """Sine of the angle to the beam below which a vector gives no direction across it."""
 COMPATIBLE = 1e-3
@@ -129,11 +127,7 @@ def _panel(
 ) -> Panel:
     if panel.curved:
         raise ExperimentError(f"{field} is curved, and DIALS has flat panels only")
-    slant = abs(float(panel.fast @ panel.slow))
-    if slant > LARGEST_SLANT:
-        angle = np.rad2deg(np.arccos(slant))
-        raise ExperimentError(f"{field}: fast and slow are {angle:.6g} degrees apart, and DIALS' are 90")
-    return Panel(
+    found = Panel(
         name=f"panel {number}",
         origin_mm=1e3 * turn @ panel.origin_m,
         fast=turn @ panel.fast,
@@ -146,3 +140,7 @@ def _panel(
         material="" if sensor is None else sensor.material or "",
         usable=panel.usable,
     )
+    if found.slant > LARGEST_SLANT:
+        angle = np.rad2deg(np.arccos(found.slant))
+        raise ExperimentError(f"{field}: fast and slow are {angle:.6g} degrees apart, and DIALS' are 90")
+    return found.at_right_angles()

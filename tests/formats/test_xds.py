@@ -200,6 +200,14 @@ def test_an_xds_inp_of_an_export_brings_back_its_models(read):
     assert found.beam.polarization_fraction == pytest.approx(models.beam.polarization_fraction)
 
 
+def test_axes_with_five_digits_are_drafted_at_right_angles(read):
+    tilted = XDS_INP.replace("X-AXIS=1 0 0", "X-AXIS=0.98769 0.08924 -0.12841")
+    found = read(inp=tilted.replace("Y-AXIS=0 1 0", "Y-AXIS=-0.07272 0.98911 0.12797"))
+    assert found.models.panels[0].slant > 1e-6
+    (panel,) = resolve(validate(draft(found).content)).instrument.panels
+    assert abs(panel.fast @ panel.slow) < 1e-15
+
+
 @pytest.mark.integration
 def test_dxtbx_reads_the_same_spots_out_of_an_xparm(read, tmp_path):
     (tmp_path / "XPARM.XDS").write_text(XPARM)

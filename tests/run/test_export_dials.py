@@ -73,6 +73,13 @@ def series(small_experiment):
         ),
     )
     yield "photons", small_experiment(panel={"spixels": 20, "fpixels": 24, "pixel_size_mm": 3.0}, scan=scan)
+    axes = {
+        "fast_axis": [0.98769, 0.08924, -0.12841],
+        "slow_axis": [-0.07272, 0.98911, 0.12797],
+    }  # digits of XDS' files
+    detector = {"convention": "custom", "panels": [{"spixels": 20, "fpixels": 24, "pixel_size_mm": 4.0} | axes]}
+    detector["panels"][0]["origin_mm"] = ORIGIN
+    yield "digits", small_experiment(detector=detector, scan=scan, **COUNTS)
     crystal = {"cell": [40.0, 40.0, 55.0, 90.0, 90.0, 90.0], "space_group": "P 43 21 2"}
     yield "labelled", small_experiment(crystal=crystal, scan=scan, labels={"reflections": True}, **COUNTS)
 

@@ -122,6 +122,18 @@ def test_a_sensor_is_that_of_the_panel_or_of_the_detector(small_experiment):
     assert (second.material, second.attenuation_per_mm) == ("", pytest.approx(5))
 
 
+def test_axes_that_were_written_with_five_digits_are_at_right_angles(small_experiment):
+    axes = {"fast_axis": [0.98769, 0.08924, -0.12841], "slow_axis": [-0.07272, 0.98911, 0.12797]}
+    panel = {"spixels": 9, "fpixels": 7, "origin_mm": [5.0, -3.0, 90.0], **axes}
+    scene = resolve(small_experiment(detector={"convention": "custom", "panels": [panel]}))
+    (found,), (given,) = models_of(scene, range(3)).panels, scene.instrument.panels
+    assert given.fast @ given.slow > 1e-6, "dxtbx refuses 1e-7"
+    assert abs(found.fast @ found.slow) < 1e-15
+    turn = laboratory_rotation(scene)
+    np.testing.assert_allclose(found.fast, turn @ given.fast, atol=1e-15)
+    np.testing.assert_allclose(found.slow, turn @ given.slow, atol=2e-5)
+
+
 def test_curved_panels_have_no_model(small_experiment):
     with pytest.raises(ExperimentError, match=r"detector\.panels\.0 is curved"):
         models_of(resolve(small_experiment(detector={"curved": True})), range(3))
