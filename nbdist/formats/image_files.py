@@ -54,6 +54,23 @@ class ImageSeries:
         return self.models.scan.frames
 
 
+def unread_notes(format: str, unread: Sequence[str], images: str, prefix: str) -> list[str]:
+    """What is said where DIALS does not find something in images that the models beside them have; nothing where it finds all.
+
+    Parameters
+    ----------
+    unread
+        What it does not find, a few words each.
+    images
+        What it imports.
+    """
+    if not unread:
+        return []
+    return [
+        f"DIALS does not read from {format} {' and '.join(unread)}; dials.import {images} reference_geometry={prefix}.expt does"
+    ]
+
+
 class ImageFormat(Protocol):
     """A format of image files, with its settings; it travels to the processes that write."""
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import require_extra
-from nbdist.formats.image_files import BAD, GAP, Image, ImageSeries
+from nbdist.formats.image_files import BAD, GAP, Image, ImageSeries, unread_notes
 from nbdist.formats.models import Array, Models, Panel
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ class NXmx:
             If h5py or hdf5plugin is not installed.
         """
         require_extra("hdf5", "format nxmx")
-        models, notes = series.models, []
+        models = series.models
+        unread = [f"readings a photon ({models.gain:g})"] if models.gain != 1 else []
+        unread += [f"what is read without a photon ({models.pedestal:g})"] if models.pedestal else []
+        notes = unread_notes(self.name, unread, self.images_name(series.prefix), series.prefix)
         beam = models.beam
         if not _as_dials_assumes(models):
             normal = ",".join(f"{value + 0.0:.6g}" for value in beam.polarization_normal.round(9))

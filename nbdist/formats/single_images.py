@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import NbdistError
-from nbdist.formats.image_files import Image, ImageSeries
+from nbdist.formats.image_files import Image, ImageSeries, unread_notes
 from nbdist.formats.models import Models
 
 DIGITS = 5
@@ -56,11 +56,7 @@ class SingleImages(ABC):
         if series.images > most:
             raise NbdistError(f"{self.name}: {series.images} images are more than {most}; name some with --frames")
         images = self.images_name(series.prefix).replace("#" * DIGITS, "*")
-        return [
-            f"DIALS does not read from {self.name} {unread}; dials.import {images} reference_geometry={series.prefix}.expt does"
-            for unread in [" and ".join(self.unread(series.models))]
-            if unread
-        ]
+        return unread_notes(self.name, self.unread(series.models), images, series.prefix)
 
     def unread(self, models: Models) -> list[str]:
         """What DIALS does not find in the files, a few words each."""

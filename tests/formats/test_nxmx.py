@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import h5py
@@ -196,6 +197,14 @@ def test_polarization_is_in_the_words_of_stokes_and_said_to_whom_dials_matters(t
     with h5py.File(tmp_path / "lysozyme_master.h5") as file:
         stokes = file["entry/instrument/beam/incident_polarization_stokes"]
         np.testing.assert_allclose(stokes, [1, np.cos(0.6), np.sin(0.6), 0], atol=1e-15)
+
+
+def test_what_dials_does_not_read_is_said_with_the_import_that_does():
+    models = replace(series_of(panel()).models, gain=2.5, pedestal=10.0)
+    assert NXmx().notes(replace(series_of(panel()), models=models)) == [
+        "DIALS does not read from nxmx readings a photon (2.5) and what is read without a photon (10); "
+        "dials.import lysozyme_master.h5 reference_geometry=lysozyme.expt does"
+    ]
 
 
 @pytest.mark.parametrize(
