@@ -83,7 +83,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno == errno.EDQUOT:
         return "the disk quota is used up"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror + (f": {error.filename}" if error.filename else "")
+        return " ".join(error.strerror.split()) + (f": {error.filename}" if error.filename else "")
     return scrubbed(" ".join(str(error).split())) or type(error).__name__
 
 
