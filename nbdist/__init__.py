@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nbdist.errors import NbdistError
     from nbdist.experiment import Experiment, load_experiment
+    from nbdist.run.export import export
     from nbdist.run.generate import generate
     from nbdist.run.predict import predict
     from nbdist.run.read_out import read_out
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Experiment": "nbdist.experiment",
     "NbdistError": "nbdist.errors",
+    "export": "nbdist.run.export",
     "generate": "nbdist.run.generate",
     "load_experiment": "nbdist.experiment",
     "open_reflections": "nbdist.store",
@@ -36,6 +38,7 @@ _HOMES = {
 __all__ = [
     "Experiment",
     "NbdistError",
+    "export",
     "generate",
     "load_experiment",
     "open_reflections",

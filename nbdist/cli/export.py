@@ -120,7 +120,7 @@ def export(
     progress = watched(work, where, RunSettings(device="cpu", serial=serial), shlex.join(words))
     images = done[0].images
     if progress.frames_total == 0:
-        console.print(f"{images}: nothing was missing")
+        console.print(f"{images}: no image was missing")
         return
     if progress.saturated_pixels:
         error_console.print(f"note: {progress.saturated_pixels} readings are too large for {format.value}, and held")

@@ -46,8 +46,6 @@ class Smv(SingleImages):
             raise NbdistError(
                 "smv: DIALS takes an image of 2463 x 2527 pixels for one whose sides have changed places; use --format cbf or nxmx"
             )
-        if models.trusted[1] == LARGEST - 1:
-            notes.append(f"SMV has 16 bits: readings above {LARGEST} are written as {LARGEST}, and both are overloads")
         masked = int(np.count_nonzero(~models.panels[0].usable))
         if masked and models.pedestal == 0:
             notes.append(

@@ -14,6 +14,10 @@ from nbdist.formats.models import Models
 
 Array = NDArray[np.float64]
 XDS_INPUT = "XDS.INP"
+WRITTEN = "! written by nbdist"
+"""Its first line."""
+MASTER = "_master.h5"
+"""What the name of a master file of NXmx ends with."""
 DETECTORS = {"cbf": "PILATUS", "nxmx": "EIGER", "smv": "ADSC"}
 """DETECTOR= of a format: by which XDS knows how its files are read."""
 HALF_TURN = np.array([1.0, -1.0, -1.0])
@@ -41,10 +45,10 @@ def xds_input(models: Models, format_name: str, images_name: str) -> str:
     if models.still or len(models.panels) != 1:
         raise ValueError("XDS.INP is of a rotation series on one panel")
     beam, scan, (panel,) = models.beam, models.scan, models.panels
-    in_hdf5 = images_name.endswith("_master.h5")
+    in_hdf5 = images_name.endswith(MASTER)
     across = -panel.origin_mm  # to the foot of the perpendicular, from the first pixel's corner
     origin = [float(across @ axis) / panel.pixel_mm + 0.5 for axis in (panel.fast, panel.slow)]
-    template = images_name.replace("master", "??????") if in_hdf5 else images_name.replace("#", "?")
+    template = images_name.removesuffix(MASTER) + "_??????.h5" if in_hdf5 else images_name.replace("#", "?")
     first, last = scan.first_frame + 1, scan.first_frame + scan.frames
     lowest, highest = models.trusted
     sensor = [
@@ -53,7 +57,7 @@ def xds_input(models: Models, format_name: str, images_name: str) -> str:
     ]
     rows, columns = panel.shape
     lines = [
-        "! written by nbdist",
+        WRITTEN,
         "JOB= XYCORR INIT COLSPOT IDXREF DEFPIX INTEGRATE CORRECT",
         f"NAME_TEMPLATE_OF_DATA_FRAMES= {template}",
         *([LIBRARY.rstrip()] if in_hdf5 else []),

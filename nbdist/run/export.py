@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import time
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -32,10 +33,11 @@ from nbdist.formats.files import whole_path, written_whole
 from nbdist.formats.image_files import BAD, GAP, Image, ImageFormat, ImageSeries
 from nbdist.formats.nxmx import NXmx
 from nbdist.formats.text import user_path
-from nbdist.formats.xds_input import DETECTORS, XDS_INPUT, xds_input
+from nbdist.formats.xds_input import DETECTORS, WRITTEN, XDS_INPUT, xds_input
 from nbdist.frames.products import COUNTS, INTENSITY, SERIES_REFLECTIONS, products_of
 from nbdist.planning import Unit, Units, make_plan
 from nbdist.planning.plan import LARGEST_SHARD_BYTES
+from nbdist.readout.chain import masks_of
 from nbdist.run.context import RunContext
 from nbdist.run.events import EventLog, no_log
 from nbdist.run.executors.choice import Workers, this_process
@@ -45,12 +47,13 @@ from nbdist.run.ledger import Ledger
 from nbdist.run.loop import run_units
 from nbdist.run.progress import Progress, Record, Report, silent
 from nbdist.run.stored_frames import FrameReader, Source
-from nbdist.scene import resolve
+from nbdist.scene import Scene, resolve
 from nbdist.scene.models import LARGEST_VALUE, models_of
 from nbdist.store import StoreSummary, open_group, summarize
 from nbdist.store.dials import write_truth
 from nbdist.store.number_set import NumberSet
 from nbdist.store.schema import schema_of
+from nbdist.store.table_reading import consecutive_frames
 from nbdist.store.units import store_id_of
 
 FORMATS: dict[str, ImageFormat] = {its.name: its for its in (NXmx(), Cbf(), Smv())}
@@ -82,6 +85,8 @@ class Export:
         The format, and what it writes.
     folder
         Where to.
+    run_id
+        Random name of the run that writes it, which the folder has, too: another one that goes on with it, or replaces it, has another.
     """
 
     source: Source
@@ -90,6 +95,7 @@ class Export:
     format: ImageFormat
     series: ImageSeries
     folder: Path
+    run_id: str = ""
 
     @property
     def files(self) -> Units:
@@ -122,6 +128,45 @@ class Export:
             "store_id": self.source.store_id,
         }
 
+    def require_there(self) -> None:
+        """Check that the folder is this run's.
+
+        Raises
+        ------
+        StoreError
+            If another one goes on with the export by now, or it is gone.
+        """
+        try:
+            found = json.loads((self.folder / EXPORTED).read_bytes())["run_id"]
+        except (OSError, ValueError, KeyError, TypeError):
+            found = None
+        if found != self.run_id:
+            raise StoreError(f"{self.folder}: {EXPORTED} is gone, or another nbdist export writes there by now")
+
+    def publish(self, *, anew: bool) -> None:
+        """Have the folder say what is exported there, and by which run; `anew` where it says nothing of any.
+
+        Raises
+        ------
+        NbdistError
+            If it cannot be written, or says something by now.
+        """
+        place = self.folder / EXPORTED
+        said = {**self.said(), "made_at": self.series.made_at, "store": self.source.location, "run_id": self.run_id}
+        content = json.dumps(said, indent=2).encode()
+        if not anew:
+            with written_whole(place) as file:
+                file.write(content)
+            return
+        try:
+            with place.open("xb") as file:
+                file.write(content)
+        except FileExistsError:
+            raise RunError(f"{self.folder}: another nbdist export began there just now") from None
+        except OSError as error:
+            place.unlink(missing_ok=True)
+            raise RunError(f"{place} cannot be written: {one_line(error)}") from None
+
 
 @dataclass
 class ExportJob(Job):
@@ -149,7 +194,8 @@ class ExportJob(Job):
         return self._reader
 
     def prepare(self) -> None:
-        """Open the store, and ask for what the format needs."""
+        """Open the store, see whether the folder is this run's, and ask for what the format needs."""
+        self.export.require_there()
         _ = self.reader
         self.export.format.notes(self.export.series)
 
@@ -160,6 +206,7 @@ class ExportJob(Job):
 
     def require_usable(self, workers: int, error: ErrorLine) -> None:
         """See whether the store can be read from here, and the folder written: a file a worker, where the disk was full there."""
+        self.export.require_there()
         FrameReader(self.export.source)
         files = self.context.scene.instrument.pixels * 4 * self.export.format.images_per_file * workers
         _require_writable(self.export.folder, min(LARGEST_SHARD_BYTES, files) if error.disk_full else 1)
@@ -174,6 +221,7 @@ class ExportJob(Job):
         path = export.path(unit)
         with whole_path(path) as beside:
             held = export.format.write(beside, export.series, unit.frames, self.images(unit.frames))
+            export.require_there()
         return {
             "unit": unit.number,
             "frames": [unit.first_frame, unit.last_frame],
@@ -200,13 +248,17 @@ class ExportJob(Job):
         """What a frame has of the product, as it is written: masked pixels hold `GAP`, bad ones `BAD` where they are marked so."""
         if self.export.product == COUNTS.name:
             return [whole_counts(image) for image in stored]
-        whole = np.dtype(self.export.series.dtype).kind == "i"
-        images = [np.minimum(np.rint(image), LARGEST_VALUE) if whole else image for image in stored]
-        panels = self.context.scene.instrument.panels
+        whole = self.export.series.dtype == "int32"
+        images = [whole_photons(image) if whole else image for image in stored]
+        panels = self.export.series.models.panels
         return [
-            np.where(panel.usable, image, GAP).astype(self.export.series.dtype)
-            for panel, image in zip(panels, images, strict=True)
+            np.where(panel.usable, image, image.dtype.type(GAP)) for panel, image in zip(panels, images, strict=True)
         ]
+
+
+def whole_photons(photons: NDArray[np.floating[Any]]) -> NDArray[np.int32]:
+    """Photons as int32: what is too large is the largest value, which float32 does not have."""
+    return np.minimum(np.rint(photons), LARGEST_VALUE, dtype=np.float64).astype(np.int32)
 
 
 def whole_counts(counts: NDArray[Any]) -> NDArray[np.int32]:
@@ -223,10 +275,10 @@ def whole_counts(counts: NDArray[Any]) -> NDArray[np.int32]:
 def export(
     location: str | os.PathLike[str],
     folder: str | os.PathLike[str],
-    format: ImageFormat,
+    format: str | ImageFormat = "nxmx",
     workers: Workers | None = None,
     *,
-    frames: range | None = None,
+    frames: slice | range | None = None,
     what: str | None = None,
     prefix: str | None = None,
     experiment: Experiment | None = None,
@@ -248,7 +300,7 @@ def export(
     folder
         Where to; made where there is none.
     format
-        One of `FORMATS`.
+        "nxmx", "cbf" or "smv", or one that is made with other settings: `NXmx(images_per_file=100)`.
     workers
         Who writes; this process where left out.
     frames
@@ -277,6 +329,10 @@ def export(
         If there is no store, frames are not complete, the format cannot hold the series, something else is exported in the folder, or a
         file cannot be written.
     """
+    if isinstance(format, str):
+        if format not in FORMATS:
+            raise RunError(f"format {format}: should be one of {', '.join(FORMATS)}")
+        format = FORMATS[format]
     summary = summarize(location)
     context, wanted = _wanted(summary, folder, format, frames, what, prefix, experiment)
     notes = list(format.notes(wanted.series))
@@ -284,7 +340,8 @@ def export(
         notes.append(f"intensity is rounded to whole photons: {format.name} holds no others")
     _require_complete(summary, wanted.frames)
     wanted = _begun(wanted, resume=resume, overwrite=overwrite)
-    missing = [file.number for file in wanted.files if not wanted.path(file).exists()]
+    there = _names_in(wanted.folder)
+    missing = [file.number for file in wanted.files if wanted.path(file).name not in there]
     left = Units(len(wanted.frames), format.images_per_file, NumberSet(missing))
     workers = workers or this_process("cpu")
     progress = Progress(frames_total=sum(len(file.frames) for file in left), log=log, kinds=dict(workers.kinds))
@@ -310,7 +367,7 @@ def _wanted(
     summary: StoreSummary,
     folder: str | os.PathLike[str],
     format: ImageFormat,
-    frames: range | None,
+    frames: slice | range | None,
     what: str | None,
     prefix: str | None,
     experiment: Experiment | None,
@@ -330,18 +387,25 @@ def _wanted(
     product = what or held[0]
     if product not in held:
         raise RunError(f"{location}: holds {' and '.join(held)}, and no {product}")
-    chosen = frames if frames is not None else range(summary.frames)
+    group = open_group(location)
+    chosen = consecutive_frames(group, frames)
     scene = resolve(experiment or summary.experiment)
     models = models_of(scene, chosen).counted_from(0)
     if product == INTENSITY.name:
-        models = replace(models, trusted=(0, LARGEST_VALUE), gain=1.0, pedestal=0.0)
+        largest = LARGEST_VALUE if format.real_numbers else LARGEST_VALUE - 1  # what is too large is held at one more
+        models = replace(models, trusted=(0, largest), gain=1.0, pedestal=0.0)
+    usable = [marks == 0 for marks in _marks(scene, product)]
+    panels = (panel._replace(usable=its) for panel, its in zip(models.panels, usable, strict=True))
+    models = replace(models, panels=tuple(panels))
     models = replace(models, trusted=format.trusted(models))
     settings = summary.settings
     plan = make_plan(scene, products=products_of(scene.experiment), kernel=settings.kernel, settings=settings)
     plan = replace(plan, cost=replace(plan.cost, seconds=SECONDS_PER_PIXEL * scene.instrument.pixels))
     prefix = prefix or location.rstrip("/").rpartition("/")[2].removesuffix(".zarr")
     if not _is_name(prefix):
-        raise RunError(f"--prefix {prefix}: begins names of files, so it has no / and no #, and no dot in front")
+        raise RunError(
+            f"--prefix {prefix}: begins names of files, of letters, digits and _ . + - with none of the last three in front"
+        )
     series = ImageSeries(
         prefix=prefix,
         models=models,
@@ -350,30 +414,22 @@ def _wanted(
         made_by=f"nbdist {version('nbdist')}",
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    source = Source(location, store_id_of(open_group(location)))
-    place = user_path(folder).absolute()
-    return RunContext(scene, plan, "cpu", location), Export(source, chosen, product, format, series, place)
+    source, place = Source(location, store_id_of(group)), user_path(folder).absolute()
+    return RunContext(scene, plan, "cpu", location), Export(
+        source, chosen, product, format, series, place, uuid.uuid4().hex
+    )
 
 
 def _require_complete(summary: StoreSummary, frames: range) -> None:
     there = summary.found.frames.flags(summary.frames)[frames.start : frames.stop]
     if not there.all():
-        ready = NumberSet.where(summary.found.frames.flags(summary.frames))
-        shown = (
-            f"those up to {_first_gap(ready)} are: --frames 0:{_first_gap(ready)}"
-            if 0 in ready
-            else "none is from 0 on"
-        )
+        # each stretch of complete frames begins and ends where this changes
+        edges = frames.start + np.flatnonzero(np.diff(there, prepend=False, append=False)).reshape(-1, 2)
+        first, stop = max(edges.tolist(), key=lambda edge: edge[1] - edge[0], default=(0, 0))
+        shown = f"the most in a row that are: --frames {first}:{stop}" if len(edges) else "none of them is"
         raise UnfinishedError(
             f"{summary.location}: {np.count_nonzero(~there)} of frames {frames.start}:{frames.stop} are not complete; {shown}"
         )
-
-
-def _first_gap(ready: NumberSet) -> int:
-    """The first number from 0 on that is not there."""
-    numbers = ready.array()
-    gaps = np.flatnonzero(numbers != np.arange(len(numbers)))
-    return int(gaps[0]) if len(gaps) else len(numbers)
 
 
 def _require_writable(folder: Path, size: int) -> None:
@@ -389,7 +445,13 @@ def _require_writable(folder: Path, size: int) -> None:
 
 def _is_name(prefix: object) -> bool:
     """Whether something can begin the names of files of a folder."""
-    return isinstance(prefix, str) and re.fullmatch(r"[^/#\0.][^/#\0]*", prefix) is not None
+    return isinstance(prefix, str) and re.fullmatch(r"\w[\w.+-]*", prefix) is not None
+
+
+def _names(its: ImageFormat, prefix: str, files: int) -> set[str]:
+    """Names of the files of an export, but for `EXPORTED`, and XDS.INP, which may be someone's own."""
+    beside = {f"{prefix}.expt", f"{prefix}{TRUTH}.expt", f"{prefix}{TRUTH}.refl", its.images_name(prefix)}
+    return beside | {its.file_name(prefix, number) for number in range(files)}
 
 
 def _begun(wanted: Export, *, resume: bool, overwrite: bool) -> Export:
@@ -403,15 +465,14 @@ def _begun(wanted: Export, *, resume: bool, overwrite: bool) -> Export:
     folder, said = wanted.folder, wanted.said()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        there = _names_in(folder)
     except OSError as error:
         raise RunError(f"{folder} cannot be made: {one_line(error)}") from None
     formats = {**FORMATS, wanted.format.name: wanted.format}
     earlier = _read_exported(folder, formats)
     if earlier is not None and not (resume or overwrite):
         raise RunError(f"{folder} holds an export; --resume goes on with it, --overwrite replaces it")
-    if earlier is not None and overwrite:
-        _remove(folder, earlier, formats[earlier["format"]])
-    elif earlier is not None:
+    if earlier is not None and not overwrite:
         if earlier.get("store_id") != wanted.source.store_id:
             raise RunError(
                 f"{folder} holds an export of {earlier.get('store')} as it was then; give this one another folder"
@@ -420,15 +481,19 @@ def _begun(wanted: Export, *, resume: bool, overwrite: bool) -> Export:
             if earlier.get(name) != value:
                 raise RunError(f"{folder} holds an export of {name} {earlier.get(name)}, this one is of {value}")
         wanted = replace(wanted, series=replace(wanted.series, made_at=str(earlier.get("made_at"))))
-        for beside in folder.glob(f".{wanted.series.prefix}*.part"):
-            beside.unlink(missing_ok=True)
+        wanted.publish(anew=False)
+        _remove_parts(folder, wanted.series.prefix)
         return wanted
-    elif taken := [path.name for path in (wanted.images, wanted.path(wanted.files[0])) if path.exists()]:
+    replaced = set[str]()
+    if earlier is not None:
+        files = len(Units(len(range(*earlier["frames"])), earlier["images_per_file"]))
+        replaced = _names(formats[earlier["format"]], earlier["prefix"], files)
+    names = _names(wanted.format, wanted.series.prefix, len(wanted.files))
+    if taken := sorted(there & (names - replaced)):
         raise RunError(f"{folder} holds {taken[0]}, of which {EXPORTED} says nothing; give the export another folder")
-    with written_whole(folder / EXPORTED) as file:
-        file.write(
-            json.dumps({**said, "made_at": wanted.series.made_at, "store": wanted.source.location}, indent=2).encode()
-        )
+    if earlier is not None:
+        _remove(folder, there & replaced, earlier["prefix"])
+    wanted.publish(anew=True)
     return wanted
 
 
@@ -449,13 +514,24 @@ def _read_exported(folder: Path, formats: Collection[str]) -> Mapping[str, Any] 
     raise RunError(f"{folder / EXPORTED} is not one that this nbdist wrote")
 
 
-def _remove(folder: Path, said: Mapping[str, Any], its: ImageFormat) -> None:
-    """Remove the files of an export; what the folder says of it last."""
-    prefix, (first, last) = said["prefix"], said["frames"]
-    names = [its.file_name(prefix, number) for number in range(-(-(last - first) // said["images_per_file"]))]
-    beside = [f"{prefix}.expt", f"{prefix}{TRUTH}.expt", f"{prefix}{TRUTH}.refl", XDS_INPUT]
-    for name in (*names, its.images_name(prefix), *beside, EXPORTED):
+def _names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def _remove(folder: Path, names: Collection[str], prefix: str) -> None:
+    """Remove the files of an export, with an XDS.INP that is ours; what the folder says of it last."""
+    for_xds = folder / XDS_INPUT
+    ours = for_xds.is_file() and for_xds.read_bytes().startswith(WRITTEN.encode())
+    for name in (*names, *([XDS_INPUT] if ours else [])):
         (folder / name).unlink(missing_ok=True)
+    _remove_parts(folder, prefix)
+    (folder / EXPORTED).unlink(missing_ok=True)
+
+
+def _remove_parts(folder: Path, prefix: str) -> None:
+    """Remove what processes that were ended left of files, which they had not written whole."""
+    for part in folder.glob(f".{prefix}[_.]*.part"):
+        part.unlink(missing_ok=True)
 
 
 def _write_files(job: ExportJob, files: Units, workers: Workers, progress: Progress, report: Report) -> None:
@@ -469,7 +545,9 @@ def _write_files(job: ExportJob, files: Units, workers: Workers, progress: Progr
         if not is_fatal(error):
             raise
         raise StoreError(f"{folder}: writing stopped: {one_line(error)}; {GO_ON}") from None
-    unseen = [job.export.path(file).name for file in files if not job.export.path(file).exists()]
+    _require_writable(folder, 1)  # of a folder that is changed from here, a server of files has no old list
+    there = _names_in(folder)
+    unseen = [name for file in files if (name := job.export.path(file).name) not in there]
     if unseen and not progress.failed:
         raise RunError(f"{folder}: {unseen[0]} was written but is not in the folder that is seen from here")
 
@@ -484,7 +562,7 @@ def _write_beside(job: ExportJob) -> None:
     """
     export, series = job.export, job.export.series
     if export.has_list:
-        marks = _marks(next(job.images(range(1))))
+        marks = _marks(job.context.scene, export.product)
         try:
             with whole_path(export.images) as beside:
                 export.format.write_list(beside, series, marks)
@@ -504,6 +582,7 @@ def _write_beside(job: ExportJob) -> None:
         write_truth(group, job.context.scene, export.frames, models, export.folder, f"{name}{TRUTH}", images)
 
 
-def _marks(image: Image) -> Sequence[NDArray[np.integer[Any]]]:
-    """`GAP`, `BAD` or 0 of each pixel of an image."""
-    return [np.where((panel == GAP) | (panel == BAD), panel, 0).astype(np.int32) for panel in image]
+def _marks(scene: Scene, product: str) -> Sequence[NDArray[np.int8]]:
+    """`GAP`, `BAD` or 0 of each pixel of an image of a product: photons have no bad ones, which are the read-out's."""
+    bad = BAD if product == COUNTS.name else 0
+    return [np.array([0, GAP, bad], np.int8)[mask] for mask in masks_of(scene)]

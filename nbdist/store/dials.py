@@ -30,7 +30,7 @@ from nbdist.scene.models import laboratory_rotation, models_of
 from nbdist.store.labels import found_in, has_spots, read_reflection_rows
 from nbdist.store.locations import open_group
 from nbdist.store.reading import summarize
-from nbdist.store.table_reading import frames_of, table_reader
+from nbdist.store.table_reading import consecutive_frames, table_reader
 
 Array = NDArray[np.float64]
 Report = Callable[[int, int], None]
@@ -89,11 +89,7 @@ def write_dials(
     group, summary = open_group(location), summarize(location)
     if experiment is not None and experiment.fingerprint != summary.fingerprint:
         raise StoreError(f"{location} was made from other files or another experiment than the one given")
-    chosen = frames_of(group, frames)
-    if not chosen or chosen.step != 1:
-        raise StoreError(
-            f"{location}: frames {chosen.start}:{chosen.stop}:{chosen.step} are no scan; they should be consecutive"
-        )
+    chosen = consecutive_frames(group, frames)
     scene = resolve(experiment or summary.experiment)
     models = models_of(scene, chosen)
     if models.still:

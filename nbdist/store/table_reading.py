@@ -86,6 +86,22 @@ def frames_of(group: zarr.Group, frames: slice | range | None) -> range:
     return frames
 
 
+def consecutive_frames(group: zarr.Group, frames: slice | range | None) -> range:
+    """Frames of a series that are a scan: one at least, one after the other; all where None.
+
+    Raises
+    ------
+    StoreError
+        If they are none, or lie outside.
+    """
+    chosen = frames_of(group, frames)
+    if not chosen or chosen.step != 1:
+        raise StoreError(
+            f"{objects_of(group).location}: frames {chosen.start}:{chosen.stop}:{chosen.step} are no scan; they should be consecutive"
+        )
+    return chosen
+
+
 def table_reader(group: zarr.Group, name: str, columns: Sequence[str] | None = None) -> TableReader:
     """What reads rows of a table of an open store.
 

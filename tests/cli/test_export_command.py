@@ -35,7 +35,7 @@ def test_a_series_is_exported_with_a_line_of_what_it_came_to(store, export, tmp_
     assert "2/2 frames" in ended.err
     assert (tmp_path / "series_data_000001.h5").exists()
     assert (
-        "series_master.h5: nothing was missing"
+        "series_master.h5: no image was missing"
         in export(store, "-o", tmp_path, "--frames", "1:3", "--resume", "--serial").out
     )
 
@@ -47,7 +47,7 @@ def test_frames_that_are_not_there_yet_end_it_with_the_command_that_goes_on(stor
         words = [store, "-o", tmp_path / "out", "--format", "cbf", "--prefix", "mine", "--serial"]
         ended = export(*words)
         assert ended.code == 1
-        assert "1 of frames 0:4 are not complete; those up to 2 are: --frames 0:2" in ended.err
+        assert "1 of frames 0:4 are not complete; the most in a row that are: --frames 0:2" in ended.err
         again = next(line for line in ended.err.splitlines() if line.startswith("Go on with: nbdist export "))
     finally:
         for key in (record_key(2), FINISHED):

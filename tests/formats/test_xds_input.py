@@ -44,6 +44,8 @@ def test_a_gap_lies_between_the_edges_of_a_rectangle():
     assert said["UNTRUSTED_RECTANGLE"] == [[20, 26, 0, 51]]
     assert said["NAME_TEMPLATE_OF_DATA_FRAMES"] == ["lyso_??????.h5"]
     assert said["DETECTOR"] == ["EIGER"]
+    said = xds_parameters(xds_input(models, "nxmx", "master_3_master.h5"))
+    assert said["NAME_TEMPLATE_OF_DATA_FRAMES"] == ["master_3_??????.h5"]
 
 
 def test_a_sensor_has_its_thickness_and_attenuation():

@@ -7,15 +7,17 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from injected import in_process_client
 
+import nbdist
 from nbdist import generate, open_series
 from nbdist.errors import NbdistError, RunError, StoreError, UnfinishedError
 from nbdist.formats.image_files import BAD, GAP
 from nbdist.run.executors.choice import chosen_workers
-from nbdist.run.export import FORMATS, export, whole_counts
+from nbdist.run.export import EXPORTED, FORMATS, export, whole_counts, whole_photons
 from nbdist.run.settings import RunSettings
 from nbdist.store.units import FINISHED, record_key
 
@@ -138,14 +140,44 @@ def test_another_export_does_not_mix_with_one_and_may_replace_it(store, experime
     ):
         export(other, out, Stacks(), frames=range(5), resume=True)
     (out / "notes.txt").write_text("mine")
+    (out / "other.expt").write_text("mine")
+    with pytest.raises(RunError, match=r"holds other\.expt, of which export\.json says nothing"):
+        export(other, out, Stacks(), frames=range(2), prefix="other", overwrite=True)
+    assert (out / "series_0.npy").exists()
+    (out / "other.expt").unlink()
+    (out / ".series_1.npy.elsewhere-1.part").touch()
     export(other, out, Stacks(), frames=range(2), prefix="other", overwrite=True)
     assert names(out) == ["export.json", "notes.txt", "other.expt", "other_0.npy"]
 
 
-def test_files_of_nobody_are_not_written_over(store, tmp_path):
-    (tmp_path / "series_0.npy").touch()
-    with pytest.raises(RunError, match=r"holds series_0\.npy, of which export\.json says nothing"):
+def test_a_run_writes_nothing_where_another_one_goes_on(store, tmp_path):
+    class Overtaken(Stacks):
+        def write(self, path, series, images, frames):
+            if images.start == 2:
+                export(store, tmp_path, Stacks(), resume=True)
+            return super().write(path, series, images, frames)
+
+    with pytest.raises(StoreError, match=r"export\.json is gone, or another nbdist export writes there by now"):
+        export(store, tmp_path, Overtaken())
+    np.testing.assert_array_equal(images(tmp_path), open_series(store, chunks=None).counts)
+    exported, _ = export(store, tmp_path, Stacks(), resume=True)
+    exported.require_there()
+    with pytest.raises(RunError, match="another nbdist export began there just now"):
+        exported.publish(anew=True)
+    (tmp_path / EXPORTED).unlink()
+    with pytest.raises(StoreError, match=r"export\.json is gone"):
+        exported.require_there()
+
+
+@pytest.mark.parametrize("name", ["series_0.npy", "series_3.npy", "series.expt", "series_truth.refl"])
+def test_files_of_nobody_are_not_written_over(name, store, tmp_path):
+    (tmp_path / name).touch()
+    with pytest.raises(RunError, match=rf"holds {name}, of which export\.json says nothing"):
         export(store, tmp_path, Stacks(), overwrite=True)
+    assert names(tmp_path) == [name]
+
+
+def test_what_export_json_says_is_not_believed_where_it_is_another_ones(store, tmp_path):
     outside = {"format": "stacks", "prefix": "../series", "frames": [0, 2], "images_per_file": 2}
     for content in ("[]", '{"format": "stacks"}', json.dumps(outside)):
         (tmp_path / "export.json").write_text(content)
@@ -153,9 +185,9 @@ def test_files_of_nobody_are_not_written_over(store, tmp_path):
             export(store, tmp_path, Stacks(), overwrite=True)
 
 
-@pytest.mark.parametrize("prefix", ["a/b", "../a", ".a", "a#"])
+@pytest.mark.parametrize("prefix", ["a/b", "../a", ".a", "a#", "a b", "a?", "-a"])
 def test_names_of_files_stay_in_the_folder(prefix, store, tmp_path):
-    with pytest.raises(RunError, match="begins names of files, so it has no / and no #, and no dot in front"):
+    with pytest.raises(RunError, match=r"begins names of files, of letters, digits and _ . [+] - with none of the"):
         export(store, tmp_path, Stacks(), prefix=prefix)
 
 
@@ -176,8 +208,14 @@ def test_frames_that_are_not_complete_are_refused_with_their_number(store, tmp_p
     unfinished = Path(shutil.copytree(store, tmp_path / "a.zarr"))
     for key in (record_key(1), FINISHED):
         (unfinished / key).unlink()
-    with pytest.raises(UnfinishedError, match=r"3 of frames 0:7 are not complete; those up to 3 are: --frames 0:3"):
-        export(unfinished, tmp_path / "out", Stacks())
+    for asked, said in (
+        (range(7), r"3 of frames 0:7 are not complete; the most in a row that are: --frames 0:3"),
+        (range(2, 7), r"3 of frames 2:7 are not complete; the most in a row that are: --frames 2:3"),
+        (range(4, 7), r"2 of frames 4:7 are not complete; the most in a row that are: --frames 6:7"),
+        (range(3, 5), r"2 of frames 3:5 are not complete; none of them is"),
+    ):
+        with pytest.raises(UnfinishedError, match=said):
+            export(unfinished, tmp_path / "out", Stacks(), frames=asked)
     assert not (tmp_path / "out").exists()
     _, progress = export(unfinished, tmp_path / "out", Stacks(), frames=range(1, 3))
     assert progress.frames_done == 2
@@ -221,6 +259,43 @@ def test_counts_of_any_type_are_whole_numbers_with_the_same_marks():
         assert whole_counts(counts).tolist() == [0, 7, min(largest, 2**31 - 1), GAP, BAD]
     counts = np.array([0, -1, -2, 2**31 - 1], np.int32)
     assert whole_counts(counts) is counts
+
+
+def test_photons_that_32_bits_do_not_hold_are_the_largest_of_them(store, tmp_path):
+    photons = np.array([[0.4, 0.6, 2**31, 3e9]], np.float32)
+    assert whole_photons(photons).tolist() == [[0, 1, 2**31 - 1, 2**31 - 1]]
+    export(store, tmp_path, Stacks(), what="intensity")
+    (panel,) = json.loads((tmp_path / "series.expt").read_text())["detector"][0]["panels"]
+    assert panel["trusted_range"] == [-0.5, 2**31 - 1.5]
+
+
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        (range(0, 6, 2), "frames 0:6:2 are no scan; they should be consecutive"),
+        (range(3, 3), "frames 3:3:1 are no scan"),
+        (range(5, 9), "frames 5:9 lie outside the series of 7 frames"),
+    ],
+)
+def test_frames_that_are_no_scan_are_refused(frames, said, store, tmp_path):
+    with pytest.raises(StoreError, match=said):
+        export(store, tmp_path / "out", Stacks(), frames=frames)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_master_marks_the_pixels_that_the_counts_do_and_of_photons_none_of_the_read_outs(store, tmp_path):
+    for what, marked in (("counts", open_series(store, chunks=None).counts[0].values == BAD), ("intensity", False)):
+        export(store, tmp_path / what, frames=range(1), what=what)
+        with h5py.File(tmp_path / what / "series_master.h5") as file:
+            np.testing.assert_array_equal(file["entry/instrument/detector/pixel_mask"][:], 2 * np.asarray(marked))
+
+
+def test_a_format_may_be_named(store, tmp_path):
+    exported, _ = nbdist.export(store, tmp_path, "cbf", frames=slice(0, 2))
+    assert exported.format is FORMATS["cbf"]
+    assert len(list(tmp_path.glob("*.cbf"))) == 2
+    with pytest.raises(RunError, match="format tiff: should be one of nxmx, cbf, smv"):
+        nbdist.export(store, tmp_path, "tiff")
 
 
 def test_formats_are_found_by_their_names():

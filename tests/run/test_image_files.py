@@ -64,10 +64,7 @@ def test_each_image_is_a_file_that_fabio_reads(name, suffix, held, store, tmp_pa
     said = [note.partition(";")[0] for note in progress.notes]
     expected = {
         "cbf": ["DIALS does not read from cbf what is read without a photon"],
-        "smv": [
-            "DIALS does not read from smv polarization",
-            "SMV has 16 bits: readings above 65535 are written as 65535, and both are overloads",
-        ],
+        "smv": ["DIALS does not read from smv polarization"],
     }
     assert said == expected[name]
 
@@ -75,7 +72,27 @@ def test_each_image_is_a_file_that_fabio_reads(name, suffix, held, store, tmp_pa
 def test_an_input_of_xds_that_is_there_is_left_as_it_is(store, tmp_path):
     (tmp_path / "XDS.INP").write_text("mine")
     export(store, tmp_path, FORMATS["cbf"])
+    export(store, tmp_path, FORMATS["smv"], overwrite=True)
     assert (tmp_path / "XDS.INP").read_text() == "mine"
+    (tmp_path / "XDS.INP").unlink()
+    export(store, tmp_path, FORMATS["smv"], resume=True)
+    export(store, tmp_path, FORMATS["cbf"], overwrite=True)
+    assert ".cbf" in (tmp_path / "XDS.INP").read_text(), "one that an export wrote goes with it"
+
+
+def test_bad_pixels_that_smv_cannot_mark_are_counted(light_experiment, tmp_path):
+    experiment = light_experiment(1).with_changes(
+        noise={"photon_noise": True},
+        readout={"dead_pixel_fraction": 0.1},
+        detector={"panels": [{"spixels": 20, "fpixels": 30}]},
+    )
+    generate(experiment, tmp_path / "a.zarr", serial=True)
+    _, progress = export(tmp_path / "a.zarr", tmp_path / "out", FORMATS["smv"])
+    bad = np.count_nonzero(open_series(tmp_path / "a.zarr", chunks=None).counts.values == -2)
+    assert bad > 10
+    assert (
+        f"SMV has no readings below 0: {bad} masked pixels hold 0, as if nothing had fallen on them" in progress.notes
+    )
 
 
 def test_the_files_that_are_not_there_are_the_same_when_they_are_written_again(store, tmp_path):
