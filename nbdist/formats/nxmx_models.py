@@ -7,7 +7,8 @@ then fast is along x, slow along -y, and the spindle along x, as dxtbx has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from nbdist.formats.description import (
 )
 from nbdist.formats.models import Array, Beam, Models, Panel, Scan
 from nbdist.formats.transformations import Axis, placed, scan_axis
+from nbdist.formats.units import ANGLES_RAD, ENERGIES_EV, LENGTHS_MM, RATES_PER_S, TIMES_S, WAVELENGTHS_A, scale_of
 
 if TYPE_CHECKING:
     import h5py
@@ -34,9 +36,15 @@ WHAT = "NXmx file"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 OF_MCSTAS = np.array([-1.0, 1.0, -1.0])
 EV_ANGSTROM = 12398.4198
-LENGTHS_MM = {"m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "micron": 1e-3, "µm": 1e-3, "nm": 1e-6}
-ANGLES_RAD = dict.fromkeys(("deg", "degree", "degrees"), np.pi / 180) | dict.fromkeys(("rad", "radian", "radians"), 1.0)
-WAVELENGTHS_A = {"angstrom": 1.0, "a": 1.0, "å": 1.0, "nm": 10.0, "pm": 0.01, "m": 1e10}
+DATA_SETS = re.compile(r"data(_\d+)?")
+MASKS = re.compile(r"pixel_mask(_\d+)?")
+PLACES_OF_MASKS = ("", "threshold_1_channel", "detectorSpecific", "detectorSpecific/threshold_1_channel")
+"""Groups within a detector's that may have masks, the ones that count more first."""
+HIGHEST_READINGS = (
+    "saturation_value",
+    "detectorSpecific/countrate_correction_count_cutoff",
+    "detectorSpecific/detectorModule_000/countrate_correction_count_cutoff",
+)
 LONGEST_CHAIN = 64
 NO_SENSOR_MM = 1e-3
 """Thickness of what stands for no sensor, where one must be given."""
@@ -72,13 +80,14 @@ class _Master:
         self.instrument = self.of_class(self.entry, "NXinstrument", "instrument")
         self.detector = self.of_class(self.instrument, "NXdetector", "detector")
         self.remarks: list[str] = []
+        self.stored = self._stored()
 
     def description(self) -> Description:
         chain = self._sample_chain()
         beam, panels = self._beam(), tuple(self._panels())
         scan, axis = self._scan(chain)
-        names = ("saturation_value", "detectorSpecific/countrate_correction_count_cutoff")
-        highest = next((highest for name in names if (highest := self.found(self.detector, name)) is not None), 0.0)
+        readings = (self.known(self.detector, name) for name in HIGHEST_READINGS)
+        highest = next((reading for reading in readings if reading is not None), 0.0)
         return Description(
             frame="dxtbx",
             models=Models(
@@ -87,7 +96,7 @@ class _Master:
                 axis=axis,
                 scan=scan,
                 crystals=(),
-                trusted=(round(self.found(self.detector, "underload_value") or 0.0), round(highest)),
+                trusted=(round(self.known(self.detector, "underload_value") or 0.0), round(highest)),
             ),
             remarks=tuple(self.remarks),
         )
@@ -110,7 +119,7 @@ class _Master:
         members = [group.get(name) for name in group]
         return [member for member in members if member is not None and _text(member.attrs.get("NX_class")) == nx_class]
 
-    def values(self, group: h5py.Group, name: str, scale: dict[str, float] | None = None) -> Array | None:
+    def values(self, group: h5py.Group, name: str, scale: Mapping[str, float] | None = None) -> Array | None:
         """Numbers of a dataset as a row, in the units that the scale has; the first of them where it names none."""
         dataset = group.get(name)
         if dataset is None or not hasattr(dataset, "shape"):
@@ -118,10 +127,10 @@ class _Master:
         found = self._array(dataset)
         if scale is None:
             return found
-        units = _text(dataset.attrs.get("units")) or next(iter(scale))
-        if units not in scale and units.lower() not in scale:
-            raise self.wrong(dataset.name, f"has units {units}, not one of {', '.join(scale)}")
-        return found * (scale[units] if units in scale else scale[units.lower()])
+        try:
+            return found * scale_of(_text(dataset.attrs.get("units")) or next(iter(scale)), scale)
+        except ValueError as error:
+            raise self.wrong(dataset.name, str(error)) from None
 
     def _array(self, dataset: h5py.Dataset) -> Array:
         try:
@@ -132,27 +141,36 @@ class _Master:
             raise self.wrong(dataset.name, "should be numbers")
         return found
 
-    def found(self, group: h5py.Group, name: str, scale: dict[str, float] | None = None) -> float | None:
+    def found(self, group: h5py.Group, name: str, scale: Mapping[str, float] | None = None) -> float | None:
         """The first number of a dataset, or None where it is not there."""
         values = self.values(group, name, scale)
         return None if values is None else float(values[0])
 
-    def number(self, group: h5py.Group, name: str, scale: dict[str, float] | None = None) -> float:
+    def known(self, group: h5py.Group, name: str, scale: Mapping[str, float] | None = None) -> float | None:
+        """The same of one that places nothing: None, and a remark, where it cannot be read."""
+        try:
+            return self.found(group, name, scale)
+        except FileFormatError as error:
+            self.remarks.append(f"{str(error).removeprefix(f'{WHAT} {self.path}: ')}; it is left out")
+            return None
+
+    def number(self, group: h5py.Group, name: str, scale: Mapping[str, float] | None = None) -> float:
         """The first number of a dataset that must be there."""
         number = self.found(group, name, scale)
         if number is None:
             raise self.wrong(f"{group.name}/{name}", "is not there")
         return number
 
-    def axis(self, dataset: h5py.Dataset) -> Axis:
-        """A transformation, in dxtbx's frame."""
+    def axis(self, group: h5py.Group, name: str) -> Axis:
+        """A transformation, in dxtbx's frame; where its dataset is another file's, its ends may be in either."""
+        dataset = group[name]
         turns = _text(dataset.attrs.get("transformation_type")) == "rotation"
-        parent, _, name = dataset.name.rpartition("/")
         scale = ANGLES_RAD if turns else LENGTHS_MM
-        settings = self.values(self.file[parent or "/"], name, scale)
+        settings, ends = self.values(group, name, scale), self.values(group, f"{name}_end", scale)
         if settings is None:
             raise self.wrong(dataset.name, "should be a transformation")
-        ends = self.values(self.file[parent or "/"], f"{name}_end", scale)
+        if ends is None:
+            ends = self.values(dataset.parent, dataset.name.rpartition("/")[2] + "_end", scale)
         steps = np.diff(settings) if ends is None or len(ends) != len(settings) else ends - settings
         width = float(np.median(steps)) if len(steps) else 0.0
         try:
@@ -163,19 +181,26 @@ class _Master:
             offset = OF_MCSTAS * np.broadcast_to(np.asarray(dataset.attrs.get("offset", 0.0), dtype=np.float64), 3)
         except (TypeError, ValueError):
             raise self.wrong(dataset.name, "should have a vector of three numbers, and an offset of three") from None
-        units = _text(dataset.attrs.get("offset_units")) or ("m" if turns else _text(dataset.attrs.get("units")) or "m")
-        return Axis(turns, vector, offset * LENGTHS_MM.get(units, 1e3), settings, width)
+        units = _text(dataset.attrs.get("offset_units")) or ("" if turns else _text(dataset.attrs.get("units"))) or "m"
+        try:
+            return Axis(turns, vector, offset * scale_of(units, LENGTHS_MM), settings, width)
+        except ValueError as error:
+            raise self.wrong(f"{dataset.name}@offset_units", str(error)) from None
 
     def chain(self, group: h5py.Group, depends_on: str) -> list[Axis]:
-        """The axes that a dependency goes through, the first one first."""
+        """The axes that a dependency goes through, the first one first.
+
+        A dataset behind an external link names what it depends on by a place of its own file, or of the one that links to it.
+        """
         axes: list[Axis] = []
-        place = group
+        places = [group]
         while depends_on not in ("", "."):
-            dataset = place.get(depends_on) if not depends_on.startswith("/") else self.file.get(depends_on)
-            if dataset is None or not hasattr(dataset, "shape") or len(axes) > LONGEST_CHAIN:
-                raise self.wrong(depends_on, f"on which {place.name} depends, is no axis")
-            axes.append(self.axis(dataset))
-            depends_on, place = _text(dataset.attrs.get("depends_on")), dataset.parent
+            where = _placed_at(places, self.file, depends_on)
+            if where is None or len(axes) > LONGEST_CHAIN:
+                raise self.wrong(depends_on, f"on which {places[0].name} depends, is no axis")
+            axes.append(self.axis(*where))
+            dataset = where[0][where[1]]
+            depends_on, places = _text(dataset.attrs.get("depends_on")), [dataset.parent, where[0]]
         return axes
 
     def _beam(self) -> Beam:
@@ -183,7 +208,7 @@ class _Master:
         found = [self.values(group, "incident_wavelength", WAVELENGTHS_A) for group in groups]
         wavelengths = next((values for values in found if values is not None), None)
         if wavelengths is None:
-            energy_eV = self.found(self.detector, "detectorSpecific/photon_energy")
+            energy_eV = self.found(self.detector, "detectorSpecific/photon_energy", ENERGIES_EV)
             if not energy_eV:
                 raise self.wrong(f"{self.instrument.name}/beam/incident_wavelength", "is not there")
             wavelengths = np.array([EV_ANGSTROM / energy_eV])
@@ -201,8 +226,23 @@ class _Master:
             fraction = (1 + min(1.0, float(np.hypot(stokes[1], stokes[2]) / stokes[0]))) / 2
         else:
             self.remarks.append(polarization_remark())
-        flux = next((flux for group in groups if (flux := self.found(group, "total_flux"))), None)
-        return Beam(np.array([0.0, 0.0, -1.0]), float(wavelengths[0]), np.array(normal), fraction, flux)
+        flux = next((flux for group in groups if (flux := self.known(group, "total_flux", RATES_PER_S))), None)
+        size_mm = next((size for group in groups if (size := self._beam_size(group)) is not None), None)
+        return Beam(np.array([0.0, 0.0, -1.0]), float(wavelengths[0]), np.array(normal), fraction, flux, size_mm)
+
+    def _beam_size(self, group: h5py.Group) -> float | None:
+        """Side of a square of the beam's size, in millimetres."""
+        try:
+            sizes = self.values(group, "incident_beam_size", LENGTHS_MM)
+        except FileFormatError:
+            return None
+        if sizes is None or not (sizes > 0).all():
+            return None
+        if abs(sizes[0] - sizes[-1]) > 1e-6 * sizes[0]:
+            self.remarks.append(
+                f"beam.beam_size_mm: of a square as large as the beam's {sizes[0]:g} x {sizes[-1]:g} mm"
+            )
+        return float(f"{np.sqrt(sizes[0] * sizes[-1]):.12g}")
 
     def _sample_chain(self) -> list[Axis]:
         """What carries the sample; of a file that does not say so, the axis that detectors write."""
@@ -214,16 +254,30 @@ class _Master:
         omega = sample.get("transformations/omega")
         return [] if omega is None or "vector" not in omega.attrs else self.chain(sample, omega.name)
 
+    def _stored(self) -> tuple[int, ...]:
+        """Number of images and the shape of each, as the data sets have them; nothing where none is there."""
+        data = self.entry.get("data")
+        names = [name for name in data if DATA_SETS.fullmatch(name)] if hasattr(data, "keys") else []
+        found = {name: data[name].shape for name in sorted(names) if hasattr(data.get(name), "shape")}
+        shapes = [shape for shape in found.values() if len(shape) > 2]
+        if "data" in found and len(found["data"]) > 2:
+            return tuple(found["data"])
+        gone = [name for name in names if name not in found and name != "data"]
+        if gone and shapes:
+            self.remarks.append(f"scan.frames: {self.entry.name}/data/{gone[0]} leads to a file that is not there")
+        return (0 if gone else sum(shape[0] for shape in shapes), *shapes[0][1:]) if shapes else ()
+
     def _images(self) -> int:
-        specific = self.detector.get("detectorSpecific")
-        if specific is None:
-            return 0
-        return round((self.found(specific, "nimages") or 0.0) * (self.found(specific, "ntrigger") or 1.0))
+        """How many there are: those stored, or else what the detector was asked for."""
+        if self.stored and self.stored[0]:
+            return self.stored[0]
+        images, triggers = (self.known(self.detector, f"detectorSpecific/{name}") for name in ("nimages", "ntrigger"))
+        return round((images or 0.0) * (triggers or 1.0))
 
     def _scan(self, chain: list[Axis]) -> tuple[Scan, Array]:
         """The scan and the axis, of the sample's chain or of what a detector writes without one."""
-        names, scale = ("frame_time", "count_time"), {"s": 1.0, "ms": 1e-3, "us": 1e-6}
-        exposure_s = next((time for name in names if (time := self.found(self.detector, name, scale))), 0.0)
+        names = ("frame_time", "count_time")
+        exposure_s = next((time for name in names if (time := self.known(self.detector, name, TIMES_S))), 0.0)
         found, images = scan_axis(chain), self._images()
         if found is not None:
             axis, vector = found
@@ -241,39 +295,88 @@ class _Master:
         return Scan(0, max(images, 1), start_deg, osc_deg, exposure_s), np.array([1.0, 0.0, 0.0])
 
     def _panels(self) -> Iterator[Panel]:
-        mask, modules = self._mask(), self.groups(self.detector, "NXdetector_module")
+        modules = self.groups(self.detector, "NXdetector_module")
         if modules and "fast_pixel_direction" in modules[0]:
-            panels = [self._module(module, mask) for module in sorted(modules, key=self._corner)]
+            found = sorted(((*self._pixels(module), module) for module in modules), key=lambda each: each[0])
+            panels, places = [self._module(module, shape) for _, shape, module in found], [each[0] for each in found]
         else:
-            panels = [self._upright(mask)]
-        thickness_mm = self.found(self.detector, "sensor_thickness", LENGTHS_MM) or 0.0
+            panels, places = [self._upright()], [(0, 0)]
+        thickness_mm = self.known(self.detector, "sensor_thickness", LENGTHS_MM) or 0.0
         said = self.detector.get("sensor_material")
         material = "" if said is None else _text(said[()])
         if thickness_mm <= NO_SENSOR_MM:
             thickness_mm = 0.0
-        for panel in panels:
-            yield panel._replace(thickness_mm=thickness_mm, material=MATERIALS.get(material.lower(), material))
+        usable = self._usable(places, [panel.shape for panel in panels])
+        for panel, pixels in zip(panels, usable, strict=True):
+            yield panel._replace(
+                thickness_mm=thickness_mm, material=MATERIALS.get(material.lower(), material), usable=pixels
+            )
 
-    def _mask(self) -> NDArray[np.bool_] | None:
-        """Pixels that are masked, of the whole image."""
-        for name in ("pixel_mask", "detectorSpecific/pixel_mask"):
-            found = self.detector.get(name)
-            if found is not None and len(found.shape) == 2 and found.size:
-                return np.asarray(found[()] != 0)
+    def _mask(self) -> h5py.Dataset | None:
+        """Which pixels are masked, of the whole image; a remark where it is in a file that is not there."""
+        for place in PLACES_OF_MASKS:
+            group = self.detector.get(place) if place else self.detector
+            names = sorted(name for name in group if MASKS.fullmatch(name)) if hasattr(group, "keys") else []
+            for name in names:
+                found = group.get(name)
+                if found is None:
+                    self.remarks.append(
+                        f"detector: {group.name}/{name} leads to a file that is not there; it is left out"
+                    )
+                elif hasattr(found, "shape") and found.size:
+                    return found
         return None
 
-    def _corner(self, module: h5py.Group) -> tuple[int, int]:
-        """First row and column of a module in the image."""
-        origin = self.values(module, "data_origin")
-        return (0, 0) if origin is None or len(origin) < 2 else (round(origin[-2]), round(origin[-1]))
+    def _usable(self, places: Sequence[tuple[int, ...]], shapes: Sequence[tuple[int, int]]) -> list[NDArray[np.bool_]]:
+        """Pixels of each panel that are not masked; all of them, and a remark, where the mask is none of this image."""
+        everything = [np.ones(shape, dtype=bool) for shape in shapes]
+        dataset = self._mask()
+        if dataset is None:
+            return everything
+        mask, image = np.asarray(dataset[()]) != 0, self.stored[1:]
+        if not any(any(place[:-2]) for place in places):  # modules of one plane
+            places = [place[-2:] for place in places]
+        while mask.ndim > len(places[0]) and len(mask) == 1:
+            mask = mask[0]
+        slices = [
+            tuple(map(_from_there_on, place, (*(len(place) - 2) * [1], *shape)))
+            for place, shape in zip(places, shapes, strict=True)
+        ]
+        if mask.ndim == len(places[0]) and (len(image) != mask.ndim or image == mask.shape):
+            usable = [~mask[part] for part in slices]
+            if all(part.size == shape[0] * shape[1] for part, shape in zip(usable, shapes, strict=True)):
+                return [part.reshape(shape) for part, shape in zip(usable, shapes, strict=True)]
+        wanted = " x ".join(map(str, image or shapes[0]))
+        self.remarks.append(
+            f"detector: {dataset.name} has {' x '.join(map(str, dataset.shape))} pixels, which is no mask of {wanted}; it is left out"
+        )
+        return everything
 
-    def _module(self, module: h5py.Group, mask: NDArray[np.bool_] | None) -> Panel:
+    def _pixels(self, module: h5py.Group) -> tuple[tuple[int, ...], tuple[int, int]]:
+        """Where a module begins in the image, and its rows and columns."""
+        size, origin = self.values(module, "data_size"), self.values(module, "data_origin")
+        if size is None or len(size) < 2:
+            raise self.wrong(f"{module.name}/data_size", "should be two numbers, slow and fast")
+        begins = (0, 0) if origin is None or len(origin) < 2 else tuple(round(first) for first in origin.tolist())
+        rows, columns = round(size[-2]), round(size[-1])
+        if len(self.stored) == 3 and not self._holds(begins, rows, columns) and self._holds(begins, columns, rows):
+            self.remarks.append(
+                f"{module.name}/data_size is fast, slow where the images are {self.stored[1]} rows of {self.stored[2]}; it is turned around"
+            )
+            rows, columns = columns, rows
+        return begins, (rows, columns)
+
+    def _holds(self, begins: tuple[int, ...], rows: int, columns: int) -> bool:
+        """Whether so many pixels from there on are within the images that are stored."""
+        return begins[-2] + rows <= self.stored[1] and begins[-1] + columns <= self.stored[2]
+
+    def _module(self, module: h5py.Group, shape: tuple[int, int]) -> Panel:
         axes, turns, places = [], [], []
         for name in ("fast_pixel_direction", "slow_pixel_direction"):
             dataset = module.get(name)
             if dataset is None:
                 raise self.wrong(f"{module.name}/{name}", "is not there")
-            axes.append(self.axis(dataset))
+            axes.append(self.axis(module, name))
             turn, place = placed(self.chain(module, _text(dataset.attrs.get("depends_on"))))
             turns.append(turn)
             places.append(place)
@@ -281,29 +384,11 @@ class _Master:
             pixel_mm = square_side(*(float(axis.settings[0]) for axis in axes))
         except ValueError as error:
             raise self.wrong(f"{module.name}/fast_pixel_direction", f"and slow_pixel_direction {error}") from None
-        size = self.values(module, "data_size")
-        if size is None or len(size) < 2:
-            raise self.wrong(f"{module.name}/data_size", "should be two numbers, slow and fast")
-        shape = (round(size[-2]), round(size[-1]))
-        row, column = self._corner(module)
         panel = upright_panel(shape, pixel_mm, 0.0, (0.0, 0.0), module.name.rpartition("/")[2])
         fast, slow = (turn @ axis.vector for turn, axis in zip(turns, axes, strict=True))
-        usable = self._usable(mask, row, column, shape)
-        return panel._replace(origin_mm=places[0], fast=fast, slow=slow, usable=usable)
+        return panel._replace(origin_mm=places[0], fast=fast, slow=slow)
 
-    def _usable(
-        self, mask: NDArray[np.bool_] | None, row: int, column: int, shape: tuple[int, int]
-    ) -> NDArray[np.bool_]:
-        if mask is None:
-            return np.ones(shape, dtype=bool)
-        usable = ~mask[row : row + shape[0], column : column + shape[1]]
-        if usable.shape != shape:
-            raise self.wrong(
-                f"{self.detector.name}/pixel_mask", f"has shape {mask.shape}, which holds no module of {shape}"
-            )
-        return usable
-
-    def _upright(self, mask: NDArray[np.bool_] | None) -> Panel:
+    def _upright(self) -> Panel:
         """A detector that is given by a distance and a beam centre."""
         detector = self.detector
         try:
@@ -319,8 +404,22 @@ class _Master:
             "detector: the file has a distance and a beam centre alone; it stands at right angles to the beam"
         )
         fast, slow = (self.number(detector, f"beam_center_{axis}") * pixel_mm for axis in "xy")
-        panel = upright_panel((rows, columns), pixel_mm, distance_mm, (fast, slow))
-        return panel._replace(usable=self._usable(mask, 0, 0, (rows, columns)))
+        return upright_panel((rows, columns), pixel_mm, distance_mm, (fast, slow))
+
+
+def _from_there_on(first: int, count: int) -> slice:
+    return slice(first, first + count)
+
+
+def _placed_at(places: Sequence[h5py.Group], file: h5py.File, path: str) -> tuple[h5py.Group, str] | None:
+    """The group of a dataset and its name there: the first that there is, from these groups or the roots of their files, then of a file."""
+    starts = [*(place.file for place in places), file] if path.startswith("/") else places
+    holder, _, name = path.rpartition("/")
+    for start in starts:
+        group = start.get(holder) if holder else start
+        if hasattr(group, "keys") and hasattr(group.get(name), "shape"):
+            return group, name
+    return None
 
 
 def _text(value: Any) -> str:

@@ -20,6 +20,7 @@ from nbdist.formats.image_files import ImageSeries
 from nbdist.formats.image_headers import read_images
 from nbdist.formats.nxmx import NXmx
 from nbdist.formats.smv import smv_bytes
+from nbdist.formats.units import ANGLES_RAD, LENGTHS_MM, TIMES_S, WAVELENGTHS_A, scale_of
 from nbdist.scene import resolve
 
 MINI = """\
@@ -274,46 +275,62 @@ def test_a_master_file_of_a_detector_has_a_distance_and_a_beam_centre(tmp_path):
     assert {remark.split(":")[0] for remark in found.remarks} >= {"detector", "scan.spindle_axis"}
 
 
-def test_axes_of_nexus_place_modules_and_the_spindle(tmp_path):
-    path = tmp_path / "x_master.h5"
-    eiger(path, beam_center_x=(None, None))
+def write_axis(file, name, value, units, kind, vector, depends_on, **more):
+    file[name] = value
+    attributes = {"units": units, "transformation_type": kind, "vector": vector, "depends_on": depends_on}
+    file[name].attrs.update({**attributes, **more})
+
+
+DETECTOR = "/entry/instrument/detector"
+TURNS = "/entry/sample/transformations"
+
+
+def eiger_with_modules(path, **changes):
+    """The same with its axes: a detector of two modules, one above the other, and omega on chi."""
+    eiger(path, **{"beam_center_x": (None, None), **changes})
     with h5py.File(path, "a") as file:
-        detector = file["entry/instrument/detector"]
-
-        def axis(name, value, units, kind, vector, depends_on, **more):
-            file[name] = value
-            attributes = {"units": units, "transformation_type": kind, "vector": vector, "depends_on": depends_on}
-            file[name].attrs.update({**attributes, **more})
-
-        base = "/entry/instrument/detector"
-        axis(f"{base}/transformations/two_theta", [90.0], "deg", "rotation", [0.0, 1.0, 0.0], ".")
-        axis(f"{base}/transformations/det_z", 0.2, "m", "translation", [0.0, 0.0, 1.0], "two_theta")
+        transformations = f"{DETECTOR}/transformations"
+        write_axis(file, f"{transformations}/two_theta", [90.0], "deg", "rotation", [0.0, 1.0, 0.0], ".")
+        write_axis(file, f"{transformations}/det_z", 0.2, "m", "translation", [0.0, 0.0, 1.0], "two_theta")
         for number, rows in enumerate((10, 20)):
-            place = f"{base}/module_{number}"
+            place = f"{DETECTOR}/module_{number}"
             module = file.create_group(place)
             module.attrs["NX_class"] = "NXdetector_module"
             module["data_origin"], module["data_size"] = [10 * number, 0], [rows, 40]
-            axis(
+            write_axis(
+                file,
                 f"{place}/module_offset",
                 0.0,
                 "mm",
                 "translation",
                 [0.0, 0.0, 0.0],
-                f"{base}/transformations/det_z",
+                f"{transformations}/det_z",
                 offset=[5.0, 3.0 - number, 0.0],
                 offset_units="mm",
             )
             for name, vector in (("fast", [-1.0, 0.0, 0.0]), ("slow", [0.0, -1.0, 0.0])):
-                axis(f"{place}/{name}_pixel_direction", 7.5e-5, "m", "translation", vector, f"{place}/module_offset")
-        file["entry/sample/depends_on"] = "/entry/sample/transformations/phi"
-        where = "/entry/sample/transformations"
-        axis(f"{where}/phi", 20.0, "deg", "rotation", [-1.0, 0.0, 0.0], f"{where}/omega")
-        axis(f"{where}/omega", 30 + 0.5 * np.arange(8), "deg", "rotation", [0.0, 0.0, 1.0], f"{where}/chi")
-        axis(f"{where}/chi", 90.0, "deg", "rotation", [0.0, 1.0, 0.0], ".")
-        file[f"{where}/omega_end"] = 30.4 + 0.5 * np.arange(8)
-        file[f"{where}/omega_end"].attrs["units"] = "deg"
+                write_axis(
+                    file,
+                    f"{place}/{name}_pixel_direction",
+                    7.5e-5,
+                    "m",
+                    "translation",
+                    vector,
+                    f"{place}/module_offset",
+                )
+        file["entry/sample/depends_on"] = f"{TURNS}/phi"
+        write_axis(file, f"{TURNS}/phi", 20.0, "deg", "rotation", [-1.0, 0.0, 0.0], f"{TURNS}/omega")
+        omega = 30 + 0.5 * np.arange(8)
+        write_axis(file, f"{TURNS}/omega", omega, "deg", "rotation", [0.0, 0.0, 1.0], f"{TURNS}/chi")
+        write_axis(file, f"{TURNS}/chi", 90.0, "deg", "rotation", [0.0, 1.0, 0.0], ".")
+        file[f"{TURNS}/omega_end"] = omega + 0.4
+        file[f"{TURNS}/omega_end"].attrs["units"] = "deg"
         file["entry/instrument/beam/incident_polarization_stokes"] = [1.0, 0.0, 0.8, 0.0]
-        assert detector.name == base
+    return path
+
+
+def test_axes_of_nexus_place_modules_and_the_spindle(tmp_path):
+    path = eiger_with_modules(tmp_path / "x_master.h5")
     found = read_images([path]).models
     # in McStas' frame at (5, 3 - n, 200) before a quarter turn about y, which takes z to x and x to -z; dxtbx' has -x and -z
     for number, panel in enumerate(found.panels):
@@ -327,6 +344,164 @@ def test_axes_of_nexus_place_modules_and_the_spindle(tmp_path):
     assert found.beam.polarization_fraction == pytest.approx(0.9)
     # its E vector is halfway between McStas' x and y, that is between -x and y
     np.testing.assert_allclose(found.beam.polarization_normal, [0.5**0.5, 0.5**0.5, 0], atol=1e-12)
+
+
+def test_what_places_a_detector_may_be_in_other_files(tmp_path):
+    wanted = read_images([eiger_with_modules(tmp_path / "x_master.h5")]).models
+    with h5py.File(tmp_path / "x_master.h5", "a") as file, h5py.File(tmp_path / "axes.h5", "w") as other:
+        for here, there in ((f"{TURNS}/omega", "/a/omega"), (f"{DETECTOR}/transformations/two_theta", "/b/two_theta")):
+            file.copy(file[here], other, there)
+            del file[here]
+            file[here] = h5py.ExternalLink("axes.h5", there)
+        # a place of its own file, though the master has an axis there as well
+        other[TURNS + "/chi"] = 90.0
+        other[TURNS + "/chi"].attrs.update(file[f"{TURNS}/chi"].attrs)
+        file[f"{TURNS}/chi"][()] = 0.0
+    found = read_images([tmp_path / "x_master.h5"]).models
+    np.testing.assert_array_equal(found.axis, wanted.axis)
+    # the other file has no end of omega, the master does
+    assert found.scan == wanted.scan
+    for one, another in zip(found.panels, wanted.panels, strict=True):
+        np.testing.assert_array_equal(one.origin_mm, another.origin_mm)
+    (tmp_path / "axes.h5").unlink()
+    with pytest.raises(FileFormatError, match=r"omega on which .* depends, is no axis"):
+        read_images([tmp_path / "x_master.h5"])
+
+
+@pytest.mark.parametrize(
+    ("units", "table", "scale"),
+    [
+        ("microns", LENGTHS_MM, 1e-3),
+        ("Micrometre", LENGTHS_MM, 1e-3),
+        ("\u00b5m", LENGTHS_MM, 1e-3),
+        ("\u03bcm", LENGTHS_MM, 1e-3),
+        ("millimeters", LENGTHS_MM, 1.0),
+        ("meters", LENGTHS_MM, 1e3),
+        ("seconds", TIMES_S, 1.0),
+        ("milliseconds", TIMES_S, 1e-3),
+        ("ns", TIMES_S, 1e-9),
+        ("Degrees", ANGLES_RAD, np.pi / 180),
+        ("Angstroms", WAVELENGTHS_A, 1.0),
+        ("\u00c5", WAVELENGTHS_A, 1.0),
+        ("nm", WAVELENGTHS_A, 10.0),
+    ],
+)
+def test_units_have_many_spellings(units, table, scale):
+    assert scale_of(units, table) == scale
+
+
+def test_no_time_is_taken_for_a_length():
+    for units in ("ms", "s", "feet", ""):
+        with pytest.raises(ValueError, match=f"has units {units}, not one of m, cm, mm, um, nm"):
+            scale_of(units, LENGTHS_MM)
+
+
+def test_units_of_offsets_are_known_too(tmp_path):
+    path = eiger_with_modules(tmp_path / "x_master.h5", sensor_thickness=(450.0, "microns"), frame_time=(10.0, "ms"))
+    models = read_images([path]).models
+    assert (models.panels[0].thickness_mm, models.scan.exposure_s) == pytest.approx((0.45, 0.01))
+    with h5py.File(path, "a") as file:
+        for number in range(2):
+            file[f"{DETECTOR}/module_{number}/module_offset"].attrs["offset_units"] = "Millimeters"
+    np.testing.assert_array_equal(read_images([path]).models.panels[0].origin_mm, models.panels[0].origin_mm)
+    with h5py.File(path, "a") as file:
+        file[f"{DETECTOR}/module_1/module_offset"].attrs["offset_units"] = "inch"
+    with pytest.raises(FileFormatError, match="module_1/module_offset@offset_units has units inch, not one of m,"):
+        read_images([path])
+
+
+def test_what_places_nothing_is_left_out_where_it_cannot_be_read(tmp_path):
+    path = eiger(tmp_path / "a", sensor_thickness=(18.0, "mil"), frame_time=(1.0, "shake"), underload_value=([], None))
+    found = read_images([path])
+    assert (found.models.panels[0].thickness_mm, found.models.scan.exposure_s) == (0, 0)
+    left_out = [remark for remark in found.remarks if "left out" in remark]
+    names = {remark.split(" ")[0].rpartition("/")[2] for remark in left_out}
+    assert names == {"frame_time", "sensor_thickness", "underload_value"}
+
+
+def test_the_images_that_are_stored_are_the_frames(tmp_path):
+    path = eiger(tmp_path / "x_master.h5")
+    with h5py.File(path, "a") as file:
+        file["entry/data/data_000001"] = np.zeros((100, 30, 40), dtype=np.uint8)
+        file["entry/data/data_000002"] = np.zeros((7, 30, 40), dtype=np.uint8)
+    assert read_images([path]).models.scan.frames == 107
+    with h5py.File(path, "a") as file:
+        file["entry/data/data_000003"] = h5py.ExternalLink("x_data_000003.h5", "/entry/data/data")
+    found = read_images([path])
+    assert found.models.scan.frames == 200
+    assert any("/entry/data/data_000003 leads to a file that is not there" in remark for remark in found.remarks)
+    with h5py.File(path, "a") as file:
+        file["entry/data/data"] = np.zeros((12, 30, 40), dtype=np.uint8)
+    assert read_images([path]).models.scan.frames == 12
+
+
+def test_a_module_has_the_rows_and_columns_of_the_images(tmp_path):
+    path = eiger_with_modules(tmp_path / "x_master.h5")
+    with h5py.File(path, "a") as file:
+        del file[f"{DETECTOR}/module_1"]
+        file[f"{DETECTOR}/module_0/data_size"][()] = [40, 30]
+        file["entry/data/data"] = np.zeros((8, 30, 40), dtype=np.uint8)
+    found = read_images([path])
+    assert found.models.panels[0].shape == (30, 40)
+    assert not found.models.panels[0].usable[10:12].any()
+    assert any("data_size is fast, slow where the images are 30 rows of 40" in remark for remark in found.remarks)
+    with h5py.File(path, "a") as file:
+        del file["entry/data/data"]
+        file["entry/data/data"] = np.zeros((8, 31, 41), dtype=np.uint8)
+    found = read_images([path])
+    # a mask of other images is none of these
+    assert found.models.panels[0].usable.all()
+    assert any("pixel_mask has 30 x 40 pixels, which is no mask of 31 x 41" in remark for remark in found.remarks)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("pixel_mask_1", lambda mask: mask),
+        ("threshold_1_channel/pixel_mask", lambda mask: mask),
+        ("detectorSpecific/threshold_1_channel/pixel_mask", lambda mask: mask[None]),
+        ("pixel_mask", lambda mask: mask[None]),
+    ],
+)
+def test_a_mask_is_found_where_it_is(tmp_path, name, make):
+    path = eiger(tmp_path / "x_master.h5")
+    with h5py.File(path, "a") as file:
+        mask = file[f"{DETECTOR}/detectorSpecific/pixel_mask"][()]
+        del file[f"{DETECTOR}/detectorSpecific/pixel_mask"]
+        file[f"{DETECTOR}/{name}"] = make(mask)
+    assert [*np.flatnonzero(~read_images([path]).models.panels[0].usable.any(axis=1))] == [10, 11]
+
+
+def test_a_mask_of_modules_has_each_by_its_number(tmp_path):
+    path = eiger_with_modules(tmp_path / "x_master.h5")
+    mask = np.zeros((2, 10, 40), dtype=np.uint32)
+    mask[1, 3] = 1
+    with h5py.File(path, "a") as file:
+        file[f"{DETECTOR}/pixel_mask"] = mask
+        for number in range(2):
+            module = file[f"{DETECTOR}/module_{number}"]
+            del module["data_origin"], module["data_size"]
+            module["data_origin"], module["data_size"] = [number, 0, 0], [1, 10, 40]
+    first, second = read_images([path]).models.panels
+    assert first.usable.all()
+    np.testing.assert_array_equal(second.usable, mask[1] == 0)
+
+
+def test_a_mask_in_a_file_that_is_not_there_is_said(tmp_path):
+    path = eiger(
+        tmp_path / "x_master.h5",
+        **{
+            "detectorSpecific/countrate_correction_count_cutoff": (None, None),
+            "detectorSpecific/detectorModule_000/countrate_correction_count_cutoff": (12000, None),
+        },
+    )
+    with h5py.File(path, "a") as file:
+        del file[f"{DETECTOR}/detectorSpecific/pixel_mask"]
+        file[f"{DETECTOR}/pixel_mask"] = h5py.ExternalLink("x_meta.h5", "/mask")
+    found = read_images([path])
+    assert found.models.panels[0].usable.all()
+    assert f"detector: {DETECTOR}/pixel_mask leads to a file that is not there; it is left out" in found.remarks
+    assert found.models.trusted[1] == 12000
 
 
 @pytest.mark.parametrize(("turn", "osc_deg"), [((0, 0, 0), 0.5), ((3, 40, -5), 0.25)])
