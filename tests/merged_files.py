@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import gemmi
 import numpy as np
@@ -47,8 +48,9 @@ def write_mtz(
     indices: np.ndarray,
     space_group: str | None = "P 43 21 2",
     cell: Sequence[float] = CELL,
+    types: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
-    """An MTZ file of columns by their labels; a CIF of the same where the name ends so."""
+    """An MTZ file of columns by their labels, and of others' types than theirs in TYPES; a CIF of the same where the name ends so."""
     if path.suffix == ".cif":
         path.write_text(_cif(columns, indices, space_group, cell))
         return path
@@ -58,7 +60,7 @@ def write_mtz(
     mtz.set_cell_for_all(gemmi.UnitCell(*cell))
     mtz.add_dataset("d")
     for label in columns:
-        mtz.add_column(label, TYPES.get(label, "F"))
+        mtz.add_column(label, (TYPES | dict(types)).get(label, "F"))
     mtz.set_data(np.column_stack([indices, *columns.values()]).astype(np.float32))
     mtz.write_to_file(str(path))
     return path

@@ -95,6 +95,7 @@ def _write(
     from nbdist.experiment import validate
     from nbdist.experiment.conversion import draft
     from nbdist.formats.files import written_whole
+    from nbdist.formats.merged import read_crystal
     from nbdist.formats.text import user_path
     from nbdist.scene import resolve
     from nbdist.scene.amplitudes import load_reflections
@@ -105,7 +106,8 @@ def _write(
     beside = (
         None if reflections is None else os.path.relpath(user_path(reflections).absolute(), output.parent.absolute())
     )
-    drafted = draft(description, reflections=beside, cell=_cell(cell), stem=output.stem)
+    named = None if reflections is None else read_crystal(user_path(reflections)).space_group
+    drafted = draft(description, reflections=beside, space_group=named, cell=_cell(cell), stem=output.stem)
     masks = {output.with_name(name): dead for name, dead in drafted.masks.items()}
     for path in (output, *masks):
         if path.exists() and not overwrite:

@@ -76,7 +76,12 @@ class Draft:
 
 
 def draft(
-    description: Description, *, reflections: str | None = None, cell: tuple[float, ...] | None = None, stem: str = ""
+    description: Description,
+    *,
+    reflections: str | None = None,
+    space_group: str | None = None,
+    cell: tuple[float, ...] | None = None,
+    stem: str = "",
 ) -> Draft:
     """An experiment file of a description.
 
@@ -84,13 +89,15 @@ def draft(
     ----------
     reflections
         File of amplitudes, as the experiment file is to name it; a random set stands for them where there is none.
+    space_group
+        The one that this file names. It is left to the file: models of a crystal often have that of its lattice.
     cell
         Of the crystal, Angstrom and degrees, where the description has no orientation.
     stem
         Beginning of the names of masks.
     """
     remarks = list(description.remarks)
-    crystals = [*_crystals(description, cell, remarks)]
+    crystals = [*_crystals(description, cell, space_group, remarks)]
     models = description.models
     masks = {
         _mask_name(stem, number, len(models.panels)): ~panel.usable
@@ -133,7 +140,9 @@ def _beam(models: Models, remarks: list[str]) -> _Commented:
     return tuple(comments), {"beam": fields}
 
 
-def _crystals(description: Description, cell: tuple[float, ...] | None, remarks: list[str]) -> Iterator[dict[str, Any]]:
+def _crystals(
+    description: Description, cell: tuple[float, ...] | None, of_amplitudes: str | None, remarks: list[str]
+) -> Iterator[dict[str, Any]]:
     """Fields of each crystal; one in the usual setting where no orientation is known."""
     known: list[tuple[dict[str, Any], str | None, float | None]] = [
         ({"real_vectors_A": [_numbers(row) for row in crystal.real_vectors_A]}, crystal.hall, mosaicity_deg)
@@ -156,6 +165,11 @@ def _crystals(description: Description, cell: tuple[float, ...] | None, remarks:
     for fields, hall, mosaicity_deg in known:
         sigma_deg = GUESSED_MOSAICITY_DEG if mosaicity_deg is None else mosaicity_deg
         group = None if hall is None or hall.strip() == P1.strip() else _space_group(hall, remarks)
+        if group is not None and of_amplitudes is not None:
+            remark = f"crystal.space_group: that of the reflections is taken, {of_amplitudes}; the models say {group}"
+            if group != of_amplitudes and remark not in remarks:
+                remarks.append(remark)
+            group = None
         yield {
             **fields,
             **({} if group is None else {"space_group": group}),

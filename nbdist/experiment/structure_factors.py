@@ -10,10 +10,10 @@ from nbdist.experiment.fields import FilePath, NotNegative, Positive, Section
 
 
 class FromFile(Section):
-    """Amplitudes of a file: MTZ, mmCIF or another CIF, or text with `h k l F` a line.
+    """Amplitudes of a file: MTZ, mmCIF or another CIF, XDS_ASCII.HKL, or text with `h k l F` a line.
 
-    What an MTZ or a CIF file holds becomes the whole of P 1 by its space group: equivalents have the same F, and so have Friedel mates that
-    are not listed. A text is used as it is, without symmetry or mates, unless the crystal has a space group.
+    What any but a text holds is merged, and becomes the whole of P 1 by its space group: equivalents have the same F, and so have Friedel
+    mates that are not listed. A text is used as it is, without symmetry or mates, unless the crystal has a space group.
     """
 
     kind: Literal["file"] = "file"

@@ -1,19 +1,22 @@
-"""Merged reflections of other programs: MTZ, and CIF as the Protein Data Bank and small-molecule crystallographers have them.
+"""Reflections of other programs: MTZ, XDS_ASCII.HKL, and CIF as the Protein Data Bank and small-molecule crystallographers have them.
 
 An MTZ file is a table of columns with labels and types (CCP4, "MTZ format"): F "structure amplitude", G "structure amplitude of one of a
 Friedel pair", J "intensity", K "intensity of one of a Friedel pair", which are F(+), F(-), I(+) and I(-) of hkl and -h-k-l. In mmCIF
 these are items of `_refln`: F_meas_au "the measured value of the structure factor, in arbitrary units", pdbx_F_plus "the structure factor
-F(h,k,l) of the Friedel pair", intensity_meas, pdbx_I_plus and their likes; small molecules have F_squared_meas. All are read with gemmi.
+F(h,k,l) of the Friedel pair", intensity_meas, pdbx_I_plus and their likes; small molecules have F_squared_meas. All are read with gemmi;
+unmerged intensities are merged (`unmerged`).
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import functools
 import gzip
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,20 +24,28 @@ from numpy.typing import NDArray
 from nbdist.errors import FileFormatError, one_line
 from nbdist.formats.hkl import LARGEST_INDEX, WHAT
 from nbdist.formats.text import unreadable_named, user_path
+from nbdist.formats.unmerged import Observations, merged
 
 if TYPE_CHECKING:
     import gemmi
 
 Values = NDArray[np.float64]
-Form = Literal["mtz", "cif", "text"]
-Kind = Literal["F", "F of a pair", "I", "I of a pair", "F calculated", "F of a map", ""]
-ORDER: tuple[Kind, ...] = ("F", "F of a pair", "I", "I of a pair", "F calculated", "F of a map")
-"""Which kind of column is taken where none is named: the first that a file has."""
+Form = Literal["mtz", "cif", "xds", "text"]
+Kind = Literal["F", "F of a pair", "I", "I of a pair", "F calculated", "F calculated of a pair", "F of a map", ""]
+ORDER: tuple[Kind, ...] = (
+    "F", "F of a pair", "I", "I of a pair", "F calculated", "F calculated of a pair", "F of a map",
+)  # fmt: skip
+"""Which kind of column is taken where none is named: the first that a file has with values."""
+MEASURED: tuple[Kind, ...] = ("F", "F of a pair")
+SIGNS = (("+", "-"), ("plus", "minus"))
+"""In what the labels of a pair differ: F(+) and F(-), pdbx_F_plus and pdbx_F_minus."""
 MTZ_TYPES: dict[str, Kind] = {"F": "F", "G": "F of a pair", "J": "I", "K": "I of a pair"}
-CALCULATED = re.compile(r"(?i)f-?calc|fc|f-?model|f_part")
+CALCULATED = re.compile(r"(?i)f[-_]?calc|fc|f[-_]?model|f_?part")
 OF_A_MAP = re.compile(r"(?i)2m?fo-?d?fc|fwt|fem")
-DIFFERENCE = re.compile(r"(?i)m?fo-?d?fc|delfwt|f_?diff|dano|fan")
+DIFFERENCE = re.compile(r"(?i)m?fo-?d?fc|delf|f_?diff|dano|fan|p?anom|fllg")
 """What labels of MTZ columns of type F begin with where they are not what was measured; differences are no amplitudes."""
+PHASE, SIGMAS = "P", ("Q", "L", "M")
+"""Types of MTZ columns that stand behind those that they belong to: a measured amplitude has a sigma, and one with a phase is of a map."""
 CIF_ITEMS: dict[str, Kind] = {
     "F_meas_au": "F",
     "F_meas": "F",
@@ -50,8 +61,18 @@ CIF_ITEMS: dict[str, Kind] = {
 }
 FORMS: dict[str, Form] = {".mtz": "mtz", ".cif": "cif", ".mmcif": "cif", ".fcf": "cif"}
 """What names say."""
+BEGINS: dict[Form, str] = {"mtz": "MTZ", "cif": "data_"}
+XDS_BEGINS = b"!FORMAT=XDS_ASCII"
+STATUS = ("status", "observed_status", "include_status")
+UNUSED = "x"
+"""Items of `_refln` that say what a value is good for, and their code for one that is none: "unreliable", or not measured."""
+OPERATIONS = ("_space_group_symop.operation_xyz", "_symmetry_equiv.pos_as_xyz", "_symmetry_equiv_pos_as_xyz")
+NUMBERS = ("_space_group.IT_number", "_symmetry.Int_Tables_number")
+"""What names a space group where its Hermann-Mauguin symbol is not there; in CIFs of small molecules with _ for the dot."""
 HEADER_WORDS, RECORD_BYTES = 20, 80
 """Of an MTZ file: words of 4 bytes before its reflections, and bytes of each line of text after them."""
+WHOLE_BELOW = 256
+"""M/ISYM of a reflection that was recorded whole."""
 
 
 class CrystalOfFile(NamedTuple):
@@ -70,29 +91,33 @@ class MergedReflections(NamedTuple):
         int32 (n, 3), as they stand in the file.
     amplitudes
         float64 (1, n), or (2, n) of hkl and -h-k-l: F as it stands in the file, or sqrt(I), and 0 where I is below 0;
-        NaN where it has none.
+        NaN where it has none, or one that is marked as not measured.
     columns
         The labels that were read.
     others
         Those that might have been.
-    negative
-        Intensities below 0.
     crystal
         Space group and cell.
+    block
+        Of a CIF with several, the one that was read; "" else.
+    notes
+        What was done to the values.
     """
 
     indices: NDArray[np.int32]
     amplitudes: Values
     columns: tuple[str, ...]
     others: tuple[str, ...]
-    negative: int
     crystal: CrystalOfFile
+    block: str
+    notes: tuple[str, ...]
 
 
 class _Table(NamedTuple):
     """A file's columns: the kind of each label, "" of what is no amplitude, and how its values are had, NaN where there is none.
 
-    `owner` is what gemmi reads them from, which has to be there as long as they are asked for.
+    `owner` is what gemmi reads them from, which has to be there as long as they are asked for. `block` and `notes` are those of
+    `MergedReflections`.
     """
 
     crystal: CrystalOfFile
@@ -100,10 +125,25 @@ class _Table(NamedTuple):
     indices: Callable[[], NDArray[np.int32]]
     values: Callable[[str], Values]
     owner: object
+    block: str = ""
+    notes: tuple[str, ...] = ()
+
+    def columns_that_hold(self) -> tuple[str, ...]:
+        """The first column, or pair of columns, in the order of kinds, that holds a value."""
+        for kind in ORDER:
+            for label in (label for label, its in self.kinds.items() if its == kind):
+                partners = [label.replace(plus, minus) for plus, minus in SIGNS if plus in label]
+                pair = [label, *(partner for partner in partners if self.kinds.get(partner) == kind)]
+                its = tuple(pair[:2] if kind.endswith("of a pair") else pair[:1])
+                if len(its) == 1 + kind.endswith("of a pair") and any(
+                    np.isfinite(self.values(each)).any() for each in its
+                ):
+                    return its
+        return ()
 
 
 def form_of(path: Path) -> Form:
-    """Which kind of file it is, by what it holds: one that begins as neither MTZ nor CIF counts as text.
+    """Which kind of file it is, by what it holds: one that begins as none of MTZ, CIF and XDS_ASCII counts as text.
 
     Of one that is not there, which a store may outlive, the name says it.
 
@@ -115,29 +155,37 @@ def form_of(path: Path) -> Form:
     place, suffix = user_path(path), Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
     if not place.exists():
         return FORMS.get(suffix, "text")
-    with unreadable_named(path, WHAT), gzip.open(place) if path.suffix == ".gz" else place.open("rb") as stream:
-        start = stream.read(2**16)
+    with unreadable_named(path, WHAT), _opened(path) as stream:
+        start = stream.read(2**16).removeprefix(codecs.BOM_UTF8)
     if start[208:212] == b"MAP ":
         raise FileFormatError(f"{WHAT} {path} is a map; give reflections (MTZ, mmCIF, or h k l F a line)")
     if start.startswith(b"MTZ "):
         return "mtz"
+    if start.startswith(XDS_BEGINS):
+        return "xds"
     lines = (line.strip() for line in start.splitlines())
     if next((line for line in lines if line and not line.startswith(b"#")), b"").lower().startswith(b"data_"):
         return "cif"
     if suffix in FORMS:
-        begins = "MTZ" if FORMS[suffix] == "mtz" else "data_"
-        raise FileFormatError(f"{WHAT} {path} is of another kind than its name says: it does not begin with {begins}")
+        raise FileFormatError(
+            f"{WHAT} {path} is of another kind than its name says: it does not begin with {BEGINS[FORMS[suffix]]}"
+        )
     return "text"
 
 
+def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
+    place = user_path(path)
+    return gzip.open(place) if path.suffix == ".gz" else place.open("rb")
+
+
 def read_crystal(path: Path) -> CrystalOfFile:
-    """Space group and cell of an MTZ or CIF file; neither of a text file."""
+    """Space group and cell of an MTZ, CIF or XDS_ASCII file; neither of a text file."""
     form = form_of(path)
     return CrystalOfFile(None, None) if form == "text" else _table(path, form, with_data=False).crystal
 
 
 def read_merged(path: Path, columns: Sequence[str] = ()) -> MergedReflections:
-    """Read amplitudes from an MTZ or CIF file.
+    """Read amplitudes from an MTZ, CIF or XDS_ASCII file; unmerged intensities are merged.
 
     Parameters
     ----------
@@ -145,18 +193,23 @@ def read_merged(path: Path, columns: Sequence[str] = ()) -> MergedReflections:
         The file.
     columns
         Label of a column (an item of `_refln` in a CIF), or of two: those of hkl and of -h-k-l. Where none is named, what there is first
-        of measured amplitudes, pairs of them, intensities, pairs of them, calculated amplitudes and coefficients of a map.
+        of measured amplitudes, pairs of them, intensities, pairs of them, calculated amplitudes, pairs of them, and coefficients of a map.
+        Merged here are I, I(+) and I(-).
 
     Raises
     ------
     FileFormatError
-        If the file is damaged, not merged or of another kind, has no such columns, or no value in them.
+        If the file is damaged or of another kind, has no such columns, or no value in them.
     """
-    table = _table(path, form_of(path), with_data=True)
+    table, what = _table(path, form_of(path), with_data=True, columns=tuple(columns)), f"{WHAT} {path}"
     usable = [label for label, kind in table.kinds.items() if kind]
-    chosen = tuple(columns) or _recognised(table.kinds)
-    what = f"{WHAT} {path}"
+    with _damage_named(path):
+        chosen = tuple(columns) or table.columns_that_hold()
     if not chosen:
+        if usable:
+            raise FileFormatError(
+                f"{what}: no column that is recognised holds a value; name columns of {', '.join(usable)}"
+            )
         raise FileFormatError(f"{what} holds no amplitudes or intensities; its columns are {', '.join(table.kinds)}")
     for label in chosen:
         if label not in usable:
@@ -167,35 +220,31 @@ def read_merged(path: Path, columns: Sequence[str] = ()) -> MergedReflections:
         raise FileFormatError(f"{what}: columns {' and '.join(chosen)} are an amplitude and an intensity, no pair")
     with _damage_named(path):
         indices, values = table.indices(), np.stack([table.values(label) for label in chosen])
-    there = np.isfinite(values)
-    if not there.any():
-        raise FileFormatError(f"{what}: column {' and '.join(chosen)} holds no value")
-    if np.abs(indices).max() >= LARGEST_INDEX:
+    if np.abs(indices).max(initial=0) >= LARGEST_INDEX:
         raise FileFormatError(f"{what}: has a Miller index of {np.abs(indices).max()}; they lie below {LARGEST_INDEX}")
-    intensities = kinds == {"I"}
-    amplitudes = np.sqrt(np.maximum(values, 0)) if intensities else np.abs(values)
-    amplitudes[~there] = np.nan
+    notes, below = table.notes, int((values < 0).sum())
+    if kinds == {"I"}:
+        notes += (f"{below:,} intensities are below 0, and have F = 0",) if below else ()
+        amplitudes = np.sqrt(np.maximum(values, 0))
+    elif table.kinds[chosen[0]] in MEASURED:
+        notes += (f"{below:,} amplitudes are below 0, and count as missing",) if below else ()
+        amplitudes = np.where(values < 0, np.nan, values)
+    else:  # with a phase, which turns by half a cycle
+        amplitudes = np.abs(values)
+    amplitudes[~np.isfinite(values)] = np.nan
+    if np.isnan(amplitudes).all():
+        raise FileFormatError(f"{what}: column {' and '.join(chosen)} holds no value")
     others = tuple(label for label in usable if label not in chosen)
-    negative = int((values < 0).sum()) if intensities else 0
-    return MergedReflections(indices, amplitudes, chosen, others, negative, table.crystal)
+    return MergedReflections(indices, amplitudes, chosen, others, table.crystal, table.block, notes)
 
 
-def _recognised(kinds: dict[str, Kind]) -> tuple[str, ...]:
-    for kind in ORDER:
-        labels = tuple(label for label, its in kinds.items() if its == kind)
-        if kind.endswith("of a pair"):
-            if len(labels) > 1:
-                return labels[:2]
-        elif labels:
-            return labels[:1]
-    return ()
-
-
-def _table(path: Path, form: Form, with_data: bool) -> _Table:
+def _table(path: Path, form: Form, with_data: bool, columns: tuple[str, ...] = ()) -> _Table:
     with unreadable_named(path, WHAT), user_path(path).open("rb"):
         pass
     with _damage_named(path):
-        return _mtz_table(path, with_data) if form == "mtz" else _cif_table(path)
+        if form == "mtz":
+            return _mtz_table(path, with_data)
+        return _xds_table(path, with_data) if form == "xds" else _cif_table(path, columns)
 
 
 @contextlib.contextmanager
@@ -213,10 +262,10 @@ def _damage_named(path: Path) -> Iterator[None]:
 def _mtz_table(path: Path, with_data: bool) -> _Table:
     import gemmi
 
-    what, place = f"{WHAT} {path}", user_path(path)
-    mtz = gemmi.read_mtz_file(str(place), with_data=False)
+    what, place = f"{WHAT} {path}", str(user_path(path))
+    mtz = gemmi.read_mtz_file(place, with_data=False)
     words = mtz.nreflections * len(mtz.columns)
-    with place.open("rb") as stream:  # before room is made for what the header promises
+    with _opened(path) as stream:  # before room is made for what the header promises
         stream.seek(4 * (HEADER_WORDS + words))
         header = stream.read()
     if not words or not any(header.startswith(b"END ", start) for start in range(0, len(header), RECORD_BYTES)):
@@ -224,45 +273,187 @@ def _mtz_table(path: Path, with_data: bool) -> _Table:
             f"{what} is damaged: it ends before its {mtz.nreflections:,} reflections of {len(mtz.columns)} columns, and what is said of "
             "them, do"
         )
-    if len(mtz.batches):
-        raise FileFormatError(f"{what} holds unmerged reflections, of {len(mtz.batches)} batches; merge them first")
     if with_data:
-        mtz = gemmi.read_mtz_file(str(place))
-    kinds = {column.label: _mtz_kind(column) for column in mtz.columns if column.type != "H"}
+        mtz = gemmi.read_mtz_file(place)
+    crystal = _crystal(mtz.spacegroup, mtz.cell)
+    if len(mtz.batches):
+        return _merged_table(path, crystal, mtz.spacegroup, functools.partial(_observations, mtz), with_data)
+    columns = [*mtz.columns]
+    kinds = {
+        column.label: _mtz_kind(column, "" if following is None else following.type)
+        for column, following in zip(columns, [*columns[1:], None], strict=True)
+        if column.type != "H"
+    }
+    return _Table(crystal, kinds, mtz.make_miller_array, functools.partial(_mtz_values, mtz), mtz)
 
-    def values(label: str) -> Values:
-        return np.array(mtz.column_with_label(label).array, dtype=np.float64)
 
-    return _Table(_crystal(mtz.spacegroup, mtz.cell), kinds, mtz.make_miller_array, values, mtz)
-
-
-def _mtz_kind(column: gemmi.Mtz.Column) -> Kind:
-    kind = MTZ_TYPES.get(column.type, "")
+def _mtz_kind(column: gemmi.Mtz.Column, following: str) -> Kind:
+    """The kind of a column, by its type, its label and the type of the column that follows it."""
+    kind, label = MTZ_TYPES.get(column.type, ""), column.label
+    if kind not in MEASURED or (kind == "F" and OF_A_MAP.match(label)):
+        return "F of a map" if kind == "F" else kind
+    if DIFFERENCE.match(label):
+        return ""
+    calculated, with_phase = CALCULATED.match(label) is not None, following == PHASE
     if kind == "F":
-        if OF_A_MAP.match(column.label):
-            return "F of a map"
-        if DIFFERENCE.match(column.label):
-            return ""
-        if CALCULATED.match(column.label):
-            return "F calculated"
-    return kind
+        return "F calculated" if calculated else "F of a map" if with_phase else "F"
+    return "F calculated of a pair" if calculated or with_phase else kind
 
 
-def _cif_table(path: Path) -> _Table:
+def _mtz_values(mtz: gemmi.Mtz, label: str) -> Values:
+    """Values of a column, NaN where they are the file's number for none, or 0 with a sigma of 0."""
+    columns = [*mtz.columns]
+    number = next(number for number, column in enumerate(columns) if column.label == label)
+    stored = np.array(columns[number].array)
+    values = stored.astype(np.float64)
+    values[stored == np.float32(mtz.valm)] = np.nan
+    if columns[number + 1 :] and columns[number + 1].type in SIGMAS:
+        values[(stored == 0) & (np.array(columns[number + 1].array) == 0)] = np.nan
+    return values
+
+
+def _observations(mtz: gemmi.Mtz) -> Observations:
+    """Those of an unmerged MTZ file: not the parts of a reflection that others continue, nor what is flagged.
+
+    M/ISYM is "256 M + ISYM": M is not 0 of a partially recorded reflection, and an even ISYM says that h, k, l are of the Friedel mate.
+    """
+    columns = [*mtz.columns]
+    intensities = [number for number, column in enumerate(columns[:-1]) if column.type == "J"]
+    found = min(intensities, key=lambda number: columns[number].label != "I", default=None)
+    codes = next((column for column in columns if column.type == "Y"), None)
+    if found is None or columns[found + 1].type != "Q" or codes is None:
+        raise ValueError("unmerged, without a column of intensities with one of sigmas behind it, or without M/ISYM")
+    code = np.array(codes.array).astype(np.int64)
+    values, indices = _mtz_values(mtz, columns[found].label), mtz.make_miller_array()
+    values[code >= WHOLE_BELOW] = np.nan
+    for column in columns:
+        if column.label == "FLAG":
+            values[np.array(column.array) > 0] = np.nan
+    return Observations(
+        np.where(code[:, None] % 2 == 0, -indices, indices),
+        values,
+        np.array(columns[found + 1].array, dtype=np.float64),
+    )
+
+
+def _xds_table(path: Path, with_data: bool) -> _Table:
     import gemmi
 
-    what, document = f"{WHAT} {path}", gemmi.cif.read(str(user_path(path)))
-    small = [block for block in document if block.find_loop("_refln_index_h")]
-    blocks = gemmi.ReflnBlocks() if small else gemmi.as_refln_blocks(document)  # which takes the document's blocks
-    block = gemmi.hkl_cif_as_refln_block(small[0]) if small else next((its for its in blocks if its), None)
-    if block is None:
-        raise FileFormatError(f"{what} holds no reflections: no loop of _refln")
-    if block.is_unmerged():
-        raise FileFormatError(f"{what} holds unmerged reflections (_diffrn_refln); merge them first")
-    kinds = {label: CIF_ITEMS.get(label, "") for label in block.column_labels() if not label.startswith("index_")}
-    return _Table(
-        _crystal(block.spacegroup, block.cell), kinds, block.make_miller_array, block.make_float_array, blocks
+    xds = gemmi.read_xds_ascii(str(user_path(path)))
+    group = gemmi.find_spacegroup_by_number(xds.spacegroup_number)
+
+    def observations() -> Observations:
+        return Observations(
+            np.array(xds.miller_array),
+            np.array(xds.iobs_array, dtype=np.float64),
+            np.array(xds.sigma_array, dtype=np.float64),
+        )
+
+    return _merged_table(path, _crystal(group, gemmi.UnitCell(*xds.cell_constants)), group, observations, with_data)
+
+
+def _merged_table(
+    path: Path,
+    crystal: CrystalOfFile,
+    group: gemmi.SpaceGroup | None,
+    observations: Callable[[], Observations],
+    with_data: bool,
+) -> _Table:
+    """The reflections of unmerged intensities, equivalent in the file's space group."""
+    kinds: dict[str, Kind] = {"I": "I", "I(+)": "I of a pair", "I(-)": "I of a pair"}
+    if not with_data:
+        return _Table(crystal, kinds, lambda: np.zeros((0, 3), dtype=np.int32), lambda _: np.zeros(0), None)
+    if group is None:
+        raise FileFormatError(
+            f"{WHAT} {path} holds unmerged reflections, and names no space group in which to merge them"
+        )
+    operations = group.operations().sym_ops
+    rotations = np.array([operation.rot for operation in operations], dtype=np.int64) // operations[0].DEN
+    observed = observations()
+    its = merged(observed, rotations)
+    values = {"I": its.mean, "I(+)": its.plus, "I(-)": its.minus}
+    left_out = len(observed.sigmas) - its.observations
+    notes = (
+        f"{its.observations:,} observations are merged into {len(its.indices):,} reflections of {group.xhm()}, without another scaling"
+        + (f"; {left_out:,} partial or rejected ones are left out" if left_out else ""),
     )
+    return _Table(crystal, kinds, lambda: its.indices, values.__getitem__, None, notes=notes)
+
+
+def _cif_table(path: Path, columns: tuple[str, ...]) -> _Table:
+    """Columns of the first block of merged reflections that has what is asked for: these columns, or any that holds a value."""
+    import gemmi
+
+    what = f"{WHAT} {path}"
+    with _opened(path) as stream:
+        content = stream.read()
+    document = gemmi.cif.read_string(content.decode("utf-8-sig", errors="replace"))
+    small = [block for block in document if block.find_loop("_refln_index_h")]
+    found = [gemmi.hkl_cif_as_refln_block(block) for block in small] if small else gemmi.as_refln_blocks(document)
+    blocks = [block for block in found if block]
+    if not blocks:
+        raise FileFormatError(f"{what} holds no reflections: no loop of _refln")
+    tables = [_block_table(path, block, several=len(blocks) > 1) for block in blocks if not block.is_unmerged()]
+    if not tables:
+        raise FileFormatError(f"{what} holds unmerged reflections (_diffrn_refln); merge them first")
+    for table in tables:
+        if all(label in table.kinds for label in columns) if columns else table.columns_that_hold():
+            break
+    else:
+        table = tables[0]
+    return table._replace(owner=found)
+
+
+def _block_table(path: Path, block: gemmi.ReflnBlock, several: bool) -> _Table:
+    labels = [label for label in block.column_labels() if not label.startswith("index_")]
+    prefix = block.default_loop.tags[0].partition("index_")[0]
+
+    def words(label: str) -> NDArray[np.str_]:
+        return np.array([*block.block.find_values(prefix + label)], dtype=str)
+
+    def values(label: str) -> Values:
+        its = np.array(block.make_float_array(label), dtype=np.float64)
+        stem = label.replace("_meas", "")
+        for sigma in (f"{label}_sigma", label.replace("_meas", "_meas_sigma"), f"{stem}_sigma"):
+            if sigma != label and sigma in labels:
+                its[(its == 0) & (np.array(block.make_float_array(sigma)) == 0)] = np.nan
+        for status in STATUS:
+            if status in labels:
+                its[words(status) == UNUSED] = np.nan
+        return its
+
+    def indices() -> NDArray[np.int32]:
+        if "wavelength_id" in labels and len(of_each := np.unique(words("wavelength_id"))) > 1:
+            raise FileFormatError(
+                f"{WHAT} {path}: block {block.block.name} has reflections of {len(of_each)} wavelengths in one loop "
+                f"(wavelength_id {', '.join(of_each.tolist())}); give a file of one of them"
+            )
+        return block.make_miller_array()
+
+    kinds = {label: CIF_ITEMS.get(label, "") for label in labels}
+    return _Table(
+        _crystal(block.spacegroup or _group_without_a_symbol(block.block), block.cell),
+        kinds,
+        indices,
+        values,
+        None,
+        block.block.name if several else "",
+    )
+
+
+def _group_without_a_symbol(block: gemmi.cif.Block) -> gemmi.SpaceGroup | None:
+    """The space group of a block by its operations, else by its number."""
+    import gemmi
+
+    for tag in OPERATIONS:
+        for each in (tag, tag.replace(".", "_")):
+            if operations := [gemmi.Op(its.strip("'\" ")) for its in block.find_values(each)]:
+                return gemmi.find_spacegroup_by_ops(gemmi.GroupOps(operations))
+    for tag in NUMBERS:
+        for each in (tag, tag.replace(".", "_")):
+            if (number := (block.find_value(each) or "").strip("'\" ")).isdecimal():
+                return gemmi.find_spacegroup_by_number(int(number))
+    return None
 
 
 def _crystal(space_group: gemmi.SpaceGroup | None, cell: gemmi.UnitCell) -> CrystalOfFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def unreadable_named(path: Path, what: str) -> Iterator[None]:
     except (
         OSError,
         EOFError,  # of a compressed file that ends too early
+        zlib.error,  # of one that is damaged
         ValueError,  # of a name with a NUL, or with characters that the locale's file names cannot have
     ) as error:
         raise FileFormatError(f"{what} {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None

@@ -116,8 +116,7 @@ def _from_file(lattice: Lattice, source: FromFile, reciprocal_per_A: Array, fine
             f"{lattice.amplitudes_field}.{field}: {absent.sum():,} of its {len(absent):,} reflections are systematically absent in "
             f"{symmetry.name}, and have F = 0 (the largest that it lists is {file.amplitudes[absent].max():.4g})"
         )
-    if file.negative:
-        said.append(f"{lattice.amplitudes_field}.{field}: {file.negative:,} intensities are below 0, and have F = 0")
+    said += [f"{lattice.amplitudes_field}.{field}: {note}" for note in file.notes]
     unlisted, others = _unlisted(symmetry, source, file, reciprocal_per_A, finest_A)
     try:
         box = AmplitudeBox(symmetry, file.indices, unlisted)
@@ -135,7 +134,7 @@ class _FileList(NamedTuple):
     indices: NDArray[np.integer[Any]]
     amplitudes: Array
     as_it_is: bool
-    negative: int = 0
+    notes: tuple[str, ...] = ()
     cell: Cell | None = None
     origin: str = ""
 
@@ -158,9 +157,10 @@ def _file_list(lattice: Lattice, source: FromFile) -> _FileList:
         values[1, lattice.symmetry.centric(indices) & np.isfinite(values[0])] = np.nan
         indices, values = np.concatenate([indices, -indices]), values.reshape(1, -1)
     there = np.isfinite(values[0])
-    taken = f"{' and '.join(merged.columns)} of {source.file.name}"
+    block = f"block {merged.block} of " if merged.block else ""
+    taken = f"{' and '.join(merged.columns)} of {block}{source.file.name}"
     origin = taken + (f"; there are also {', '.join(merged.others)}" if merged.others else "")
-    return _FileList(indices[there], values[0, there], False, merged.negative, cell, origin)
+    return _FileList(indices[there], values[0, there], False, merged.notes, cell, origin)
 
 
 def _unlisted(

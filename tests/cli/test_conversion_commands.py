@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from merged_files import CELL, unit, write_mtz
 
 from nbdist.experiment import load_experiment
 from nbdist.formats.dials_experiments import experiment_list
@@ -34,6 +35,26 @@ def test_an_experiment_is_made_of_models_of_dials(models, nbdist, tmp_path):
     np.testing.assert_allclose(resolve(experiment).spindle_axis, [1, 0, 0], atol=1e-15)
     checked = nbdist("check", made)
     assert (checked.code, checked.out.startswith(f"{made}: valid")) == (0, True), checked.err
+
+
+def test_the_space_group_of_reflections_is_taken_where_the_models_have_that_of_the_lattice(
+    small_experiment, nbdist, tmp_path
+):
+    crystal = {"cell": CELL, "space_group": "P 4 2 2"}
+    (tmp_path / "refined.expt").write_bytes(
+        experiment_list(models_of(resolve(small_experiment(crystal=crystal)), range(3)), ["a"])
+    )
+    write_mtz(tmp_path / "merged.mtz", {"F": np.ones(len(unit()))}, unit())
+    made = tmp_path / "made.yaml"
+    said = nbdist("from-dials", tmp_path / "refined.expt", "-o", made, "--reflections", tmp_path / "merged.mtz")
+    assert said.code == 0, said.err
+    assert "space_group: that of the reflections is taken, P 43 21 2; the models say P 4 2 2" in said.out
+    assert resolve(load_experiment(made)).specimen.lattices[0].space_group == "P 43 21 2"
+    write_mtz(tmp_path / "cubic.mtz", {"F": np.ones(len(unit()))}, unit(), "P 2 3")
+    other = nbdist(
+        "from-dials", tmp_path / "refined.expt", "-o", tmp_path / "b.yaml", "--reflections", tmp_path / "cubic.mtz"
+    )
+    assert (other.code, "P 2 3 does not allow a cell of 24 24 19" in other.err) == (2, True), other.err
 
 
 def test_a_file_of_no_amplitudes_is_refused_before_anything_is_written(models, nbdist, tmp_path):

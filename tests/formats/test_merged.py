@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 
 import gemmi
@@ -68,6 +69,72 @@ def test_the_first_of_what_was_measured_then_of_what_was_calculated_is_taken(mtz
     assert set(found.others) == set(labels) - set(taken) - {"PHIC", "DELFWT"}
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ("ANOM", "PANOM", "I", "SIGI"),  # phenix.refine
+        ("FLLG_S", "PHLLG_S", "I", "SIGI"),  # Phaser
+        ("DELFAN", "PHDELAN", "FAN", "PHAN", "I", "SIGI"),  # REFMAC
+        ("F_Calc", "F-CALC", "FPART1", "I", "SIGI"),
+        ("FDM", "PHIDM", "I", "SIGI"),  # of a map, by the phase behind it
+        ("F-model(+)", "PHIF-model(+)", "F-model(-)", "PHIF-model(-)", "I", "SIGI"),
+    ],
+)
+def test_what_no_one_measured_does_not_come_before_what_was(mtz, columns):
+    types = {"I": "J", "SIGI": "Q"} | {label: "P" for label in columns if label.startswith("P")}
+    types |= {label: "G" for label in columns if label.startswith("F-model")}
+    path = mtz({label: number + 1 for number, label in enumerate(columns)}, types=types)
+    assert read_merged(path).columns == ("I",)
+
+
+@pytest.mark.parametrize(
+    ("labels", "taken"),
+    [
+        (("F(-)", "F(+)"), ("F(+)", "F(-)")),
+        (("I(-)", "I(+)"), ("I(+)", "I(-)")),
+        (("F-obs(+)", "F-model(+)", "F-obs(-)", "F-model(-)"), ("F-obs(+)", "F-obs(-)")),
+        (("Fminus", "Fplus"), ("Fplus", "Fminus")),
+    ],
+)
+def test_of_a_pair_that_of_hkl_comes_first_wherever_it_stands(mtz, labels, taken):
+    types = {label: "G" for label in labels if label.startswith("F")}
+    assert read_merged(mtz({label: 1 for label in labels}, types=types)).columns == taken
+
+
+def test_of_a_pair_in_a_cif_that_of_hkl_comes_first(mtz):
+    found = read_merged(mtz({"F(-)": 1, "F(+)": 2}, "a.cif"))
+    assert found.columns == ("pdbx_F_plus", "pdbx_F_minus")
+
+
+def test_a_pair_without_signs_wants_to_be_named(mtz):
+    path = mtz({"FA": 1, "FB": 2}, types={"FA": "G", "FB": "G"})
+    assert complaint(path).endswith("no column that is recognised holds a value; name columns of FA, FB")
+    assert read_merged(path, ["FA", "FB"]).columns == ("FA", "FB")
+
+
+def test_what_a_file_marks_as_missing_is_missing(mtz):
+    path = mtz({"F": np.where(ROW > 1, ROW, -999.0)})
+    flagged = gemmi.read_mtz_file(str(path))
+    flagged.valm = -999
+    flagged.write_to_file(str(path))
+    found = read_merged(path)
+    np.testing.assert_array_equal(np.isnan(found.amplitudes), [ROW <= 1])
+    assert found.notes == ()
+
+
+def test_an_amplitude_of_0_with_a_sigma_of_0_is_missing(mtz):
+    values = np.where(ROW > 1, ROW, 0.0)
+    path = mtz({"F": values, "SIGF": np.where(ROW > 0.5, values / 10, 1)}, types={"SIGF": "Q"})
+    np.testing.assert_array_equal(np.isnan(read_merged(path).amplitudes), [(ROW > 0.5) & (ROW <= 1)])
+
+
+def test_an_amplitude_below_0_is_no_measured_one_and_of_a_map_half_a_cycle_of_phase(mtz):
+    found = read_merged(mtz({"F": np.where(ROW > 1, ROW, -ROW)}))
+    np.testing.assert_array_equal(np.isnan(found.amplitudes), [ROW <= 1])
+    assert found.notes == (f"{(ROW <= 1).sum()} amplitudes are below 0, and count as missing",)
+    np.testing.assert_allclose(read_merged(mtz({"FWT": np.where(ROW > 1, ROW, -ROW)})).amplitudes, [ROW], rtol=1e-7)
+
+
 @pytest.mark.parametrize("label", ["FP", "FOBS", "F-obs", "FMEAN", "F_native"])
 def test_other_names_of_measured_amplitudes_come_before_calculated_ones(mtz, label):
     assert read_merged(mtz({"F-model": 1, "FC_ALL": 2, "2FOFCWT": 3, label: 4})).columns == (label,)
@@ -82,7 +149,7 @@ def test_a_named_column_is_taken_whatever_else_there_is(mtz):
 def test_of_an_intensity_the_root_is_taken_and_0_where_it_is_below(mtz):
     found = read_merged(mtz({"I": np.where(ROW > 1, 4 * ROW, -ROW)}))
     np.testing.assert_allclose(found.amplitudes, [np.where(ROW > 1, 2 * np.sqrt(ROW), 0)], rtol=1e-7)
-    assert found.negative == (ROW <= 1).sum()
+    assert found.notes == (f"{(ROW <= 1).sum()} intensities are below 0, and have F = 0",)
 
 
 def test_a_cif_has_what_the_mtz_has(mtz):
@@ -91,9 +158,24 @@ def test_a_cif_has_what_the_mtz_has(mtz):
         np.testing.assert_allclose(of_cif.amplitudes, of_mtz.amplitudes, rtol=1e-5)
         np.testing.assert_array_equal(of_cif.indices, of_mtz.indices)
         assert of_cif.crystal == of_mtz.crystal
-    packed = mtz({"F": 1}, "a.cif").with_name("b.cif.gz")
-    packed.write_bytes(gzip.compress(packed.with_name("a.cif").read_bytes()))
-    assert read_merged(packed).columns == ("F_meas_au",)
+
+
+@pytest.mark.parametrize("name", ["a.cif", "a.mtz"])
+def test_a_packed_file_is_read(mtz, name):
+    path = mtz({"F": 1}, name)
+    packed = path.with_name(f"b.{name}.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    np.testing.assert_array_equal(read_merged(packed).amplitudes, read_merged(path).amplitudes)
+    damaged = bytearray(packed.read_bytes())
+    damaged[15:40] = bytes(25)
+    packed.write_bytes(damaged)
+    assert "cannot be read" in complaint(packed)
+
+
+def test_a_cif_with_a_byte_order_mark_is_read(mtz):
+    path = mtz({"F": 1}, "a.cif")
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert read_merged(path).columns == ("F_meas_au",)
 
 
 SMALL_MOLECULE = """# of a small molecule
@@ -126,6 +208,53 @@ def test_a_cif_of_a_small_molecule_is_read(tmp_path):
     assert read_crystal(path) == CrystalOfFile("P 21 21 21", (5, 6, 7, 90, 90, 90))
 
 
+@pytest.mark.parametrize(
+    ("said", "group"),
+    [
+        ("loop_\n_space_group_symop_operation_xyz\n'x,y,z'\n'-x,y+1/2,-z'\n", "P 1 21 1"),
+        ("loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,-y,-z\n", "P -1"),
+        ("_symmetry_Int_Tables_number 19\n", "P 21 21 21"),
+        ("_space_group_IT_number 4\n", "P 1 21 1"),
+    ],
+)
+def test_a_space_group_without_a_symbol_is_known_by_its_operations_or_its_number(tmp_path, said, group):
+    path = tmp_path / "a.fcf"
+    path.write_text(SMALL_MOLECULE.replace("_symmetry_space_group_name_H-M 'P 21 21 21'\n", said))
+    assert read_crystal(path).space_group == group
+
+
+LOOP = "loop_\n_refln.index_h\n_refln.index_k\n_refln.index_l\n"
+
+
+@pytest.mark.parametrize("item", ["status", "observed_status", "include_status"])
+def test_what_is_marked_as_not_measured_is_missing(tmp_path, item):
+    path = tmp_path / "a.cif"
+    rows = "1 2 3 x 0.0 5\n1 2 4 o 4.0 5\n1 2 5 f 6.0 5\n1 2 6 < 1.0 5\n1 2 7 o 0.0 0.0\n"
+    path.write_text(f"data_a\n{LOOP}_refln.{item}\n_refln.F_meas_au\n_refln.F_meas_sigma_au\n{rows}")
+    np.testing.assert_array_equal(read_merged(path).amplitudes, [[np.nan, 4, 6, 1, np.nan]])
+
+
+def test_the_first_block_that_has_a_value_is_read_and_named(tmp_path):
+    path = tmp_path / "a.cif"
+    blocks = (
+        "data_cell\n_cell.length_a 5\n",
+        f"data_empty\n{LOOP}_refln.F_meas_au\n1 2 3 ?\n",
+        f"data_first\n{LOOP}_refln.F_meas_au\n_refln.intensity_meas\n1 2 3 ? 4\n",
+        f"data_second\n{LOOP}_refln.F_calc_au\n1 2 3 7\n",
+    )
+    path.write_text("".join(blocks))
+    found = read_merged(path)
+    assert (found.columns, found.block, found.amplitudes.tolist()) == (("intensity_meas",), "first", [[2]])
+    named = read_merged(path, ["F_calc_au"])
+    assert (named.block, named.amplitudes.tolist()) == ("second", [[7]])
+
+
+def test_wavelengths_in_one_loop_are_refused_by_their_names(tmp_path):
+    path = tmp_path / "a.cif"
+    path.write_text(f"data_a\n{LOOP}_refln.wavelength_id\n_refln.F_meas_au\n1 2 3 1 4\n1 2 3 2 5\n")
+    assert "block a has reflections of 2 wavelengths in one loop (wavelength_id 1, 2)" in complaint(path)
+
+
 def test_a_text_is_told_from_them_whatever_its_name(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("1 2 3 4\n")
@@ -145,7 +274,9 @@ def test_columns_that_are_not_there_or_no_amplitudes_are_named_with_those_that_a
 
 
 def test_a_column_without_a_value_is_refused(mtz):
-    assert complaint(mtz({"F": NOTHING, "FC": 1})).endswith("column F holds no value")
+    path = mtz({"F": NOTHING, "FC": 1})
+    assert complaint(path, "F").endswith("column F holds no value")
+    assert read_merged(path).columns == ("FC",)
 
 
 @pytest.mark.parametrize("kept", [30, 200, 4000, -1000])
@@ -192,12 +323,12 @@ def test_a_missing_file_is_refused(tmp_path):
     assert "does not exist" in complaint(tmp_path / "a.mtz")
 
 
-def test_unmerged_reflections_are_refused(mtz):
-    path = mtz({"I": 1})
+def test_unmerged_reflections_without_intensities_are_refused(mtz):
+    path = mtz({"F": 1})
     unmerged = gemmi.read_mtz_file(str(path))
     unmerged.batches.append(gemmi.Mtz.Batch())
     unmerged.write_to_file(str(path))
-    assert "holds unmerged reflections, of 1 batches; merge them first" in complaint(path)
+    assert "unmerged, without a column of intensities with one of sigmas" in complaint(path)
 
 
 def test_an_index_of_no_crystal_is_refused(tmp_path):
