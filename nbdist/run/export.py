@@ -52,7 +52,7 @@ from nbdist.scene.models import LARGEST_VALUE, models_of
 from nbdist.store import StoreSummary, open_group, summarize
 from nbdist.store.dials import write_truth
 from nbdist.store.number_set import NumberSet
-from nbdist.store.schema import schema_of
+from nbdist.store.schema import Schema, schema_of
 from nbdist.store.table_reading import consecutive_frames
 from nbdist.store.units import store_id_of
 
@@ -338,6 +338,11 @@ def export(
     notes = list(format.notes(wanted.series))
     if wanted.product == INTENSITY.name and not format.real_numbers:
         notes.append(f"intensity is rounded to whole photons: {format.name} holds no others")
+    if _is_labelled(summary.schema) and not _may_have_truth(wanted.series):
+        notes.append(
+            f"no truth is written of {wanted.series.images} stills, of which DIALS has no scan; that of one has it: "
+            f"--frames {wanted.frames.start}:{wanted.frames.start + 1}"
+        )
     _require_complete(summary, wanted.frames)
     wanted = _begun(wanted, resume=resume, overwrite=overwrite)
     there = _names_in(wanted.folder)
@@ -577,9 +582,18 @@ def _write_beside(job: ExportJob) -> None:
     if known and not for_xds.exists():  # one that is there may have been changed by hand
         with written_whole(for_xds) as file:
             file.write(xds_input(models, export.format.name, images).encode())
-    labelled = any(table.name == SERIES_REFLECTIONS.name for table in schema_of(group).series_tables)
-    if labelled and not (models.still and series.images > 1):
+    if _is_labelled(schema_of(group)) and _may_have_truth(series):
         write_truth(group, job.context.scene, export.frames, models, export.folder, f"{name}{TRUTH}", images)
+
+
+def _is_labelled(schema: Schema) -> bool:
+    """Whether a store has the reflections of its series."""
+    return any(table.name == SERIES_REFLECTIONS.name for table in schema.series_tables)
+
+
+def _may_have_truth(series: ImageSeries) -> bool:
+    """Whether DIALS has models of such images with crystals: of a rotation, or of one still."""
+    return series.images == 1 or not series.models.still
 
 
 def _marks(scene: Scene, product: str) -> Sequence[NDArray[np.int8]]:

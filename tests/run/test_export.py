@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from injected import in_process_client
+from labelled import labelled_store, reflection_rows, spot_rows
 
 import nbdist
 from nbdist import generate, open_series
@@ -288,6 +289,20 @@ def test_a_master_marks_the_pixels_that_the_counts_do_and_of_photons_none_of_the
         export(store, tmp_path / what, frames=range(1), what=what)
         with h5py.File(tmp_path / what / "series_master.h5") as file:
             np.testing.assert_array_equal(file["entry/instrument/detector/pixel_mask"][:], 2 * np.asarray(marked))
+
+
+def test_several_stills_have_no_truth_and_it_is_said(light_experiment, tmp_path):
+    stills = light_experiment(2).with_changes(scan={"osc_range_deg": 0.0, "phi_steps": 1}, labels={"reflections": True})
+    location = labelled_store(stills, tmp_path / "a.zarr", reflection_rows([], [], []), lambda frame: spot_rows([]))
+    _, progress = export(location, tmp_path / "two", Stacks(real_numbers=True))
+    said = "no truth is written of 2 stills, of which DIALS has no scan; that of one has it: --frames 0:1"
+    assert said in progress.notes
+    _, progress = export(location, tmp_path / "one", Stacks(real_numbers=True), frames=range(1))
+    assert said not in progress.notes
+    assert [set(names(tmp_path / folder)) >= {"a_truth.expt", "a_truth.refl"} for folder in ("two", "one")] == [
+        False,
+        True,
+    ]
 
 
 def test_a_format_may_be_named(store, tmp_path):
