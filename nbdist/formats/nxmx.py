@@ -77,6 +77,8 @@ class NXmx:
         models = series.models
         unread = [f"readings a photon ({models.gain:g})"] if models.gain != 1 else []
         unread += [f"what is read without a photon ({models.pedestal:g})"] if models.pedestal else []
+        bare = [panel for panel in models.panels if not panel.corrects_parallax]
+        unread += ["that there is no sensor, by whose absorption it divides intensities"] if bare else []
         notes = unread_notes(self.name, unread, self.images_name(series.prefix), series.prefix)
         beam = models.beam
         if not _as_dials_assumes(models):
@@ -85,7 +87,6 @@ class NXmx:
                 f"DIALS reads no polarization from NXmx and takes {DIALS_FRACTION} along x; this one's: dials.import "
                 f"polarization_fraction={beam.polarization_fraction:.6g} polarization_normal={normal}"
             )
-        bare = [panel for panel in models.panels if not panel.corrects_parallax]
         if any(panel.thickness_mm > 0 for panel in bare):
             notes.append(
                 "a sensor that counts every photon in every layer has no parallax that DIALS knows: "
@@ -109,6 +110,8 @@ class NXmx:
         import h5py
         import hdf5plugin
 
+        # where HDF5_PLUGIN_PATH leads to hdf5plugin's filters, HDF5 would load them itself, without what ties them to h5py's HDF5
+        hdf5plugin.register("bshuf")
         shape = _stacked_shape(series.models)
         with h5py.File(path, "w", libver=VERSIONS) as file:
             entry = _group(file, "entry", "NXentry")
