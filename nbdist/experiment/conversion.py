@@ -31,6 +31,7 @@ GUESSED_MOSAICITY_DEG = 0.1
 GUESSED_SIZE_UM = 1.0
 """Side of a block; its spots are no wider than a mosaicity of 0.01 degrees makes them, at 2 Angstrom."""
 GUESSED_FLUENCE = 2.7e25
+GUESSED_BEAM_MM, GUESSED_EXPOSURE_S = 0.1, 1.0
 GUESSED_WILSON = {"mean_F2": 2.0e5, "B_factor_A2": 20.0, "seed": 1}
 PIXEL_TOLERANCE_MM = 1e-6
 """Between the pixels of a detector and of one by name, within which they are the same."""
@@ -129,9 +130,11 @@ def _beam(models: Models, remarks: list[str]) -> _Commented:
     ]
     if beam.flux_photons_per_s:
         fields["flux_photons_per_s"] = beam.flux_photons_per_s
-        if models.scan.exposure_s:
-            fields["exposure_s"] = models.scan.exposure_s
-        comments.append("beam_size_mm is not known: 0.1 when left out")
+        fields["exposure_s"] = models.scan.exposure_s or GUESSED_EXPOSURE_S
+        fields["beam_size_mm"] = beam.size_mm or GUESSED_BEAM_MM
+        for field, known in (("exposure_s", models.scan.exposure_s), ("beam_size_mm", beam.size_mm)):
+            if not known:
+                remarks.append(f"beam.{field}: not known; {fields[field]:g} is a guess, which scales the images")
     else:
         fields["fluence_photons_per_m2"] = GUESSED_FLUENCE
         remarks.append(
@@ -144,9 +147,11 @@ def _crystals(
     description: Description, cell: tuple[float, ...] | None, of_amplitudes: str | None, remarks: list[str]
 ) -> Iterator[dict[str, Any]]:
     """Fields of each crystal; one in the usual setting where no orientation is known."""
-    known: list[tuple[dict[str, Any], str | None, float | None]] = [
-        ({"real_vectors_A": [_numbers(row) for row in crystal.real_vectors_A]}, crystal.hall, mosaicity_deg)
-        for crystal, mosaicity_deg in zip(description.models.crystals, description.mosaicities_deg, strict=True)
+    crystals = description.models.crystals
+    sizes_um = description.sizes_um or (None,) * len(crystals)
+    known: list[tuple[dict[str, Any], str | None, float | None, float | None]] = [
+        ({"real_vectors_A": [_numbers(row) for row in crystal.real_vectors_A]}, crystal.hall, mosaicity_deg, size_um)
+        for crystal, mosaicity_deg, size_um in zip(crystals, description.mosaicities_deg, sizes_um, strict=True)
     ]
     if known and cell is not None:
         remarks.append("--cell is left out: the file has a crystal")
@@ -159,10 +164,14 @@ def _crystals(
         else:
             remarks.append("crystal.misset_deg: the orientation is not known; 0 0 0 is no better than another")
         fields = {"cell": [*map(float, given or LYSOZYME_CELL)], "misset_deg": [0.0, 0.0, 0.0]}
-        known = [(fields, description.hall, description.mosaicity_deg)]
-    if any(mosaicity_deg is None for *_, mosaicity_deg in known):
+        known = [(fields, description.hall, description.mosaicity_deg, None)]
+    if any(mosaicity_deg is None for *_, mosaicity_deg, _ in known):
         remarks.append(f"crystal.mosaicity: not known; {GUESSED_MOSAICITY_DEG} degrees is a guess")
-    for fields, hall, mosaicity_deg in known:
+    if any(size_um is None for *_, size_um in known):
+        remarks.append(
+            f"crystal.size_um, of a block: not known; {GUESSED_SIZE_UM:g} um is a guess, which widens no spot by as much as the mosaicity"
+        )
+    for fields, hall, mosaicity_deg, size_um in known:
         sigma_deg = GUESSED_MOSAICITY_DEG if mosaicity_deg is None else mosaicity_deg
         group = None if hall is None or hall.strip() == P1.strip() else _space_group(hall, remarks)
         if group is not None and of_amplitudes is not None:
@@ -173,7 +182,7 @@ def _crystals(
         yield {
             **fields,
             **({} if group is None else {"space_group": group}),
-            "size_um": GUESSED_SIZE_UM,
+            "size_um": size_um or GUESSED_SIZE_UM,
             "shape": "gauss",
             "mosaicity": {"sigma_deg": sigma_deg},
         }
@@ -198,7 +207,7 @@ def _space_group(hall: str, remarks: list[str]) -> str | None:
 def _lattices(crystals: list[dict[str, Any]]) -> _Commented:
     comments = [
         "mosaicity: sigma_deg is sigma_M of Kabsch's profiles, the rms rotation of blocks about any axis",
-        "size_um, of a block, is not known: 1 um widens no spot by as much as the mosaicity does",
+        "size_um: of a block, which widens spots by as little as it is large",
     ]
     if "real_vectors_A" in crystals[0]:
         comments.insert(0, "real_vectors_A: rows a, b, c at phi 0")

@@ -20,6 +20,7 @@ from nbdist.formats.description import (
     assumed_beam,
     one_panel,
     polarization_remark,
+    spindle_remark,
     square_side,
     unit_vector,
     upright_panel,
@@ -92,7 +93,14 @@ class _Cbf:
             pixel_mm = square_side(1e3 * float(size[1]), 1e3 * float(size[2]))
         except ValueError as error:
             raise self.wrong(f"Pixel_size {error}") from None
-        remarks = [polarization_remark()]
+        remarks = [polarization_remark(), spindle_remark()]
+        turned = self.found("Oscillation_axis", r"(\w+)")
+        for name in ("Phi", "Kappa", "Chi"):
+            angle = self.number(name, 0.0)
+            if angle and not (turned and turned[1].lower() == name.lower()):
+                remarks.append(
+                    f"{name} {angle:g} degrees is left out, as dxtbx does: how it turns the spindle is not said"
+                )
         swing = self.number("Detector_2theta", 0.0)
         if swing:
             remarks.append(

@@ -34,6 +34,8 @@ class Description:
         Without crystals where the file says nothing of one, or of its cell alone.
     mosaicities_deg
         Of each crystal the rms rotation of its blocks; None where it is not known.
+    sizes_um
+        Of each crystal the side of a block; None where it is not known, and nothing where that is so of all.
     cell
         Axes (Angstrom) and angles (degrees) of a crystal whose orientation is not known.
     hall, mosaicity_deg
@@ -45,6 +47,7 @@ class Description:
     frame: Frame
     models: Models
     mosaicities_deg: tuple[float | None, ...] = ()
+    sizes_um: tuple[float | None, ...] = ()
     cell: tuple[float, ...] | None = None
     hall: str | None = None
     mosaicity_deg: float | None = None
@@ -111,6 +114,14 @@ def upright_panel(
         gaps=(),
         material="",
         usable=np.ones(shape, dtype=bool),
+    )
+
+
+def spindle_remark() -> str:
+    """What is said where a header has the angles of a rotation and not its axis."""
+    return (
+        "scan.spindle_axis: such a header does not tell it; x is taken, forwards. dxtbx knows some beamlines that turn otherwise by their "
+        "detector's serial number: dials.import, then from-dials"
     )
 
 

@@ -2,7 +2,8 @@
 
 A crystal's vectors are those at a rotation of 0 before the goniometer: at phi it is at S R(phi) F A, with the fixed rotation F and the
 setting rotation S. So the spindle is S times the rotation axis, and the vectors at phi 0 are S F A. Of several axes, those before the one
-that turns are F, those after it S (dxtbx, multi_axis_goniometer.h). A panel is given in the frame of its group, and that in its own.
+that turns are F, those after it S (dxtbx, multi_axis_goniometer.h). Without a goniometer, a scan or an oscillation it is a still, and the
+vectors are A, whatever else of these there is. A panel is given in the frame of its group, and that in its own.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ IMAGE_FILES = ("mask", "gain", "pedestal", "dx", "dy")
 """Fields of an imageset that name files of DIALS with a value a pixel."""
 NO_GAIN = (("gain", "pedestal"), (1.0, 0.0))
 """Fields of a panel, and what they are where it has none."""
+NARROWEST_DEG = 1e-7
+"""Oscillation below which dxtbx has a still."""
 
 
 def read_dials_models(path: Path, experiment: int | None = None) -> Description:
@@ -60,15 +63,23 @@ def read_dials_models(path: Path, experiment: int | None = None) -> Description:
     if beam is None or detector is None or not detector.content.get("panels"):
         raise everything.wrong("experiment", f"has no {'beam' if beam is None else 'panel'}")
     setting, fixed, axis = _goniometer(shared["goniometer"], remarks)
+    scan, turn = _scan(shared["scan"]), setting @ fixed
+    if shared["goniometer"] is None or abs(scan.osc_deg) < NARROWEST_DEG:
+        if scan.start_deg or scan.osc_deg or not np.array_equal(turn, np.eye(3)):
+            remarks.append(
+                "a still: its crystals are as they are given, whatever its scan and goniometer say, as DIALS has it"
+            )
+        scan, turn = scan._replace(start_deg=0.0, osc_deg=0.0), np.eye(3)
     for name in IMAGE_FILES:
         if shared["imageset"] is not None and shared["imageset"].has(name):
             remarks.append(f"imageset.{name} {shared['imageset'].content[name]} is not carried over")
-    crystals, mosaicities = [], []
+    crystals, mosaicities, sizes = [], [], []
     for each in chosen:
         crystal = everything.referred(each, "crystal")
         if crystal is not None:
-            crystals.append(_crystal(crystal, setting @ fixed, remarks))
+            crystals.append(_crystal(crystal, turn, remarks))
             mosaicities.append(_mosaicity(crystal, everything.referred(each, "profile"), remarks))
+            sizes.append(1e-4 * crystal.number("ML_domain_size_ang", 0.0) or None)
     panels = [*detector.each("panels")]
     readings = [(*panel.numbers("trusted_range", 2, (0, 0)), *map(panel.number, *NO_GAIN)) for panel in panels]
     if len(set(readings)) > 1:
@@ -80,13 +91,14 @@ def read_dials_models(path: Path, experiment: int | None = None) -> Description:
             beam=_beam(beam, remarks),
             panels=tuple(_panels(detector, panels)),
             axis=unit_vector(setting @ axis),
-            scan=_scan(shared["scan"]),
+            scan=scan,
             crystals=tuple(crystals),
             trusted=(math.ceil(lowest), math.floor(highest)),
             gain=gain or 1.0,
             pedestal=pedestal,
         ),
         mosaicities_deg=tuple(mosaicities),
+        sizes_um=tuple(sizes),
         remarks=tuple(dict.fromkeys(remarks)),
     )
 
@@ -232,7 +244,10 @@ def _scan(model: _Model | None) -> Scan:
         start, turns = starts[0], np.diff(starts)
         width = turns.mean() if len(turns) else properties.numbers("oscillation_width", 1)[0]
     exposures = properties.content.get("exposure_time") or [0.0]
-    exposure_s = properties.numbers("exposure_time", len(exposures), exposures)[0]
+    if isinstance(exposures, list):
+        exposure_s = properties.numbers("exposure_time", len(exposures), exposures)[0]
+    else:
+        exposure_s = properties.number("exposure_time")
     return Scan(first - 1, last - first + 1, float(start), float(width), float(exposure_s))
 
 
@@ -267,8 +282,11 @@ _LAB = (np.eye(3), np.zeros(3))
 
 def _gaps(panel: _Model, fpixels: int, spixels: int) -> Iterator[tuple[int, int, int, int]]:
     """Its masked rectangles, as far as they lie within the panel."""
-    for number in range(len(panel.content.get("mask") or ())):
-        rectangle = _Model(panel.path, f"{panel.place}.mask", {str(number): panel.content["mask"][number]})
+    rectangles = panel.content.get("mask") or []
+    if not isinstance(rectangles, list):
+        raise panel.wrong("mask", "should be a list of rectangles")
+    for number, its in enumerate(rectangles):
+        rectangle = _Model(panel.path, f"{panel.place}.mask", {str(number): its})
         fast0, slow0, fast1, slow1 = (int(pixel) for pixel in rectangle.numbers(str(number), 4))
         fast0, fast1 = max(fast0, 0), min(fast1, fpixels)
         slow0, slow1 = max(slow0, 0), min(slow1, spixels)
@@ -304,10 +322,20 @@ def _crystal(crystal: _Model, turn: Array, remarks: list[str]) -> Crystal:
 
 
 def _mosaicity(crystal: _Model, profile: _Model | None, remarks: list[str]) -> float | None:
-    """The width of its reflections in rotation, rms in degrees, sigma_M of W. Kabsch, Acta Cryst. D66 (2010) 133."""
+    """The width of its reflections in rotation, rms in degrees: sigma_M of W. Kabsch, Acta Cryst. D66 (2010) 133.
+
+    Of a still the half-width of N. K. Sauter et al., Acta Cryst. D70 (2014) 3299, is taken for that of a flat distribution. A width of 0
+    is one that no program has set.
+    """
     if profile is not None and isinstance(profile.content.get("sigma_m"), list):
         remarks.append("sigma_m changes during the scan; its mean is taken")
         return float(np.mean(profile.numbers("sigma_m", len(profile.content["sigma_m"]))))
     if profile is not None and profile.has("sigma_m"):
         return profile.number("sigma_m")
-    return crystal.number("mosaicity") if crystal.has("mosaicity") else None
+    half_deg = crystal.number("ML_half_mosaicity_deg", 0.0)
+    if half_deg > 0:
+        remarks.append(
+            f"crystal.mosaicity: sigma_deg is ML_half_mosaicity_deg / sqrt(3), of a flat distribution {half_deg:g} degrees to either side"
+        )
+        return half_deg / math.sqrt(3)
+    return crystal.number("mosaicity", 0.0) or None

@@ -6,6 +6,8 @@ An SMV header has a detector at right angles to the beam, fast along x and slow 
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +16,24 @@ import numpy as np
 
 from nbdist.errors import FileFormatError
 from nbdist.formats.cbf_models import read_cbf
-from nbdist.formats.description import Description, assumed_beam, one_panel, polarization_remark, upright_panel
+from nbdist.formats.description import (
+    Description,
+    assumed_beam,
+    one_panel,
+    polarization_remark,
+    spindle_remark,
+    upright_panel,
+)
 from nbdist.formats.models import Scan
 from nbdist.formats.nxmx_models import SIGNATURE, read_nxmx
 from nbdist.formats.smv import Header, is_smv, read_smv_header
 
 WHAT = "image"
 PHI_TOLERANCE = 0.01
-"""Of an image's oscillation, by which its start may be off where its number has it."""
+"""Of an image's oscillation: by how much its start may be off from where its place in the series has it.
+
+Where the numbers of the files leave out none, by as much of all oscillations together: increments in headers are rounded.
+"""
 LARGEST_SMV = 65535
 
 
@@ -39,18 +51,34 @@ def read_images(paths: Sequence[Path]) -> Description:
         If the first is no image, a header lacks what places the detector, or the images are no series.
     """
     first = _read_image(paths[0])
+    scan, number = first.models.scan, _number(paths[0])
+    if number is not None and scan.frames == 1:
+        scan = scan._replace(first_frame=number - 1)
+        first = replace(first, models=replace(first.models, scan=scan))
     if len(paths) == 1:
-        return first
-    last, scan = _read_image(paths[-1]), first.models.scan
-    expected = scan.start_deg + (len(paths) - 1) * scan.osc_deg
+        if scan.frames > 1:
+            return first
+        return replace(first, remarks=(*first.remarks, "scan.frames: of one image; name all, or put their number"))
     if scan.frames > 1:
         raise FileFormatError(f"{WHAT} {paths[0]} holds {scan.frames} images; name it alone")
-    if abs(last.models.scan.start_deg - expected) > max(PHI_TOLERANCE * abs(scan.osc_deg), 1e-6):
+    last, steps = _read_image(paths[-1]).models.scan.start_deg, len(paths) - 1
+    expected, last_number = scan.start_deg + steps * scan.osc_deg, _number(paths[-1])
+    off = math.remainder(last - expected, 360)  # headers begin at 0 again after a whole turn
+    whole = number is not None and last_number is not None and last_number - number == steps
+    if abs(off) > max(PHI_TOLERANCE * abs(scan.osc_deg) * (len(paths) if whole else 1), 1e-6):
         raise FileFormatError(
-            f"{WHAT} {paths[-1]} begins at {last.models.scan.start_deg:g} degrees, the last of {len(paths)} images of "
+            f"{WHAT} {paths[-1]} begins at {last:g} degrees, the last of {len(paths)} images of "
             f"{scan.osc_deg:g} from {scan.start_deg:g} on would at {expected:g}"
         )
+    if abs(off) > PHI_TOLERANCE * abs(scan.osc_deg):
+        scan = scan._replace(osc_deg=scan.osc_deg + off / steps)
     return replace(first, models=replace(first.models, scan=scan._replace(frames=len(paths))))
+
+
+def _number(path: Path) -> int | None:
+    """The number of an image, as the last digits of its file's name have it."""
+    digits = re.findall(r"\d+", path.stem)
+    return int(digits[-1]) if digits else None
 
 
 def _read_image(path: Path) -> Description:
@@ -88,7 +116,12 @@ def _of_smv(path: Path, header: Header) -> Description:
 
     pixel_mm = number("PIXEL_SIZE")
     shape = (round(number("SIZE2")), round(number("SIZE1")))
-    remarks = [polarization_remark()]
+    remarks = [polarization_remark(), spindle_remark()]
+    for name in ("KAPPA", "CHI"):
+        if number(name, default=0.0):
+            remarks.append(
+                f"{name} {number(name):g} degrees is left out, as dxtbx does: how it turns the spindle is not said"
+            )
     if header.get("BEAMLINE") != "fake":
         spot = (number("BEAM_CENTER_Y"), number("BEAM_CENTER_X"))
     elif "DENZO_X_BEAM" in header:

@@ -57,6 +57,9 @@ SEGMENT_LINES = (
         ("DIRECTION_OF_SEGMENT_Y-AXIS", 3),
     ),
 )
+OF_A_SPACE_GROUP = ("SPACE_GROUP_NUMBER", "UNIT_CELL_CONSTANTS")
+NO_SPACE_GROUP = re.compile(r"\s*\+?0+\s*")
+"""Of a crystal that is not known: XDS then looks at no cell, and templates of XDS.INP have one all the same."""
 SEGMENT_NUMBERS = {name: count for line in SEGMENT_LINES for name, count in line if name}
 NOT_CARRIED = ("UNTRUSTED_ELLIPSE", "UNTRUSTED_QUADRILATERAL", "X-GEO_CORR", "Y-GEO_CORR", "ROFF", "TOFF")
 
@@ -114,6 +117,8 @@ class _Parameters:
                 its.setdefault(name, []).append(value)
             if not its:
                 raise FileFormatError(f"{WHAT} {path}: holds no parameter of XDS")
+            if NO_SPACE_GROUP.fullmatch(its.get("SPACE_GROUP_NUMBER", [""])[-1]):
+                its = {name: lines for name, lines in its.items() if name not in OF_A_SPACE_GROUP}
             if "SEGMENT" not in self.found and "ORGX" in self.found:  # the detector is that of the file before
                 its = {name: lines for name, lines in its.items() if name not in SEGMENT_NUMBERS}
             for name in its.keys() - self.found.keys():

@@ -174,6 +174,35 @@ def test_all_axes_of_a_goniometer_are_in_the_spindle_and_the_crystal(tmp_path):
     np.testing.assert_allclose(found.crystals[0].real_vectors_A, vectors @ (second @ first).T, atol=1e-12)
 
 
+def test_a_still_is_as_it_stands_whatever_its_scan_and_goniometer(tmp_path):
+    turned = {"rotation_axis": AXIS.tolist(), "fixed_rotation": axis_rotation(PHI, 0.3).ravel().tolist()}
+    still = SCAN | {"oscillation": [30.0, 0.0]}
+    vectors = np.diag([79.0, 79.0, 38.0])
+    for models in ({"scan": [still]}, {"goniometer": []}, {"scan": []}, {"scan": [still], "goniometer": []}):
+        content = document(**{"goniometer": [turned], **models})
+        found = described(tmp_path, content)
+        np.testing.assert_array_equal(found.models.crystals[0].real_vectors_A, vectors)
+        assert (found.models.scan.start_deg, found.models.scan.osc_deg) == (0, 0)
+        assert [remark.partition(":")[0] for remark in found.remarks].count("a still") == 1
+        scene = resolve(validate(draft(found).content))
+        (lattice,) = models_of(scene, range(1)).crystals
+        np.testing.assert_allclose(lattice.real_vectors_A, vectors, atol=1e-12)
+    assert not any(remark.startswith("a still") for remark in described(tmp_path, document()).remarks)
+
+
+def test_a_width_of_zero_is_not_known_and_stills_have_their_own(tmp_path):
+    unset = described(tmp_path, document(crystal=[CRYSTAL | {"mosaicity": 0.0}]))
+    assert (unset.mosaicities_deg, unset.sizes_um) == ((None,), (None,))
+    guesses = [remark.partition(":")[0] for remark in draft(unset).remarks if "guess" in remark]
+    assert guesses[:2] == ["crystal.mosaicity", "crystal.size_um, of a block"]
+    refined = {"mosaicity": 0.0, "ML_half_mosaicity_deg": 0.06, "ML_domain_size_ang": 2500.0}
+    made = draft(described(tmp_path, document(crystal=[CRYSTAL | refined])))
+    crystal = made.content["crystal"]
+    assert crystal["mosaicity"]["sigma_deg"] == pytest.approx(0.06 / 3**0.5)
+    assert crystal["size_um"] == pytest.approx(0.25)
+    assert not any("guess" in remark for remark in made.remarks if remark.startswith("crystal"))
+
+
 def test_a_panel_is_placed_in_its_group_and_that_in_its_own(tmp_path):
     turned = {"fast_axis": [0.0, 1.0, 0.0], "slow_axis": [-1.0, 0.0, 0.0]}
     inner = turned | {"origin": [1.0, 2.0, 3.0], "children": [{"panel": 1}]}
@@ -215,6 +244,8 @@ def test_newer_scans_have_a_property_an_image(tmp_path):
     scan = {"image_range": [3, 5], "batch_offset": 0, "properties": properties}
     found = described(tmp_path, document(scan=[scan])).models.scan
     assert found == pytest.approx((2, 3, 5.0, 0.2, 0.1))
+    for old in (SCAN | {"exposure_time": 0.25}, scan | {"properties": properties | {"exposure_time": 0.25}}):
+        assert described(tmp_path, document(scan=[old])).models.scan.exposure_s == 0.25
     one = {"image_range": [3, 3], "properties": {"oscillation": [5.0], "oscillation_width": [0.3]}}
     assert described(tmp_path, document(scan=[one])).models.scan == pytest.approx((2, 1, 5.0, 0.3, 0.0))
 
@@ -274,6 +305,11 @@ def test_where_there_is_no_crystal_another_stands_in_its_place_and_this_is_said(
         (
             document(detector=[{"panels": [BASE_PANEL | {"pixel_size": [0.1, 0.2]}]}]),
             r"detector\.0\.panels\.0\.pixel_size should be those of a square, found 0\.1 x 0\.2 mm",
+        ),
+        (document(scan=[SCAN | {"exposure_time": "long"}]), r"scan\.0\.properties\.exposure_time should be a number"),
+        (
+            document(detector=[{"panels": [BASE_PANEL | {"mask": 5}]}]),
+            r"detector\.0\.panels\.0\.mask should be a list of rectangles",
         ),
         (document(scan=[SCAN | {"image_range": [3, 1]}]), r"scan\.0\.image_range should rise"),
         (document(crystal=[{"real_space_a": [1, 2]}]), r"crystal\.0\.real_space_a should be 3 numbers, found \[1, 2\]"),

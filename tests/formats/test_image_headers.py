@@ -91,6 +91,48 @@ def test_images_of_their_own_files_are_a_series(tmp_path):
     assert read_images(files).models.scan[:4] == (0, 4, 10.0, 0.25)
     with pytest.raises(FileFormatError, match=r"x_0003\.cbf begins at 10\.5 degrees, the last of 4 .* would at 10\.75"):
         read_images([*files[:2], files[3], files[2]])
+    with pytest.raises(FileFormatError, match=r"x_0004\.cbf begins at 10\.75 degrees, the last of 3 .* would at 10\.5"):
+        read_images([*files[:2], files[3]])
+
+
+def test_a_series_goes_on_after_a_whole_turn_and_its_increment_may_be_rounded(tmp_path):
+    over = [mini(tmp_path, number, (359.5 + 0.25 * (number - 1)) % 360) for number in range(1, 5)]
+    assert read_images(over).models.scan[:4] == (0, 4, 359.5, 0.25)
+    # 0.2500 in the header, and 0.2504 from image to image
+    first, last = mini(tmp_path, 101), mini(tmp_path, 300, 10 + 199 * 0.2504)
+    numbered = [first, *(tmp_path / f"x_{number:04d}.cbf" for number in range(102, 300)), last]
+    assert read_images(numbered).models.scan[:4] == pytest.approx((100, 200, 10.0, 0.2504), abs=1e-6)
+    # nothing says here that none is left out
+    unnumbered = [first, *numbered[1:-1], last.rename(tmp_path / "last.cbf")]
+    with pytest.raises(FileFormatError, match=r"last\.cbf begins at 59\.8296 degrees, .* would at 59\.75"):
+        read_images(unnumbered)
+
+
+def test_the_first_frame_is_the_image_by_its_number(tmp_path):
+    path = mini(tmp_path, 101)
+    found = read_images([path])
+    assert found.models.scan.first_frame == 100
+    assert "# frame 0 is image 101" in draft(found).yaml("x")
+    assert any(remark.startswith("scan.frames: of one image") for remark in found.remarks)
+    found = read_images([path, mini(tmp_path, 102, 10.25)])
+    assert not any(remark.startswith("scan.frames") for remark in found.remarks)
+
+
+def test_a_header_that_tells_no_spindle_says_so(tmp_path):
+    assert any(remark.startswith("scan.spindle_axis: ") for remark in read_images([smv(tmp_path)]).remarks)
+    path = mini(tmp_path, 1)
+    text = path.read_text()
+    found = read_images([path])
+    assert any(remark.startswith("scan.spindle_axis: ") for remark in found.remarks)
+    assert not any("left out" in remark for remark in found.remarks)
+    path.write_text(text.replace("# Flux", "# Phi 5.0 deg.\n# Kappa -30.0000 deg.\n# Chi 0.0 deg.\n# Flux"))
+    left_out = [remark.partition(" degrees")[0] for remark in read_images([path]).remarks if "left out" in remark]
+    assert left_out == ["Phi 5", "Kappa -30"]
+    path.write_text(text.replace("# Flux", "# Oscillation_axis phi\n# Phi 10.0 deg.\n# Flux"))
+    assert not any("left out" in remark for remark in read_images([path]).remarks)
+    assert any(
+        remark.startswith("KAPPA 30 degrees is left out") for remark in read_images([smv(tmp_path, KAPPA=30)]).remarks
+    )
 
 
 FULL = """\
@@ -203,7 +245,7 @@ def compare(found, wanted, images):
 @pytest.mark.parametrize("osc_deg", [0.5, 0.0])
 def test_cbf_images_of_an_export_bring_back_its_models(tmp_path, turn, osc_deg):
     models = models_of_a_panel(turn, axis=(0.6, 0.0, -0.8), osc_deg=osc_deg, material="Si", thickness_mm=0.45)
-    paths = [tmp_path / f"x_{frame}.cbf" for frame in range(3)]
+    paths = [tmp_path / f"x_{frame + 1}.cbf" for frame in range(3)]
     for frame, path in enumerate(paths):
         path.write_bytes(cbf_bytes(models, frame, np.zeros(models.panels[0].shape, dtype=np.int32)))
     found = read_images(paths).models
@@ -509,20 +551,43 @@ def test_a_master_file_of_an_export_brings_back_its_models(tmp_path, turn, osc_d
     models = models_of_a_panel(turn, axis=(0.6, 0.0, -0.8), osc_deg=osc_deg)
     one = models.panels[0]
     another = one._replace(origin_mm=one.origin_mm + 5 * one.slow, shape=(9, 7), usable=np.ones((9, 7), dtype=bool))
-    models = replace(models, panels=(one, another))
+    beam = models.beam._replace(polarization_normal=np.array([0.6, 0.8, 0.0]), flux_photons_per_s=3e11, size_mm=0.05)
+    models = replace(models, panels=(one, another), beam=beam)
     marks = [np.zeros(panel.shape, dtype=np.int32) for panel in models.panels]
     marks[1][2, 3] = -1
     path = tmp_path / "x_master.h5"
     NXmx().write_list(path, ImageSeries("x", models, "int32", "", "nbdist 1", "2026-01-01T00:00:00Z"), marks)
-    found = read_images([path]).models
+    description = read_images([path])
+    found = description.models
     compare(found, models, 3)
     np.testing.assert_allclose(found.panels[1].origin_mm, another.origin_mm, atol=1e-9)
     assert [panel.shape for panel in found.panels] == [(5, 7), (9, 7)]
     np.testing.assert_array_equal(np.argwhere(~found.panels[1].usable), [[2, 3]])
     assert found.beam.polarization_fraction == pytest.approx(models.beam.polarization_fraction)
-    np.testing.assert_allclose(
-        np.abs(found.beam.polarization_normal), np.abs(models.beam.polarization_normal), atol=1e-9
-    )
+    # a normal and its opposite are of one plane
+    assert abs(found.beam.polarization_normal @ beam.polarization_normal) == pytest.approx(1, abs=1e-12)
+    made = draft(description, stem="x").content["beam"]
+    assert (made["flux_photons_per_s"], made["exposure_s"], made["beam_size_mm"]) == (3e11, 0.25, 0.05)
+
+
+def test_a_flux_has_a_beam_and_an_exposure_or_guesses_of_them(tmp_path):
+    path = eiger(tmp_path / "x_master.h5", frame_time=(None, None))
+    with h5py.File(path, "a") as file:
+        beam = file["entry/instrument/beam"]
+        beam["total_flux"] = 2e12
+        beam["total_flux"].attrs["units"] = "photons/s"
+    guessed = draft(read_images([path]), stem="x")
+    assert guessed.content["beam"].items() >= {"exposure_s": 1.0, "beam_size_mm": 0.1}.items()
+    guesses = [remark.partition(":")[0] for remark in guessed.remarks if "guess" in remark]
+    assert [name for name in guesses if name.startswith("beam.")] == ["beam.exposure_s", "beam.beam_size_mm"]
+    with h5py.File(path, "a") as file:
+        file["entry/instrument/beam/incident_beam_size"] = [20.0, 80.0]
+        file["entry/instrument/beam/incident_beam_size"].attrs["units"] = "microns"
+        file["entry/instrument/detector/count_time"] = 0.5
+    found = draft(read_images([path]), stem="x")
+    assert found.content["beam"].items() >= {"exposure_s": 0.5, "beam_size_mm": 0.04}.items()
+    said = [remark for remark in found.remarks if remark.startswith("beam.beam_size_mm")]
+    assert said == ["beam.beam_size_mm: of a square as large as the beam's 0.02 x 0.08 mm"]
 
 
 IMPORTS = """

@@ -115,6 +115,23 @@ def test_a_cell_without_axes_has_no_orientation(read):
     assert any("the orientation is not known" in remark for remark in made.remarks)
 
 
+TEMPLATE = """\
+ SPACE_GROUP_NUMBER=0                   ! 0 if unknown
+ UNIT_CELL_CONSTANTS= 70 80 90 90 90 90 ! put correct values if known
+"""
+
+
+def test_the_cell_of_a_template_is_of_no_crystal(read):
+    geometry = "\n".join(XDS_INP.splitlines()[:-1])
+    found = read(inp=f"{geometry}\n{TEMPLATE}")
+    assert found.cell is None
+    assert any("THE FILE HAS NONE" in remark for remark in draft(found).remarks)
+    known = "!SPACE_GROUP_NUMBER=   96\n!UNIT_CELL_CONSTANTS=    57.0  57.0 149.0 90.0 90.0 90.0\n"
+    found = read(inp=f"{geometry}\n{TEMPLATE}", hkl=known + HEADER)
+    assert found.cell == (57, 57, 149, 90, 90, 90)
+    assert draft(found).content["crystal"]["space_group"] == "P 43 21 2"
+
+
 def test_xparm_of_before_2010_is_read_too(read):
     lines = XPARM.splitlines()[1:]
     distance = "     110.000000      70.500000      65.500000"
