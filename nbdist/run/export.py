@@ -136,12 +136,17 @@ class Export:
         StoreError
             If another one goes on with the export by now, or it is gone.
         """
-        try:
-            found = json.loads((self.folder / EXPORTED).read_bytes())["run_id"]
-        except (OSError, ValueError, KeyError, TypeError):
-            found = None
-        if found != self.run_id:
+        if self._is_there():
+            return
+        _see_anew(self.folder)
+        if not self._is_there():
             raise StoreError(f"{self.folder}: {EXPORTED} is gone, or another nbdist export writes there by now")
+
+    def _is_there(self) -> bool:
+        try:
+            return bool(json.loads((self.folder / EXPORTED).read_bytes())["run_id"] == self.run_id)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def publish(self, *, anew: bool) -> None:
         """Have the folder say what is exported there, and by which run; `anew` where it says nothing of any.
@@ -151,21 +156,8 @@ class Export:
         NbdistError
             If it cannot be written, or says something by now.
         """
-        place = self.folder / EXPORTED
         said = {**self.said(), "made_at": self.series.made_at, "store": self.source.location, "run_id": self.run_id}
-        content = json.dumps(said, indent=2).encode()
-        if not anew:
-            with written_whole(place) as file:
-                file.write(content)
-            return
-        try:
-            with place.open("xb") as file:
-                file.write(content)
-        except FileExistsError:
-            raise RunError(f"{self.folder}: another nbdist export began there just now") from None
-        except OSError as error:
-            place.unlink(missing_ok=True)
-            raise RunError(f"{place} cannot be written: {one_line(error)}") from None
+        _publish(self.folder, said, anew=anew)
 
 
 @dataclass
@@ -448,6 +440,11 @@ def _require_writable(folder: Path, size: int) -> None:
         (folder / ".nbdist-writable").unlink(missing_ok=True)
 
 
+def _see_anew(folder: Path) -> None:
+    """Change a folder from here: of one that it changed itself, no client of a file server goes by what it saw before."""
+    _require_writable(folder, 1)
+
+
 def _is_name(prefix: object) -> bool:
     """Whether something can begin the names of files of a folder."""
     return isinstance(prefix, str) and re.fullmatch(r"\w[\w.+-]*", prefix) is not None
@@ -497,7 +494,10 @@ def _begun(wanted: Export, *, resume: bool, overwrite: bool) -> Export:
     if taken := sorted(there & (names - replaced)):
         raise RunError(f"{folder} holds {taken[0]}, of which {EXPORTED} says nothing; give the export another folder")
     if earlier is not None:
-        _remove(folder, there & replaced, earlier["prefix"])
+        _publish(
+            folder, {**earlier, "run_id": wanted.run_id}, anew=False
+        )  # a run that still writes it moves no file by now
+        _remove(folder, replaced & _names_in(folder), earlier["prefix"])
     wanted.publish(anew=True)
     return wanted
 
@@ -517,6 +517,23 @@ def _read_exported(folder: Path, formats: Collection[str]) -> Mapping[str, Any] 
     except (KeyError, TypeError, ValueError):
         pass
     raise RunError(f"{folder / EXPORTED} is not one that this nbdist wrote")
+
+
+def _publish(folder: Path, said: Mapping[str, object], *, anew: bool) -> None:
+    """Write what a folder says is exported there; see `Export.publish`."""
+    place, content = folder / EXPORTED, json.dumps(said, indent=2).encode()
+    if not anew:
+        with written_whole(place) as file:
+            file.write(content)
+        return
+    try:
+        with place.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise RunError(f"{folder}: another nbdist export began there just now") from None
+    except OSError as error:
+        place.unlink(missing_ok=True)
+        raise RunError(f"{place} cannot be written: {one_line(error)}") from None
 
 
 def _names_in(folder: Path) -> set[str]:
@@ -550,7 +567,7 @@ def _write_files(job: ExportJob, files: Units, workers: Workers, progress: Progr
         if not is_fatal(error):
             raise
         raise StoreError(f"{folder}: writing stopped: {one_line(error)}; {GO_ON}") from None
-    _require_writable(folder, 1)  # of a folder that is changed from here, a server of files has no old list
+    _see_anew(folder)
     there = _names_in(folder)
     unseen = [name for file in files if (name := job.export.path(file).name) not in there]
     if unseen and not progress.failed:
@@ -566,6 +583,7 @@ def _write_beside(job: ExportJob) -> None:
         If a file cannot be written.
     """
     export, series = job.export, job.export.series
+    export.require_there()
     if export.has_list:
         marks = _marks(job.context.scene, export.product)
         try:

@@ -151,15 +151,21 @@ def test_another_export_does_not_mix_with_one_and_may_replace_it(store, experime
     assert names(out) == ["export.json", "notes.txt", "other.expt", "other_0.npy"]
 
 
-def test_a_run_writes_nothing_where_another_one_goes_on(store, tmp_path):
+@pytest.mark.parametrize("how", [{"resume": True}, {"overwrite": True}])
+def test_a_run_writes_nothing_where_another_one_goes_on_or_replaces_it(how, store, tmp_path):
     class Overtaken(Stacks):
         def write(self, path, series, images, frames):
             if images.start == 2:
-                export(store, tmp_path, Stacks(), resume=True)
-            return super().write(path, series, images, frames)
+                export(store, tmp_path, Stacks(), **how)
+            path.write_bytes(b"late")
+            return 0
 
     with pytest.raises(StoreError, match=r"export\.json is gone, or another nbdist export writes there by now"):
         export(store, tmp_path, Overtaken())
+    if "resume" in how:
+        assert (tmp_path / "series_0.npy").read_bytes() == b"late", "it was whole before"
+        (tmp_path / "series_0.npy").unlink()
+        export(store, tmp_path, Stacks(), resume=True)
     np.testing.assert_array_equal(images(tmp_path), open_series(store, chunks=None).counts)
     exported, _ = export(store, tmp_path, Stacks(), resume=True)
     exported.require_there()
