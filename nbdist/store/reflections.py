@@ -2,11 +2,12 @@
 
 reflections/
   hkl         (reflection, axis) int32   Miller indices
-  F           (reflection) float64       amplitudes in electrons
+  F           (amplitude) float64        amplitudes in electrons
 
 Lattices with other amplitudes follow each other. The attribute `sets` of the group says of each set which `lattices` have it, from where
 to where its `reflections` go, and the amplitude `default_F` of every reflection that it does not list; `uniform` amplitudes list none.
-Where sources see other amplitudes, those of each wavelength are a set, whose `sources` are their numbers; else a set is of all sources.
+Where sources see other amplitudes, those of each wavelength are a set, whose `sources` are their numbers, and whose `amplitudes` say from
+where to where they go in F; the indices are there once. Else a set is of all sources, and its amplitudes go as its reflections do.
 """
 
 from __future__ import annotations
@@ -30,43 +31,45 @@ REFLECTIONS_PER_CHUNK = 2**18
 
 def create_reflections(group: zarr.Group, reflections: Sequence[Reflections]) -> None:
     """Write the amplitudes of each lattice into a new store, in the order in which they are listed; those that lattices share, once."""
-    listed, sets, first = distinct(reflections), [], 0
+    listed, sets, first, first_F = distinct(reflections), list[dict[str, Any]](), 0, 0
+    tables = [table for its in listed for table in np.atleast_2d(its.amplitudes)]
+    alike = len(tables) == len(listed)
     for its in listed:
         lattices = [number for number, other in enumerate(reflections) if other is its]
+        last = first + len(its.indices)
         for table in range(len(np.atleast_2d(its.amplitudes))):
-            last = first + len(its.indices)
+            last_F = first_F + len(its.indices)
             entry = {"lattices": lattices, "reflections": [first, last], "default_F": float(its.default_F)}
+            if not alike:
+                entry["amplitudes"] = [first_F, last_F]
             if its.table_of_source is not None:
                 entry["sources"] = np.flatnonzero(its.table_of_source == table).tolist()
             sets.append(entry)
-            first = last
+            first_F = last_F
+        first = last
     description = {"long_name": "amplitudes that the frames are rendered with", "sets": sets}
     place = group.create_group(REFLECTIONS, attributes=description)
-    for name, of_set, axes, attributes in (
-        (
-            "hkl",
-            [its.indices for its in listed for _ in np.atleast_2d(its.amplitudes)],
-            ("axis",),
-            {"long_name": "Miller indices"},
-        ),
+    for name, parts, axes, attributes in (
+        ("hkl", [its.indices for its in listed], ("reflection", "axis"), {"long_name": "Miller indices"}),
         (
             "F",
-            [amplitudes for its in listed for amplitudes in np.atleast_2d(its.amplitudes)],
-            (),
+            tables,
+            ("reflection" if alike else "amplitude",),
             {"units": "electron", "long_name": "structure-factor amplitude"},
         ),
     ):
+        rows = sum(map(len, parts))
         array = place.create_array(
             name,
-            shape=(first, *of_set[0].shape[1:]),
+            shape=(rows, *parts[0].shape[1:]),
             dtype=OF_REFLECTIONS[f"{REFLECTIONS}/{name}"],
-            chunks=(max(1, min(first, REFLECTIONS_PER_CHUNK)), *of_set[0].shape[1:]),
+            chunks=(max(1, min(rows, REFLECTIONS_PER_CHUNK)), *parts[0].shape[1:]),
             compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec()],
-            dimension_names=("reflection", *axes),
+            dimension_names=axes,
             attributes=attributes,
         )
-        if first:
-            array[...] = of_set[0] if len(of_set) == 1 else np.concatenate(of_set)
+        if rows:
+            array[...] = parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def read_reflections(location: str | os.PathLike[str]) -> tuple[Reflections, ...]:
@@ -91,23 +94,27 @@ def read_reflections(location: str | os.PathLike[str]) -> tuple[Reflections, ...
     found: dict[int, Reflections] = {}
     try:
         place = group[REFLECTIONS]
-        indices, amplitudes = np.asarray(place["hkl"][...]), np.asarray(place["F"][...])
+        indices, amplitudes = place["hkl"], place["F"]
         sets = list(place.attrs["sets"])
         for lattices, its in itertools.groupby(sets, key=lambda entry: tuple(map(int, entry["lattices"]))):
             tables = list(its)
-            some = [slice(*map(int, table["reflections"])) for table in tables]
-            one = Reflections(indices[some[0]], amplitudes[some[0]], float(tables[0]["default_F"]))
+            some = [slice(*map(int, table.get("amplitudes", table["reflections"]))) for table in tables]
+            listed = np.asarray(indices[slice(*map(int, tables[0]["reflections"]))])
+            one = Reflections(listed, np.asarray(amplitudes[some[0]]), float(tables[0]["default_F"]))
             if "sources" in tables[0]:
                 sources = [np.array(table["sources"], dtype=np.int64) for table in tables]
                 number = np.zeros(sum(map(len, sources)), dtype=np.int64)
                 for table, its_sources in enumerate(sources):
                     number[its_sources] = table
-                one = one._replace(amplitudes=np.stack([amplitudes[one_of] for one_of in some]), table_of_source=number)
+                stacked = np.stack([one.amplitudes, *(np.asarray(amplitudes[one_of]) for one_of in some[1:])])
+                one = one._replace(amplitudes=stacked, table_of_source=number)
+            if one.indices.shape != (one.amplitudes.shape[-1], 3):
+                raise StoreError(
+                    f"{location}: {REFLECTIONS} hold {one.indices.shape} indices for {one.amplitudes.shape[-1]} amplitudes"
+                )
             found |= dict.fromkeys(lattices, one)
     except NbdistError:
         raise
     except Exception as error:
         raise StoreError(f"{location}: {REFLECTIONS} do not decode ({type(error).__name__})") from None
-    if indices.shape != (len(amplitudes), 3):
-        raise StoreError(f"{location}: {REFLECTIONS} hold {indices.shape} indices for {len(amplitudes)} amplitudes")
     return tuple(found[lattice] for lattice in sorted(found))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+import zarr
 from atomic_models import write_model
 
 from nbdist import generate, simulate_frame
@@ -73,6 +76,31 @@ def test_a_store_keeps_the_amplitudes_of_each_wavelength_and_renders_with_them(o
     assert stored.amplitudes.shape == (2, len(made.indices)), (
         "sources of equal wavelengths share a table, the shortest first"
     )
+    group = zarr.open_group(str(tmp_path / "a.zarr/reflections"), mode="r")
+    count = len(made.indices)
+    assert (group["hkl"].shape[0], group["F"].shape[0]) == (count, 2 * count), "indices are there once"
+    assert [entry["amplitudes"] for entry in group.attrs["sets"]] == [[0, count], [count, 2 * count]]
+    assert [entry["reflections"] for entry in group.attrs["sets"]] == [[0, count]] * 2
+
+
+def test_a_store_that_has_its_indices_once_a_wavelength_is_read_as_before(of_model, tmp_path):
+    experiment = of_model("sum", "each_wavelength", (ABOVE_A, 1.0), (BELOW_A, 1.0))
+    generate(experiment, tmp_path / "a.zarr", serial=True)
+    [made] = load_reflections(resolve(experiment))
+    group = zarr.open_group(str(tmp_path / "a.zarr/reflections"))
+    count, sets = len(made.indices), []
+    for number, entry in enumerate(group.attrs["sets"]):
+        del entry["amplitudes"]
+        sets.append(entry | {"reflections": [number * count, (number + 1) * count]})
+    del group["hkl"]
+    group.create_array("hkl", data=np.concatenate([made.indices] * 2))
+    group.attrs["sets"] = sets
+    root = json.loads((tmp_path / "a.zarr/zarr.json").read_text())
+    del root["consolidated_metadata"]
+    (tmp_path / "a.zarr/zarr.json").write_text(json.dumps(root))
+    [stored] = read_reflections(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(stored.indices, made.indices)
+    np.testing.assert_array_equal(stored.amplitudes, made.amplitudes)
 
 
 def test_many_wavelengths_share_tables_of_equal_stretches_of_energy():
