@@ -28,6 +28,8 @@ def crystal(small_experiment, twin=(LAW,), **fields):
         (" -H - K , k, -l", [[-1, -1, 0], [0, 1, 0], [0, 0, -1]], "-h-k,k,-l"),
         ("h,-k,-h-l", [[1, 0, 0], [0, -1, 0], [-1, 0, -1]], "h,-k,-h-l"),
         ("h+2k,k,l", [[1, 2, 0], [0, 1, 0], [0, 0, 1]], "h+2k,k,l"),
+        ("1/2*h+1/2*k,3/2*h-1/2*k,-l", [[0.5, 0.5, 0], [1.5, -0.5, 0], [0, 0, -1]], "1/2h+1/2k,3/2h-1/2k,-l"),
+        ("h/2+k/2, 3/2h-k/2, -l", [[0.5, 0.5, 0], [1.5, -0.5, 0], [0, 0, -1]], "1/2h+1/2k,3/2h-1/2k,-l"),
     ],
 )
 def test_a_law_is_an_operation_on_h_k_l(law, rows, written):
@@ -42,7 +44,9 @@ def test_a_law_is_an_operation_on_h_k_l(law, rows, written):
         ("h,k,l", "leaves all as it is"),
         ("h,k", "three sums"),
         ("x,y,z", "three sums"),
-        ("h/2,k,l", "three sums"),
+        ("h/2,k,l", "'h/2,k,l' is 1/2"),
+        ("h/0,k,l", "no division by 0"),
+        ("-h,-k,-l", "is -1: it inverts the crystal. Twins by inversion are not made"),
         ("hk,k,l", "three sums"),
         ("2h,k,l", "'2h,k,l' is 2"),
         ("", "three sums"),
@@ -51,6 +55,15 @@ def test_a_law_is_an_operation_on_h_k_l(law, rows, written):
 def test_what_is_no_law_is_refused(small_experiment, law, wanted):
     with pytest.raises(ExperimentError, match=rf"^crystal\.twin\.0\.law: .*{wanted}"):
         crystal(small_experiment, [{"law": law, "fraction": 0.2}])
+
+
+def test_a_law_of_fractions_turns_an_orthohexagonal_lattice_onto_itself(small_experiment):
+    cell = (20.0, 20.0 * np.sqrt(3), 30.0, 90, 90, 90)
+    law = {"law": "1/2*h+1/2*k,3/2*h-1/2*k,-l", "fraction": 0.3}
+    own, turned = resolve(crystal(small_experiment, [law], cell=cell, space_group="C 2 2 2")).specimen.lattices
+    assert turned.twin.obliquity_deg < 1e-6
+    law_of = np.array(law_rows(law["law"]))
+    np.testing.assert_allclose(turned.real_vectors_A, law_of @ own.real_vectors_A, atol=1e-9)
 
 
 def test_fractions_leave_some_of_the_crystal_as_it_lies(small_experiment):
