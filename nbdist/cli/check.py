@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nbdist.experiment.fields import Section
     from nbdist.scene import Lattice, Scene
     from nbdist.scene.amplitudes import Reflections
+    from nbdist.scene.completeness import Completeness
     from nbdist.scene.specimen import TwinDomain
 
 RESOLUTION_POINTS = 256
@@ -24,26 +25,30 @@ def check(path: ExperimentFile) -> None:
     from nbdist.readout.chain import Readout
     from nbdist.scene import resolve
     from nbdist.scene.amplitudes import load_reflections
-    from nbdist.scene.notes import notes
+    from nbdist.scene.notes import file_completeness, notes
 
     experiment = load(path)
     scene = resolve(experiment)
     Readout(scene)  # refuses a file that is no kernel
     reflections = load_reflections(scene)
+    held = file_completeness(scene, reflections)
     console.print(f"{path}: valid")
     facts(_beam(scene), "beam")
     for lattice, its in zip(scene.specimen.lattices, reflections, strict=True):
         if lattice.twin is not None:
             facts(_twin(lattice.twin), lattice.field)
             continue
-        facts([*_crystal(lattice, weighted=len(reflections) > 1), *_amplitudes(scene, lattice, its)], lattice.field)
+        facts(
+            [*_crystal(lattice, weighted=len(reflections) > 1), *_amplitudes(scene, its, held.get(lattice.field))],
+            lattice.field,
+        )
     facts(_scan(scene), "scan")
     facts(_detector(scene), "detector")
     facts(_sampling(scene), "sampling")
     for section in ("background", "absorption", "shadows", "noise", "readout"):
         if asked_for := _asked_for(getattr(experiment, section)):
             facts(asked_for, section)
-    for note in notes(scene, reflections):
+    for note in notes(scene, reflections, held):
         console.print(f"note: {note}")
 
 
@@ -152,10 +157,7 @@ def _twin(twin: TwinDomain) -> list[tuple[str, str]]:
     ]
 
 
-def _amplitudes(scene: Scene, lattice: Lattice, reflections: Reflections) -> list[tuple[str, str]]:
-    from nbdist.experiment.structure_factors import FromFile
-    from nbdist.scene.completeness import completeness
-
+def _amplitudes(scene: Scene, reflections: Reflections, held: Completeness | None) -> list[tuple[str, str]]:
     listed = len(reflections.indices)
     others = f"{reflections.default_F:g} for all others"
     rows = [
@@ -163,8 +165,7 @@ def _amplitudes(scene: Scene, lattice: Lattice, reflections: Reflections) -> lis
     ]
     if reflections.origin:
         rows.append(("", reflections.origin))
-    if isinstance(lattice.structure_factors, FromFile):
-        held = completeness(lattice, reflections, scene.finest_A)
+    if held is not None:
         rows.append(
             (
                 "completeness",

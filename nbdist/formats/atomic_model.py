@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbdist.errors import FileFormatError
-from nbdist.formats.text import user_path
+from nbdist.errors import FileFormatError, one_line
+from nbdist.formats.text import user_path, version_of
 
 if TYPE_CHECKING:
     import gemmi
@@ -29,6 +30,8 @@ class AtomicModel:
         Those with an occupancy, as the file has them; copies that non-crystallographic symmetry makes are among them.
     models
         How many models the file holds; the atoms are the first one's.
+    unknown
+        Atoms that the file has of an unknown element (X, as in UNX and UNK), which are left out.
     """
 
     cell: tuple[float, float, float, float, float, float]
@@ -36,6 +39,7 @@ class AtomicModel:
     structure: gemmi.Structure
     atoms: tuple[gemmi.Atom, ...]
     models: int
+    unknown: int
 
     @property
     def space_group_name(self) -> str:
@@ -50,13 +54,18 @@ class AtomicModel:
 
 
 def read_atomic_model(path: Path) -> AtomicModel:
-    """Read a model; NCS operators whose copies the file does not hold (MTRIX) are carried out.
+    """Read a model; NCS operators whose copies the file does not hold (MTRIX) are carried out. A file that stays as it is is read once.
 
     Raises
     ------
     FileFormatError
-        If the file cannot be read, or has no cell, no space group, no atom with an occupancy, or an atom of an unknown element.
+        If the file cannot be read, or has no cell, no space group, no atom with an occupancy, or an atom without a form factor.
     """
+    return _read(path, *version_of(path, "model"))
+
+
+@functools.lru_cache(maxsize=2)
+def _read(path: Path, *_: int) -> AtomicModel:
     import gemmi
 
     structure = _structure(path)
@@ -67,9 +76,14 @@ def read_atomic_model(path: Path) -> AtomicModel:
     while len(structure) > 1:
         del structure[-1]
     structure.expand_ncs(gemmi.HowToNameCopiedChain.Dup)
-    atoms = []
+    atoms, unknown = [], 0
+    for residue in (residue for chain in structure[0] for residue in chain):
+        for number in reversed(range(len(residue))):
+            if residue[number].element.atomic_number == 0:
+                del residue[number]
+                unknown += 1
     for place in structure[0].all():
-        if place.atom.element.atomic_number == 0 or place.atom.element.it92 is None:
+        if place.atom.element.it92 is None:
             raise FileFormatError(
                 f"model {path}: atom {place} is of no element that has a form factor, found '{place.atom.element.name}'"
             )
@@ -77,7 +91,7 @@ def read_atomic_model(path: Path) -> AtomicModel:
             atoms.append(place.atom)
     if not atoms:
         raise FileFormatError(f"model {path}: holds no atom with an occupancy")
-    return AtomicModel(cell, space_group, structure, tuple(atoms), models)
+    return AtomicModel(cell, space_group, structure, tuple(atoms), models, unknown)
 
 
 def _structure(path: Path) -> gemmi.Structure:
@@ -89,14 +103,19 @@ def _structure(path: Path) -> gemmi.Structure:
         reason = os.strerror(error.errno) if error.errno else error
         raise FileFormatError(f"model {path} cannot be read: {reason}") from None
     except (ValueError, RuntimeError) as error:
-        raise FileFormatError(f"model {path} cannot be read: {error}") from None
+        raise FileFormatError(f"model {path} cannot be read: {one_line(error)}") from None
     if len(structure) == 0:
-        raise FileFormatError(f"model {path}: holds no atom")
+        raise FileFormatError(
+            f"model {path}: holds no atom; give PDB, or mmCIF with _atom_site.Cartn_x (a small molecule's CIF has none)"
+        )
     return structure
 
 
 def _cell(structure: gemmi.Structure, path: Path) -> tuple[float, float, float, float, float, float]:
     if not structure.cell.is_crystal():
-        raise FileFormatError(f"model {path}: has no unit cell (CRYST1, or _cell)")
+        raise FileFormatError(
+            f"model {path}: has no unit cell (CRYST1, or _cell; 1 1 1 is none); write that of the crystal that it is packed in into the "
+            "file, with its space group"
+        )
     a, b, c, alpha, beta, gamma = structure.cell.parameters
     return a, b, c, alpha, beta, gamma

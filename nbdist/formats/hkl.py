@@ -36,6 +36,13 @@ def read_hkl(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """
     text = read_text(path, WHAT)
     indices, amplitudes = _read_fast(text) or _read_lines(text, path)
+    if len(amplitudes) and not indices[-1].any() and amplitudes[-1] == 0:
+        *_, (_, last) = data_lines(text)
+        if len(last) > 4 and not last[4].strip("0."):
+            raise FileFormatError(
+                f"{WHAT} {path} ends with '{' '.join(last)}', as SHELX's HKLF 4 does: its fourth column is F^2, and here it is F; give the "
+                ".fcf, or F without that line (HKLF 3)"
+            )
     if len(amplitudes) == 0:
         raise FileFormatError(f"{WHAT} {path} holds no reflections")
     return indices, amplitudes

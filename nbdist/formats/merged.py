@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import FileFormatError, one_line
 from nbdist.formats.hkl import LARGEST_INDEX, WHAT
-from nbdist.formats.text import unreadable_named, user_path
+from nbdist.formats.text import unreadable_named, user_path, version_of
 from nbdist.formats.unmerged import Observations, merged
 
 if TYPE_CHECKING:
@@ -179,7 +179,12 @@ def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
 
 
 def read_crystal(path: Path) -> CrystalOfFile:
-    """Space group and cell of an MTZ, CIF or XDS_ASCII file; neither of a text file."""
+    """Space group and cell of an MTZ, CIF or XDS_ASCII file; neither of a text file. A file that stays as it is is read once."""
+    return _read_crystal(path, *version_of(path, WHAT))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_crystal(path: Path, *_: int) -> CrystalOfFile:
     form = form_of(path)
     return CrystalOfFile(None, None) if form == "text" else _table(path, form, with_data=False).crystal
 

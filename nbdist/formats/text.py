@@ -16,6 +16,13 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(os.fspath(path)))  # noqa: PTH111 (Path's own raises where there is none)
 
 
+def version_of(path: Path, what: str) -> tuple[int, int]:
+    """When a file was written, in ns, and its size: what is kept of a file is of one of its versions. `what` names it in an error."""
+    with unreadable_named(path, what):
+        stat = user_path(path).stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
 def read_text(path: Path, what: str) -> str:
     """Return the text of `path`; `what` names it in the error ("structure-factor file").
 

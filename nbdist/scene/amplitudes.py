@@ -238,6 +238,8 @@ def _of_model_notes(
     field, cell, models_cell = lattice.amplitudes_field, cell_from_real(lattice.real_vectors_A), Cell(*model.cell)
     if model.models > 1:
         yield f"{field}.file: {source.file} holds {model.models} models; the amplitudes are those of the first one"
+    if model.unknown:
+        yield f"{field}.file: {source.file} has {model.unknown:,} atoms of an unknown element (X), which are left out"
     if not models_cell.is_meant_by(cell):
         yield (
             f"{field}.file: {source.file} has a cell of {models_cell}, {lattice.field} one of {cell}: its atoms keep their fractional "

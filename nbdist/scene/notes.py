@@ -6,7 +6,7 @@ An experiment with a note is valid and is rendered as it is. `check`, `plan` and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from nbdist.experiment.crystal import LATTICE_FIELDS
 from nbdist.experiment.lattice import ANGLE_TOLERANCE_DEG, CELL_TOLERANCE, cell_from_real
 from nbdist.experiment.structure_factors import FromFile
 from nbdist.scene.amplitudes import Reflections
-from nbdist.scene.completeness import completeness
+from nbdist.scene.completeness import Completeness, completeness
 from nbdist.scene.resolve import recommended_oversample
 from nbdist.scene.rocking import own_width_rad, recommended_phi_steps, recommended_points
 from nbdist.scene.scene import Scene
@@ -31,11 +31,23 @@ EXACT_CELL, EXACT_ANGLE_DEG = 1e-4, 0.01
 """How far a cell may be from one of its space group without a word: what is rounded in a matrix file."""
 
 
-def notes(scene: Scene, reflections: Sequence[Reflections]) -> list[str]:
+def file_completeness(scene: Scene, reflections: Sequence[Reflections]) -> dict[str, Completeness]:
+    """How much of what the detector reaches the files of amplitudes hold, by the fields of the crystals' lattices."""
+    return {
+        lattice.field: completeness(lattice, its, scene.finest_A)
+        for lattice, its in zip(scene.specimen.lattices, reflections, strict=True)
+        if lattice.twin is None and isinstance(lattice.structure_factors, FromFile)
+    }
+
+
+def notes(
+    scene: Scene, reflections: Sequence[Reflections], held: Mapping[str, Completeness] | None = None
+) -> list[str]:
     """Return what is probably not meant, one line each, without units of work or wording of any one command.
 
-    `reflections` are those of each lattice.
+    `reflections` are those of each lattice, and `held` their `file_completeness`, worked out where it is left out.
     """
+    held = file_completeness(scene, reflections) if held is None else held
     return [
         *_wavelengths(scene),
         *(note for lattice in scene.specimen.of_crystals for note in _lattice(scene, lattice)),
@@ -43,7 +55,7 @@ def notes(scene: Scene, reflections: Sequence[Reflections]) -> list[str]:
             note
             for lattice, its in zip(scene.specimen.lattices, reflections, strict=True)
             if lattice.twin is None
-            for note in _amplitudes(scene, lattice, its)
+            for note in _amplitudes(scene, lattice, its, held)
         ),
         *_sampling(scene),
         *_series(scene),
@@ -89,13 +101,15 @@ def _lattice(scene: Scene, lattice: Lattice) -> Iterator[str]:
     )
 
 
-def _amplitudes(scene: Scene, lattice: Lattice, reflections: Reflections) -> Iterator[str]:
+def _amplitudes(
+    scene: Scene, lattice: Lattice, reflections: Reflections, of_files: Mapping[str, Completeness]
+) -> Iterator[str]:
     """Say what a file lacks: of a list as it is, whether it is whole; of one that symmetry completes, what is missing and what it has."""
     yield from reflections.notes
     source = lattice.structure_factors
     if not isinstance(source, FromFile):
         return
-    held = completeness(lattice, reflections, scene.finest_A)
+    held = of_files[lattice.field]
     field, corner = f"{lattice.amplitudes_field}.file", f"{scene.finest_A:.3g} A"
     if reflections.filled is not None:
         found, drawn = cell_from_real(lattice.real_vectors_A), "are drawn from Wilson's distribution"

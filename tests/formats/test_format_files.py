@@ -31,6 +31,14 @@ def written(tmp_path):
     return write
 
 
+def test_intensities_of_shelx_are_not_taken_for_amplitudes(written):
+    rows = "   1   2   3   40.10    1.20\n  -1   2   3    9.00    0.80\n"
+    said = complaint(read_hkl, written(rows + "   0   0   0    0.00    0.00   0\n"))
+    assert "ends with '0 0 0 0.00 0.00 0', as SHELX's HKLF 4 does: its fourth column is F^2" in said
+    assert len(read_hkl(written(rows))[1]) == 2
+    assert len(read_hkl(written(rows + "0 0 0 0.00\n"))[1]) == 3
+
+
 def complaint(reader, path):
     with pytest.raises(FileFormatError) as raised:
         reader(path)

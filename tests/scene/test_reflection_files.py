@@ -10,8 +10,8 @@ from merged_files import CELL, unit, write_mtz
 from nbdist.errors import ExperimentError, FileFormatError
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
-from nbdist.scene.completeness import completeness
-from nbdist.scene.notes import notes
+from nbdist.scene.completeness import Completeness, completeness
+from nbdist.scene.notes import file_completeness, notes
 
 HKL = unit(d_A=2.0)
 F = np.random.default_rng(3).uniform(1, 100, len(HKL)).astype(np.float32)
@@ -135,6 +135,18 @@ def test_what_is_missing_is_counted_and_said(scene_of):
         in said(part)
     )
     assert "and have F = 3" in said(scene_of({"F": np.where(KEPT, F, np.nan)}, default_F=3))
+
+
+def test_a_completeness_that_is_known_is_not_worked_out_again(scene_of):
+    scene = scene_of({"F": F})
+    reflections = load_reflections(scene)
+    assert file_completeness(scene, reflections) == {
+        "crystal": completeness(scene.specimen.lattices[0], reflections[0], scene.finest_A)
+    }
+    assert any(
+        "10 of the 100 reflections" in note
+        for note in notes(scene, reflections, {"crystal": Completeness(90, 100, 1, 0)})
+    )
 
 
 def test_what_is_missing_may_be_drawn_and_what_there_is_stays(scene_of):
