@@ -89,6 +89,11 @@ def _write(
     description: Description, source: str, output: Path, reflections: Path | None, cell: str | None, overwrite: bool
 ) -> None:
     """Write the experiment of a description, and say what is in it and what is not."""
+    import tempfile
+    from contextlib import ExitStack
+    from dataclasses import replace
+    from functools import partial
+
     import numpy as np
 
     from nbdist.errors import FileFormatError
@@ -106,21 +111,30 @@ def _write(
     beside = (
         None if reflections is None else os.path.relpath(user_path(reflections).absolute(), output.parent.absolute())
     )
-    named = None if reflections is None else read_crystal(user_path(reflections)).space_group
-    drafted = draft(description, reflections=beside, space_group=named, cell=_cell(cell), stem=output.stem)
+    named = None
+    if reflections is not None:
+        named, its_cell = read_crystal(user_path(reflections))
+        if not (its_cell is None or cell or description.cell or description.models.crystals):
+            said = f"crystal.cell: that of the reflections, {' '.join(f'{number:g}' for number in its_cell)}"
+            description = replace(description, cell=its_cell, remarks=(*description.remarks, said))
+    drafts = partial(draft, description, space_group=named, cell=_cell(cell), stem=output.stem)
+    drafted = drafts(reflections=beside)
     masks = {output.with_name(name): dead for name, dead in drafted.masks.items()}
     for path in (output, *masks):
         if path.exists() and not overwrite:
             raise NbdistError(f"{path} exists; --overwrite replaces it")
-    experiment = validate(drafted.content, output.parent.absolute())
-    for path, dead in masks.items():
-        with written_whole(path) as stream:
-            np.save(stream, dead)
-    scene = resolve(experiment)
-    if reflections is not None:
-        load_reflections(scene)  # a file that is none of amplitudes is known now
-    with written_whole(output) as stream:
-        stream.write(drafted.yaml(source).encode())
+    with tempfile.TemporaryDirectory() as elsewhere:  # nothing is written beside what turns out to be wrong
+        for name, dead in drafted.masks.items():
+            np.save(Path(elsewhere, name), dead)
+        there = None if reflections is None else str(user_path(reflections).absolute())
+        experiment = validate(drafts(reflections=there).content, Path(elsewhere))
+        scene = resolve(experiment)
+        if reflections is not None:
+            load_reflections(scene)  # a file that is none of amplitudes is known now
+    with ExitStack() as written:  # the experiment is the last to be moved to its place
+        written.enter_context(written_whole(output)).write(drafted.yaml(source).encode())
+        for path, dead in masks.items():
+            np.save(written.enter_context(written_whole(path)), dead)
     scan, shapes = experiment.scan, experiment.detector.shapes
     crystals = len(experiment.each_crystal)
     console.print(

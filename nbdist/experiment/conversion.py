@@ -6,7 +6,7 @@ says (how strong the beam is, how large the crystal, and amplitudes where none a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,8 @@ class Draft:
     remarks
         What was not carried over, and what had to be assumed.
     masks
-        Dead pixels of each panel (slow, fast), bool, by the name of the file beside the experiment that is to hold them.
+        Dead pixels, bool, by the name of the file beside the experiment that is to hold them: (slow, fast) of a panel, or of panels of one
+        size (panel, slow, fast).
     """
 
     sections: tuple[_Commented, ...]
@@ -100,11 +101,6 @@ def draft(
     remarks = list(description.remarks)
     crystals = [*_crystals(description, cell, space_group, remarks)]
     models = description.models
-    masks = {
-        _mask_name(stem, number, len(models.panels)): ~panel.usable
-        for number, panel in enumerate(models.panels)
-        if not panel.usable.all()
-    }
     sections = (
         _beam(models, remarks),
         _lattices(crystals),
@@ -114,7 +110,7 @@ def draft(
         ((), {"sampling": {"method": "integrated"}}),
         *_readout(models),
     )
-    return Draft(sections, tuple(remarks), masks)
+    return Draft(sections, tuple(remarks), _masks(models.panels, stem))
 
 
 def _beam(models: Models, remarks: list[str]) -> _Commented:
@@ -234,6 +230,9 @@ def _detector(description: Description, stem: str, remarks: list[str]) -> _Comme
     fields: dict[str, Any] = {"convention": convention}
     if alike and sensors[0] is not None:
         fields["sensor"] = sensors[0]
+    masks = _masks(panels, stem)
+    if _mask_name(stem) in masks:
+        fields["mask_file"] = _mask_name(stem)
     fields["panels"] = [
         {
             "spixels": panel.shape[0],
@@ -247,7 +246,7 @@ def _detector(description: Description, stem: str, remarks: list[str]) -> _Comme
                 if panel.gaps
                 else _modules(panel, remarks)
             ),
-            **({} if panel.usable.all() else {"mask_file": _mask_name(stem, number, len(panels))}),
+            **({"mask_file": of_a_panel} if (of_a_panel := _mask_name(stem, number)) in masks else {}),
         }
         for number, (panel, sensor) in enumerate(zip(panels, sensors, strict=True))
     ]
@@ -271,8 +270,19 @@ def _modules(panel: Panel, remarks: list[str]) -> dict[str, Any]:
     return {"modules": found[0]}
 
 
-def _mask_name(stem: str, number: int, panels: int) -> str:
-    return f"{stem}.panel{number}.mask.npy" if panels > 1 else f"{stem}.mask.npy"
+def _masks(panels: Sequence[Panel], stem: str) -> dict[str, NDArray[np.bool_]]:
+    """Dead pixels by the names of files: one of all panels where they are of one size."""
+    if len({panel.shape for panel in panels}) > 1:
+        return {
+            _mask_name(stem, number): ~panel.usable for number, panel in enumerate(panels) if not panel.usable.all()
+        }
+    dead = np.stack([~panel.usable for panel in panels])
+    return {_mask_name(stem): dead if len(panels) > 1 else dead[0]} if dead.any() else {}
+
+
+def _mask_name(stem: str, number: int | None = None) -> str:
+    """Of a panel by its number, or of all."""
+    return f"{stem}.mask.npy" if number is None else f"{stem}.panel{number}.mask.npy"
 
 
 def _sensor(panel: Panel, remarks: list[str]) -> dict[str, Any] | None:

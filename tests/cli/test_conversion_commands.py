@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from merged_files import CELL, unit, write_mtz
+from nexus_files import eiger
 
 from nbdist.experiment import load_experiment
 from nbdist.formats.dials_experiments import experiment_list
@@ -85,6 +86,41 @@ def test_a_file_that_exists_is_replaced_on_request(models, nbdist, tmp_path):
     assert made.read_text() == "mine"
     assert nbdist("from-dials", models, "-o", made, "--overwrite").code == 0
     assert load_experiment(made).scan.frames == 3
+
+
+def test_a_try_that_fails_leaves_nothing_behind_that_the_next_one_meets(nbdist, tmp_path):
+    path = eiger(tmp_path / "x_master.h5")
+    wrong, right = tmp_path / "wrong.hkl", tmp_path / "right.hkl"
+    wrong.write_text("1 2 3 many\n")
+    right.write_text("1 2 3 4\n")
+    before = sorted(tmp_path.iterdir())
+    made = tmp_path / "sub" / "mine.yaml"
+    made.parent.mkdir()
+    refused = nbdist("from-image", path, "-o", made, "--reflections", wrong, "--cell", "50 60 70 90 90 90")
+    assert (refused.code, "wrong.hkl, line 1" in refused.err) == (2, True), refused.err
+    assert [*made.parent.iterdir()] == []
+    assert sorted(each for each in tmp_path.iterdir() if each != made.parent) == before
+    said = nbdist("from-image", path, "-o", made, "--reflections", right, "--cell", "50 60 70 90 90 90")
+    assert said.code == 0, said.err
+    assert sorted(each.name for each in made.parent.iterdir()) == ["mine.mask.npy", "mine.yaml"]
+    experiment = load_experiment(made)
+    assert experiment.structure_factors.file == made.parent / ".." / "right.hkl"
+    assert resolve(experiment).instrument.panels[0].usable.sum() == 28 * 40
+
+
+def test_the_cell_of_the_reflections_stands_where_no_other_is_known(nbdist, tmp_path):
+    (tmp_path / "XDS.INP").write_text(XDS_INP)
+    cell = (57.0, 57.0, 149.0, 90.0, 90.0, 90.0)
+    indices = unit(d_A=20.0, cell=cell)
+    write_mtz(tmp_path / "a.mtz", {"F": np.full(len(indices), 5.0)}, indices, cell=cell)
+    options = ("-o", tmp_path / "made.yaml", "--reflections", tmp_path / "a.mtz", "--overwrite")
+    said = nbdist("from-xds", tmp_path / "XDS.INP", *options)
+    assert said.code == 0, said.err
+    assert load_experiment(tmp_path / "made.yaml").crystal.cell == cell
+    assert "crystal.cell: that of the reflections" in said.out
+    said = nbdist("from-xds", tmp_path / "XDS.INP", *options, "--cell", "57 57 148 90 90 90")
+    assert load_experiment(tmp_path / "made.yaml").crystal.cell[2] == 148
+    assert "crystal.cell: that of the reflections" not in said.out
 
 
 XDS_INP = """\

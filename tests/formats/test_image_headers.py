@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from dials_programs import dials, dials_python
+from nexus_files import DETECTOR, TURNS, eiger, eiger_with_modules
 from panel_models import models_of_a_panel
 
 from nbdist.errors import FileFormatError
@@ -265,44 +266,6 @@ def test_smv_images_of_an_export_bring_back_its_models(tmp_path):
     assert (found.gain, found.pedestal) == (models.gain, models.pedestal)
 
 
-def eiger(path, **changes):
-    """A master file as a detector writes it, with neither axes nor modules."""
-    with h5py.File(path, "w") as file:
-        detector = file.create_group("entry/instrument/detector")
-        file["entry"].attrs["NX_class"] = np.bytes_("NXentry")
-        file["entry/instrument"].attrs["NX_class"] = np.bytes_("NXinstrument")
-        detector.attrs["NX_class"] = np.bytes_("NXdetector")
-        values = {
-            "beam_center_x": (20.5, "pixel"),
-            "beam_center_y": (12.25, "pixel"),
-            "detector_distance": (0.15, "m"),
-            "x_pixel_size": (7.5e-5, "m"),
-            "y_pixel_size": (7.5e-5, "m"),
-            "sensor_thickness": (4.5e-4, "m"),
-            "frame_time": (0.01, "s"),
-            "detectorSpecific/x_pixels_in_detector": (40, None),
-            "detectorSpecific/y_pixels_in_detector": (30, None),
-            "detectorSpecific/nimages": (100, None),
-            "detectorSpecific/ntrigger": (2, None),
-            "detectorSpecific/countrate_correction_count_cutoff": (30000, None),
-            **changes,
-        }
-        for name, (value, units) in values.items():
-            if value is not None:
-                detector[name] = value
-                if units is not None:
-                    detector[name].attrs["units"] = np.bytes_(units)
-        detector["sensor_material"] = np.bytes_("Si")
-        mask = np.zeros((30, 40), dtype=np.uint32)
-        mask[10:12] = 1
-        detector["detectorSpecific/pixel_mask"] = mask
-        file["entry/instrument/beam/incident_wavelength"] = 0.9
-        file["entry/instrument/beam/incident_wavelength"].attrs["units"] = np.bytes_("angstrom")
-        file["entry/sample/goniometer/omega"] = 30 + 0.1 * np.arange(200)
-        file["entry/sample/goniometer/omega_range_average"] = 0.1
-    return path
-
-
 def test_a_master_file_of_a_detector_has_a_distance_and_a_beam_centre(tmp_path):
     found = read_images([eiger(tmp_path / "x_master.h5")])
     (panel,), models = found.models.panels, found.models
@@ -312,63 +275,9 @@ def test_a_master_file_of_a_detector_has_a_distance_and_a_beam_centre(tmp_path):
     assert (models.beam.wavelength_A, models.trusted) == (0.9, (0, 30000))
     assert [*np.flatnonzero(~panel.usable.any(axis=1))] == [10, 11]
     made = draft(found, stem="mine")
-    assert made.content["detector"]["panels"][0]["mask_file"] == "mine.mask.npy"
+    assert made.content["detector"]["mask_file"] == "mine.mask.npy"
     np.testing.assert_array_equal(made.masks["mine.mask.npy"], ~panel.usable)
     assert {remark.split(":")[0] for remark in found.remarks} >= {"detector", "scan.spindle_axis"}
-
-
-def write_axis(file, name, value, units, kind, vector, depends_on, **more):
-    file[name] = value
-    attributes = {"units": units, "transformation_type": kind, "vector": vector, "depends_on": depends_on}
-    file[name].attrs.update({**attributes, **more})
-
-
-DETECTOR = "/entry/instrument/detector"
-TURNS = "/entry/sample/transformations"
-
-
-def eiger_with_modules(path, **changes):
-    """The same with its axes: a detector of two modules, one above the other, and omega on chi."""
-    eiger(path, **{"beam_center_x": (None, None), **changes})
-    with h5py.File(path, "a") as file:
-        transformations = f"{DETECTOR}/transformations"
-        write_axis(file, f"{transformations}/two_theta", [90.0], "deg", "rotation", [0.0, 1.0, 0.0], ".")
-        write_axis(file, f"{transformations}/det_z", 0.2, "m", "translation", [0.0, 0.0, 1.0], "two_theta")
-        for number, rows in enumerate((10, 20)):
-            place = f"{DETECTOR}/module_{number}"
-            module = file.create_group(place)
-            module.attrs["NX_class"] = "NXdetector_module"
-            module["data_origin"], module["data_size"] = [10 * number, 0], [rows, 40]
-            write_axis(
-                file,
-                f"{place}/module_offset",
-                0.0,
-                "mm",
-                "translation",
-                [0.0, 0.0, 0.0],
-                f"{transformations}/det_z",
-                offset=[5.0, 3.0 - number, 0.0],
-                offset_units="mm",
-            )
-            for name, vector in (("fast", [-1.0, 0.0, 0.0]), ("slow", [0.0, -1.0, 0.0])):
-                write_axis(
-                    file,
-                    f"{place}/{name}_pixel_direction",
-                    7.5e-5,
-                    "m",
-                    "translation",
-                    vector,
-                    f"{place}/module_offset",
-                )
-        file["entry/sample/depends_on"] = f"{TURNS}/phi"
-        write_axis(file, f"{TURNS}/phi", 20.0, "deg", "rotation", [-1.0, 0.0, 0.0], f"{TURNS}/omega")
-        omega = 30 + 0.5 * np.arange(8)
-        write_axis(file, f"{TURNS}/omega", omega, "deg", "rotation", [0.0, 0.0, 1.0], f"{TURNS}/chi")
-        write_axis(file, f"{TURNS}/chi", 90.0, "deg", "rotation", [0.0, 1.0, 0.0], ".")
-        file[f"{TURNS}/omega_end"] = omega + 0.4
-        file[f"{TURNS}/omega_end"].attrs["units"] = "deg"
-        file["entry/instrument/beam/incident_polarization_stokes"] = [1.0, 0.0, 0.8, 0.0]
-    return path
 
 
 def test_axes_of_nexus_place_modules_and_the_spindle(tmp_path):
@@ -383,6 +292,8 @@ def test_axes_of_nexus_place_modules_and_the_spindle(tmp_path):
     np.testing.assert_allclose(found.axis, [-1, 0, 0], atol=1e-12)
     assert found.scan == pytest.approx((0, 8, 30.0, 0.4, 0.01))
     assert [panel.usable.all() for panel in found.panels] == [True, False]
+    # of panels of several sizes each has its own
+    assert [*draft(read_images([path]), stem="x").masks] == ["x.panel1.mask.npy"]
     assert found.beam.polarization_fraction == pytest.approx(0.9)
     # its E vector is halfway between McStas' x and y, that is between -x and y
     np.testing.assert_allclose(found.beam.polarization_normal, [0.5**0.5, 0.5**0.5, 0], atol=1e-12)
@@ -524,8 +435,12 @@ def test_a_mask_of_modules_has_each_by_its_number(tmp_path):
             module = file[f"{DETECTOR}/module_{number}"]
             del module["data_origin"], module["data_size"]
             module["data_origin"], module["data_size"] = [number, 0, 0], [1, 10, 40]
-    first, second = read_images([path]).models.panels
+    found = read_images([path])
+    first, second = found.models.panels
     assert first.usable.all()
+    made = draft(found, stem="mine")
+    assert made.content["detector"]["mask_file"] == "mine.mask.npy"
+    np.testing.assert_array_equal(made.masks["mine.mask.npy"], mask != 0)
     np.testing.assert_array_equal(second.usable, mask[1] == 0)
 
 
