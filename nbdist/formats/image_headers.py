@@ -52,12 +52,12 @@ def read_images(paths: Sequence[Path]) -> Description:
     """
     first = _read_image(paths[0])
     scan, number = first.models.scan, _number(paths[0])
-    if number is not None and scan.frames == 1:
+    if len(paths) == 1 and _is_hdf5(paths[0]):
+        return first
+    if number is not None:
         scan = scan._replace(first_frame=number - 1)
         first = replace(first, models=replace(first.models, scan=scan))
     if len(paths) == 1:
-        if scan.frames > 1:
-            return first
         return replace(first, remarks=(*first.remarks, "scan.frames: of one image; name all, or put their number"))
     if scan.frames > 1:
         raise FileFormatError(f"{WHAT} {paths[0]} holds {scan.frames} images; name it alone")
@@ -81,15 +81,22 @@ def _number(path: Path) -> int | None:
     return int(digits[-1]) if digits else None
 
 
-def _read_image(path: Path) -> Description:
+def _is_hdf5(path: Path) -> bool:
+    return _start(path) == SIGNATURE
+
+
+def _start(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
-            start = stream.read(len(SIGNATURE))
+            return stream.read(len(SIGNATURE))
     except OSError as error:
         raise FileFormatError(f"{WHAT} {path} cannot be read: {error.strerror or error}") from None
-    if start.startswith(SIGNATURE):
+
+
+def _read_image(path: Path) -> Description:
+    if _is_hdf5(path):
         return read_nxmx(path)
-    if start.startswith(b"###CBF"):
+    if _start(path).startswith(b"###CBF"):
         return read_cbf(path)
     if is_smv(path):
         return _of_smv(path, read_smv_header(path))
@@ -118,9 +125,9 @@ def _of_smv(path: Path, header: Header) -> Description:
     shape = (round(number("SIZE2")), round(number("SIZE1")))
     remarks = [polarization_remark(), spindle_remark()]
     for name in ("KAPPA", "CHI"):
-        if number(name, default=0.0):
+        if header.get(name, "0").strip("+-0.") not in ("", "unknown"):
             remarks.append(
-                f"{name} {number(name):g} degrees is left out, as dxtbx does: how it turns the spindle is not said"
+                f"{name} {header[name]} degrees is left out, as dxtbx does: how it turns the spindle is not said"
             )
     if header.get("BEAMLINE") != "fake":
         spot = (number("BEAM_CENTER_Y"), number("BEAM_CENTER_X"))

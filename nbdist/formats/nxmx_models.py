@@ -46,6 +46,7 @@ HIGHEST_READINGS = (
     "detectorSpecific/detectorModule_000/countrate_correction_count_cutoff",
 )
 LONGEST_CHAIN = 64
+UNKNOWN_FRAMES = "scan.frames: not told, and the images are not there; put their number"
 NO_SENSOR_MM = 1e-3
 """Thickness of what stands for no sensor, where one must be given."""
 
@@ -282,6 +283,8 @@ class _Master:
         if found is not None:
             axis, vector = found
             frames = max(len(axis.settings), images if len(axis.settings) == 1 else 1)
+            if not images and len(axis.settings) == 1:
+                self.remarks.append(UNKNOWN_FRAMES)
             start_deg, osc_deg = np.rad2deg([axis.settings[0], axis.width]).tolist()
             return Scan(0, frames, start_deg, osc_deg, exposure_s), vector
         goniometer = self.entry.get("sample/goniometer")
@@ -291,6 +294,8 @@ class _Master:
             start = self.found(goniometer, "omega", ANGLES_RAD) or 0.0
             names = ("omega_range_average", "omega_increment")
             width = next((turn for name in names if (turn := self.found(goniometer, name, ANGLES_RAD))), 0.0)
+        if not images:
+            self.remarks.append(UNKNOWN_FRAMES)
         start_deg, osc_deg = np.rad2deg([start, width]).tolist()
         return Scan(0, max(images, 1), start_deg, osc_deg, exposure_s), np.array([1.0, 0.0, 0.0])
 
@@ -399,7 +404,11 @@ class _Master:
         distance_mm = self.found(detector, "detector_distance", LENGTHS_MM)
         if distance_mm is None:
             distance_mm = self.number(detector, "distance", LENGTHS_MM)
-        columns, rows = (round(self.number(detector, f"detectorSpecific/{axis}_pixels_in_detector")) for axis in "xy")
+        if len(self.stored) == 3:
+            rows, columns = self.stored[1:]
+        else:
+            pixels = (self.number(detector, f"detectorSpecific/{axis}_pixels_in_detector") for axis in "yx")
+            rows, columns = map(round, pixels)
         self.remarks.append(
             "detector: the file has a distance and a beam centre alone; it stands at right angles to the beam"
         )

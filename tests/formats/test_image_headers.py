@@ -131,9 +131,8 @@ def test_a_header_that_tells_no_spindle_says_so(tmp_path):
     assert left_out == ["Phi 5", "Kappa -30"]
     path.write_text(text.replace("# Flux", "# Oscillation_axis phi\n# Phi 10.0 deg.\n# Flux"))
     assert not any("left out" in remark for remark in read_images([path]).remarks)
-    assert any(
-        remark.startswith("KAPPA 30 degrees is left out") for remark in read_images([smv(tmp_path, KAPPA=30)]).remarks
-    )
+    remarks = read_images([smv(tmp_path, KAPPA=30, CHI="-0.00")]).remarks
+    assert [remark.partition(" is")[0] for remark in remarks if "left out" in remark] == ["KAPPA 30 degrees"]
 
 
 FULL = """\
@@ -386,6 +385,23 @@ def test_the_images_that_are_stored_are_the_frames(tmp_path):
     with h5py.File(path, "a") as file:
         file["entry/data/data"] = np.zeros((12, 30, 40), dtype=np.uint8)
     assert read_images([path]).models.scan.frames == 12
+
+
+def test_a_master_that_does_not_say_how_many_images_there_are_says_that(tmp_path):
+    sizes = {f"detectorSpecific/{axis}_pixels_in_detector": (None, None) for axis in "xy"}
+    path = eiger(tmp_path / "x_12_master.h5", **sizes, **{"detectorSpecific/nimages": (None, None)})
+    with pytest.raises(FileFormatError, match="detectorSpecific/y_pixels_in_detector is not there"):
+        read_images([path])
+    with h5py.File(path, "a") as file:
+        file["entry/data/data_000001"] = np.zeros((1, 30, 40), dtype=np.uint8)
+    found = read_images([path])
+    assert found.models.panels[0].shape == (30, 40)
+    assert found.models.scan[:2] == (0, 1)
+    assert not any(remark.startswith("scan.frames") for remark in found.remarks)
+    path = eiger(tmp_path / "y_master.h5", **{"detectorSpecific/nimages": (None, None)})
+    found = read_images([path])
+    assert found.models.scan.frames == 1
+    assert any(remark.startswith("scan.frames: not told") for remark in found.remarks)
 
 
 def test_a_module_has_the_rows_and_columns_of_the_images(tmp_path):
