@@ -94,10 +94,10 @@ class _Cbf:
         except ValueError as error:
             raise self.wrong(f"Pixel_size {error}") from None
         remarks = [polarization_remark(), spindle_remark()]
-        turned = self.found("Oscillation_axis", r"(\w+)")
+        start_deg = self.number("Start_angle", 0.0)
         for name in ("Phi", "Kappa", "Chi"):
             angle = self.number(name, 0.0)
-            if angle and not (turned and turned[1].lower() == name.lower()):
+            if angle and angle != start_deg:  # else it is the one that turns
                 remarks.append(
                     f"{name} {angle:g} degrees is left out, as dxtbx does: how it turns the spindle is not said"
                 )
@@ -115,7 +115,7 @@ class _Cbf:
             Scan(
                 0,
                 1,
-                self.number("Start_angle", 0.0),
+                start_deg,
                 self.number("Angle_increment", 0.0),
                 self.number("Exposure_period", 0.0),
             ),

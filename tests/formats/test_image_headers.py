@@ -129,7 +129,7 @@ def test_a_header_that_tells_no_spindle_says_so(tmp_path):
     path.write_text(text.replace("# Flux", "# Phi 5.0 deg.\n# Kappa -30.0000 deg.\n# Chi 0.0 deg.\n# Flux"))
     left_out = [remark.partition(" degrees")[0] for remark in read_images([path]).remarks if "left out" in remark]
     assert left_out == ["Phi 5", "Kappa -30"]
-    path.write_text(text.replace("# Flux", "# Oscillation_axis phi\n# Phi 10.0 deg.\n# Flux"))
+    path.write_text(text.replace("# Flux", "# Phi 10.0 deg.\n# Flux"))
     assert not any("left out" in remark for remark in read_images([path]).remarks)
     remarks = read_images([smv(tmp_path, KAPPA=30, CHI="-0.00")]).remarks
     assert [remark.partition(" is")[0] for remark in remarks if "left out" in remark] == ["KAPPA 30 degrees"]
