@@ -79,7 +79,7 @@ def read_dials_models(path: Path, experiment: int | None = None) -> Description:
         if crystal is not None:
             crystals.append(_crystal(crystal, turn, remarks))
             mosaicities.append(_mosaicity(crystal, everything.referred(each, "profile"), remarks))
-            sizes.append(1e-4 * crystal.number("ML_domain_size_ang", 0.0) or None)
+            sizes.append(1e-4 * crystal.above_0("ML_domain_size_ang") or None)
     panels = [*detector.each("panels")]
     readings = [(*panel.numbers("trusted_range", 2, (0, 0)), *map(panel.number, *NO_GAIN)) for panel in panels]
     if len(set(readings)) > 1:
@@ -158,6 +158,10 @@ class _Model:
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
             raise self.wrong(name, f"should be a number, found {json.dumps(value)[:60]}")
         return float(value)
+
+    def above_0(self, name: str) -> float:
+        """A number that means something above 0; 0 where it is not there or below."""
+        return max(0.0, self.number(name)) if self.has(name) else 0.0
 
 
 def _chosen(everything: _Model, experiment: int | None) -> list[_Model]:
@@ -332,10 +336,10 @@ def _mosaicity(crystal: _Model, profile: _Model | None, remarks: list[str]) -> f
         return float(np.mean(profile.numbers("sigma_m", len(profile.content["sigma_m"]))))
     if profile is not None and profile.has("sigma_m"):
         return profile.number("sigma_m")
-    half_deg = crystal.number("ML_half_mosaicity_deg", 0.0)
-    if half_deg > 0:
+    half_deg = crystal.above_0("ML_half_mosaicity_deg")
+    if half_deg:
         remarks.append(
             f"crystal.mosaicity: sigma_deg is ML_half_mosaicity_deg / sqrt(3), of a flat distribution {half_deg:g} degrees to either side"
         )
         return half_deg / math.sqrt(3)
-    return crystal.number("mosaicity", 0.0) or None
+    return crystal.above_0("mosaicity") or None

@@ -191,8 +191,10 @@ def test_a_still_is_as_it_stands_whatever_its_scan_and_goniometer(tmp_path):
 
 
 def test_a_width_of_zero_is_not_known_and_stills_have_their_own(tmp_path):
-    unset = described(tmp_path, document(crystal=[CRYSTAL | {"mosaicity": 0.0}]))
-    assert (unset.mosaicities_deg, unset.sizes_um) == ((None,), (None,))
+    for mosaicity, size in ((0.0, 0.0), (None, -10.0)):
+        of_none = CRYSTAL | {"mosaicity": mosaicity, "ML_domain_size_ang": size}
+        unset = described(tmp_path, document(crystal=[of_none]))
+        assert (unset.mosaicities_deg, unset.sizes_um) == ((None,), (None,))
     guesses = [remark.partition(":")[0] for remark in draft(unset).remarks if "guess" in remark]
     assert guesses[:2] == ["crystal.mosaicity", "crystal.size_um, of a block"]
     refined = {"mosaicity": 0.0, "ML_half_mosaicity_deg": 0.06, "ML_domain_size_ang": 2500.0}
