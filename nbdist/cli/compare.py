@@ -39,7 +39,7 @@ def compare(
     if output is not None:
         require_extra("pictures", "the picture of a comparison")
     one, other = series_at(a, device.value), series_at(b, device.value)
-    wanted = read_span(frames, "--frames", min(one.experiment.scan.frames, other.experiment.scan.frames))
+    wanted = read_span(frames, "--frames", min(one.scene.experiment.scan.frames, other.scene.experiment.scan.frames))
     found = compare_series(one, other, wanted, None if panel is None else [panel], shells)
     _print(found)
     if json_file is not None:

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import RunError
-from nbdist.experiment import Experiment, load_experiment
+from nbdist.experiment import load_experiment
 from nbdist.formats.text import user_path
 from nbdist.frames.labels import Images
 from nbdist.frames.products import INTENSITY
 from nbdist.kernels.devices import Device, pick_device
 from nbdist.run.context import make_context
 from nbdist.run.rendering import render_frame
-from nbdist.scene import resolve
+from nbdist.scene import Scene
 from nbdist.store import open_group, read_frame, summarize
 
 EXPERIMENT_SUFFIXES = (".yaml", ".yml", ".json")
@@ -36,7 +36,7 @@ class Series:
     ----------
     name
         Where they are from.
-    experiment
+    scene
         What they are of.
     complete
         Numbers of the frames there are.
@@ -45,7 +45,7 @@ class Series:
     """
 
     name: str
-    experiment: Experiment
+    scene: Scene
     complete: Container[int]
     images: Callable[[int], Images]
 
@@ -113,11 +113,13 @@ def series_at(location: str, device: Device = "auto") -> Series:
     if Path(location).suffix in EXPERIMENT_SUFFIXES:
         experiment = load_experiment(user_path(Path(location)))
         context = make_context(experiment, device=pick_device(device))
-        return Series(location, experiment, range(experiment.scan.frames), lambda frame: render_frame(context, frame))
+        return Series(
+            location, context.scene, range(experiment.scan.frames), lambda frame: render_frame(context, frame)
+        )
     group, summary = open_group(location), summarize(location)
     return Series(
         location,
-        summary.experiment,
+        summary.scene,
         summary.found.frames,
         lambda frame: INTENSITY.images(read_frame(group, frame)),
     )
@@ -142,7 +144,7 @@ def compare(
     RunError
         If the detectors differ in shape, a frame or a panel is not there, or no pixel is usable in both.
     """
-    shapes, its = one.experiment.detector.shapes, other.experiment.detector.shapes
+    shapes, its = one.scene.experiment.detector.shapes, other.scene.experiment.detector.shapes
     if shapes != its:
         raise RunError(
             f"{other.name}: has panels of {_said(its)} pixels, {one.name} of {_said(shapes)}; only equal ones compare"
@@ -150,13 +152,13 @@ def compare(
     for series in (one, other):
         missing = [frame for frame in frames if frame not in series.complete]
         if missing:
-            raise RunError(f"{series.name}: frame {missing[0]} is not there, of {series.experiment.scan.frames}")
+            raise RunError(f"{series.name}: frame {missing[0]} is not there, of {series.scene.experiment.scan.frames}")
     panels = range(len(shapes)) if panels is None else panels
     for panel in panels:
         if not 0 <= panel < len(shapes):
             raise RunError(f"panel {panel}: lies outside 0:{len(shapes)}")
-    scene, other_scene = resolve(one.experiment), resolve(other.experiment)
-    wavelength_A = one.experiment.beam.mean_wavelength_A
+    scene, other_scene = one.scene, other.scene
+    wavelength_A = scene.experiment.beam.mean_wavelength_A
     usable, cubes = {}, {}
     for panel in panels:
         geometry = scene.instrument.panels[panel]

@@ -386,7 +386,7 @@ def _wanted(
         raise RunError(f"{location}: holds {' and '.join(held)}, and no {product}")
     group = open_group(location)
     chosen = consecutive_frames(group, frames)
-    scene = resolve(experiment or summary.experiment)
+    scene = summary.scene if experiment is None else resolve(experiment, summary.crystals)
     models = models_of(scene, chosen).counted_from(0)
     if product == INTENSITY.name:
         largest = LARGEST_VALUE if format.real_numbers else LARGEST_VALUE - 1  # what is too large is held at one more

@@ -19,7 +19,6 @@ from nbdist.formats.views import State, View, shrunk
 from nbdist.frames.products import COUNTS, INTENSITY, SHADOW, SPOT
 from nbdist.kernels.prediction import Prediction, frame_reflections
 from nbdist.run.radial import radial_profile
-from nbdist.scene import resolve
 from nbdist.scene.panels import PanelGeometry
 from nbdist.scene.rocking import panel_resolutions_A
 from nbdist.store import StoreSummary, open_group, read_reflections, summarize
@@ -147,7 +146,7 @@ class StoredImages:
     @functools.cached_property
     def geometry(self) -> list[PanelGeometry]:
         """The panels that are shown, where they are."""
-        panels = resolve(self.summary.experiment).instrument.panels
+        panels = self.summary.scene.instrument.panels
         return [panels[number] for number in self.panels]
 
     @functools.cached_property
@@ -374,9 +373,9 @@ def profile_of(
 
 def marks_of(images: StoredImages, frames: Iterable[int], with_indices: bool) -> Marks:
     """The predicted spots of some frames within what is shown of a panel, its resolution rings, and where the beam meets it."""
-    panel, experiment = images.panels[0], images.summary.experiment
+    panel = images.panels[0]
     shown = images.zoom or tuple(range(size) for size in images.summary.schema.panels[panel])
-    prediction = Prediction(resolve(experiment), read_reflections(images.summary.location))
+    prediction = Prediction(images.summary.scene, read_reflections(images.summary.location))
     geometry = images.geometry[0]
     tables = [frame_reflections(prediction, frame) for frame in frames]
     rows = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

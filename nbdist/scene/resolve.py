@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ from nbdist.scene.panels import (
 from nbdist.scene.rocking import panel_resolutions_A, recommended_phi_steps, rocking_width_deg
 from nbdist.scene.scene import Scene
 from nbdist.scene.sources import Sources, are_parallel, make_sources, spread_sources
-from nbdist.scene.specimen import Lattice, Specimen, TwinDomain, largest_size_A
+from nbdist.scene.specimen import KnownCrystal, Lattice, Specimen, TwinDomain, largest_size_A
 
 Array = NDArray[np.float64]
 LARGEST_TWIN_STRAIN = 0.05
@@ -51,8 +52,11 @@ DEFAULT_DOMAINS = 100
 """Rotations that stand for a normal mosaicity in the sum."""
 
 
-def resolve(experiment: Experiment) -> Scene:
+def resolve(experiment: Experiment, crystals: Mapping[str, KnownCrystal] = MappingProxyType({})) -> Scene:
     """Work out the numbers of `experiment`, reading its small files (matrix, sources, mask, rotations).
+
+    Of `crystals`, by their fields, it is known what lattice and space group they have, and no file is asked for it: a store knows
+    that of its own (`store.StoreSummary.scene`).
 
     Raises
     ------
@@ -71,7 +75,7 @@ def resolve(experiment: Experiment) -> Scene:
     lattices = tuple(
         lattice
         for field, crystal in experiment.each_crystal.items()
-        for lattice in _lattices(field, crystal, experiment, listed, len(sources), finest_A)
+        for lattice in _lattices(field, crystal, crystals.get(field), experiment, listed, len(sources), finest_A)
     )
     return Scene(
         experiment=experiment,
@@ -94,14 +98,24 @@ def _panels(detector: Detector, beam: Array, wavelength_A: float) -> tuple[Panel
 
 
 def _lattices(
-    field: str, crystal: Crystal, experiment: Experiment, listed: Sources, sources: int, finest_A: float
+    field: str,
+    crystal: Crystal,
+    known: KnownCrystal | None,
+    experiment: Experiment,
+    listed: Sources,
+    sources: int,
+    finest_A: float,
 ) -> Iterator[Lattice]:
     """The lattice of a crystal and those of its twin domains; `listed` and `sources` are as of `_lattice`."""
     structure_factors = crystal.structure_factors or experiment.structure_factors
     assert structure_factors is not None, "an experiment is validated"
-    if isinstance(structure_factors, FromModel):
-        crystal = _as_its_model(field, crystal, structure_factors)
-    real = dual_vectors(_reciprocal_vectors(field, crystal, experiment.beam.mean_wavelength_A))
+    if known is not None:
+        crystal = crystal.model_copy(update={"space_group": known.space_group, "matrix_file": None})
+        real = np.array(known.real_vectors_A, dtype=np.float64)
+    else:
+        if isinstance(structure_factors, FromModel):
+            crystal = _as_its_model(field, crystal, structure_factors)
+        real = dual_vectors(_reciprocal_vectors(field, crystal, experiment.beam.mean_wavelength_A))
     own = _lattice(field, crystal, real, structure_factors, experiment, listed, sources, finest_A)
     yield replace(own, weight=crystal.weight * (1 - sum(twin.fraction for twin in crystal.twin)))
     for number, twin in enumerate(crystal.twin):

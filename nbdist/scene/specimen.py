@@ -31,6 +31,13 @@ class Orientations(NamedTuple):
     reference: Array
 
 
+class KnownCrystal(NamedTuple):
+    """What files that an experiment names said of a crystal when its amplitudes were made: the space group, and rows a, b, c, Angstrom."""
+
+    space_group: str
+    real_vectors_A: tuple[tuple[float, ...], ...]
+
+
 class TwinDomain(NamedTuple):
     """How a lattice lies to that of its crystal.
 

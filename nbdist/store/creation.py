@@ -158,7 +158,7 @@ def _content(
     _create_frames(group, schema)
     for _ in _create_coordinates(group, scene, schema):
         yield from new()
-    create_reflections(group, reflections)
+    create_reflections(group, reflections, scene.specimen.of_crystals)
     yield from new()
     for table in schema.series_tables:
         yield series_key(table.name), packed(series_rows(table, table.make(scene, reflections))).tobytes()

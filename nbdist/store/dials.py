@@ -90,7 +90,7 @@ def write_dials(
     if experiment is not None and experiment.fingerprint != summary.fingerprint:
         raise StoreError(f"{location} was made from other files or another experiment than the one given")
     chosen = consecutive_frames(group, frames)
-    scene = resolve(experiment or summary.experiment)
+    scene = summary.scene if experiment is None else resolve(experiment, summary.crystals)
     models = models_of(scene, chosen)
     if models.still:
         if len(chosen) > 1:

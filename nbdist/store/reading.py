@@ -16,11 +16,14 @@ from nbdist.experiment import Experiment, validate
 from nbdist.frames.labels import Images
 from nbdist.frames.tables import Columns
 from nbdist.planning import Settings, Units
+from nbdist.scene import Scene, resolve
+from nbdist.scene.specimen import KnownCrystal
 from nbdist.store.completeness import Completeness, read_completeness
 from nbdist.store.failures import FailureRecords
 from nbdist.store.locations import one_line, open_group
 from nbdist.store.number_set import NumberSet
 from nbdist.store.places import is_url, normalised, objects_at, zarr_store
+from nbdist.store.reflections import read_crystals
 from nbdist.store.schema import REFLECTIONS, Schema, schema_of
 from nbdist.store.table_reading import TableReader
 from nbdist.store.tables import FRAME
@@ -104,6 +107,8 @@ class StoreSummary:
         Of what decides its photons; None in a store that was made before there was one.
     found
         Which units are complete, and what they took.
+    crystals
+        Lattices and space groups of its crystals, by their fields; none of a store that was made before they were kept.
     """
 
     location: str
@@ -116,6 +121,12 @@ class StoreSummary:
     schema: Schema
     reflections: int
     found: Completeness
+    crystals: Mapping[str, KnownCrystal]
+
+    @property
+    def scene(self) -> Scene:
+        """Its experiment's numbers, with the crystals that it was rendered with, whatever has become of the files that said them."""
+        return resolve(self.experiment, self.crystals)
 
     @property
     def frames(self) -> int:
@@ -166,8 +177,9 @@ def summarize(location: str | os.PathLike[str]) -> StoreSummary:
             photons_fingerprint=group.attrs.get("photons_fingerprint"),
             steps=int(group.attrs["steps"]),
             provenance=dict(group.attrs["provenance"]),
+            crystals=read_crystals(group),
         )
-    except (KeyError, TypeError, ValueError, ExperimentError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ExperimentError) as error:
         raise StoreError(f"{location}: its attributes are not those of a series ({one_line(error)})") from None
     return StoreSummary(
         location=normalised(location),

@@ -8,6 +8,9 @@ Lattices with other amplitudes follow each other. The attribute `sets` of the gr
 to where its `reflections` go, and the amplitude `default_F` of every reflection that it does not list; `uniform` amplitudes list none.
 Where sources see other amplitudes, those of each wavelength are a set, whose `sources` are their numbers, and whose `amplitudes` say from
 where to where they go in F; the indices are there once. Else a set is of all sources, and its amplitudes go as its reflections do.
+
+The attribute `crystals` has the `space_group` and the `real_vectors_A` (rows a, b, c) of each crystal, which files of the experiment may
+have said.
 """
 
 from __future__ import annotations
@@ -23,14 +26,18 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from nbdist.errors import NbdistError, StoreError
 from nbdist.scene.amplitudes import Reflections, distinct
+from nbdist.scene.specimen import KnownCrystal, Lattice
 from nbdist.store.locations import open_group
 from nbdist.store.schema import OF_REFLECTIONS, REFLECTIONS
 
 REFLECTIONS_PER_CHUNK = 2**18
 
 
-def create_reflections(group: zarr.Group, reflections: Sequence[Reflections]) -> None:
-    """Write the amplitudes of each lattice into a new store, in the order in which they are listed; those that lattices share, once."""
+def create_reflections(group: zarr.Group, reflections: Sequence[Reflections], crystals: Sequence[Lattice]) -> None:
+    """Write the amplitudes of each lattice into a new store, in the order in which they are listed; those that lattices share, once.
+
+    `crystals` are the lattices that are no twin's.
+    """
     listed, sets, first, first_F = distinct(reflections), list[dict[str, Any]](), 0, 0
     tables = [table for its in listed for table in np.atleast_2d(its.amplitudes)]
     alike = len(tables) == len(listed)
@@ -47,7 +54,11 @@ def create_reflections(group: zarr.Group, reflections: Sequence[Reflections]) ->
             sets.append(entry)
             first_F = last_F
         first = last
-    description = {"long_name": "amplitudes that the frames are rendered with", "sets": sets}
+    description: dict[str, Any] = {"long_name": "amplitudes that the frames are rendered with", "sets": sets}
+    description["crystals"] = {
+        lattice.field: {"space_group": lattice.space_group, "real_vectors_A": lattice.real_vectors_A.tolist()}
+        for lattice in crystals
+    }
     place = group.create_group(REFLECTIONS, attributes=description)
     for name, parts, axes, attributes in (
         ("hkl", [its.indices for its in listed], ("reflection", "axis"), {"long_name": "Miller indices"}),
@@ -70,6 +81,17 @@ def create_reflections(group: zarr.Group, reflections: Sequence[Reflections]) ->
         )
         if rows:
             array[...] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def read_crystals(group: zarr.Group) -> dict[str, KnownCrystal]:
+    """The crystals of a store by their fields; none of one that was made before they were kept."""
+    kept: Any = group[REFLECTIONS].attrs.get("crystals", {})
+    return {
+        str(field): KnownCrystal(
+            str(its["space_group"]), tuple(tuple(map(float, row)) for row in np.reshape(its["real_vectors_A"], (3, 3)))
+        )
+        for field, its in kept.items()
+    }
 
 
 def read_reflections(location: str | os.PathLike[str]) -> tuple[Reflections, ...]:

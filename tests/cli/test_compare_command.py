@@ -9,10 +9,11 @@ import pytest
 
 from nbdist.errors import RunError
 from nbdist.run.compare import Series, compare
+from nbdist.scene import resolve
 
 
 def series_of(experiment, images, name="a") -> Series:
-    return Series(name, experiment, range(len(images)), lambda frame: [images[frame]])
+    return Series(name, resolve(experiment), range(len(images)), lambda frame: [images[frame]])
 
 
 def test_a_store_is_what_its_experiment_renders(nbdist, finished, experiment_file, tmp_path):

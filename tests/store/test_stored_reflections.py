@@ -9,14 +9,17 @@ import shutil
 import numpy as np
 import pytest
 import zarr
+from atomic_models import write_model
+from merged_files import CELL, unit, write_mtz
 
 from nbdist import generate, simulate_frame, verify
-from nbdist.errors import StoreError
+from nbdist.errors import FileFormatError, StoreError
 from nbdist.run import context as contexts
 from nbdist.run.context import make_context
 from nbdist.scene import resolve
 from nbdist.scene.amplitude_table import amplitude_bytes
 from nbdist.scene.amplitudes import load_reflections
+from nbdist.scene.models import models_of
 from nbdist.store import open_group, read_reflections, summarize
 
 LISTED = "1 2 3 104.25\n-2 0 1 50.1\n1 2 3 7.3\n0 0 5 1e-3\n"
@@ -130,3 +133,41 @@ def test_the_gathered_metadata_hold_them(made):
         (made / "reflections" / name).unlink()
     group = zarr.open_group(str(made), mode="r", use_consolidated=True)
     assert group["reflections/hkl"].shape == (4, 3)
+
+
+def test_what_the_crystals_were_is_in_the_store_whatever_becomes_of_the_files_that_said_it(small_experiment, tmp_path):
+    """The space group of an MTZ file, the cell and the space group of a model."""
+    write_mtz(tmp_path / "a.mtz", {"F": np.ones(len(unit()))}, unit())
+    write_model(tmp_path / "a.pdb")
+    crystals = [
+        {"cell": CELL, "structure_factors": {"kind": "file", "file": tmp_path / "a.mtz"}, "N_cells": [3, 3, 3]},
+        {"structure_factors": {"kind": "model", "file": tmp_path / "a.pdb", "d_min_A": 4.0}, "N_cells": [3, 3, 3]},
+    ]
+    experiment = small_experiment(crystal=None, crystals=crystals, structure_factors=None, scan={"frames": 1})
+    generate(experiment, tmp_path / "a.zarr", serial=True)
+    was = resolve(experiment).specimen.lattices
+    (tmp_path / "a.mtz").unlink()
+    write_model(tmp_path / "a.pdb", cell=(21.0, 24.0, 28.0, 90.0, 90.0, 90.0))
+    its = summarize(tmp_path / "a.zarr").scene.specimen.lattices
+    assert [lattice.space_group for lattice in its] == ["P 43 21 2", "P 21 21 21"]
+    for kept, lattice in zip(its, was, strict=True):
+        np.testing.assert_array_equal(kept.real_vectors_A, lattice.real_vectors_A)
+    halls = [crystal.hall for crystal in models_of(summarize(tmp_path / "a.zarr").scene, range(1)).crystals]
+    assert halls == [" P 4nw 2abw", " P 2ac 2ab"]
+
+
+def test_a_store_that_was_made_before_crystals_were_kept_asks_their_files(small_experiment, tmp_path):
+    write_mtz(tmp_path / "a.mtz", {"F": np.ones(len(unit()))}, unit())
+    source = {"kind": "file", "file": tmp_path / "a.mtz"}
+    generate(
+        small_experiment(crystal={"cell": CELL}, structure_factors=source, scan={"frames": 1}),
+        tmp_path / "a.zarr",
+        serial=True,
+    )
+    root = json.loads((tmp_path / "a.zarr/zarr.json").read_text())
+    del root["consolidated_metadata"]["metadata"]["reflections"]["attributes"]["crystals"]
+    (tmp_path / "a.zarr/zarr.json").write_text(json.dumps(root))
+    assert summarize(tmp_path / "a.zarr").scene.specimen.lattices[0].space_group == "P 43 21 2"
+    (tmp_path / "a.mtz").unlink()
+    with pytest.raises(FileFormatError, match=r"a\.mtz does not exist"):
+        summarize(tmp_path / "a.zarr").scene.specimen.lattices[0].space_group  # noqa: B018
