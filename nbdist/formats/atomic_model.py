@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,8 @@ class AtomicModel:
         How many models the file holds; the atoms are the first one's.
     unknown
         Atoms that the file has of an unknown element (X, as in UNX and UNK), which are left out.
+    packed
+        Whether the file says in which cell; else the one that was given is its cell.
     """
 
     cell: tuple[float, float, float, float, float, float]
@@ -40,6 +43,7 @@ class AtomicModel:
     atoms: tuple[gemmi.Atom, ...]
     models: int
     unknown: int
+    packed: bool
 
     @property
     def space_group_name(self) -> str:
@@ -53,22 +57,34 @@ class AtomicModel:
         return dict(sorted(found.items(), key=lambda element: element[1]))
 
 
-def read_atomic_model(path: Path) -> AtomicModel:
+def read_atomic_model(path: Path, cell: Sequence[float] | None = None, space_group: str = "P 1") -> AtomicModel:
     """Read a model; NCS operators whose copies the file does not hold (MTRIX) are carried out. A file that stays as it is is read once.
+
+    Parameters
+    ----------
+    path
+        PDB or mmCIF, plain or .gz.
+    cell, space_group
+        Of a model whose file says none, as of a predicted one or of one from cryo-EM: its atoms lie in this cell (Angstrom, degrees) with
+        the coordinates that they have, and the name is one of gemmi's.
 
     Raises
     ------
     FileFormatError
         If the file cannot be read, or has no cell, no space group, no atom with an occupancy, or an atom without a form factor.
     """
-    return _read(path, *version_of(path, "model"))
+    return _read(path, None if cell is None else tuple(cell), space_group, *version_of(path, "model"))
 
 
 @functools.lru_cache(maxsize=2)
-def _read(path: Path, *_: int) -> AtomicModel:
+def _read(path: Path, given: tuple[float, ...] | None, given_group: str, *_: int) -> AtomicModel:
     import gemmi
 
     structure = _structure(path)
+    packed = structure.cell.is_crystal()
+    if not packed and given is not None:
+        structure.cell, structure.spacegroup_hm = gemmi.UnitCell(*given), given_group
+        structure.setup_cell_images()
     cell, space_group = _cell(structure, path), structure.find_spacegroup()
     if space_group is None:
         raise FileFormatError(f"model {path}: its space group '{structure.spacegroup_hm}' is none that gemmi knows")
@@ -91,7 +107,7 @@ def _read(path: Path, *_: int) -> AtomicModel:
             atoms.append(place.atom)
     if not atoms:
         raise FileFormatError(f"model {path}: holds no atom with an occupancy")
-    return AtomicModel(cell, space_group, structure, tuple(atoms), models, unknown)
+    return AtomicModel(cell, space_group, structure, tuple(atoms), models, unknown, packed)
 
 
 def _structure(path: Path) -> gemmi.Structure:
@@ -114,8 +130,8 @@ def _structure(path: Path) -> gemmi.Structure:
 def _cell(structure: gemmi.Structure, path: Path) -> tuple[float, float, float, float, float, float]:
     if not structure.cell.is_crystal():
         raise FileFormatError(
-            f"model {path}: has no unit cell (CRYST1, or _cell; 1 1 1 is none); write that of the crystal that it is packed in into the "
-            "file, with its space group"
+            f"model {path}: has no unit cell (CRYST1, or _cell; 1 1 1 is none); crystal.cell and crystal.space_group say in which its "
+            "atoms are to lie with the coordinates that they have"
         )
     a, b, c, alpha, beta, gamma = structure.cell.parameters
     return a, b, c, alpha, beta, gamma

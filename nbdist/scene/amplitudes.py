@@ -208,7 +208,8 @@ def _mean_F2(symmetry: Symmetry, file: _FileList, reciprocal_per_A: Array) -> Ca
 
 def _of_model(lattice: Lattice, source: FromModel, reciprocal_per_A: Array, scene: Scene) -> Reflections:
     """F_calc at the wavelengths that are asked for, to the finest spacing that the lattice and the sources show on the detector."""
-    model, sources = read_atomic_model(source.file), scene.instrument.sources
+    cell, sources = cell_from_real(lattice.real_vectors_A), scene.instrument.sources
+    model = read_atomic_model(source.file, cell, lattice.space_group)
     wavelengths_A, table_of_source = np.array([sources.mean[1]]), None
     if source.anomalous == "each_wavelength":
         wavelengths_A, table_of_source = sources.wavelength_nodes(MOST_TABLES)
@@ -240,7 +241,12 @@ def _of_model_notes(
         yield f"{field}.file: {source.file} holds {model.models} models; the amplitudes are those of the first one"
     if model.unknown:
         yield f"{field}.file: {source.file} has {model.unknown:,} atoms of an unknown element (X), which are left out"
-    if not models_cell.is_meant_by(cell):
+    if not model.packed:
+        yield (
+            f"{field}.file: {source.file} has no cell; its atoms lie in that of {lattice.field} with the coordinates that they have, as an "
+            f"asymmetric unit of {lattice.space_group}"
+        )
+    elif not models_cell.is_meant_by(cell):
         yield (
             f"{field}.file: {source.file} has a cell of {models_cell}, {lattice.field} one of {cell}: its atoms keep their fractional "
             "coordinates"

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from nbdist.errors import ExperimentError
 from nbdist.experiment.crystal import Crystal
 from nbdist.experiment.detector import Detector
-from nbdist.experiment.lattice import Cell, dual_vectors, reciprocal_from_cell, xyz_rotation
+from nbdist.experiment.lattice import Cell, cell_from_real, dual_vectors, reciprocal_from_cell, xyz_rotation
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.sampling import MOST_OVERSAMPLE
 from nbdist.experiment.scan import MOST_AUTOMATIC_PHI_STEPS
-from nbdist.experiment.space_groups import space_group
+from nbdist.experiment.space_groups import P1, space_group
 from nbdist.experiment.structure_factors import FromModel, StructureFactors
 from nbdist.experiment.twin import law_rows
 from nbdist.formats.atomic_model import read_atomic_model
@@ -114,7 +114,7 @@ def _lattices(
         real = np.array(known.real_vectors_A, dtype=np.float64)
     else:
         if isinstance(structure_factors, FromModel):
-            crystal = _as_its_model(field, crystal, structure_factors)
+            crystal = _as_its_model(field, crystal, structure_factors, experiment.beam.mean_wavelength_A)
         real = dual_vectors(_reciprocal_vectors(field, crystal, experiment.beam.mean_wavelength_A))
     own = _lattice(field, crystal, real, structure_factors, experiment, listed, sources, finest_A)
     yield replace(own, weight=crystal.weight * (1 - sum(twin.fraction for twin in crystal.twin)))
@@ -313,9 +313,13 @@ def _interpolate(experiment: Experiment, structure_factors: StructureFactors, N_
     return min(N_cells) <= 2 if given == "auto" else bool(given)
 
 
-def _as_its_model(field: str, crystal: Crystal, source: FromModel) -> Crystal:
-    """A crystal with the space group of its atomic model, and its cell where the crystal has none."""
-    model = read_atomic_model(source.file)
+def _as_its_model(field: str, crystal: Crystal, source: FromModel, wavelength_A: float) -> Crystal:
+    """A crystal with the space group of its atomic model, and its cell where the crystal has none; of a model without them, its own."""
+    cell = None
+    if crystal.has_lattice:
+        cell = cell_from_real(dual_vectors(_reciprocal_vectors(field, crystal, wavelength_A)))
+    group = P1 if cell is None or crystal.space_group is None else space_group(crystal.space_group, cell).xhm()
+    model = read_atomic_model(source.file, cell, group)
     given = crystal.space_group and space_group(crystal.space_group, model.cell).xhm()
     if given not in (None, model.space_group_name):
         raise ExperimentError(

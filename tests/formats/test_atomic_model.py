@@ -52,7 +52,9 @@ def test_what_has_no_diffraction_is_refused(tmp_path, name, sites, space_group, 
 
 
 def test_a_cell_of_1_1_1_is_none(tmp_path):
-    with pytest.raises(FileFormatError, match=r"has no unit cell .*1 1 1 is none\); write that of the crystal"):
+    with pytest.raises(
+        FileFormatError, match=r"has no unit cell .*1 1 1 is none\); crystal\.cell and crystal\.space_group say"
+    ):
         read_atomic_model(write_model(tmp_path / "a.pdb", space_group="P 1", cell=(1, 1, 1, 90, 90, 90)))
 
 

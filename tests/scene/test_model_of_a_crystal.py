@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from atomic_models import CELL, SITES, write_model
 
-from nbdist.errors import ExperimentError
+from nbdist.errors import ExperimentError, FileFormatError
 from nbdist.experiment import model as experiments
 from nbdist.experiment.lattice import cell_from_real
 from nbdist.scene import resolve
@@ -45,6 +45,21 @@ def test_without_a_model_a_cell_is_required(small_experiment):
         ExperimentError, match=r"crystals\.0: give exactly one of cell, matrix_file, .*; found none of them"
     ):
         small_experiment(crystal=None, crystals=[{"N_cells": [3, 3, 3]}])
+
+
+@pytest.mark.parametrize("header", ["CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1           1\n", ""])
+def test_a_model_without_a_cell_lies_in_the_crystals_with_its_coordinates(of_model, tmp_path, header):
+    path = tmp_path / "a.pdb"
+    [packed] = load_reflections(resolve(of_model(d_min_A=3.9)))
+    path.write_text(header + "".join(path.read_text().splitlines(keepends=True)[1:]))
+    scene = resolve(of_model({"cell": list(CELL), "space_group": "P212121"}, d_min_A=3.9))
+    [its] = load_reflections(scene)
+    assert scene.specimen.lattices[0].space_group == "P 21 21 21"
+    np.testing.assert_array_equal(its.indices, packed.indices)
+    np.testing.assert_allclose(its.amplitudes, packed.amplitudes, rtol=1e-6, atol=1e-6 * packed.amplitudes.max())
+    assert any("has no cell; its atoms lie in that of crystals.0" in note for note in its.notes)
+    with pytest.raises(FileFormatError, match=r"has no unit cell"):
+        resolve(of_model(d_min_A=3.9))
 
 
 def test_a_cell_of_its_own_turns_indices_not_atoms_and_reaches_the_corner_as_well(of_model):
