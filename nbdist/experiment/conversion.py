@@ -18,6 +18,7 @@ from nbdist.experiment.detector import Convention, published_modules
 from nbdist.experiment.materials import ATTENUATION
 from nbdist.experiment.named_detectors import NAMED_DETECTORS
 from nbdist.experiment.readout import LARGEST_READING
+from nbdist.experiment.space_groups import may_be
 from nbdist.formats.description import Description, Frame
 from nbdist.formats.models import P1, Array, Models, Panel
 
@@ -170,7 +171,11 @@ def _crystals(
     for fields, hall, mosaicity_deg, size_um in known:
         sigma_deg = GUESSED_MOSAICITY_DEG if mosaicity_deg is None else mosaicity_deg
         group = None if hall is None or hall.strip() == P1.strip() else _space_group(hall, remarks)
-        if group is not None and of_amplitudes is not None:
+        if (
+            group is not None
+            and of_amplitudes is not None
+            and (group == of_amplitudes or not may_be(of_amplitudes, group))
+        ):
             remark = f"crystal.space_group: that of the reflections is taken, {of_amplitudes}; the models say {group}"
             if group != of_amplitudes and remark not in remarks:
                 remarks.append(remark)

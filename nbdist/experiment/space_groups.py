@@ -58,6 +58,19 @@ def space_group(name: str, cell: Sequence[float]) -> gemmi.SpaceGroup:
     return gemmi.SpaceGroup(f"{name}:{'R' if abs(cell[3] - cell[5]) < RHOMBOHEDRAL_WITHIN_DEG else 'H'}")
 
 
+def may_be(name: str, wanted: str) -> bool:
+    """Whether a crystal of which a program says one space group may have another: that, or one with screw axes or glides that it left open.
+
+    Programs that have not looked at absences name the group of these rotations and this centring without any: P 4 2 2 for P 43 21 2.
+    """
+    import gemmi
+
+    return (
+        name == wanted
+        or gemmi.SpaceGroup(name).operations() == gemmi.SpaceGroup(wanted).operations().derive_symmorphic()
+    )
+
+
 SpaceGroupName = Annotated[
     str,
     BeforeValidator(canonical_name),

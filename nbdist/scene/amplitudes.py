@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.lattice import Cell, cell_from_real, dual_vectors, reciprocal_from_cell
+from nbdist.experiment.space_groups import may_be
 from nbdist.experiment.structure_factors import FromFile, FromModel, Uniform, Wilson
 from nbdist.experiment.twin import law_rows
 from nbdist.formats.atomic_model import AtomicModel, read_atomic_model
@@ -146,7 +147,7 @@ def _file_list(lattice: Lattice, source: FromFile) -> _FileList:
         as_it_is = lattice.stated_space_group is None and source.missing == "default_F"
         return _FileList(*read_hkl(source.file), as_it_is)
     merged = read_merged(source.file, source.labels)
-    if merged.crystal.space_group not in (None, lattice.space_group):
+    if merged.crystal.space_group is not None and not may_be(merged.crystal.space_group, lattice.space_group):
         raise ExperimentError(
             f"file: {source.file} is of {merged.crystal.space_group}, and {lattice.field}.space_group is {lattice.space_group}; "
             "leave that out"

@@ -51,6 +51,16 @@ def test_the_space_group_of_reflections_is_taken_where_the_models_have_that_of_t
     assert said.code == 0, said.err
     assert "space_group: that of the reflections is taken, P 43 21 2; the models say P 4 2 2" in said.out
     assert resolve(load_experiment(made)).specimen.lattices[0].space_group == "P 43 21 2"
+    crystal = {"cell": CELL, "space_group": "P 43 21 2"}
+    (tmp_path / "known.expt").write_bytes(
+        experiment_list(models_of(resolve(small_experiment(crystal=crystal)), range(3)), ["a"])
+    )
+    write_mtz(tmp_path / "laue.mtz", {"F": np.ones(len(unit()))}, unit(), "P 4 2 2")
+    said = nbdist(
+        "from-dials", tmp_path / "known.expt", "-o", tmp_path / "c.yaml", "--reflections", tmp_path / "laue.mtz"
+    )
+    assert said.code == 0, said.err
+    assert resolve(load_experiment(tmp_path / "c.yaml")).specimen.lattices[0].space_group == "P 43 21 2"
     write_mtz(tmp_path / "cubic.mtz", {"F": np.ones(len(unit()))}, unit(), "P 2 3")
     other = nbdist(
         "from-dials", tmp_path / "refined.expt", "-o", tmp_path / "b.yaml", "--reflections", tmp_path / "cubic.mtz"

@@ -85,6 +85,18 @@ def test_the_space_group_is_the_files_and_a_crystal_of_another_is_refused(scene_
         of(scene_of({"F": F}, {"cell": (24, 26, 19, 90, 90, 90)}, name=name))
 
 
+def test_a_file_of_a_laue_class_leaves_screw_axes_to_the_crystal(scene_of):
+    written = {"space_group": "P 4 2 2"}
+    reflections, values = of(scene_of({"F": F}, {"space_group": 96}, written=written))
+    assert values == of(scene_of({"F": F}))[1]
+    assert of(scene_of({"F": F}, written=written))[0].indices.shape == reflections.indices.shape, (
+        "of these none is absent"
+    )
+    for other in ("P 4", "P 4 2 2", "I 4 2 2"):
+        with pytest.raises(ExperimentError, match=r"is of P 43 21 2, and|is of P 4 2 2, and"):
+            of(scene_of({"F": F}, {"space_group": other}, written={} if other == "P 4 2 2" else written))
+
+
 def test_a_file_without_a_space_group_wants_one_of_the_crystal(scene_of):
     def scene(**crystal):
         return scene_of({"F": F}, crystal, name="a.cif", written={"space_group": None})
