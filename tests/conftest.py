@@ -40,6 +40,9 @@ os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
 
 # modules and collected tests stay: looking again and again for what may be freed among them was a quarter of the time of collecting
 gc.disable()
+gc.set_threshold(
+    20_000, *gc.get_threshold()[1:]
+)  # arrays and series make thousands of small objects that no cycle keeps
 
 for _number in (signal.SIGINT, signal.SIGHUP):
     # ignored by nohup, or in the background of a script: so would all processes that tests start, and tell
