@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parents[2] / "workflows" / "scale" / "null_kernel.py"
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("units", "options", "limit_kB"),
-    [(2_000, (), 2.5), (240, ("--units-per-task", "1"), 25.0)],
+    [(1_000, (), 2.5), (240, ("--units-per-task", "1"), 25.0)],
     ids=["tasks of many units", "a unit a task"],
 )
 def test_memory_stays_flat(units, options, limit_kB, tmp_path):
