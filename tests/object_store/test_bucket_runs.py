@@ -48,6 +48,22 @@ def local(experiment, tmp_path_factory):
     return location
 
 
+@pytest.fixture(scope="module")
+def made():
+    """Locations of series that were made in the bucket, for `series`."""
+    return []
+
+
+@pytest.fixture
+def series(experiment, location, made):
+    """The same series in the bucket; not to be changed."""
+    if not made:
+        progress = generate(experiment, location, serial=True, **CUT)
+        assert (progress.frames_done, progress.failed) == (FRAMES, {})
+        made.append(location)
+    return made[0]
+
+
 def assert_same_series(location, local):
     one, other = open_series(location, chunks=None), open_series(local, chunks=None)
     for name in ("intensity", "counts", "mask", "orientation", "phi_start_deg", "phi_end_deg"):
@@ -56,18 +72,16 @@ def assert_same_series(location, local):
         np.testing.assert_array_equal(values, other[name].values, err_msg=name)
 
 
-def test_a_series_in_a_bucket_is_the_series_in_a_folder(experiment, local, location):
-    progress = generate(experiment, location, serial=True, **CUT)
-    assert (progress.frames_done, progress.failed) == (FRAMES, {})
-    assert_same_series(location, local)
+def test_a_series_in_a_bucket_is_the_series_in_a_folder(local, series):
+    assert_same_series(series, local)
     keys = sorted(str(path.relative_to(local)) for path in local.rglob("*") if path.is_file())
     for key in keys:
-        mine, theirs = objects_at(location).read(key), (local / key).read_bytes()
+        mine, theirs = objects_at(series).read(key), (local / key).read_bytes()
         assert mine is not None, key
         if "/c/" in key:
             assert mine == theirs, f"{key} has other bytes"
-    assert objects_at(location).sizes(keys) == {key: len(objects_at(location).read(key)) for key in keys}
-    found = verify(location, sample=2)
+    assert objects_at(series).sizes(keys) == {key: len(objects_at(series).read(key)) for key in keys}
+    found = verify(series, sample=2)
     assert found.good
     assert (found.frames_decoded, len(found.compared)) == (FRAMES, 2)
 
@@ -153,13 +167,12 @@ def test_of_two_that_create_an_object_one_comes_first(location):
     assert objects.read("zarr.json") == b"mine"
 
 
-def test_another_process_gets_the_url_and_no_credentials(experiment, location, assert_no_secret):
-    generate(experiment, location, serial=True, **CUT)
-    packed = pickle.dumps(open_series(location))
+def test_another_process_gets_the_url_and_no_credentials(series, assert_no_secret):
+    packed = pickle.dumps(open_series(series))
     assert_no_secret(packed.decode("latin1"))
-    assert location.encode() in packed
-    np.testing.assert_array_equal(pickle.loads(packed).intensity[1], open_series(location).intensity[1])
-    objects = objects_at(location)
+    assert series.encode() in packed
+    np.testing.assert_array_equal(pickle.loads(packed).intensity[1], open_series(series).intensity[1])
+    objects = objects_at(series)
     keys = sorted(item["path"] for item in objects._listing())
     assert {"zarr.json", "records/00000000.json", "intensity/c/0/0/0"} <= set(keys)
     assert_no_secret(*(content.decode("latin1") for _, content in objects.read_all(keys)))
@@ -174,13 +187,12 @@ def test_a_series_opens_without_nbdist_and_with_one_object_of_metadata(experimen
     assert {"intensity", "counts", "mask"} <= set(group.array_keys())
 
 
-def test_a_dataset_reads_a_bucket_in_loader_processes(experiment, local, location):
+def test_a_dataset_reads_a_bucket_in_loader_processes(local, series):
     from torch.utils.data import DataLoader
 
     from nbdist.learning import FrameDataset
 
-    generate(experiment, location, serial=True, **CUT)
-    dataset, other = FrameDataset(location), FrameDataset(local)
+    dataset, other = FrameDataset(series), FrameDataset(local)
     for name, value in other[3].items():
         np.testing.assert_array_equal(dataset[3][name], value)
     # not by forkserver, which keeps the environment (here the credentials) of whoever used it first
@@ -190,13 +202,12 @@ def test_a_dataset_reads_a_bucket_in_loader_processes(experiment, local, locatio
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # fork is what is tested
-def test_a_forked_process_is_refused_instead_of_hanging(experiment, location):
+def test_a_forked_process_is_refused_instead_of_hanging(series):
     from torch.utils.data import DataLoader
 
     from nbdist.learning import FrameDataset
 
-    generate(experiment, location, serial=True, **CUT)
-    loader = DataLoader(FrameDataset(location), num_workers=1, multiprocessing_context="fork", timeout=LIMIT_S)
+    loader = DataLoader(FrameDataset(series), num_workers=1, multiprocessing_context="fork", timeout=LIMIT_S)
     with pytest.raises(StoreError, match="multiprocessing_context='forkserver'"):
         next(iter(loader))
 
@@ -239,14 +250,14 @@ def test_the_commands_take_a_bucket(experiment_file, experiment, local, location
 
 
 @pytest.mark.slow
-def test_a_run_on_two_workers_that_is_killed_goes_on_where_it_was(small_experiment, location, tmp_path):
+def test_a_run_on_a_worker_that_is_killed_goes_on_where_it_was(small_experiment, location, tmp_path):
     file = tmp_path / "e.yaml"
     experiment = small_experiment(
         panel={"spixels": 16, "fpixels": 20, "pixel_size_mm": 4.0}, scan={"frames": 24, "phi_steps": 2}
     )
     file.write_text(experiment_to_yaml(experiment))
     process = subprocess.Popen(
-        [shutil.which("nbdist"), "run", file, "-o", location, "--workers", "2", "--frames-per-shard", "1"],
+        [shutil.which("nbdist"), "run", file, "-o", location, "--workers", "1", "--frames-per-shard", "1"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
