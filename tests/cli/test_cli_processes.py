@@ -27,11 +27,11 @@ def _nbdist(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
-def test_from_file_to_store_with_the_compiled_kernel_on_two_workers(
+def test_from_file_to_store_with_the_compiled_kernel_on_a_worker(
     experiment_file, finished, tmp_path, monkeypatch, capsys
 ):
     store = tmp_path / "a.zarr"
-    ran = _nbdist("run", experiment_file, "-o", store, "--workers", 2, "--frames-per-shard", 1, "--dashboard")
+    ran = _nbdist("run", experiment_file, "-o", store, "--workers", 1, "--frames-per-shard", 1, "--dashboard")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith(f"{store}: 3 frames in ")
     assert "3/3 frames" in ran.stderr
