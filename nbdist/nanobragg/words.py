@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 from nbdist.errors import ExperimentError
@@ -122,7 +123,7 @@ class Flag:
     least: int | None = None
     last: bool = False
 
-    @property
+    @cached_property
     def words(self) -> tuple[str, ...]:
         """The spellings with their dash."""
         return tuple("-" + spelling.removesuffix("$") for spelling in self.spellings)

@@ -357,7 +357,7 @@ def flag_words(spelling: str) -> st.SearchStrategy[list[str]]:
 SOUP = st.lists(st.sampled_from(sorted(ARITY)).flatmap(flag_words), max_size=4)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(soup=SOUP)
 def test_flag_soup_ends_in_an_image_or_a_line(soup, nbdist, tmp_path):
     for path in tmp_path.iterdir():
