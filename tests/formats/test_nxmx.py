@@ -12,7 +12,6 @@ from pathlib import Path
 import h5py
 import hdf5plugin
 import numpy as np
-import nxmx
 import pytest
 
 from nbdist.formats.image_files import BAD, GAP, ImageSeries
@@ -137,7 +136,15 @@ def test_images_of_a_file_that_is_not_there_are_masked(folder):
     (folder / "away").rename(folder / "lysozyme_data_000002.h5")
 
 
-def test_the_nxmx_package_reads_what_was_meant(master):
+@pytest.fixture
+def nxmx():
+    """The package, which takes long to load: in one process of the tests, not in all."""
+    import nxmx
+
+    return nxmx
+
+
+def test_the_nxmx_package_reads_what_was_meant(nxmx, master):
     (entry,) = nxmx.NXmx(master).entries
     (instrument,), (sample,) = entry.instruments, entry.samples
     (detector,), (beam,) = instrument.detectors, instrument.beams
@@ -163,7 +170,7 @@ def test_the_nxmx_package_reads_what_was_meant(master):
     np.testing.assert_allclose((omega.end[()] - omega[()]).magnitude, 0.1, rtol=1e-12)
 
 
-def test_panels_are_modules_of_one_image(tmp_path):
+def test_panels_are_modules_of_one_image(nxmx, tmp_path):
     silicon = {"thickness_mm": 0.45, "attenuation_per_mm": 4.0, "material": "Si"}
     panels = panel(**silicon), panel((2, 5), (6.0, 4.0, -90.0), (0.6, 0.0, 0.8), **silicon)
     images = written(tmp_path, series_of(*panels))

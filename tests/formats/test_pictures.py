@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.colors
 import numpy as np
 import pytest
 from hypothesis import given
@@ -57,10 +56,12 @@ def test_a_square_is_masked_where_most_of_it_is_and_saturated_where_any_is():
     [(299, "auto", False), (301, "auto", True), (299, "log", True), (301, "linear", False)],
 )
 def test_a_scale_is_logarithmic_where_the_range_asks_for_it(brightest, name, logarithmic):
+    from matplotlib.colors import LogNorm  # here: it is loaded by one process of the tests, not by all
+
     values = np.full((10, 10), 10.0)
     values[0, 0] = brightest
     scale = Scale.of([View.of(values)], name)
-    assert isinstance(scale.norm, matplotlib.colors.LogNorm) == logarithmic
+    assert isinstance(scale.norm, LogNorm) == logarithmic
 
 
 @given(st.floats(1e-6, 1e6), st.floats(1.001, 1e12), st.sampled_from(["auto", "linear", "log"]), st.booleans())
