@@ -38,6 +38,8 @@ PIXEL_TOLERANCE_MM = 1e-6
 """Between the pixels of a detector and of one by name, within which they are the same."""
 SENSOR_LAYER_PIXELS = 2
 """Thickness of a layer of the sensor at most, as of detectors by name: a ray at 45 degrees moves by so many pixels in one."""
+THINNEST_SENSOR_UM = 1.0
+"""At this thickness or below, a sensor stands for none in a format that must have one, as NXmx."""
 
 _Commented = tuple[tuple[str, ...], dict[str, Any]]
 """The comments above a section, and the section by its name."""
@@ -291,10 +293,14 @@ def _mask_name(stem: str, number: int | None = None) -> str:
 
 
 def _sensor(panel: Panel, remarks: list[str]) -> dict[str, Any] | None:
-    if panel.thickness_mm <= 0:
+    thickness_um = 1e3 * panel.thickness_mm
+    if thickness_um <= 0:
         return None
-    fields: dict[str, Any] = {"thickness_um": 1e3 * panel.thickness_mm}
-    if panel.attenuation_per_mm > 0:
+    remark = None
+    fields: dict[str, Any] = {"thickness_um": thickness_um}
+    if thickness_um <= THINNEST_SENSOR_UM:
+        remark = f"detector.sensor: {thickness_um:g} um are left out: so thin a one stands for none, and every photon is counted"
+    elif panel.attenuation_per_mm > 0:
         fields["attenuation_depth_um"] = 1e3 / panel.attenuation_per_mm
     elif panel.material in ATTENUATION:
         fields["material"] = panel.material
@@ -303,6 +309,7 @@ def _sensor(panel: Panel, remarks: list[str]) -> dict[str, Any] | None:
             f"detector.sensor: {panel.thickness_mm:g} mm of {panel.material or 'a material that is not named'} are left out: "
             f"how they attenuate is not known; material may be {', '.join(ATTENUATION)}"
         )
+    if remark is not None:
         if remark not in remarks:
             remarks.append(remark)
         return None

@@ -47,8 +47,6 @@ HIGHEST_READINGS = (
 )
 LONGEST_CHAIN = 64
 UNKNOWN_FRAMES = "scan.frames: not told, and the images are not there; put their number"
-NO_SENSOR_MM = 1e-3
-"""Thickness of what stands for no sensor, where one must be given."""
 
 
 def read_nxmx(path: Path) -> Description:
@@ -285,8 +283,7 @@ class _Master:
             frames = max(len(axis.settings), images if len(axis.settings) == 1 else 1)
             if not images and len(axis.settings) == 1:
                 self.remarks.append(UNKNOWN_FRAMES)
-            start_deg, osc_deg = np.rad2deg([axis.settings[0], axis.width]).tolist()
-            return Scan(0, frames, start_deg, osc_deg, exposure_s), vector
+            return Scan(0, frames, *_start_and_width_deg(axis.settings[0], axis.width), exposure_s), vector
         goniometer = self.entry.get("sample/goniometer")
         self.remarks.append("scan.spindle_axis: the file has none; x of dxtbx's frame is taken, as dxtbx does")
         start, width = 0.0, 0.0
@@ -296,8 +293,7 @@ class _Master:
             width = next((turn for name in names if (turn := self.found(goniometer, name, ANGLES_RAD))), 0.0)
         if not images:
             self.remarks.append(UNKNOWN_FRAMES)
-        start_deg, osc_deg = np.rad2deg([start, width]).tolist()
-        return Scan(0, max(images, 1), start_deg, osc_deg, exposure_s), np.array([1.0, 0.0, 0.0])
+        return Scan(0, max(images, 1), *_start_and_width_deg(start, width), exposure_s), np.array([1.0, 0.0, 0.0])
 
     def _panels(self) -> Iterator[Panel]:
         modules = self.groups(self.detector, "NXdetector_module")
@@ -309,8 +305,6 @@ class _Master:
         thickness_mm = self.known(self.detector, "sensor_thickness", LENGTHS_MM) or 0.0
         said = self.detector.get("sensor_material")
         material = "" if said is None else _text(said[()])
-        if thickness_mm <= NO_SENSOR_MM:
-            thickness_mm = 0.0
         usable = self._usable(places, [panel.shape for panel in panels])
         for panel, pixels in zip(panels, usable, strict=True):
             yield panel._replace(
@@ -414,6 +408,11 @@ class _Master:
         )
         fast, slow = (self.number(detector, f"beam_center_{axis}") * pixel_mm for axis in "xy")
         return upright_panel((rows, columns), pixel_mm, distance_mm, (fast, slow))
+
+
+def _start_and_width_deg(start_rad: float, width_rad: float) -> tuple[float, float]:
+    """Without what the units add in the last digit of the one, and the difference of two settings in the last digits of the other."""
+    return float(f"{np.rad2deg(start_rad):.15g}"), float(f"{np.rad2deg(width_rad):.10g}")
 
 
 def _from_there_on(first: int, count: int) -> slice:

@@ -27,6 +27,8 @@ COARSEST_STEP = 1.13
 WHOLE_LIST = 0.9
 """Share of the reflections to the detector's edge with which a list counts as whole."""
 FEW_MATES_MISSING = 0.05
+LEAST_CAPTURED = 0.01
+"""Share of the photons that fall on a sensor head-on, below which it is hardly one."""
 EXACT_CELL, EXACT_ANGLE_DEG = 1e-4, 0.01
 """How far a cell may be from one of its space group without a word: what is rounded in a matrix file."""
 
@@ -50,6 +52,7 @@ def notes(
     held = file_completeness(scene, reflections) if held is None else held
     return [
         *_wavelengths(scene),
+        *_sensors(scene),
         *(note for lattice in scene.specimen.of_crystals for note in _lattice(scene, lattice)),
         *(
             note
@@ -71,6 +74,19 @@ def _wavelengths(scene: Scene) -> Iterator[str]:
             f"beam: a wavelength of {odd:.4g} A is none of X-ray diffraction; wavelength_A is in Angstrom, energy_eV in eV, "
             "wavelengths of a source_file in metres"
         )
+
+
+def _sensors(scene: Scene) -> Iterator[str]:
+    """Of all panels that capture almost nothing, the first is named."""
+    for number, panel in enumerate(scene.instrument.panels):
+        captured = -math.expm1(-panel.attenuation_per_m * panel.layers * panel.layer_thickness_m)
+        if panel.attenuation_per_m > 0 and captured < LEAST_CAPTURED:
+            field = scene.experiment.detector.panel_field(number)
+            yield (
+                f"{field}: its sensor captures {captured:.2g} of the photons that fall on it head-on; thickness_um and "
+                "attenuation_depth_um are in micrometres, and without sensor every photon is counted"
+            )
+            return
 
 
 def _lattice(scene: Scene, lattice: Lattice) -> Iterator[str]:

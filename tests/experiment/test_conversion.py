@@ -281,6 +281,10 @@ def test_a_sensor_gain_and_the_largest_count_are_carried_over(tmp_path):
     unknown = draft(described(tmp_path, document(detector=[{"panels": [panel | {"mu": 0.0, "material": "GaAs"}]}])))
     assert "sensor" not in unknown.content["detector"]
     assert any("0.45 mm of GaAs are left out" in remark for remark in unknown.remarks)
+    # what stands for none in NXmx, with the attenuation that DIALS looks up
+    none = draft(described(tmp_path, document(detector=[{"panels": [panel | {"thickness": 1e-6}]}])))
+    assert "sensor" not in none.content["detector"]
+    assert any("detector.sensor: 0.001 um are left out" in remark for remark in none.remarks)
 
 
 def test_where_there_is_no_crystal_another_stands_in_its_place_and_this_is_said(tmp_path):

@@ -491,13 +491,17 @@ def test_a_master_file_of_an_export_brings_back_its_models(tmp_path, turn, osc_d
     description = read_images([path])
     found = description.models
     compare(found, models, 3)
+    assert (found.scan.start_deg, found.scan.osc_deg) == (models.scan.start_deg, models.scan.osc_deg)
     np.testing.assert_allclose(found.panels[1].origin_mm, another.origin_mm, atol=1e-9)
     assert [panel.shape for panel in found.panels] == [(5, 7), (9, 7)]
     np.testing.assert_array_equal(np.argwhere(~found.panels[1].usable), [[2, 3]])
     assert found.beam.polarization_fraction == pytest.approx(models.beam.polarization_fraction)
     # a normal and its opposite are of one plane
     assert abs(found.beam.polarization_normal @ beam.polarization_normal) == pytest.approx(1, abs=1e-12)
-    made = draft(description, stem="x").content["beam"]
+    drafted = draft(description, stem="x")
+    assert "sensor" not in drafted.content["detector"]
+    assert [remark for remark in drafted.remarks if "sensor" in remark]
+    made = drafted.content["beam"]
     assert (made["flux_photons_per_s"], made["exposure_s"], made["beam_size_mm"]) == (3e11, 0.25, 0.05)
 
 

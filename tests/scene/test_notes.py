@@ -57,6 +57,17 @@ def test_nothing_is_said_of_a_plain_experiment_the_template_and_the_demo():
         assert notes(scene, load_reflections(scene)) == []
 
 
+def test_a_sensor_that_captures_almost_nothing_is_named():
+    def panel(thickness_um, depth_um=254.5):
+        sensor = {"thickness_um": thickness_um, "attenuation_depth_um": depth_um, "layers": 1}
+        return {"panels": [PLAIN["detector"]["panels"][0] | {"sensor": sensor}]}
+
+    assert "detector.panels.0: its sensor captures 3.9e-06 of the photons" in only(said(detector=panel(0.001)))
+    assert said(detector=panel(2.6)) == []  # 1 - exp(-2.6 / 254.5) = 1.02 %
+    assert only(said(detector=panel(2.5)))
+    assert said(detector=panel(0.001, depth_um=None)) == []  # in which every photon is counted
+
+
 # ---- lists of reflections
 
 
