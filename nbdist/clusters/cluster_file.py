@@ -231,4 +231,4 @@ def load_cluster_file(path: str | os.PathLike[str]) -> ClusterFile:
     try:
         return ClusterFile.model_validate(content)
     except ValidationError as error:
-        raise RunError(f"{path}: " + "; ".join(complaints(error.errors()))) from None
+        raise RunError(f"{path}: " + "; ".join(complaints(ClusterFile, error.errors()))) from None

@@ -59,7 +59,7 @@ def script(tmp_path, lifetime_s=None, **fields):
         ({"walltime": "00:00:00"}, "walltime: should be more than nothing, found 00:00:00"),
         ({"walltime": 7200}, "walltime: should be a valid string, found 7200"),
         ({"jobs": {"minimum": 4, "maximum": 3}}, "jobs: minimum should be at most maximum, found 4 and 3"),
-        ({"jobs": {"max": 3}}, "jobs.max: unknown field (found 3)"),
+        ({"jobs": {"max": 3}}, "jobs.max: unknown field, near maximum (found 3)"),
         ({"interface": None}, "interface: is required and was not given"),
         ({"interface": "10.1.2.3"}, "worker_interface: is required where interface is an address (found 10.1.2.3)"),
         ({"prologue": ["module load a\nrm b"]}, "prologue.0: should be one line of text"),

@@ -35,6 +35,32 @@ def load(tmp_path):
     [
         (MINIMAL + "beam: {wavelenght_A: 1}", ["beam.wavelenght_A", "unknown field"]),
         (MINIMAL + "deetctor: {}", ["deetctor", "unknown field"]),
+        (
+            CRYSTAL + "\nstructure_factors: {kind: file, file: a.mtz, columms: F}",
+            [".columms: unknown field, near columns (f"],
+        ),
+        (MINIMAL + "crystals: [{mosaicty: 1}]", ["crystals.0.mosaicty: unknown field, near mosaicity (found 1)"]),
+        (MINIMAL + "beam: {beam size: 1}", ["beam.beam size: unknown field, near beam_size_mm (found 1)"]),
+        (MINIMAL + "beam: {direction: 5}", ["beam.direction: should be a list of 3 numbers, found 5"]),
+        (MINIMAL + "detector: {panels: 5}", ["detector.panels: should be a list of mappings, found 5"]),
+        (MINIMAL + "crystals: []", ["crystals: should be a list of 1 or more mappings, found 0: []"]),
+        (MINIMAL + "beam: 5", ["beam: should be fields in a mapping, found 5"]),
+        (
+            AMPLITUDES + "\ncrystal: {cell: [9, 9, 9, 90, 90]}",
+            ["crystal.cell: should be a list of 6 numbers, found 5: [9, 9, 9, 90, 90]"],
+        ),
+        (
+            AMPLITUDES + "\ncrystal: {cell: [9, 9, 9, 90, 90, 90, 1]}",
+            ["crystal.cell: should be a list of 6 numbers, found 7: "],
+        ),
+        (
+            AMPLITUDES + "\ncrystal: {real_vectors_A: [[9, 0, 0], [0, 9, 0]]}",
+            ["crystal.real_vectors_A: should be a list of 3 lists of 3 numbers, found 2: "],
+        ),
+        (
+            CRYSTAL + "\nstructure_factors: {kind: file, file: a.mtz, columns: [FOBS]}",
+            ['structure_factors.columns: should be a valid string or a list of 2 strings, found 1: ["FOBS"]'],
+        ),
         (CRYSTAL, ["structure_factors", "required"]),
         (AMPLITUDES, ["crystal", "required"]),
         (

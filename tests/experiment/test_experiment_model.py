@@ -33,7 +33,7 @@ def test_changes_are_validated_and_leave_the_original_alone(small_experiment):
         experiment.with_changes(scan={"frames": -1})
     assert experiment.with_changes(title="another").title == "another"
     assert experiment.with_changes(beam=Beam(wavelength_A=1.5)).beam == Beam(wavelength_A=1.5)
-    with pytest.raises(ExperimentError, match=r"^bean: unknown field \(found .*\)$"):
+    with pytest.raises(ExperimentError, match=r"^bean: unknown field, near beam \(found .*\)$"):
         experiment.with_changes(bean={"wavelength_A": 1.5})
     with pytest.raises(ExperimentError, match=r"^beam: should be .*, found 3$"):
         experiment.with_changes(beam=3)
