@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbdist.errors import FileFormatError, one_line
-from nbdist.formats.text import user_path, version_of
+from nbdist.formats.text import unreadable_named, user_path, version_of
 
 if TYPE_CHECKING:
     import gemmi
+
+
+REFLECTIONS_BEGIN = (b"MTZ ", b"!FORMAT=XDS_ASCII")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +116,9 @@ def _read(path: Path, given: tuple[float, ...] | None, given_group: str, *_: int
 def _structure(path: Path) -> gemmi.Structure:
     import gemmi
 
+    with unreadable_named(path, "model"), user_path(path).open("rb") as stream:
+        if stream.read(32).startswith(REFLECTIONS_BEGIN):
+            raise FileFormatError(f"model {path}: holds reflections; structure_factors of kind file reads it")
     try:
         structure = gemmi.read_structure(str(user_path(path)))
     except OSError as error:  # whose text names the file once more
@@ -122,7 +128,8 @@ def _structure(path: Path) -> gemmi.Structure:
         raise FileFormatError(f"model {path} cannot be read: {one_line(error)}") from None
     if len(structure) == 0:
         raise FileFormatError(
-            f"model {path}: holds no atom; give PDB, or mmCIF with _atom_site.Cartn_x (a small molecule's CIF has none)"
+            f"model {path}: holds no atom; give PDB, or mmCIF with _atom_site.Cartn_x (a small molecule's CIF has none); "
+            "reflections are read by structure_factors of kind file"
         )
     return structure
 

@@ -49,9 +49,16 @@ def read_dials_models(path: Path, experiment: int | None = None) -> Description:
     FileFormatError
         If the file is no list of experiments, holds several sweeps of which none is chosen, or a model is missing or malformed.
     """
+    if path.suffix == ".refl":
+        raise FileFormatError(f"{WHAT} {path}: is a table of reflections; name the models beside it, {path.stem}.expt")
+    text = read_text(path, WHAT)
     try:
-        content = json.loads(read_text(path, WHAT))
+        content = json.loads(text)
     except json.JSONDecodeError as error:
+        if not text.lstrip().startswith("{"):
+            raise FileFormatError(
+                f"{WHAT} {path}: is no list of experiments (.expt, which is JSON); from-xds reads files of XDS, from-image those of images"
+            ) from None
         raise FileFormatError(f"{WHAT} {path}, line {error.lineno}: {error.msg}") from None
     everything = _Model(path, "", content)
     if not isinstance(content, dict) or content.get("__id__") != "ExperimentList":

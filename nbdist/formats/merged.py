@@ -63,6 +63,8 @@ FORMS: dict[str, Form] = {".mtz": "mtz", ".cif": "cif", ".mmcif": "cif", ".fcf":
 """What names say."""
 BEGINS: dict[Form, str] = {"mtz": "MTZ", "cif": "data_"}
 XDS_BEGINS = b"!FORMAT=XDS_ASCII"
+OF_A_PDB = re.compile(rb"^(HEADER|CRYST1|ATOM  |HETATM)", re.MULTILINE)
+READS_MODELS = "structure_factors of kind model reads it"
 STATUS = ("status", "observed_status", "include_status")
 UNUSED = "x"
 """Items of `_refln` that say what a value is good for, and their code for one that is none: "unreliable", or not measured."""
@@ -150,7 +152,7 @@ def form_of(path: Path) -> Form:
     Raises
     ------
     FileFormatError
-        If it cannot be read, or is a map or of another kind than its name says.
+        If it cannot be read, or is a map, an atomic model or of another kind than its name says.
     """
     place, suffix = user_path(path), Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
     if not place.exists():
@@ -159,6 +161,10 @@ def form_of(path: Path) -> Form:
         start = stream.read(2**16).removeprefix(codecs.BOM_UTF8)
     if start[208:212] == b"MAP ":
         raise FileFormatError(f"{WHAT} {path} is a map; give reflections (MTZ, mmCIF, or h k l F a line)")
+    if not start and suffix in FORMS:
+        raise FileFormatError(f"{WHAT} {path} is empty")
+    if OF_A_PDB.search(start):
+        raise FileFormatError(f"{WHAT} {path} is an atomic model (PDB); {READS_MODELS}")
     if start.startswith(b"MTZ "):
         return "mtz"
     if start.startswith(XDS_BEGINS):
@@ -273,7 +279,11 @@ def _mtz_table(path: Path, with_data: bool) -> _Table:
     with _opened(path) as stream:  # before room is made for what the header promises
         stream.seek(4 * (HEADER_WORDS + words))
         header = stream.read()
-    if not words or not any(header.startswith(b"END ", start) for start in range(0, len(header), RECORD_BYTES)):
+    if not words:
+        raise FileFormatError(
+            f"{what} is damaged or holds nothing: its last lines, which say how many reflections and columns it has, are not there"
+        )
+    if not any(header.startswith(b"END ", start) for start in range(0, len(header), RECORD_BYTES)):
         raise FileFormatError(
             f"{what} is damaged: it ends before its {mtz.nreflections:,} reflections of {len(mtz.columns)} columns, and what is said of "
             "them, do"
@@ -393,11 +403,15 @@ def _cif_table(path: Path, columns: tuple[str, ...]) -> _Table:
     with _opened(path) as stream:
         content = stream.read()
     document = gemmi.cif.read_string(content.decode("utf-8-sig", errors="replace"))
+    has_atoms = any(block.find_loop("_atom_site.Cartn_x") for block in document)  # gemmi empties the document below
     small = [block for block in document if block.find_loop("_refln_index_h")]
     found = [gemmi.hkl_cif_as_refln_block(block) for block in small] if small else gemmi.as_refln_blocks(document)
     blocks = [block for block in found if block]
     if not blocks:
-        raise FileFormatError(f"{what} holds no reflections: no loop of _refln")
+        raise FileFormatError(
+            f"{what} holds no reflections: no loop of _refln"
+            + (f"; it is an atomic model, and {READS_MODELS}" if has_atoms else "")
+        )
     tables = [_block_table(path, block, several=len(blocks) > 1) for block in blocks if not block.is_unmerged()]
     if not tables:
         raise FileFormatError(f"{what} holds unmerged reflections (_diffrn_refln); merge them first")

@@ -110,6 +110,8 @@ class _Master:
         if hasattr(named, "keys"):
             return named
         if not found:
+            if nx_class == "NXinstrument" and "data" in group:
+                raise self.wrong(group.name, "has images and no instrument: a data file; name its master file")
             raise self.wrong(group.name.rstrip("/") + f"/{usual}", f"({nx_class}) is not there")
         return found[0]
 

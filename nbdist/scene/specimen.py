@@ -138,18 +138,22 @@ class Lattice:
             If that file names no space group, or the cell is not one of it.
         """
         cell, name, source = cell_from_real(self.real_vectors_A), self.stated_space_group, self.structure_factors
-        field = f"{self.field}.space_group"
+        field, advice = f"{self.field}.space_group", ""
         if name is None and isinstance(source, FromFile) and form_of(source.file) != "text":
             place = f"{self.amplitudes_field}.file: {source.file}"
             name = read_crystal(source.file).space_group
             if name is None:
                 raise ExperimentError(f"{place} names no space group that is known; give {field}")
             field = place
+            advice = (
+                f"; {self.field} should be indexed as the reflections are: from DIALS, models of that Bravais setting, by "
+                "dials.refine_bravais_settings or dials.symmetry"
+            )
         symmetry = Symmetry.of(name or P1, cell)
         nearest = symmetry.nearest_cell(self.real_vectors_A)
         if not nearest.is_meant_by(cell):
             raise ExperimentError(
-                f"{field}: {symmetry.name} does not allow a cell of {cell}; the nearest that it allows is {nearest}"
+                f"{field}: {symmetry.name} does not allow a cell of {cell}; the nearest that it allows is {nearest}{advice}"
             )
         return symmetry
 

@@ -66,6 +66,7 @@ def test_the_space_group_of_reflections_is_taken_where_the_models_have_that_of_t
         "from-dials", tmp_path / "refined.expt", "-o", tmp_path / "b.yaml", "--reflections", tmp_path / "cubic.mtz"
     )
     assert (other.code, "P 2 3 does not allow a cell of 24 24 19" in other.err) == (2, True), other.err
+    assert "crystal should be indexed as the reflections are: from DIALS, models of that Bravais setting" in other.err
 
 
 def test_a_file_of_no_amplitudes_is_refused_before_anything_is_written(models, nbdist, tmp_path):

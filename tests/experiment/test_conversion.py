@@ -328,6 +328,20 @@ def test_a_wrong_file_is_refused_in_one_line_with_the_place(tmp_path, content, s
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("XDS.INP", "is no list of experiments .*; from-xds reads files of XDS"),
+        ("a.refl", r"is a table of reflections; name the models beside it, a\.expt"),
+        ("broken.expt", "line 1: "),
+    ],
+)
+def test_a_file_that_is_no_models_names_what_reads_it(tmp_path, name, said):
+    (tmp_path / name).write_text('{"__id__": "Exp' if name == "broken.expt" else "JOB= XYCORR\n")
+    with pytest.raises(FileFormatError, match=said):
+        read_dials_models(tmp_path / name)
+
+
 def test_sigma_m_is_the_mosaicity(tmp_path):
     profile = {"__id__": "gaussian_rs", "n_sigma": 3, "sigma_b": 0.02, "sigma_m": 0.2}
     panel = BASE_PANEL | {"image_size": [400, 400], "origin": [-40.0, 40.0, -100.0]}

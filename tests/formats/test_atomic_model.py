@@ -86,6 +86,9 @@ def test_a_missing_model_and_a_file_without_atoms_are_named(tmp_path):
     (tmp_path / "a.cif").write_text("data_a\n_cell.length_a 10\n")
     with pytest.raises(FileFormatError, match=r"a\.cif: holds no atom; give PDB, or mmCIF"):
         read_atomic_model(tmp_path / "a.cif")
+    (tmp_path / "a.mtz").write_bytes(b"MTZ " + bytes(76))
+    with pytest.raises(FileFormatError, match=r"a\.mtz: holds reflections; structure_factors of kind file reads it"):
+        read_atomic_model(tmp_path / "a.mtz")
 
 
 def test_choochs_files_have_f_double_prime_first(tmp_path):

@@ -560,12 +560,18 @@ def test_dxtbx_has_the_same_of_the_same_files(tmp_path):
     assert (ours.panels[0].material, ours.panels[0].thickness_mm) == (theirs.panels[0].material, pytest.approx(0.32))
 
 
+def images_alone(path):
+    with h5py.File(path, "w") as file:
+        file["entry/data/data"] = np.zeros((2, 3, 4), dtype=np.int32)
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda path: path.write_bytes(b"II*\0"), r"is neither NXmx \(HDF5\) nor CBF nor SMV"),
         (lambda path: None, "cannot be read: No such file"),
         (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), r"^NXmx file .* cannot be read"),
+        (images_alone, "/entry has images and no instrument: a data file; name its master file"),
         (lambda path: eiger(path, x_pixel_size=(None, None)), r"/entry/instrument/detector/x_pixel_size is not there"),
         (
             lambda path: eiger(path, y_pixel_size=(1e-4, "m")),
