@@ -12,7 +12,7 @@ import typer
 
 from nbdist.bench import GROUPS
 from nbdist.cli.arguments import DeviceName
-from nbdist.cli.display import console, error_console
+from nbdist.cli.display import console, error_console, print_table, table_of_numbers
 from nbdist.errors import NbdistError
 
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ def bench(
                     error_console.print(f"measured {record.case}, {record.dtype}, {record.threads} thread(s)")
         finally:  # what was measured takes minutes: an interruption, or a case that fails, does not lose it
             if its := [record for record in records if isinstance(record, Record)]:
-                console.print(_table(its))
+                print_table(_table(its))
             if integrated := [record for record in records if isinstance(record, IntegratedRecord)]:
-                console.print(_integrated_table(integrated))
+                print_table(_integrated_table(integrated))
             if labelled := [record for record in records if isinstance(record, LabelsRecord)]:
-                console.print(_labels_table(labelled))
+                print_table(_labels_table(labelled))
             if readout := [record for record in records if isinstance(record, ReadoutRecord)]:
-                console.print(_readout_table(readout))
+                print_table(_readout_table(readout))
             if json_file is not None:
                 _write(json_file, records)
         if "start" in wanted:
@@ -180,13 +180,7 @@ def _readout_table(records: list[ReadoutRecord]) -> Table:
 
 def _of_records(title: str, records: list[R], cells: Callable[[R], dict[str, str]]) -> Table:
     """A row for each record: its case, cells by the names of their columns, and its spread."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("case", no_wrap=True)
-    for name in [*cells(records[0]), "spread"]:
-        table.add_column(name, justify="right", no_wrap=True)
+    table = table_of_numbers(title, ["case", *cells(records[0]), "spread"], first="left")
     for record in records:
         table.add_row(record.case.replace("_", " "), *cells(record).values(), f"{100 * record.spread:.0f} %")
     return table

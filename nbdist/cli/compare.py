@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nbdist.cli.arguments import DeviceName, DeviceOption, read_span
-from nbdist.cli.display import console, count
+from nbdist.cli.display import console, count, print_table, table_of_numbers
 from nbdist.errors import NbdistError, one_line, require_extra
 from nbdist.formats.text import user_path
 
@@ -25,7 +25,9 @@ SeriesLocation = Annotated[
 def compare(
     a: SeriesLocation,
     b: SeriesLocation,
-    frames: Annotated[str, typer.Option("--frames", metavar="FIRST:LAST", help="Frames to compare.")] = "0",
+    frames: Annotated[
+        str, typer.Option("--frames", metavar="FIRST:LAST", help="Frames to compare; frame 0 alone.")
+    ] = "0",
     panel: Annotated[int | None, typer.Option("--panel", min=0, help="Panel to compare; all of them.")] = None,
     shells: Annotated[int, typer.Option("--shells", min=1, help="Resolution shells.")] = 10,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write.", show_default=False)] = None,
@@ -41,7 +43,7 @@ def compare(
     one, other = series_at(a, device.value), series_at(b, device.value)
     wanted = read_span(frames, "--frames", min(one.scene.experiment.scan.frames, other.scene.experiment.scan.frames))
     found = compare_series(one, other, wanted, None if panel is None else [panel], shells)
-    _print(found)
+    _print(found, wanted)
     if json_file is not None:
         numbers = {"all": asdict(found.whole), "shells": [asdict(shell) for shell in found.shells]}
         try:
@@ -56,23 +58,18 @@ def compare(
         console.print(f"wrote {output}")
 
 
-def _print(found: Comparison) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(
-        title="photons of A and B; diff.: the largest of a pixel, over the largest pixel of A\n"
+def _print(found: Comparison, frames: range) -> None:
+    compared = f"frames {frames[0]} to {frames[-1]}" if len(frames) > 1 else f"frame {frames[0]} alone (see --frames)"
+    table = table_of_numbers(
+        f"photons of A and B, {compared}\ndiff.: the largest of a pixel, over the largest pixel of A\n"
         f"the largest is in frame {found.frame}, panel {found.panel}",
-        title_justify="left",
-        box=SIMPLE_HEAD,
+        ("d, A", "pixels", "max A", "max B", "diff.", "sum B / A", "corr."),
     )
-    for name in ("d, A", "pixels", "max A", "max B", "diff.", "sum B / A", "corr."):
-        table.add_column(name, justify="right", no_wrap=True)
     for agreement in found.shells:
         table.add_row(f"{agreement.d_max_A:.3g}-{agreement.d_min_A:.3g}", *_cells(agreement, found.whole.largest))
     table.add_section()
     table.add_row("all", *_cells(found.whole, found.whole.largest))
-    console.print(table)
+    print_table(table)
 
 
 def _cells(its: Agreement, largest: float) -> list[str]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nbdist.cli.arguments import DeviceName, Precision, load
-from nbdist.cli.display import console
+from nbdist.cli.display import console, facts
 from nbdist.errors import NbdistError, require_extra
 from nbdist.formats.text import user_path
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from nbdist.experiment import Experiment
     from nbdist.frames.trace import Choice, PixelTrace
 
@@ -102,27 +101,21 @@ def trace_to(
     written = write_trace(folder, chain, experiment, about)
     if table:
         place = f"pixel {pixel[0]} {pixel[1]} (slow fast){f' of panel {panel}' if panel else ''}"
-        console.print(_table(chain, f"{place}, frame {frame}"))
+        facts(_factors(chain), f"{place}, frame {frame}")
     for note in chain.notes:
         console.print(f"note: {note}")
     console.print(f"wrote {', '.join(map(str, written))}")
 
 
-def _table(chain: PixelTrace, title: str) -> Table:
-    from rich.table import Table
-
+def _factors(chain: PixelTrace) -> Iterator[tuple[str, str]]:
     from nbdist.formats.trace_log import number_text
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("factor", style="cyan", no_wrap=True)
-    table.add_column("value", overflow="fold")
     orientations = 0
     for line in chain.lines:
         orientations += line.key == "phi_step"
         after_terms = line.key == "I_before_scaling"
         if after_terms and orientations > REPEATED_SHOWN:
-            table.add_row("...", f"{orientations - REPEATED_SHOWN} more orientations in the log")
+            yield "...", f"{orientations - REPEATED_SHOWN} more orientations in the log"
         orientations = 0 if after_terms else orientations
         if orientations <= REPEATED_SHOWN:
-            table.add_row(line.key, "  ".join(map(number_text, line.values)))
-    return table
+            yield line.key, "  ".join(map(number_text, line.values))

@@ -78,15 +78,16 @@ def test_what_was_measured_before_a_case_failed_is_told(nbdist, tmp_path, monkey
     assert record["pixel_steps_per_s"] == 4e8
 
 
-def test_what_was_not_measured_keeps_its_place_in_the_table(capsys):
+def test_what_was_not_measured_keeps_its_place_in_the_table(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")  # cuts no number
     from nbdist.bench.measure import Record
     from nbdist.cli.bench import _table
-    from nbdist.cli.display import console
+    from nbdist.cli.display import print_table
 
     alone = Record("reference", "cpu", "float32", 1, 4e8, 5e8, 0.8, 57.2, 2**28, 1e-7, 0.05)
     others = [replace(alone, threads=2, ratio_to_reference=None), replace(alone, dtype="float64", max_error=None)]
-    console.print(_table([alone, *others]))
-    console.print(_table([replace(alone, ratio_to_reference=None)]))
+    print_table(_table([alone, *others]))
+    print_table(_table([replace(alone, ratio_to_reference=None)]))
     rows = [line.split()[3:] for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["reference"]]
     both = ["400", "0.80", "57.2", "256", "1e-07", "5", "%"]
     assert rows == [
@@ -141,7 +142,7 @@ class Here(Executor):
 def test_the_integrated_method_is_measured_in_turn_with_the_sum(small_experiment, capsys):
     from nbdist.bench.integrated import SUM_DOMAINS, SUM_PHI_STEPS, measure_integrated
     from nbdist.cli.bench import _integrated_table
-    from nbdist.cli.display import console
+    from nbdist.cli.display import print_table
 
     experiment = small_experiment(
         panel={"spixels": 64, "fpixels": 64},
@@ -152,7 +153,7 @@ def test_the_integrated_method_is_measured_in_turn_with_the_sum(small_experiment
     assert record.spots > 0
     assert record.times_the_sum == pytest.approx(SUM_PHI_STEPS * SUM_DOMAINS * 4 / record.pixel_steps, rel=1e-6)
     assert record.cores_gain > 0
-    console.print(_integrated_table([record, replace(record, threads=1, cores_gain=None)]))
+    print_table(_integrated_table([record, replace(record, threads=1, cores_gain=None)]))
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["small"]]
     assert [line[5] for line in lines] == ["2:", "-"]
 
@@ -160,7 +161,7 @@ def test_the_integrated_method_is_measured_in_turn_with_the_sum(small_experiment
 def test_labels_are_measured_beside_the_frames_they_are_of(small_experiment, capsys):
     from nbdist.bench.labels import FRAMES, measure_labels
     from nbdist.cli.bench import _labels_table
-    from nbdist.cli.display import console
+    from nbdist.cli.display import print_table
 
     experiment = small_experiment(
         panel={"spixels": 64, "fpixels": 64},
@@ -171,7 +172,7 @@ def test_labels_are_measured_beside_the_frames_they_are_of(small_experiment, cap
     record = measure_labels("small", experiment, "cpu", repeats=2)
     assert record.spots > 0
     assert record.frame_s > 0
-    console.print(_labels_table([replace(record, spots_share=0.08, labels_share=0.25)]))
+    print_table(_labels_table([replace(record, spots_share=0.08, labels_share=0.25)]))
     [line] = [line.split() for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["small"]]
     assert line[3:7] == ["8", "%", "25", "%"]
 
@@ -179,7 +180,7 @@ def test_labels_are_measured_beside_the_frames_they_are_of(small_experiment, cap
 def test_the_read_out_is_measured_against_what_it_is_compared_with(small_experiment, capsys):
     from nbdist.bench.readout import RESPONSE, measure_readout, readout_experiment
     from nbdist.cli.bench import _readout_table
-    from nbdist.cli.display import console
+    from nbdist.cli.display import print_table
 
     assert readout_experiment().writes_counts
     panel = {"spixels": 64, "fpixels": 64}
@@ -187,7 +188,7 @@ def test_the_read_out_is_measured_against_what_it_is_compared_with(small_experim
     record = measure_readout("small", experiment, repeats=1)
     assert record.series_ratio > 1, "all steps take longer than two of them"
     assert min(record.poisson_s, record.times_numpy, record.response_ratio) > 0
-    console.print(_readout_table([record]))
+    print_table(_readout_table([record]))
     [line] = [line.split() for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["small"]]
     assert line[2] == f"{record.times_numpy:.1f}"
 

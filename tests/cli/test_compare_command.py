@@ -30,6 +30,16 @@ def test_a_store_is_what_its_experiment_renders(nbdist, finished, experiment_fil
     assert "corr." in ran.out
 
 
+def test_no_number_is_cut_in_a_narrow_terminal_and_the_frames_are_said(nbdist, finished, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    ran = nbdist("compare", finished, finished)
+    assert "photons of A and B, frame 0 alone (see --frames)" in ran.raw
+    (row,) = [line.split() for line in ran.raw.splitlines() if line.split()[:1] == ["all"]]
+    assert (row[1], row[4:]) == ("7,680", ["0.0e+00", "1.000000", "1.000000"])
+    assert "…" not in ran.raw
+    assert "A and B, frames 1 to 2\n" in nbdist("compare", finished, finished, "--frames", "1:3").raw
+
+
 def test_numbers_are_those_of_numpy(small_experiment):
     experiment = small_experiment()
     shape = experiment.detector.shapes[0]

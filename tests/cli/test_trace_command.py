@@ -34,9 +34,12 @@ def final(log: str = "trace/trace.log") -> float:
     return float(found[1])
 
 
-def test_three_files_are_written_and_the_chain_is_printed(nbdist):
+def test_three_files_are_written_and_the_chain_is_printed(nbdist, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
     ended = nbdist("trace e.yaml --pixel 20 30")
     assert ended.status == 0, ended.err
+    vectors = [line.split() for line in ended.out.splitlines() if line.startswith("  pix0_vector_m ")]
+    assert len(vectors[0]) == 4, "no line is broken where nobody watches"
     assert sorted(path.name for path in Path("trace").iterdir()) == [
         "config_snapshot.json",
         "environment.json",
