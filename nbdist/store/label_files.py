@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nbdist.formats.files import written_whole
 from nbdist.frames.products import SPOTS
-from nbdist.store.labels import has_spots, read_reflection_rows
+from nbdist.store.labels import has_spots, indices_appender, read_reflection_rows
 from nbdist.store.locations import open_group
 from nbdist.store.table_reading import frames_of, table_reader
 
@@ -46,6 +46,8 @@ def write_labels(
     report
         Called with (units read, all units that are read).
 
+    Rows of spots have h, k, l after `reflection` where the store has the reflections of the series.
+
     Returns
     -------
     Rows written.
@@ -60,14 +62,14 @@ def write_labels(
         rows = read_reflection_rows(group, frames)
         return _written(path, kind, rows.schema, iter([rows]))
     reader, chosen = table_reader(group, SPOTS.name), frames_of(group, frames)
-    total = len(reader.touched(chosen))
+    total, with_indices = len(reader.touched(chosen)), indices_appender(group)
 
     def parts() -> Iterator[pyarrow.Table]:
         for done, (_, rows) in enumerate(reader.units(chosen), start=1):
-            yield rows
+            yield with_indices(rows)
             report(done, total)
 
-    return _written(path, kind, reader.columns, parts())
+    return _written(path, kind, with_indices(reader.columns.empty_table()).schema, parts())
 
 
 def _written(path: Path, kind: Kind, schema: pyarrow.Schema, parts: Iterator[pyarrow.Table]) -> int:

@@ -7,16 +7,18 @@ for. What is read is of complete frames, so an unfinished store can be read at a
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from nbdist.errors import StoreError
 from nbdist.frames.products import SERIES_REFLECTIONS, SPOTS
 from nbdist.frames.tables import REFLECTION_COLUMNS
 from nbdist.store.locations import open_group
+from nbdist.store.places import objects_of
 from nbdist.store.schema import schema_of
 from nbdist.store.table_reading import frames_of, read_series_table, read_table, table_reader
 
@@ -135,6 +137,27 @@ def found_in(identities: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[
     place = np.searchsorted(identities, wanted)
     place[place == len(identities)] = 0
     return place, identities[place] == wanted if len(identities) else np.zeros(len(wanted), dtype=bool)
+
+
+def indices_appender(group: zarr.Group) -> Callable[[pyarrow.Table], pyarrow.Table]:
+    """What puts h, k, l after the column `reflection` of spots; it leaves them as they are where an open store has no reflections."""
+    if not any(table.name == SERIES_REFLECTIONS.name for table in schema_of(group).series_tables):
+        return lambda spots: spots
+    reflections = read_series_table(group, SERIES_REFLECTIONS.name, ["reflection", *"hkl"])
+    identities = reflections["reflection"].to_numpy()
+
+    def appended(spots: pyarrow.Table) -> pyarrow.Table:
+        place, known = found_in(identities, spots["reflection"].to_numpy())
+        if not known.all():
+            raise StoreError(
+                f"{objects_of(group).location}: spots name reflections that {SERIES_REFLECTIONS.name} lacks"
+            )
+        after = spots.column_names.index("reflection") + 1
+        for offset, name in enumerate("hkl"):
+            spots = spots.add_column(after + offset, reflections.schema.field(name), reflections[name].take(place))
+        return spots
+
+    return appended
 
 
 def has_spots(group: zarr.Group) -> bool:

@@ -13,7 +13,16 @@ from labelled import INTEGRATED, labelled_store, reflection_rows, spot_rows
 from nbdist import open_reflections, open_spots
 
 FRAMES = 6
-REFLECTIONS = reflection_rows(np.arange(5), np.arange(5), np.arange(5) + 1, whole=True, masked=np.arange(5) == 2)
+REFLECTIONS = reflection_rows(
+    np.arange(5),
+    np.arange(5),
+    np.arange(5) + 1,
+    whole=True,
+    masked=np.arange(5) == 2,
+    h=[3, 0, -7, 2, 1],
+    k=[0, -4, 9, 5, 1],
+    l=[1, 2, 3, 4, -8],
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +37,34 @@ def store(small_experiment, tmp_path_factory):
     return labelled_store(experiment, location, REFLECTIONS, lambda frame: spot_rows(np.arange(frame), seed=frame))
 
 
+def with_indices(store, frames=None):
+    """Spots of a store, with the indices of their reflections after the numbers of these."""
+    spots, reflections = open_spots(store, frames), open_reflections(store).set_index("reflection")
+    for place, name in enumerate("hkl", start=spots.columns.get_loc("reflection") + 1):
+        spots.insert(place, name, reflections[name].loc[spots.reflection].to_numpy())
+    return spots
+
+
+def test_spots_without_the_reflections_of_the_series_have_no_indices(small_experiment, nbdist, tmp_path):
+    experiment = small_experiment(
+        panel={"spixels": 4, "fpixels": 4}, scan={"frames": 1}, labels={"spots": True}, **INTEGRATED
+    )
+    alone = labelled_store(experiment, tmp_path / "a.zarr", REFLECTIONS, lambda frame: spot_rows(np.arange(2)))
+    assert nbdist("labels", alone, "--parquet", tmp_path / "a.parquet").code == 0
+    pandas.testing.assert_frame_equal(pandas.read_parquet(tmp_path / "a.parquet"), open_spots(alone))
+
+
 def test_a_table_becomes_a_file(store, nbdist, tmp_path):
     said = nbdist("labels", store, "--parquet", tmp_path / "a.parquet", "--csv", tmp_path / "a.csv")
     assert (said.code, said.out) == (0, f"wrote {tmp_path}/a.parquet: 15 rows wrote {tmp_path}/a.csv: 15 rows")
-    pandas.testing.assert_frame_equal(pandas.read_parquet(tmp_path / "a.parquet"), open_spots(store))
-    read = pandas.read_csv(tmp_path / "a.csv").astype(open_spots(store).dtypes)
-    pandas.testing.assert_frame_equal(read, open_spots(store))
+    pandas.testing.assert_frame_equal(pandas.read_parquet(tmp_path / "a.parquet"), with_indices(store))
+    read = pandas.read_csv(tmp_path / "a.csv").astype(with_indices(store).dtypes)
+    pandas.testing.assert_frame_equal(read, with_indices(store))
 
 
 def test_frames_and_table_are_chosen(store, nbdist, tmp_path):
     assert nbdist("labels", store, "--parquet", tmp_path / "a.parquet", "--frames", "2:4").code == 0
-    pandas.testing.assert_frame_equal(pandas.read_parquet(tmp_path / "a.parquet"), open_spots(store, slice(2, 4)))
+    pandas.testing.assert_frame_equal(pandas.read_parquet(tmp_path / "a.parquet"), with_indices(store, slice(2, 4)))
     chosen = ("--table", "reflections", "--frames", "2:3")
     assert nbdist("labels", store, "--parquet", tmp_path / "a.parquet", *chosen).code == 0
     found = pandas.read_parquet(tmp_path / "a.parquet")
