@@ -68,7 +68,7 @@ def preview(
     spots: Annotated[
         bool, typer.Option("--spots", help="Circle the predicted spots; with resolution rings and the beam's centre.")
     ] = False,
-    indices: Annotated[bool, typer.Option("--indices", help="The same, with h, k, l where they are few.")] = False,
+    indices: Annotated[bool, typer.Option("--indices", help="The same, with h, k, l of the brightest.")] = False,
 ) -> None:
     """Write a picture of a frame, of the maximum or mean over several, a contact sheet, or a radial profile."""
     require_extra("pictures", "nbdist preview")
@@ -80,7 +80,7 @@ def preview(
     if csv is not None and not radial:
         raise NbdistError("--csv goes with --radial: it writes its numbers")
     from nbdist.formats.pictures import save
-    from nbdist.run.preview import StoredImages, marks_of, picture_of, profile_of, sheet_of, spread_frames
+    from nbdist.run.preview import MOST_INDICES, StoredImages, marks_of, picture_of, profile_of, sheet_of, spread_frames
     from nbdist.run.radial import radial_csv
     from nbdist.store import summarize
 
@@ -117,7 +117,11 @@ def preview(
             console.print(f"wrote {csv}: {len(profile.d_A)} shells")
     else:
         images.require_complete(wanted)
-        marks = marks_of(images, wanted, indices) if marked else None
+        marks = marks_of(images, wanted, MOST_INDICES if indices else 0) if marked else None
+        if indices and marks is not None and len(marks.names) < len(marks.spots):
+            console.print(
+                f"note: h, k, l are written at the {len(marks.names)} brightest of {len(marks.spots):,} spots; --zoom shows fewer"
+            )
         figure = picture_of(images, wanted, mean=mean is not None, scale=scale.value, marks=marks, report=report)
     save(figure, output)
     console.print(f"wrote {output}")

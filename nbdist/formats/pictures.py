@@ -26,12 +26,15 @@ from nbdist.formats.views import COLOURS, NAMES, State, View, shrunk
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 DPI = 150
 LARGEST_SIDE_DOTS = 1000
 """Of an image, along its longer side."""
 SHEET_DOTS = 1600
 """Across all images of a contact sheet."""
+NAME_APART_DOTS = 4
+"""Between the name of a ring and the edge of an image or another name."""
 SHEET_ASPECT = 1.3
 """How wide it is, about, over how high."""
 
@@ -47,7 +50,7 @@ class Marks:
     kinds
         Number of the colour of each, int (n,).
     names
-        What is written beside each; none where it is empty.
+        What is written beside each, the first of them alone where there are fewer.
     rings
         Curves (m, 2), broken where they have no number, and the name of each.
     beam
@@ -69,13 +72,12 @@ def _draw_marks(axes: Axes, marks: Marks, extent: tuple[float, float, float, flo
         slow, fast = places.T
         return np.asarray((slow > top) & (slow < bottom) & (fast > left) & (fast < right))
 
+    placed: list[Bbox] = []
     for curve, name in marks.rings:
         axes.plot(curve[:, 1], curve[:, 0], color="tab:green", linewidth=0.7, linestyle="--")
         seen = curve[shown(curve)]
         if len(seen):
-            slow, fast = seen[len(seen) // 2]
-            behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
-            axes.text(fast, slow, name, color="tab:green", fontsize=8, clip_on=True, bbox=behind, zorder=5)
+            placed.append(_name_ring(axes, name, seen, placed))
     if shown(marks.beam[None])[0]:
         axes.plot(marks.beam[1], marks.beam[0], marker="+", color="tab:green", markersize=10)
     for kind in np.unique(marks.kinds):
@@ -85,6 +87,30 @@ def _draw_marks(axes: Axes, marks: Marks, extent: tuple[float, float, float, flo
         axes.annotate(
             name, (fast, slow), (2, 2), textcoords="offset points", fontsize=5, color=f"C{kind % 10}", clip_on=True
         )
+
+
+def _name_ring(axes: Axes, name: str, seen: NDArray[np.float64], others: Sequence[Bbox]) -> Bbox:
+    """Write the name of a ring on the part (n, 2) of it that is seen, whole and inside; return its place, in dots.
+
+    It is as far from the edges as the ring has a place that other names leave free; a ring that only cuts a corner has it beside.
+    """
+    behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+    text = axes.text(
+        0, 0, name, color="tab:green", fontsize=8, ha="center", va="center_baseline", bbox=behind, zorder=5
+    )
+    size, panel = text.get_window_extent(), axes.get_window_extent()
+    half = np.array([size.width, size.height]) / 2 + NAME_APART_DOTS
+    low, high = np.array(panel.min) + half, np.array(panel.max) - half
+    dots = axes.transData.transform(seen[:, ::-1])
+    inside = np.clip(dots, low, np.maximum(low, high))
+    off_ring = np.abs(inside - dots).max(axis=1)
+    for box in others:
+        middle, reach = np.add(box.min, box.max) / 2, half + np.subtract(box.max, box.min) / 2
+        off_ring[(np.abs(inside - middle) < reach).all(axis=1)] += max(panel.width, panel.height)
+    from_edge = np.rint(np.minimum(inside - panel.min, panel.max - inside).min(axis=1))
+    fast, slow = axes.transData.inverted().transform(inside[np.lexsort((-from_edge, off_ring))[0]])
+    text.set_position((fast, slow))
+    return text.get_window_extent()
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ RINGS = (0.25, 0.5, 0.75, 0.95)
 FAINTEST = 1e-3
 """Of the brightest spot shown: fainter ones have no circle."""
 MOST_INDICES = 400
+"""Spots that have h, k, l written beside them, at most: more could not be read."""
 PARALLEL = 1e-4
 """Panels whose axes differ by less are drawn where they are, on one grid of pixels."""
 APART = 0.03
@@ -371,8 +372,11 @@ def profile_of(
     return profile, radial_figure(profile, title, images.units, scale)
 
 
-def marks_of(images: StoredImages, frames: Iterable[int], with_indices: bool) -> Marks:
-    """The predicted spots of some frames within what is shown of a panel, its resolution rings, and where the beam meets it."""
+def marks_of(images: StoredImages, frames: Iterable[int], most_named: int = 0) -> Marks:
+    """The predicted spots of some frames within what is shown of a panel, its resolution rings, and where the beam meets it.
+
+    Brighter spots come first; so many of them, at most, have their indices as names.
+    """
     panel = images.panels[0]
     shown = images.zoom or tuple(range(size) for size in images.summary.schema.panels[panel])
     prediction = Prediction(images.summary.scene, read_reflections(images.summary.location))
@@ -384,7 +388,10 @@ def marks_of(images: StoredImages, frames: Iterable[int], with_indices: bool) ->
     for axis, span in enumerate(shown):
         here &= (places[:, axis] >= span.start) & (places[:, axis] < span.stop)
     here &= rows["photons"] > FAINTEST * rows["photons"][here].max(initial=0)
-    names = [f"{h} {k} {l}" for h, k, l in zip(*(rows[name][here] for name in "hkl"), strict=True)]
+    drawn = np.flatnonzero(here)
+    drawn = drawn[np.argsort(-rows["photons"][drawn], kind="stable")]
+    named = drawn[:most_named]
+    names = [f"{h} {k} {l}" for h, k, l in zip(*(rows[name][named] for name in "hkl"), strict=True)]
     wavelength_A = prediction.beam.wavelength_A
     coarsest, finest = (1 / d_A for d_A in panel_resolutions_A(geometry, wavelength_A))
     rings = []
@@ -392,9 +399,9 @@ def marks_of(images: StoredImages, frames: Iterable[int], with_indices: bool) ->
         d_A = float(f"{1 / (coarsest + fraction * (finest - coarsest)):.2g}")
         rings.append((geometry.coordinates(_cone(prediction.beam.direction, d_A, wavelength_A)), f"{d_A:g} Å"))
     return Marks(
-        places[here],
-        rows["lattice"][here],
-        names if with_indices and len(names) <= MOST_INDICES else [],
+        places[drawn],
+        rows["lattice"][drawn],
+        names,
         rings,
         geometry.coordinates(prediction.beam.direction),
     )

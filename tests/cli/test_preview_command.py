@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import subprocess
 import sys
 
@@ -32,6 +33,13 @@ def test_each_kind_of_picture_is_written(options, nbdist, finished, tmp_path):
     pixels = imread(picture)
     assert min(pixels.shape[:2]) > 300
     assert np.ptp(pixels[..., 0]) > 0.5, "not a blank page"
+
+
+def test_how_many_spots_are_named_is_said_where_not_all_are(nbdist, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("nbdist.run.preview.MOST_INDICES", 3)
+    told = nbdist("preview", finished, "--indices", "-o", tmp_path / "a.png")
+    assert re.match(r"note: h, k, l are written at the 3 brightest of \d+ spots; --zoom shows fewer wrote ", told.out)
+    assert nbdist("preview", finished, "--spots", "-o", tmp_path / "a.png").out == f"wrote {tmp_path}/a.png"
 
 
 def test_the_numbers_of_a_radial_profile_are_written(nbdist, finished, tmp_path):

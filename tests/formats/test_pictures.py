@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbdist.formats.pictures import RadialProfile, View, frame_figure, radial_figure, sheet_figure, sheet_side
+from nbdist.formats.pictures import Marks, RadialProfile, View, frame_figure, radial_figure, sheet_figure, sheet_side
 from nbdist.formats.scales import MOST_TICKS, Scale, log_ticks, tick_label, unit_label
 from nbdist.formats.views import COLOURS, State, shrunk
 
@@ -221,3 +223,21 @@ def test_a_radial_profile_has_resolution_below_and_angles_above():
     np.testing.assert_array_equal(mean.get_ydata(), profile.mean)
     assert axes.get_yscale() == "linear"
     assert radial_figure(profile, "a", "photon", "log").axes[0].get_yscale() == "log"
+
+
+def test_each_ring_that_shows_has_its_name_inside_the_picture():
+    """Whole rings, one cut by all edges, one that takes a corner off, and one outside; at a zoom, and of an image that is low."""
+    turns = np.linspace(0, 2 * np.pi, 721)[:, None]
+    for slow, fast in ((100, 100), (40, 200)):
+        origin = (300, 500)
+        middle, corner = np.add(origin, (slow / 2, fast / 2)), np.hypot(slow, fast) / 2
+        radii = [0.4 * slow, 0.48 * slow, 0.9 * corner, 0.99 * corner, 1.1 * corner]
+        rings = [
+            (middle + radius * np.hstack([np.sin(turns), np.cos(turns)]), f"{d} Å") for d, radius in enumerate(radii)
+        ]
+        marks = Marks(np.zeros((0, 2)), np.zeros(0, dtype=int), [], rings, middle)
+        axes = frame_figure(View.of(np.ones((slow, fast))), "", "photon", origin=origin, marks=marks).axes[0]
+        assert [text.get_text() for text in axes.texts] == ["0 Å", "1 Å", "2 Å", "3 Å"]
+        boxes, panel = [text.get_window_extent() for text in axes.texts], axes.get_window_extent()
+        assert all((box.min > panel.min).all() and (box.max < panel.max).all() for box in boxes)
+        assert not any(box.overlaps(other) for box, other in itertools.combinations(boxes, 2))

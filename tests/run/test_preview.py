@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
-from nbdist import generate
+from nbdist import generate, predict
 from nbdist.errors import NbdistError
 from nbdist.formats.views import State, View
 from nbdist.run.preview import (
@@ -191,7 +191,7 @@ def test_predicted_spots_lie_where_the_image_is_bright(experiment_of, finished_s
     """The rings where their spacing scatters to, the beam where it meets the panel."""
     zoom = (range(48), range(20, 80))
     images = StoredImages(finished_small, panel=0, zoom=zoom)
-    marks = marks_of(images, range(1, 2), with_indices=True)
+    marks = marks_of(images, range(1, 2), most_named=400)
     assert len(marks.spots) == len(marks.names) > 10
     assert ((marks.spots >= [0, 20]) & (marks.spots < [48, 80])).all()
     image = images.views(1)[0].values
@@ -202,7 +202,13 @@ def test_predicted_spots_lie_where_the_image_is_bright(experiment_of, finished_s
         assert panel.resolution_A(*curve.T, 1.0) == pytest.approx(float(name.split()[0]))
     towards, _ = panel.directions(*marks.beam)
     assert towards == pytest.approx(panel.beam)
-    assert marks_of(images, range(1, 2), with_indices=False).names == []
+    few = marks_of(images, range(1, 2), most_named=5)
+    assert few.names == marks.names[:5]
+    assert len(few.spots) == len(marks.spots)
+    brightness = predict(images.summary.experiment, 1).set_index(["h", "k", "l"]).photons
+    named = [brightness[tuple(map(int, name.split()))] for name in marks.names]
+    assert named == sorted(named, reverse=True), "the brightest are named"
+    assert marks_of(images, range(1, 2)).names == []
 
 
 @pytest.fixture(scope="module")
