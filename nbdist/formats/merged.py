@@ -163,8 +163,6 @@ def form_of(path: Path) -> Form:
         raise FileFormatError(f"{WHAT} {path} is a map; give reflections (MTZ, mmCIF, or h k l F a line)")
     if not start and suffix in FORMS:
         raise FileFormatError(f"{WHAT} {path} is empty")
-    if OF_A_PDB.search(start):
-        raise FileFormatError(f"{WHAT} {path} is an atomic model (PDB); {READS_MODELS}")
     if start.startswith(b"MTZ "):
         return "mtz"
     if start.startswith(XDS_BEGINS):
@@ -172,6 +170,8 @@ def form_of(path: Path) -> Form:
     lines = (line.strip() for line in start.splitlines())
     if next((line for line in lines if line and not line.startswith(b"#")), b"").lower().startswith(b"data_"):
         return "cif"
+    if OF_A_PDB.search(start):
+        raise FileFormatError(f"{WHAT} {path} is an atomic model (PDB); {READS_MODELS}")
     if suffix in FORMS:
         raise FileFormatError(
             f"{WHAT} {path} is of another kind than its name says: it does not begin with {BEGINS[FORMS[suffix]]}"

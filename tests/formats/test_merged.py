@@ -303,7 +303,7 @@ def test_a_header_that_promises_more_than_the_file_holds_is_refused_before_room_
         ("a.cif", b"1 2 3 4\n", "another kind than its name says: it does not begin with data_"),
         ("a.mtz", b"", "a.mtz is empty"),
         ("a.pdb", b"REMARK\nCRYST1   10.000\n", "is an atomic model .PDB.; structure_factors of kind model reads it"),
-        ("a.cif", b"data_a\nloop_\n_atom_site.Cartn_x\n1.0\n", "no loop of _refln; it is an atomic model, and structure_factors of kind"),
+        ("a.cif", b"data_a\nloop_\n_atom_site.group_PDB\n_atom_site.Cartn_x\nATOM   1.0\n", "no loop of _refln; it is an atomic model"),
         ("a.map", b"\0" * 208 + b"MAP \0\0", "is a map"),
         ("a.cif", b"data_a\n_cell.length_a 5\n", "no loop of _refln"),
         ("a.cif", b"data_a\nloop_\n_refln.index_h\n_refln.F_meas_au\n1 2\n", "is damaged: .*index_k"),
