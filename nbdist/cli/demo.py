@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nbdist.cli.display import console
+from nbdist.cli.workers import CpuWorkersOption
 from nbdist.errors import MissingExtraError, NbdistError, one_line, require_extra
 from nbdist.formats.text import user_path
 
@@ -47,7 +48,7 @@ STOP_RADIUS_MM, HOLDER_WIDTH_MM = 6.0, 3.0
 
 def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where to write.")] = Path("nbdist-demo"),
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Local processes; one a core.")] = None,
+    workers: CpuWorkersOption = None,
 ) -> None:
     """Render a short lysozyme series, with noise, and draw it; needs no input."""
     import numpy as np

@@ -14,6 +14,7 @@ from nbdist.cli.display import console, duration, error_console, size
 from nbdist.cli.run import SerialOption, watched
 from nbdist.cli.workers import (
     ClusterOption,
+    CpuWorkersOption,
     LifetimeOption,
     SchedulerFileOption,
     SchedulerOption,
@@ -64,7 +65,7 @@ def export(
     experiment: Annotated[
         Path | None, typer.Option("--experiment", metavar="FILE", help="Experiment file, where its inputs have moved.")
     ] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Local processes; one a core.")] = None,
+    workers: CpuWorkersOption = None,
     scheduler: SchedulerOption = None,
     scheduler_file: SchedulerFileOption = None,
     cluster: ClusterOption = None,

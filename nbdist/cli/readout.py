@@ -24,6 +24,7 @@ from nbdist.cli.run import (
 )
 from nbdist.cli.workers import (
     ClusterOption,
+    CpuWorkersOption,
     DashboardOption,
     LifetimeOption,
     SchedulerFileOption,
@@ -51,7 +52,7 @@ def readout(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, max=2**64 - 1, help="Draw counts with this seed of the noise.")
     ] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Local processes; one a core.")] = None,
+    workers: CpuWorkersOption = None,
     scheduler: SchedulerOption = None,
     scheduler_file: SchedulerFileOption = None,
     cluster: ClusterOption = None,

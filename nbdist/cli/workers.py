@@ -26,6 +26,7 @@ WorkersOption = Annotated[
         "--workers", min=1, help="Local processes; one a core, or one a GPU. Beside --gpus: more, on the CPU."
     ),
 ]
+CpuWorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Local processes; one a core.")]
 GpusOption = Annotated[
     str | None, typer.Option("--gpus", metavar="all|0,1", help="One local process for each of these GPUs.")
 ]

@@ -141,4 +141,5 @@ def one_panel(
 ) -> Description:
     """What an image of one panel says, in dxtbx's frame."""
     models = Models(beam=beam, panels=(panel,), axis=axis, scan=scan, crystals=(), trusted=trusted)
-    return Description(frame="dxtbx", models=models, remarks=tuple(remarks))
+    dead = "detector: which pixels are dead its header does not tell, and their readings are not read; see mask_file"
+    return Description(frame="dxtbx", models=models, remarks=(*remarks, dead))

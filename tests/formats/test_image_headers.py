@@ -120,7 +120,9 @@ def test_the_first_frame_is_the_image_by_its_number(tmp_path):
 
 
 def test_a_header_that_tells_no_spindle_says_so(tmp_path):
-    assert any(remark.startswith("scan.spindle_axis: ") for remark in read_images([smv(tmp_path)]).remarks)
+    remarks = read_images([smv(tmp_path)]).remarks
+    assert any(remark.startswith("scan.spindle_axis: ") for remark in remarks)
+    assert any(remark.startswith("detector: which pixels are dead ") for remark in remarks)
     path = mini(tmp_path, 1)
     text = path.read_text()
     found = read_images([path])
