@@ -98,7 +98,7 @@ def _write(
 
     from nbdist.errors import FileFormatError
     from nbdist.experiment import validate
-    from nbdist.experiment.conversion import draft
+    from nbdist.experiment.conversion import draft, remarks_of_cells
     from nbdist.formats.files import written_whole
     from nbdist.formats.merged import read_crystal
     from nbdist.formats.text import user_path
@@ -108,15 +108,19 @@ def _write(
     output = user_path(output)
     if reflections is not None and not user_path(reflections).is_file():
         raise FileFormatError(f"--reflections: {reflections} does not exist")
-    beside = (
-        None if reflections is None else os.path.relpath(user_path(reflections).absolute(), output.parent.absolute())
-    )
-    named = None
+    beside, named = None, None
     if reflections is not None:
+        folder = user_path(
+            reflections
+        ).parent.resolve()  # ".." leads out of a folder that a link leads to, not out of the link
+        beside = os.path.relpath(folder / reflections.name, output.parent.resolve())
         named, its_cell = read_crystal(user_path(reflections))
+        if its_cell is not None:
+            said = remarks_of_cells(description.models.crystals, its_cell, str(reflections))
+            description = replace(description, remarks=(*description.remarks, *said))
         if not (its_cell is None or cell or description.cell or description.models.crystals):
-            said = f"crystal.cell: that of the reflections, {' '.join(f'{number:g}' for number in its_cell)}"
-            description = replace(description, cell=its_cell, remarks=(*description.remarks, said))
+            taken = f"crystal.cell: that of the reflections, {' '.join(f'{number:g}' for number in its_cell)}"
+            description = replace(description, cell=its_cell, remarks=(*description.remarks, taken))
     drafts = partial(draft, description, space_group=named, cell=_cell(cell), stem=output.stem)
     drafted = drafts(reflections=beside)
     masks = {output.with_name(name): dead for name, dead in drafted.masks.items()}

@@ -14,13 +14,15 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from nbdist.errors import NbdistError
 from nbdist.experiment.detector import Convention, published_modules
+from nbdist.experiment.lattice import Cell, cell_from_real
 from nbdist.experiment.materials import ATTENUATION
 from nbdist.experiment.named_detectors import NAMED_DETECTORS
 from nbdist.experiment.readout import LARGEST_READING
 from nbdist.experiment.space_groups import may_be
 from nbdist.formats.description import Description, Frame
-from nbdist.formats.models import P1, Array, Models, Panel
+from nbdist.formats.models import P1, Array, Crystal, Models, Panel
 
 AXES: dict[Frame, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "dxtbx": ((1, 0, 0), (0, -1, 0)),
@@ -34,6 +36,8 @@ GUESSED_SIZE_UM = 1.0
 GUESSED_FLUENCE = 2.7e25
 GUESSED_BEAM_MM, GUESSED_EXPOSURE_S = 0.1, 1.0
 GUESSED_WILSON = {"mean_F2": 2.0e5, "B_factor_A2": 20.0, "seed": 1}
+OTHER_SETTING, OTHER_SETTING_DEG = 0.05, 5.0
+"""Between the cells of a crystal and of its amplitudes, above which these have other indices: share of an axis, and degrees."""
 PIXEL_TOLERANCE_MM = 1e-6
 """Between the pixels of a detector and of one by name, within which they are the same."""
 SENSOR_LAYER_PIXELS = 2
@@ -114,6 +118,33 @@ def draft(
         *_readout(models),
     )
     return Draft(sections, tuple(remarks), _masks(models.panels, stem))
+
+
+def remarks_of_cells(crystals: Sequence[Crystal], cell: Sequence[float], file: str) -> list[str]:
+    """Which crystals have another cell than a file of amplitudes, though one so near that their indices are the same.
+
+    Parameters
+    ----------
+    cell
+        Of the amplitudes, Angstrom and degrees.
+    file
+        Name of theirs.
+
+    Raises
+    ------
+    NbdistError
+        If a cell is so far off that the crystal is indexed in another way: its reflections would have the amplitudes of others.
+    """
+    theirs, remarks = Cell(*cell), []
+    for found in (cell_from_real(crystal.real_vectors_A) for crystal in crystals):
+        if theirs.is_meant_by(found):
+            continue
+        remark = f"--reflections: {file} is of a cell of {theirs}, a crystal of one of {found}"
+        axes, angles_deg = theirs.apart_from(found)
+        if axes > OTHER_SETTING or angles_deg > OTHER_SETTING_DEG:
+            raise NbdistError(f"{remark}; index one as the other is (dials.reindex)")
+        remarks.append(remark)
+    return list(dict.fromkeys(remarks))
 
 
 def _beam(models: Models, remarks: list[str]) -> _Commented:

@@ -69,6 +69,44 @@ def test_the_space_group_of_reflections_is_taken_where_the_models_have_that_of_t
     assert "crystal should be indexed as the reflections are: from DIALS, models of that Bravais setting" in other.err
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "refused"),
+    [
+        (("P 2 2 2", (20, 24, 28, 90, 90, 90)), ("P 21 21 2", (24, 28, 20, 90, 90, 90)), True),
+        (("I 1 2 1", (30, 20, 24, 90, 97, 90)), ("C 1 2 1", (36.2, 20, 24, 90, 124.7, 90)), True),
+        (("P 1", (20, 24, 28, 90, 90, 90)), ("P 1", (20, 24, 28, 90, 90, 96)), True),
+        (("P 2 2 2", (20, 24, 28, 90, 90, 90)), ("P 21 21 2", (20, 24, 28.5, 90, 90, 90)), False),
+    ],
+)
+def test_reflections_of_another_setting_are_not_those_of_the_crystal(
+    small_experiment, nbdist, tmp_path, ours, theirs, refused
+):
+    (group, cell), (their_group, their_cell) = ours, theirs
+    scene = resolve(small_experiment(crystal={"cell": cell, "space_group": group}))
+    (tmp_path / "refined.expt").write_bytes(experiment_list(models_of(scene, range(3)), ["a"]))
+    indices = unit(their_group, 4.0, their_cell)
+    merged = write_mtz(tmp_path / "merged.mtz", {"F": np.ones(len(indices))}, indices, their_group, their_cell)
+    made = tmp_path / "made.yaml"
+    said = nbdist("from-dials", tmp_path / "refined.expt", "-o", made, "--reflections", merged)
+    cells = [" ".join(map(str, each)) for each in (their_cell, cell)]
+    remark = f"--reflections: {merged} is of a cell of {cells[0]}, a crystal of one of {cells[1]}"
+    if refused:
+        assert (said.code, f"{remark}; index one as the other is (dials.reindex)" in said.err) == (2, True), said.err
+        assert not made.exists()
+    else:
+        assert (said.code, f"note: {remark} note" in said.out) == (0, True), said.out + said.err
+
+
+def test_reflections_are_found_from_a_folder_that_a_link_leads_to(models, nbdist, tmp_path):
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a" / "deep", target_is_directory=True)
+    (tmp_path / "scaled.hkl").write_text("1 2 3 4\n")
+    made = tmp_path / "link" / "made.yaml"
+    said = nbdist("from-dials", models, "-o", made, "--reflections", tmp_path / "scaled.hkl")
+    assert said.code == 0, said.err
+    assert load_experiment(made).structure_factors.file.samefile(tmp_path / "scaled.hkl")
+
+
 def test_a_file_of_no_amplitudes_is_refused_before_anything_is_written(models, nbdist, tmp_path):
     (tmp_path / "a.hkl").write_text("1 2 3 many\n")
     refused = nbdist("from-dials", models, "-o", tmp_path / "made.yaml", "--reflections", tmp_path / "a.hkl")
