@@ -21,7 +21,8 @@ class FromFile(Section):
     columns: str | tuple[str, str] | None = Field(
         None,
         description="label of the column of F or I in an MTZ file, item of _refln in a CIF; or two, of hkl and -h-k-l. Left out: the first "
-        "that there is of measured F, F(+) with F(-), I, I(+) with I(-), calculated F, coefficients of a map",
+        "that there is of measured F, F(+) with F(-), I, I(+) with I(-), calculated F, calculated F of Friedel pairs, coefficients of a "
+        "map",
     )
     default_F: NotNegative = Field(0.0, description="electrons, for a reflection the file does not hold")
     missing: Literal["default_F", "wilson"] = Field(

@@ -37,6 +37,7 @@ ORDER: tuple[Kind, ...] = (
 )  # fmt: skip
 """Which kind of column is taken where none is named: the first that a file has with values."""
 MEASURED: tuple[Kind, ...] = ("F", "F of a pair")
+OBSERVED: tuple[Kind, ...] = (*MEASURED, "I", "I of a pair")
 SIGNS = (("+", "-"), ("plus", "minus"))
 """In what the labels of a pair differ: F(+) and F(-), pdbx_F_plus and pdbx_F_minus."""
 MTZ_TYPES: dict[str, Kind] = {"F": "F", "G": "F of a pair", "J": "I", "K": "I of a pair"}
@@ -67,8 +68,8 @@ OF_A_PDB = re.compile(rb"^(HEADER|CRYST1|ATOM  |HETATM)", re.MULTILINE)
 READS_MODELS = "structure_factors of kind model reads it"
 STATUS = ("status", "observed_status", "include_status")
 UNUSED = "x"
-"""Items of `_refln` that say what a value is good for, and their code for one that is none: "unreliable", or not measured."""
-OPERATIONS = ("_space_group_symop.operation_xyz", "_symmetry_equiv.pos_as_xyz", "_symmetry_equiv_pos_as_xyz")
+"""Items of `_refln` that say what a measured value is good for, and their code for one that is none: "unreliable", or not measured."""
+OPERATIONS = ("_space_group_symop.operation_xyz", "_symmetry_equiv.pos_as_xyz")
 NUMBERS = ("_space_group.IT_number", "_symmetry.Int_Tables_number")
 """What names a space group where its Hermann-Mauguin symbol is not there; in CIFs of small molecules with _ for the dot."""
 HEADER_WORDS, RECORD_BYTES = 20, 80
@@ -292,7 +293,7 @@ def _mtz_table(path: Path, with_data: bool) -> _Table:
         mtz = gemmi.read_mtz_file(place)
     crystal = _crystal(mtz.spacegroup, mtz.cell)
     if len(mtz.batches):
-        return _merged_table(path, crystal, mtz.spacegroup, functools.partial(_observations, mtz), with_data)
+        return _merged_table(path, crystal, mtz.spacegroup, functools.partial(_observations, path, mtz), with_data)
     columns = [*mtz.columns]
     kinds = {
         column.label: _mtz_kind(column, "" if following is None else following.type)
@@ -327,7 +328,7 @@ def _mtz_values(mtz: gemmi.Mtz, label: str) -> Values:
     return values
 
 
-def _observations(mtz: gemmi.Mtz) -> Observations:
+def _observations(path: Path, mtz: gemmi.Mtz) -> Observations:
     """Those of an unmerged MTZ file: not the parts of a reflection that others continue, nor what is flagged.
 
     M/ISYM is "256 M + ISYM": M is not 0 of a partially recorded reflection, and an even ISYM says that h, k, l are of the Friedel mate.
@@ -337,7 +338,9 @@ def _observations(mtz: gemmi.Mtz) -> Observations:
     found = min(intensities, key=lambda number: columns[number].label != "I", default=None)
     codes = next((column for column in columns if column.type == "Y"), None)
     if found is None or columns[found + 1].type != "Q" or codes is None:
-        raise ValueError("unmerged, without a column of intensities with one of sigmas behind it, or without M/ISYM")
+        raise FileFormatError(
+            f"{WHAT} {path} holds unmerged reflections, without a column of intensities with one of sigmas behind it, or without M/ISYM"
+        )
     code = np.array(codes.array).astype(np.int64)
     values, indices = _mtz_values(mtz, columns[found].label), mtz.make_miller_array()
     values[code >= WHOLE_BELOW] = np.nan
@@ -425,11 +428,13 @@ def _cif_table(path: Path, columns: tuple[str, ...]) -> _Table:
 
 def _block_table(path: Path, block: gemmi.ReflnBlock, several: bool) -> _Table:
     labels = [label for label in block.column_labels() if not label.startswith("index_")]
-    prefix = block.default_loop.tags[0].partition("index_")[0]
+    kinds = {label: CIF_ITEMS.get(label, "") for label in labels}
+    prefix = block.default_loop.tags[0].removesuffix(block.column_labels()[0])
 
     def words(label: str) -> NDArray[np.str_]:
-        return np.array([*block.block.find_values(prefix + label)], dtype=str)
+        return np.array(_words(block.block, prefix + label), dtype=str)
 
+    @functools.cache
     def values(label: str) -> Values:
         its = np.array(block.make_float_array(label), dtype=np.float64)
         stem = label.replace("_meas", "")
@@ -437,7 +442,7 @@ def _block_table(path: Path, block: gemmi.ReflnBlock, several: bool) -> _Table:
             if sigma != label and sigma in labels:
                 its[(its == 0) & (np.array(block.make_float_array(sigma)) == 0)] = np.nan
         for status in STATUS:
-            if status in labels:
+            if status in labels and kinds[label] in OBSERVED:
                 its[words(status) == UNUSED] = np.nan
         return its
 
@@ -449,7 +454,6 @@ def _block_table(path: Path, block: gemmi.ReflnBlock, several: bool) -> _Table:
             )
         return block.make_miller_array()
 
-    kinds = {label: CIF_ITEMS.get(label, "") for label in labels}
     return _Table(
         _crystal(block.spacegroup or _group_without_a_symbol(block.block), block.cell),
         kinds,
@@ -464,15 +468,20 @@ def _group_without_a_symbol(block: gemmi.cif.Block) -> gemmi.SpaceGroup | None:
     """The space group of a block by its operations, else by its number."""
     import gemmi
 
-    for tag in OPERATIONS:
-        for each in (tag, tag.replace(".", "_")):
-            if operations := [gemmi.Op(its.strip("'\" ")) for its in block.find_values(each)]:
-                return gemmi.find_spacegroup_by_ops(gemmi.GroupOps(operations))
-    for tag in NUMBERS:
-        for each in (tag, tag.replace(".", "_")):
-            if (number := (block.find_value(each) or "").strip("'\" ")).isdecimal():
-                return gemmi.find_spacegroup_by_number(int(number))
+    for tag in (its for each in (*OPERATIONS, *NUMBERS) for its in (each, each.replace(".", "_"))):
+        words = _words(block, tag)
+        if words and tag.endswith("xyz"):
+            return gemmi.find_spacegroup_by_ops(gemmi.GroupOps([gemmi.Op(word.strip()) for word in words]))
+        if words and words[0].strip().isdecimal():
+            return gemmi.find_spacegroup_by_number(int(words[0]))
     return None
+
+
+def _words(block: gemmi.cif.Block, tag: str) -> list[str]:
+    """The values of an item, without quotes."""
+    import gemmi
+
+    return [gemmi.cif.as_string(word) for word in block.find_values(tag)]
 
 
 def _crystal(space_group: gemmi.SpaceGroup | None, cell: gemmi.UnitCell) -> CrystalOfFile:

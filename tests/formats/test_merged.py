@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+from pathlib import Path
 
 import gemmi
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from merged_files import CELL, unit, write_mtz
 
 from nbdist.errors import FileFormatError
-from nbdist.formats.merged import CrystalOfFile, form_of, read_crystal, read_merged
+from nbdist.formats.merged import ORDER, CrystalOfFile, form_of, read_crystal, read_merged
 
 HKL = unit()
 ROW = np.arange(1, len(HKL) + 1) / 7
@@ -67,6 +68,12 @@ def test_the_first_of_what_was_measured_then_of_what_was_calculated_is_taken(mtz
     found = read_merged(mtz({label: number + 1 for number, label in enumerate(labels)}))
     assert found.columns == taken
     assert set(found.others) == set(labels) - set(taken) - {"PHIC", "DELFWT"}
+
+
+def test_the_documentation_has_a_row_for_each_kind_of_column():
+    text = (Path(__file__).parents[2] / "docs" / "inputs.md").read_text(encoding="utf-8")
+    table = text.split("Where no column is named", 1)[1].split("\n\n")[1].splitlines()
+    assert len(table) - 2 == len(ORDER)
 
 
 @pytest.mark.parametrize(
@@ -224,14 +231,20 @@ def test_a_space_group_without_a_symbol_is_known_by_its_operations_or_its_number
 
 
 LOOP = "loop_\n_refln.index_h\n_refln.index_k\n_refln.index_l\n"
+OF_THE_PDB = (LOOP.replace("loop_\n", "loop_\n_refln.crystal_id\n"), "1 ")
+"""What precedes the indices in most files of the Protein Data Bank: the first item of the loop, and its value."""
 
 
+@pytest.mark.parametrize(("loop", "before"), [(LOOP, ""), OF_THE_PDB])
 @pytest.mark.parametrize("item", ["status", "observed_status", "include_status"])
-def test_what_is_marked_as_not_measured_is_missing(tmp_path, item):
+def test_what_is_marked_as_not_measured_is_missing_and_what_was_calculated_is_not(tmp_path, item, loop, before):
     path = tmp_path / "a.cif"
-    rows = "1 2 3 x 0.0 5\n1 2 4 o 4.0 5\n1 2 5 f 6.0 5\n1 2 6 < 1.0 5\n1 2 7 o 0.0 0.0\n"
-    path.write_text(f"data_a\n{LOOP}_refln.{item}\n_refln.F_meas_au\n_refln.F_meas_sigma_au\n{rows}")
-    np.testing.assert_array_equal(read_merged(path).amplitudes, [[np.nan, 4, 6, 1, np.nan]])
+    rows = ("1 2 3 'x' 9.0 5", "1 2 4 x 0.0 5", "1 2 5 o 4.0 5", "1 2 6 f 6.0 5", "1 2 7 < 1.0 5", "1 2 8 o 0.0 0.0")
+    content = "".join(f"{before}{row} 7\n" for row in rows)
+    items = f"_refln.{item}\n_refln.F_meas_au\n_refln.F_meas_sigma_au\n_refln.F_calc_au\n"
+    path.write_text(f"data_a\n{loop}{items}{content}")
+    np.testing.assert_array_equal(read_merged(path).amplitudes, [[np.nan, np.nan, 4, 6, 1, np.nan]])
+    np.testing.assert_array_equal(read_merged(path, ["F_calc_au"]).amplitudes, [[7] * 6])
 
 
 def test_the_first_block_that_has_a_value_is_read_and_named(tmp_path):
@@ -249,9 +262,11 @@ def test_the_first_block_that_has_a_value_is_read_and_named(tmp_path):
     assert (named.block, named.amplitudes.tolist()) == ("second", [[7]])
 
 
-def test_wavelengths_in_one_loop_are_refused_by_their_names(tmp_path):
+@pytest.mark.parametrize(("loop", "before"), [(LOOP, ""), OF_THE_PDB])
+def test_wavelengths_in_one_loop_are_refused_by_their_names(tmp_path, loop, before):
     path = tmp_path / "a.cif"
-    path.write_text(f"data_a\n{LOOP}_refln.wavelength_id\n_refln.F_meas_au\n1 2 3 1 4\n1 2 3 2 5\n")
+    rows = f"{before}1 2 3 1 4\n{before}1 2 3 '2' 5\n"
+    path.write_text(f"data_a\n{loop}_refln.wavelength_id\n_refln.F_meas_au\n{rows}")
     assert "block a has reflections of 2 wavelengths in one loop (wavelength_id 1, 2)" in complaint(path)
 
 
@@ -331,7 +346,9 @@ def test_unmerged_reflections_without_intensities_are_refused(mtz):
     unmerged = gemmi.read_mtz_file(str(path))
     unmerged.batches.append(gemmi.Mtz.Batch())
     unmerged.write_to_file(str(path))
-    assert "unmerged, without a column of intensities with one of sigmas" in complaint(path)
+    said = complaint(path)
+    assert "a.mtz holds unmerged reflections, without a column of intensities with one of sigmas" in said
+    assert "damaged" not in said
 
 
 def test_an_index_of_no_crystal_is_refused(tmp_path):
