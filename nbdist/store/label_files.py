@@ -46,7 +46,8 @@ def write_labels(
     report
         Called with (units read, all units that are read).
 
-    Rows of spots have h, k, l after `reflection` where the store has the reflections of the series.
+    Rows of spots have h, k, l after `reflection` where the store has the reflections of the series; null where theirs does
+    not cross the Ewald sphere in the scan.
 
     Returns
     -------

@@ -14,11 +14,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from nbdist.errors import StoreError
 from nbdist.frames.products import SERIES_REFLECTIONS, SPOTS
 from nbdist.frames.tables import REFLECTION_COLUMNS
 from nbdist.store.locations import open_group
-from nbdist.store.places import objects_of
 from nbdist.store.schema import schema_of
 from nbdist.store.table_reading import frames_of, read_series_table, read_table, table_reader
 
@@ -47,7 +45,8 @@ def open_spots(
     Returns
     -------
     DataFrame of the complete ones of those frames, in their order: `frame`, and the columns of `frames.tables.SPOT_COLUMNS`. Row n of a
-    frame is the spot whose pixels hold n + 1 in `spot`; `reflection` names its row in `open_reflections`.
+    frame is the spot whose pixels hold n + 1 in `spot`; `reflection` is the identity of its row in
+    `open_reflections`, which has none where a lobe reaches pixels and its reflection does not cross the Ewald sphere in the scan.
 
     Raises
     ------
@@ -140,21 +139,24 @@ def found_in(identities: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[
 
 
 def indices_appender(group: zarr.Group) -> Callable[[pyarrow.Table], pyarrow.Table]:
-    """What puts h, k, l after the column `reflection` of spots; it leaves them as they are where an open store has no reflections."""
+    """What puts h, k, l after the column `reflection` of spots: null where a reflection is none of the series.
+
+    It leaves them as they are where an open store has no reflections.
+    """
     if not any(table.name == SERIES_REFLECTIONS.name for table in schema_of(group).series_tables):
         return lambda spots: spots
+    import pyarrow
+
     reflections = read_series_table(group, SERIES_REFLECTIONS.name, ["reflection", *"hkl"])
     identities = reflections["reflection"].to_numpy()
 
     def appended(spots: pyarrow.Table) -> pyarrow.Table:
         place, known = found_in(identities, spots["reflection"].to_numpy())
-        if not known.all():
-            raise StoreError(
-                f"{objects_of(group).location}: spots name reflections that {SERIES_REFLECTIONS.name} lacks"
-            )
+        rows = pyarrow.array(place, mask=~known)
         after = spots.column_names.index("reflection") + 1
         for offset, name in enumerate("hkl"):
-            spots = spots.add_column(after + offset, reflections.schema.field(name), reflections[name].take(place))
+            index = reflections.schema.field(name).with_nullable(True)
+            spots = spots.add_column(after + offset, index, reflections[name].take(rows))
         return spots
 
     return appended

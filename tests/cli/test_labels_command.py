@@ -54,6 +54,22 @@ def test_spots_without_the_reflections_of_the_series_have_no_indices(small_exper
     pandas.testing.assert_frame_equal(pandas.read_parquet(tmp_path / "a.parquet"), open_spots(alone))
 
 
+def test_a_spot_whose_reflection_is_none_of_the_series_has_no_indices(small_experiment, nbdist, tmp_path):
+    """As of a lobe that reaches a pixel, whose reflection does not cross the sphere in the scan."""
+    experiment = small_experiment(
+        panel={"spixels": 4, "fpixels": 4}, scan={"frames": 1}, labels={"reflections": True, "spots": True}
+    )
+    rows = {name: values[1:4] for name, values in REFLECTIONS.items()}
+    for found, expected in ((rows, [None, 0, -7, 2, None]), (reflection_rows([], [], []), [None] * 5)):
+        location = labelled_store(
+            experiment, tmp_path / f"{len(found['h'])}.zarr", found, lambda frame: spot_rows(np.arange(5))
+        )
+        assert nbdist("labels", location, "--parquet", tmp_path / "a.parquet", "--csv", tmp_path / "a.csv").code == 0
+        for read in (pandas.read_parquet(tmp_path / "a.parquet"), pandas.read_csv(tmp_path / "a.csv")):
+            assert list(read.reflection) == [0, 1, 2, 3, 4]
+            assert [None if np.isnan(h) else h for h in read.h] == expected
+
+
 def test_a_table_becomes_a_file(store, nbdist, tmp_path):
     said = nbdist("labels", store, "--parquet", tmp_path / "a.parquet", "--csv", tmp_path / "a.csv")
     assert (said.code, said.out) == (0, f"wrote {tmp_path}/a.parquet: 15 rows wrote {tmp_path}/a.csv: 15 rows")
