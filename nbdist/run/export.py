@@ -47,7 +47,7 @@ from nbdist.run.ledger import Ledger
 from nbdist.run.loop import run_units
 from nbdist.run.progress import Progress, Record, Report, silent
 from nbdist.run.stored_frames import FrameReader, Source
-from nbdist.scene import Scene, resolve
+from nbdist.scene import Scene
 from nbdist.scene.models import LARGEST_VALUE, models_of
 from nbdist.store import StoreSummary, open_group, summarize
 from nbdist.store.dials import write_truth
@@ -62,6 +62,8 @@ WHAT = (COUNTS, INTENSITY)
 """What may be exported, in the order in which it is chosen."""
 EXPORTED = "export.json"
 """File of a folder that says what is exported there."""
+PROBE = ".nbdist-writable"
+"""File that is written into a folder and removed, to see whether it can be."""
 TRUTH = "_truth"
 """What the names of the models and reflections that were simulated end with."""
 SECONDS_PER_PIXEL = 2e-8
@@ -229,12 +231,12 @@ class ExportJob(Job):
     def images(self, images: range) -> Iterator[Image]:
         """Images as they are written, read a shard at a time."""
         first, size = self.export.frames.start, self.reader.frames_per_shard
-        last, stop = first + images.start, first + images.stop
-        while last < stop:
-            some = range(last, min(stop, (last // size + 1) * size))
+        following, stop = first + images.start, first + images.stop
+        while following < stop:
+            some = range(following, min(stop, (following // size + 1) * size))
             for frame in self.reader.read(some, {self.export.product})[0]:
                 yield self.image(frame[self.export.product])
-            last = some.stop
+            following = some.stop
 
     def image(self, stored: Any) -> Image:
         """What a frame has of the product, as it is written: masked pixels hold `GAP`, bad ones `BAD` where they are marked so."""
@@ -377,8 +379,7 @@ def _wanted(
         If the store has not what is asked for, or there is no model of its detector.
     """
     location = summary.location
-    if experiment is not None and experiment.fingerprint != summary.fingerprint:
-        raise StoreError(f"{location} was made from other files or another experiment than the one given")
+    scene = summary.scene_of(experiment)
     there = {product.name for product in summary.schema.products}
     held = [product.name for product in WHAT if product.name in there]
     product = what or held[0]
@@ -386,7 +387,6 @@ def _wanted(
         raise RunError(f"{location}: holds {' and '.join(held)}, and no {product}")
     group = open_group(location)
     chosen = consecutive_frames(group, frames)
-    scene = summary.scene if experiment is None else resolve(experiment, summary.crystals)
     models = models_of(scene, chosen).counted_from(0)
     if product == INTENSITY.name:
         largest = LARGEST_VALUE if format.real_numbers else LARGEST_VALUE - 1  # what is too large is held at one more
@@ -432,12 +432,12 @@ def _require_complete(summary: StoreSummary, frames: range) -> None:
 def _require_writable(folder: Path, size: int) -> None:
     """Check that so many bytes can be written into a folder; they are removed again."""
     try:
-        with written_whole(folder / ".nbdist-writable") as file:
+        with written_whole(folder / PROBE) as file:
             file.write(bytes(size))
     except NbdistError as error:
         raise StoreError(f"{error}; {GO_ON}") from None
     finally:
-        (folder / ".nbdist-writable").unlink(missing_ok=True)
+        (folder / PROBE).unlink(missing_ok=True)
 
 
 def _see_anew(folder: Path) -> None:
@@ -494,9 +494,8 @@ def _begun(wanted: Export, *, resume: bool, overwrite: bool) -> Export:
     if taken := sorted(there & (names - replaced)):
         raise RunError(f"{folder} holds {taken[0]}, of which {EXPORTED} says nothing; give the export another folder")
     if earlier is not None:
-        _publish(
-            folder, {**earlier, "run_id": wanted.run_id}, anew=False
-        )  # a run that still writes it moves no file by now
+        # a run that still writes it moves no file from now on
+        _publish(folder, {**earlier, "run_id": wanted.run_id}, anew=False)
         _remove(folder, replaced & _names_in(folder), earlier["prefix"])
     wanted.publish(anew=True)
     return wanted
@@ -508,8 +507,12 @@ def _read_exported(folder: Path, formats: Collection[str]) -> Mapping[str, Any] 
         said = json.loads((folder / EXPORTED).read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise RunError(f"{folder / EXPORTED} cannot be read: {one_line(error)}") from None
+    except ValueError:
+        raise RunError(
+            f"{folder / EXPORTED} is not whole, as where an export was ended when it began; remove it unless one begins there now"
+        ) from None
     try:
         if said["format"] in formats and _is_name(said["prefix"]) and said["images_per_file"] > 0:
             range(*said["frames"])
@@ -552,8 +555,9 @@ def _remove(folder: Path, names: Collection[str], prefix: str) -> None:
 
 def _remove_parts(folder: Path, prefix: str) -> None:
     """Remove what processes that were ended left of files, which they had not written whole."""
-    for part in folder.glob(f".{prefix}[_.]*.part"):
-        part.unlink(missing_ok=True)
+    for begun in (f"{prefix}[_.]*", *(f"{name}.*" for name in (EXPORTED, XDS_INPUT, PROBE))):
+        for part in folder.glob(f".{begun}.part"):
+            part.unlink(missing_ok=True)
 
 
 def _write_files(job: ExportJob, files: Units, workers: Workers, progress: Progress, report: Report) -> None:

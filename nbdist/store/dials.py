@@ -25,7 +25,7 @@ from nbdist.formats.files import written_whole
 from nbdist.formats.models import Models
 from nbdist.formats.text import user_path
 from nbdist.frames.products import SPOTS
-from nbdist.scene import Scene, resolve
+from nbdist.scene import Scene
 from nbdist.scene.models import laboratory_rotation, models_of
 from nbdist.store.labels import found_in, has_spots, read_reflection_rows
 from nbdist.store.locations import open_group
@@ -87,10 +87,7 @@ def write_dials(
         If there is no series of nbdist, it has no reflections, DIALS has no model of its detector, or a file cannot be written.
     """
     group, summary = open_group(location), summarize(location)
-    if experiment is not None and experiment.fingerprint != summary.fingerprint:
-        raise StoreError(f"{location} was made from other files or another experiment than the one given")
-    chosen = consecutive_frames(group, frames)
-    scene = summary.scene if experiment is None else resolve(experiment, summary.crystals)
+    scene, chosen = summary.scene_of(experiment), consecutive_frames(group, frames)
     models = models_of(scene, chosen)
     if models.still:
         if len(chosen) > 1:

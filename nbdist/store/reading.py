@@ -126,7 +126,19 @@ class StoreSummary:
     @property
     def scene(self) -> Scene:
         """Its experiment's numbers, with the crystals that it was rendered with, whatever has become of the files that said them."""
-        return resolve(self.experiment, self.crystals)
+        return self.scene_of(None)
+
+    def scene_of(self, moved: Experiment | None) -> Scene:
+        """`scene`, of the same experiment with files that have moved since, where one is given.
+
+        Raises
+        ------
+        StoreError
+            If that one is another experiment, or its files are others.
+        """
+        if moved is not None and moved.fingerprint != self.fingerprint:
+            raise StoreError(f"{self.location} was made from other files or another experiment than the one given")
+        return resolve(moved or self.experiment, self.crystals)
 
     @property
     def frames(self) -> int:

@@ -23,6 +23,11 @@ from nbdist.run.settings import RunSettings
 from nbdist.store.units import FINISHED, record_key
 
 FRAMES = 7
+LEFT = [
+    f".{name}.elsewhere-1.part"
+    for name in ("series_2.npy", "series.expt", "export.json", "XDS.INP", ".nbdist-writable")
+]
+"""What processes that were ended leave of files that they had not written whole."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +122,14 @@ def test_an_export_goes_on_with_the_files_that_are_not_there(store, tmp_path):
     assert names(tmp_path) == ["export.json", "series_0.npy", "series_1.npy", "series_3.npy"]
     with pytest.raises(RunError, match="holds an export; --resume goes on with it, --overwrite replaces it"):
         export(store, tmp_path, Stacks())
-    (tmp_path / ".series_2.npy.elsewhere-1.part").touch()
+    for begun in LEFT:
+        (tmp_path / begun).touch()
+    (tmp_path / ".other.elsewhere-1.part").touch()
     (tmp_path / "series_0.npy").write_bytes(b"kept")
     _, progress = export(store, tmp_path, Stacks(), resume=True)
     assert (progress.frames_done, progress.frames_total) == (2, 2)
     assert (tmp_path / "series_0.npy").read_bytes() == b"kept"
+    (tmp_path / ".other.elsewhere-1.part").unlink()
     assert names(tmp_path) == ["export.json", "series.expt", *(f"series_{number}.npy" for number in range(4))]
     _, progress = export(store, tmp_path, Stacks(), resume=True)
     assert progress.frames_total == 0
@@ -146,7 +154,8 @@ def test_another_export_does_not_mix_with_one_and_may_replace_it(store, experime
         export(other, out, Stacks(), frames=range(2), prefix="other", overwrite=True)
     assert (out / "series_0.npy").exists()
     (out / "other.expt").unlink()
-    (out / ".series_1.npy.elsewhere-1.part").touch()
+    for begun in LEFT:
+        (out / begun).touch()
     export(other, out, Stacks(), frames=range(2), prefix="other", overwrite=True)
     assert names(out) == ["export.json", "notes.txt", "other.expt", "other_0.npy"]
 
@@ -190,6 +199,14 @@ def test_what_export_json_says_is_not_believed_where_it_is_another_ones(store, t
         (tmp_path / "export.json").write_text(content)
         with pytest.raises(RunError, match=r"export\.json is not one that this nbdist wrote"):
             export(store, tmp_path, Stacks(), overwrite=True)
+
+
+@pytest.mark.parametrize("content", ["", '{"format": "sta'])
+def test_what_is_left_of_an_export_that_was_ended_as_it_began_is_named(content, store, tmp_path):
+    (tmp_path / "export.json").write_text(content)
+    for how in ({"resume": True}, {"overwrite": True}, {}):
+        with pytest.raises(RunError, match=rf"^{tmp_path}/export\.json is not whole, .* remove it unless one begins"):
+            export(store, tmp_path, Stacks(), **how)
 
 
 @pytest.mark.parametrize("prefix", ["a/b", "../a", ".a", "a#", "a b", "a?", "-a"])

@@ -50,6 +50,13 @@ def test_a_series_opens_without_dask(location):
     assert float(data.intensity[2].max()) > 0
 
 
+def test_a_summary_has_the_scene_of_the_experiment_that_it_was_made_of_and_of_no_other(small_experiment, location):
+    made_of = small_experiment(noise={"photon_noise": True})
+    assert summarize(location).scene_of(made_of).experiment is made_of
+    with pytest.raises(StoreError, match=r"series\.zarr was made from other files or another experiment than the one"):
+        summarize(location).scene_of(small_experiment())
+
+
 def test_an_unfinished_series_opens_and_reads_zero_where_nothing_is_rendered(small_experiment, tmp_path):
     generate(small_experiment(), tmp_path / "a.zarr", serial=True, frames_per_shard=1, frames=range(1, 2))
     sums = open_series(tmp_path / "a.zarr").intensity.sum(("slow", "fast")).values
