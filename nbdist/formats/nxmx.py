@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 TO_MCSTAS = np.array([-1.0, 1.0, -1.0])
 """What turns a vector of dxtbx's frame into one of McStas'."""
+MASTER = "_master.h5"
+"""What the name of a master ends with."""
 DATA = "/entry/data/data"
 VERSIONS = "earliest", "v110"
 """Versions of HDF5 whose files these are: programs are built with old ones; a virtual dataset is of 1.10."""
@@ -59,7 +61,7 @@ class NXmx:
 
     def images_name(self, prefix: str) -> str:
         """Name of the master."""
-        return f"{prefix}_master.h5"
+        return f"{prefix}{MASTER}"
 
     def trusted(self, models: Models) -> tuple[int, int]:
         """All of them."""

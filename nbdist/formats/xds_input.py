@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.formats.models import Models
+from nbdist.formats.nxmx import MASTER
 
 Array = NDArray[np.float64]
 XDS_INPUT = "XDS.INP"
 WRITTEN = "! written by nbdist"
 """Its first line."""
-MASTER = "_master.h5"
-"""What the name of a master file of NXmx ends with."""
 DETECTORS = {"cbf": "PILATUS", "nxmx": "EIGER", "smv": "ADSC"}
 """DETECTOR= of a format: by which XDS knows how its files are read."""
 HALF_TURN = np.array([1.0, -1.0, -1.0])
