@@ -18,11 +18,11 @@ D_MIN_A, IMAGES = 4.0, 40
 """To which resolution and in how many images `dials_models` predicts."""
 
 
-def dials(*command):
-    """Run a program of DIALS, and return what it prints."""
+def dials(*command, **options):
+    """Run a program of DIALS, with options of `subprocess.run`, and return what it prints."""
     if shutil.which("dials.show") is None:
         pytest.skip("DIALS is not installed")
-    ended = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
+    ended = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300, **options)
     assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
     return ended.stdout
 

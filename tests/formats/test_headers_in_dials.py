@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from dials_programs import dials, dials_python
 from panel_models import xds_parameters
 
 from nbdist.formats.adsc import adsc_header, sixteen_bits
@@ -84,9 +83,6 @@ def require_same_for_xds(told, text):
 
 @pytest.mark.integration
 def test_dials_has_the_geometry_of_the_scene(small_experiment, tmp_path):
-    program = shutil.which("dials.show")
-    if program is None:
-        pytest.skip("DIALS is not installed")
     cases = {
         f"{convention}-{kind}": models_in(small_experiment, convention, kind)
         for convention in CONVENTIONS
@@ -109,10 +105,7 @@ def test_dials_has_the_geometry_of_the_scene(small_experiment, tmp_path):
                     else smv_bytes(adsc_header(models, frame), sixteen_bits(pixels)[0])
                 )
                 (folders[-1] / f"frame_{frame + 1:05}.{suffix}").write_bytes(as_bytes)
-    python = Path(program).read_text().splitlines()[0].removeprefix("#!").strip()
-    command = [python, Path(__file__).with_name("dials_images.py"), tmp_path / "found.json", *folders]
-    ended = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    dials(dials_python(), Path(__file__).with_name("dials_images.py"), tmp_path / "found.json", *folders)
     for name, found in json.loads((tmp_path / "found.json").read_text()).items():
         case, _, suffix = name.rpartition("-")
         models = cases[case]

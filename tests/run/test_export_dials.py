@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import hdf5plugin
 import numpy as np
 import pytest
+from dials_programs import dials, dials_python
 
 from nbdist import generate, open_series
 from nbdist.run.export import FORMATS, export
@@ -86,17 +85,11 @@ def series(small_experiment):
 
 def dxtbx_reading(folder, paths):
     """What dxtbx reads of files, by path; a test is skipped where it is not installed."""
-    if (program := shutil.which("dials.show")) is None:
-        pytest.skip("DIALS is not installed")
-    python = Path(program).read_text().splitlines()[0].removeprefix("#!").strip()
-    command = [python, Path(__file__).with_name("dxtbx_reading.py"), folder / "read.json", *paths]
     # not every DIALS brings the filter that unpacks bitshuffle
     environment = os.environ | {"HDF5_PLUGIN_PATH": hdf5plugin.PLUGIN_PATH}
     environment.pop("PYTHONPATH", None)
-    ended = subprocess.run(
-        [*map(str, command)], capture_output=True, text=True, timeout=300, env=environment, cwd=folder
-    )
-    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
+    program = Path(__file__).with_name("dxtbx_reading.py")
+    dials(dials_python(), program, folder / "read.json", *paths, env=environment, cwd=folder)
     return json.loads((folder / "read.json").read_text())
 
 
