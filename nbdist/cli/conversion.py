@@ -110,9 +110,8 @@ def _write(
         raise FileFormatError(f"--reflections: {reflections} does not exist")
     beside, named = None, None
     if reflections is not None:
-        folder = user_path(
-            reflections
-        ).parent.resolve()  # ".." leads out of a folder that a link leads to, not out of the link
+        # ".." leads out of the folder that a link leads to, not out of that of the link
+        folder = user_path(reflections).parent.resolve()
         beside = os.path.relpath(folder / reflections.name, output.parent.resolve())
         named, its_cell = read_crystal(user_path(reflections))
         if its_cell is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import NbdistError
+from nbdist.formats.description import polarized_as_assumed
 from nbdist.formats.image_files import ImageSeries
 from nbdist.formats.models import Models
 from nbdist.formats.single_images import SingleImages
@@ -23,9 +24,6 @@ MISREAD_SHAPE = (2527, 2463)
 """Rows and columns of a PILATUS 6M: dxtbx takes an image of them for one whose sides have changed places."""
 NO_DATE = "Thu Jan 01 00:00:00 1970"
 """When a simulated frame was exposed: files of one series are to be the same each time."""
-
-POLARIZATION = 0.999
-"""Share of a beam whose E vector lies in the plane with x, as dxtbx takes it."""
 
 
 class Smv(SingleImages):
@@ -55,10 +53,10 @@ class Smv(SingleImages):
 
     def unread(self, models: Models) -> list[str]:
         """What DIALS does not find in the files."""
-        beam, unread = models.beam, []
+        unread = []
         if not Upright.of(models).faithful:
             unread.append("how the detector and the axis stand")
-        if abs(beam.polarization_fraction - POLARIZATION) > 1e-6 or abs(beam.polarization_normal[1]) < 1 - 1e-6:
+        if not polarized_as_assumed(models.beam):
             unread.append("polarization")
         return [*unread, *super().unread(models)]
 

@@ -17,6 +17,7 @@ from nbdist.errors import FileFormatError
 from nbdist.formats.description import (
     MATERIALS,
     Description,
+    angles_left_out,
     assumed_beam,
     one_panel,
     polarization_remark,
@@ -93,14 +94,10 @@ class _Cbf:
             pixel_mm = square_side(1e3 * float(size[1]), 1e3 * float(size[2]))
         except ValueError as error:
             raise self.wrong(f"Pixel_size {error}") from None
-        remarks = [polarization_remark(), spindle_remark()]
         start_deg = self.number("Start_angle", 0.0)
-        for name in ("Phi", "Kappa", "Chi"):
-            angle = self.number(name, 0.0)
-            if angle and angle != start_deg:  # else it is the one that turns
-                remarks.append(
-                    f"{name} {angle:g} degrees is left out, as dxtbx does: how it turns the spindle is not said"
-                )
+        axes = ("Omega", "Phi", "Kappa", "Chi")
+        angles = {name: match[1] for name in axes if (match := self.found(name, NUMBER)) is not None}
+        remarks = [polarization_remark(), spindle_remark(), *angles_left_out(angles, start_deg)]
         swing = self.number("Detector_2theta", 0.0)
         if swing:
             remarks.append(

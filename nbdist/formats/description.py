@@ -5,7 +5,7 @@ The readers of DIALS' models, of XDS' files and of the headers of images all giv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -125,9 +125,27 @@ def spindle_remark() -> str:
     )
 
 
+def angles_left_out(angles: Mapping[str, str], start_deg: float) -> Iterator[str]:
+    """What is said of the angles of a goniometer in such a header, by name, where they are neither 0 nor where the scan begins."""
+    for name, text in angles.items():
+        try:
+            usual, shown = float(text) in (0.0, start_deg), f"{float(text):g}"
+        except ValueError:
+            usual, shown = text in ("", "unknown"), text
+        if not usual:
+            yield f"{name} {shown} degrees is left out, as dxtbx does: how it turns the spindle is not said"
+
+
 def polarization_remark() -> str:
     """What is said where a file has no polarization."""
     return f"beam.polarization_factor: not in the file; a fraction of {UNKNOWN_POLARIZATION[1]} is taken, as dxtbx does"
+
+
+def polarized_as_assumed(beam: Beam) -> bool:
+    """Whether a beam is polarized as dxtbx assumes where nothing is said, to 1e-6."""
+    normal, fraction = UNKNOWN_POLARIZATION
+    along = abs(float(beam.polarization_normal @ np.array(normal)))
+    return bool(abs(beam.polarization_fraction - fraction) < 1e-6 and along > 1 - 1e-6)
 
 
 def assumed_beam(wavelength_A: float, flux: float | None = None) -> Beam:

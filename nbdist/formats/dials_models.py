@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nbdist.errors import FileFormatError
 from nbdist.formats.description import UNKNOWN_POLARIZATION, Description, rotation, square_side, unit_vector
-from nbdist.formats.models import P1, Beam, Crystal, Models, Panel, Scan
+from nbdist.formats.models import P1, Array, Beam, Crystal, Models, Panel, Scan
 from nbdist.formats.text import read_text
 
-Array = NDArray[np.float64]
 WHAT = "DIALS' models"
 SHARED = ("beam", "detector", "goniometer", "scan", "imageset")
 """Models that the crystals of one exposure have in common."""
@@ -336,13 +334,15 @@ def _mosaicity(crystal: _Model, profile: _Model | None, remarks: list[str]) -> f
     """The width of its reflections in rotation, rms in degrees: sigma_M of W. Kabsch, Acta Cryst. D66 (2010) 133.
 
     Of a still the half-width of N. K. Sauter et al., Acta Cryst. D70 (2014) 3299, is taken for that of a flat distribution. A width of 0
-    is one that no program has set.
+    or below is one that no program has set.
     """
     if profile is not None and isinstance(profile.content.get("sigma_m"), list):
-        remarks.append("sigma_m changes during the scan; its mean is taken")
-        return float(np.mean(profile.numbers("sigma_m", len(profile.content["sigma_m"]))))
-    if profile is not None and profile.has("sigma_m"):
-        return profile.number("sigma_m")
+        values = profile.numbers("sigma_m", len(profile.content["sigma_m"]))
+        if len(values) and (mean_deg := float(np.mean(values))) > 0:
+            remarks.append("sigma_m changes during the scan; its mean is taken")
+            return mean_deg
+    elif profile is not None and (sigma_deg := profile.above_0("sigma_m")):
+        return sigma_deg
     half_deg = crystal.above_0("ML_half_mosaicity_deg")
     if half_deg:
         remarks.append(

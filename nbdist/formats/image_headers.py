@@ -18,6 +18,7 @@ from nbdist.errors import FileFormatError
 from nbdist.formats.cbf_models import read_cbf
 from nbdist.formats.description import (
     Description,
+    angles_left_out,
     assumed_beam,
     one_panel,
     polarization_remark,
@@ -70,9 +71,12 @@ def read_images(paths: Sequence[Path]) -> Description:
             f"{WHAT} {paths[-1]} begins at {last:g} degrees, the last of {len(paths)} images of "
             f"{scan.osc_deg:g} from {scan.start_deg:g} on would at {expected:g}"
         )
+    remarks = first.remarks
     if abs(off) > PHI_TOLERANCE * abs(scan.osc_deg):
-        scan = scan._replace(osc_deg=scan.osc_deg + off / steps)
-    return replace(first, models=replace(first.models, scan=scan._replace(frames=len(paths))))
+        found_deg = scan.osc_deg + off / steps
+        said = f"the header has {scan.osc_deg:g}; from the first image to the last it is {found_deg:.8g}"
+        scan, remarks = scan._replace(osc_deg=found_deg), (*remarks, f"scan.osc_range_deg: {said}")
+    return replace(first, models=replace(first.models, scan=scan._replace(frames=len(paths))), remarks=remarks)
 
 
 def _number(path: Path) -> int | None:
@@ -123,12 +127,9 @@ def _of_smv(path: Path, header: Header) -> Description:
 
     pixel_mm = number("PIXEL_SIZE")
     shape = (round(number("SIZE2")), round(number("SIZE1")))
-    remarks = [polarization_remark(), spindle_remark()]
-    for name in ("KAPPA", "CHI"):
-        if header.get(name, "0").strip("+-0.") not in ("", "unknown"):
-            remarks.append(
-                f"{name} {header[name]} degrees is left out, as dxtbx does: how it turns the spindle is not said"
-            )
+    start_deg = number("OSC_START", "PHI", default=0.0)
+    angles: dict[str, str] = {name: header[name] for name in ("OMEGA", "PHI", "KAPPA", "CHI") if name in header}
+    remarks = [polarization_remark(), spindle_remark(), *angles_left_out(angles, start_deg)]
     if header.get("BEAMLINE") != "fake":
         spot = (number("BEAM_CENTER_Y"), number("BEAM_CENTER_X"))
     elif "DENZO_X_BEAM" in header:
@@ -147,7 +148,7 @@ def _of_smv(path: Path, header: Header) -> Description:
         assumed_beam(number("WAVELENGTH")),
         upright_panel(shape, pixel_mm, number("DISTANCE"), spot),
         np.array([sense, 0.0, 0.0]),
-        Scan(0, 1, number("OSC_START", "PHI", default=0.0), abs(osc_deg), number("TIME", default=0.0)),
+        Scan(0, 1, start_deg, abs(osc_deg), number("TIME", default=0.0)),
         (0, LARGEST_SMV - 1),
         remarks,
     )

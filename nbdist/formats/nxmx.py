@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import require_extra
+from nbdist.formats.description import UNKNOWN_POLARIZATION, polarized_as_assumed
 from nbdist.formats.image_files import BAD, GAP, Image, ImageSeries, unread_notes
 from nbdist.formats.models import Array, Models, Panel
 
@@ -37,8 +38,6 @@ NO_SENSOR = "Si", 1e-9
 """Material and thickness (metres) of a sensor that is none: DIALS wants both, and shifts nothing by a nanometre."""
 MASK_BITS = {GAP: 1 << 0, BAD: 1 << 1}
 """Bits of `pixel_mask`: "bit 0: gap (pixel with no sensor)", "bit 1: dead"."""
-DIALS_FRACTION = 0.999
-"""Fraction of polarization that dxtbx takes for that of an NXmx file, with a normal along y."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,10 @@ class NXmx:
         unread += ["that there is no sensor, by whose absorption it divides intensities"] if bare else []
         notes = unread_notes(self.name, unread, self.images_name(series.prefix), series.prefix)
         beam = models.beam
-        if not _as_dials_assumes(models):
+        if not polarized_as_assumed(beam):
             normal = ",".join(f"{value + 0.0:.6g}" for value in beam.polarization_normal.round(9))
             notes.append(
-                f"DIALS reads no polarization from NXmx and takes {DIALS_FRACTION} along x; this one's: dials.import "
+                f"DIALS reads no polarization from NXmx and takes {UNKNOWN_POLARIZATION[1]} along x; this one's: dials.import "
                 f"polarization_fraction={beam.polarization_fraction:.6g} polarization_normal={normal}"
             )
         if any(panel.thickness_mm > 0 for panel in bare):
@@ -159,11 +158,6 @@ class NXmx:
             data[f"data_{number + 1:06d}"] = h5py.ExternalLink(name, DATA)
             layout[first:last] = h5py.VirtualSource(name, DATA, (last - first, *shape), series.dtype)
         data.create_virtual_dataset("data", layout, fillvalue=GAP)
-
-
-def _as_dials_assumes(models: Models) -> bool:
-    beam = models.beam
-    return bool(abs(beam.polarization_fraction - DIALS_FRACTION) < 1e-6 and abs(beam.polarization_normal[1]) > 1 - 1e-6)
 
 
 def _stacked_shape(models: Models) -> tuple[int, int]:

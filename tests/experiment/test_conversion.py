@@ -195,6 +195,11 @@ def test_a_width_of_zero_is_not_known_and_stills_have_their_own(tmp_path):
         of_none = CRYSTAL | {"mosaicity": mosaicity, "ML_domain_size_ang": size}
         unset = described(tmp_path, document(crystal=[of_none]))
         assert (unset.mosaicities_deg, unset.sizes_um) == ((None,), (None,))
+    for sigma_m in (0.0, -1.0, [0.0, 0.0], []):
+        profile = {"__id__": "gaussian_rs", "n_sigma": 3, "sigma_b": 0.02, "sigma_m": sigma_m}
+        unset = described(tmp_path, document(crystal=[of_none], profile=[profile]))
+        assert unset.mosaicities_deg == (None,)
+        assert not any(remark.startswith("sigma_m") for remark in unset.remarks)
     guesses = [remark.partition(":")[0] for remark in draft(unset).remarks if "guess" in remark]
     assert guesses[:2] == ["crystal.mosaicity", "crystal.size_um, of a block"]
     refined = {"mosaicity": 0.0, "ML_half_mosaicity_deg": 0.06, "ML_domain_size_ang": 2500.0}

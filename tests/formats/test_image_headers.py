@@ -102,7 +102,11 @@ def test_a_series_goes_on_after_a_whole_turn_and_its_increment_may_be_rounded(tm
     # 0.2500 in the header, and 0.2504 from image to image
     first, last = mini(tmp_path, 101), mini(tmp_path, 300, 10 + 199 * 0.2504)
     numbered = [first, *(tmp_path / f"x_{number:04d}.cbf" for number in range(102, 300)), last]
-    assert read_images(numbered).models.scan[:4] == pytest.approx((100, 200, 10.0, 0.2504), abs=1e-6)
+    found = read_images(numbered)
+    assert found.models.scan[:4] == pytest.approx((100, 200, 10.0, 0.2504), abs=1e-12)
+    said = "scan.osc_range_deg: the header has 0.25; from the first image to the last it is 0.2504"
+    assert said in found.remarks
+    assert not any(remark.startswith("scan.osc_range_deg") for remark in read_images(over).remarks)
     # nothing says here that none is left out
     unnumbered = [first, *numbered[1:-1], last.rename(tmp_path / "last.cbf")]
     with pytest.raises(FileFormatError, match=r"last\.cbf begins at 59\.8296 degrees, .* would at 59\.75"):
@@ -128,13 +132,28 @@ def test_a_header_that_tells_no_spindle_says_so(tmp_path):
     found = read_images([path])
     assert any(remark.startswith("scan.spindle_axis: ") for remark in found.remarks)
     assert not any("left out" in remark for remark in found.remarks)
-    path.write_text(text.replace("# Flux", "# Phi 5.0 deg.\n# Kappa -30.0000 deg.\n# Chi 0.0 deg.\n# Flux"))
+    path.write_text(
+        text.replace("# Flux", "# Omega 20 deg.\n# Phi 5.0 deg.\n# Kappa -30.0000 deg.\n# Chi 0.0 deg.\n# Flux")
+    )
     left_out = [remark.partition(" degrees")[0] for remark in read_images([path]).remarks if "left out" in remark]
-    assert left_out == ["Phi 5", "Kappa -30"]
-    path.write_text(text.replace("# Flux", "# Phi 10.0 deg.\n# Flux"))
-    assert not any("left out" in remark for remark in read_images([path]).remarks)
-    remarks = read_images([smv(tmp_path, KAPPA=30, CHI="-0.00")]).remarks
-    assert [remark.partition(" is")[0] for remark in remarks if "left out" in remark] == ["KAPPA 30 degrees"]
+    assert left_out == ["Omega 20", "Phi 5", "Kappa -30"]
+    for turned in ("Omega", "Phi"):
+        path.write_text(text.replace("# Flux", f"# {turned} 10.0 deg.\n# Flux"))
+        assert not any("left out" in remark for remark in read_images([path]).remarks)
+
+
+@pytest.mark.parametrize(
+    ("angles", "left_out"),
+    [
+        ({"KAPPA": 30, "CHI": "-0.00"}, ["KAPPA 30"]),
+        ({"OMEGA": 20, "PHI": "10.000"}, ["OMEGA 20"]),
+        ({"OMEGA": 10, "PHI": 5}, ["PHI 5"]),
+        ({"OMEGA": "unknown", "KAPPA": "30deg"}, ["KAPPA 30deg"]),
+    ],
+)
+def test_angles_of_an_smv_header_that_are_left_out_are_said(tmp_path, angles, left_out):
+    said = [remark.partition(" degrees")[0] for remark in read_images([smv(tmp_path, **angles)]).remarks]
+    assert [angle for angle in said if angle.split(" ")[0] in ("OMEGA", "PHI", "KAPPA", "CHI")] == left_out
 
 
 FULL = """\
