@@ -72,18 +72,28 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(len(os.sched_getaffinity(0)) + 1, MOST_PROCESSES)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long begin first, so that no process is left alone with one at the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files that take long begin first, so that no process is left alone with one at the end.
+
+    Those that take minutes of other programs are skipped unless they are asked for.
+    """
     weights: Counter[Path] = Counter()
+    minutes = pytest.mark.skip(reason="takes minutes of DIALS: pytest -s -m processing, as .ci/run does")
     for item in items:
+        if item.get_closest_marker("processing") and "processing" not in config.option.markexpr:
+            item.add_marker(minutes)
         slow, starts_processes = (item.get_closest_marker(name) is not None for name in ("slow", "integration"))
         weights[item.path] += 10_000 * slow + 100 * starts_processes + 1
     items.sort(key=lambda item: -weights[item.path])
 
 
-def pytest_collection_finish() -> None:
-    """From here on garbage is collected; nothing is frozen, as hypothesis asks gc who refers to its random numbers."""
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Once tests are collected garbage is, too; nothing is frozen, as hypothesis asks gc who refers to its random numbers."""
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 NEED_TORCH = (

@@ -1,42 +1,38 @@
-"""A series as files, and what DIALS and ImageD11 make of them by themselves; workflows/process_with_dials/prove.py does all of it."""
+"""Whole series through programs that were not written here, and what they find beside the truth: the workflows, number by number."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import again
+import prove
 import pytest
-from processing import INDEXED, Models, Reflections, misorientation_deg, missing, process
-from prove import D_MIN_A, IMAGES, by_imaged11, centroids, exported, images_of, render
+import there_and_back
+from processing import missing
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.processing]
-needs_dials = pytest.mark.skipif(bool(missing()), reason=missing())
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.slow,
+    pytest.mark.processing,
+    pytest.mark.skipif(bool(missing()), reason=missing()),
+    pytest.mark.filterwarnings("ignore"),  # of ImageD11
+]
 
 
 @pytest.fixture(scope="module")
-def series(tmp_path_factory) -> dict[str, Path]:
-    """The series of the proof, integrated: the folder of each format that it is exported to."""
-    store = render(tmp_path_factory.mktemp("series"), "integrated")
-    return {format: exported(store, format) for format in IMAGES}
+def proof(tmp_path_factory) -> tuple[Path, int]:
+    """The folder in which a series was processed in every format, and the status with which that ended."""
+    folder = tmp_path_factory.mktemp("series")
+    return folder, prove.main(["-o", str(folder)])
 
 
-@needs_dials
-def test_dials_sees_reflections_where_the_truth_has_them(series):
-    for what, _, rms, limit in centroids(series["nxmx"]):
-        assert rms < limit, what
+def test_dials_and_imaged11_find_the_truth(proof):
+    assert proof[1] == 0
 
 
-@needs_dials
-def test_dials_indexes_the_images(series, tmp_path):
-    process(tmp_path, images_of(series["smv"], "smv"), d_min_A=D_MIN_A, last="dials.index")
-    assert Reflections.read(tmp_path / "indexed.refl").flagged(INDEXED).mean() > 0.97
-    found, true = Models.read(tmp_path / "indexed.expt"), Models.read(series["smv"] / "series_truth.expt")
-    angle_deg, cell_error = misorientation_deg(found.axes_A, true.axes_A)
-    assert angle_deg < 0.002
-    assert cell_error < 2e-4  # not refined yet
+def test_a_project_of_dials_is_rendered_again(proof, tmp_path):
+    assert again.main([str(proof[0] / "dials_integrated_nxmx"), "-o", str(tmp_path)]) == 0
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_imaged11_indexes_the_images(series):
-    pytest.importorskip("ImageD11")
-    for what, _, value, limit in by_imaged11(series["cbf"]):
-        assert value < limit, what
+def test_structure_factors_of_a_model_come_back_with_their_differences(tmp_path):
+    assert there_and_back.main(["-o", str(tmp_path)]) == 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +35,12 @@ def render_again(project: Path, folder: Path) -> Path:
     return folder / "again.zarr"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Render and compare; 0 where the reflections are those that were measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("project", type=Path, help="folder of the files of DIALS")
     parser.add_argument("-o", "--output", type=Path, help="folder to keep; a temporary one when left out")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.output or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

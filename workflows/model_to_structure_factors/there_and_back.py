@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -109,12 +110,12 @@ def there_and_back(folder: Path, side: str) -> tuple[Agreement, Agreement]:
     )
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Both sides of the edge; 0 where all numbers are within their limits."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, help="folder to keep; a temporary one when left out")
     parser.add_argument("--model", type=Path, help="PDB file with selenium; a stand-in for a protein when left out")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if missing():
         say(f"not run: {missing()}")
         return 0

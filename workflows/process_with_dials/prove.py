@@ -11,7 +11,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -134,13 +134,13 @@ def by_imaged11(images: Path) -> list[Line]:
     ]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Prove what is asked for; 0 where all numbers are within their limits."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, help="folder to keep; a temporary one when left out")
     parts = ("nxmx", "cbf", "smv", "sum", "centroids", "imaged11")
     parser.add_argument("--only", type=lambda text: text.split(","), default=parts, help=",".join(parts))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if missing():
         say(f"not run: {missing()}")
         return 0
