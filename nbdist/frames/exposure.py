@@ -21,8 +21,8 @@ from nbdist.scene import Scene
 Array = NDArray[np.float64]
 
 
-def fluence_factors(experiment: Experiment, frames: range) -> Array:
-    """What multiplies the fluence in consecutive frames of a series, float64 (frames,)."""
+def fluence_factors(experiment: Experiment, frames: range, sample: int = 0) -> Array:
+    """What multiplies the fluence in consecutive frames of a series, or of a sample of a data set; float64 (frames,)."""
     beam, count = experiment.beam, len(frames)
     factors, seed = np.ones(count), beam.flicker.seed
     if beam.flicker.sigma:
@@ -30,18 +30,18 @@ def fluence_factors(experiment: Experiment, frames: range) -> Array:
         total = np.zeros(count)
         for octave in range(octaves):
             held = np.asarray(frames) >> octave
-            drawn = Draws(seed, octave).normals(Stage.FLICKER, int(held[-1] - held[0]) + 1, int(held[0]))
+            drawn = Draws(seed, octave, sample).normals(Stage.FLICKER, int(held[-1] - held[0]) + 1, int(held[0]))
             total += drawn[held - held[0]]
         factors *= np.maximum(0.0, 1 + beam.flicker.sigma * total / np.sqrt(octaves))
     if beam.exposure_jitter_sigma:
-        drawn = Draws(seed).normals(Stage.JITTER, count, frames.start)
+        drawn = Draws(seed, sample=sample).normals(Stage.JITTER, count, frames.start)
         factors *= np.maximum(0.0, 1 + beam.exposure_jitter_sigma * drawn.astype(np.float64))
     return factors
 
 
-def fluence_factor(experiment: Experiment, frame: int) -> float:
-    """What multiplies the fluence in a frame."""
-    return 1.0 if experiment.beam.steady else float(fluence_factors(experiment, range(frame, frame + 1))[0])
+def fluence_factor(experiment: Experiment, frame: int, sample: int = 0) -> float:
+    """What multiplies the fluence in a frame of a series, or of a sample of a data set."""
+    return 1.0 if experiment.beam.steady else float(fluence_factors(experiment, range(frame, frame + 1), sample)[0])
 
 
 def doses_MGy(scene: Scene, frames: range) -> Array:

@@ -273,7 +273,7 @@ def _intensity(frame: RenderedFrame) -> Images:
 
 
 def _counts(frame: RenderedFrame) -> Images:
-    return frame.readout.counts(frame.photons, frame.number)
+    return frame.readout.counts(frame.photons, frame.number, frame.scene.sample)
 
 
 def _counts_of(counts: PixelProduct, experiment: Experiment) -> PixelProduct:
@@ -419,7 +419,7 @@ FLUENCE_FACTOR = FrameSeries(
     dtype="float64",
     units="1",
     long_name="fluence of the frame, relative to that of the experiment",
-    make=lambda scene, frames: fluence_factors(scene.experiment, frames),
+    make=lambda scene, frames: fluence_factors(scene.experiment, frames, scene.sample),
     of_crystals=False,
     made_for=lambda experiment: not experiment.beam.steady,
 )

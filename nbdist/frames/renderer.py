@@ -222,7 +222,11 @@ class Renderer:
 
     def photons_per_unit(self, frame: int) -> float:
         """Photons of one unit of the partial intensities of a frame."""
-        return self.photons_per_electron2 / self.scene.steps * fluence_factor(self.scene.experiment, frame)
+        return (
+            self.photons_per_electron2
+            / self.scene.steps
+            * fluence_factor(self.scene.experiment, frame, self.scene.sample)
+        )
 
     @property
     def scatters_diffusely(self) -> bool:
@@ -263,7 +267,7 @@ class Renderer:
             phi_deg = scan.frame_start_deg(frame) + nodes.phi * scan.osc_range_deg
             real = [lattice.real_vectors_A @ axis_rotation(scene.spindle_axis, phi).T for phi in np.deg2rad(phi_deg)]
             share = lattice.weight * lattice.disorder.cells * self.photons_per_electron2
-            share *= fluence_factor(scene.experiment, frame)
+            share *= fluence_factor(scene.experiment, frame, scene.sample)
             exposed.append(Exposed(prepared, share, np.array(real), nodes))
         if scene.specimen.decays:
             s_per_A, image = self._reciprocal_spacings(tile), np.zeros(tile.shape)
@@ -280,7 +284,7 @@ class Renderer:
     def _background_parts(self, tile: Tile, frame: int) -> list[NDArray[np.floating[Any]]]:
         """What it is made of: what scatters, with the fluence of the frame, what is steady, and what crystals scatter diffusely."""
         scattered, steady = self._backgrounds.within(tile)
-        factor = fluence_factor(self.scene.experiment, frame)
+        factor = fluence_factor(self.scene.experiment, frame, self.scene.sample)
         if scattered is not None and factor != 1:
             scattered = scattered * factor
         parts = [image for image in (scattered, steady) if image is not None]

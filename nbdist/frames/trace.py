@@ -354,7 +354,7 @@ def _scaling(place: _Place, parts: Sequence[_Part], photons: float, frame: int, 
     yield Line("r_e_sqr", (CLASSICAL_RADIUS_SQUARED_M2,))
     yield Line("fluence_photons_per_m2", (place.instrument.fluence_per_m2,))
     if not scene.experiment.beam.steady:
-        yield Line("fluence_factor", (fluence_factor(scene.experiment, frame),))
+        yield Line("fluence_factor", (fluence_factor(scene.experiment, frame, scene.sample),))
     yield Line("steps", (scene.steps,))
     yield Line("oversample_thick", (int(sampling.oversample_thick),))
     yield Line("oversample_polar", (int(sampling.oversample_polar),))

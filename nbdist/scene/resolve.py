@@ -52,11 +52,13 @@ DEFAULT_DOMAINS = 100
 """Rotations that stand for a normal mosaicity in the sum."""
 
 
-def resolve(experiment: Experiment, crystals: Mapping[str, KnownCrystal] = MappingProxyType({})) -> Scene:
+def resolve(
+    experiment: Experiment, crystals: Mapping[str, KnownCrystal] = MappingProxyType({}), sample: int = 0
+) -> Scene:
     """Work out the numbers of `experiment`, reading its small files (matrix, sources, mask, rotations).
 
     Of `crystals`, by their fields, it is known what lattice and space group they have, and no file is asked for it: a store knows
-    that of its own (`store.StoreSummary.scene`).
+    that of its own (`store.StoreSummary.scene`). `sample` is its number in a data set.
 
     Raises
     ------
@@ -84,6 +86,7 @@ def resolve(experiment: Experiment, crystals: Mapping[str, KnownCrystal] = Mappi
         spindle_axis=spindle,
         phi_steps=_phi_steps(experiment, min(lattice.rocking_width_deg for lattice in lattices)),
         finest_A=finest_A,
+        sample=sample,
     )
 
 

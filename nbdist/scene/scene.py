@@ -38,6 +38,8 @@ class Scene:
         Orientations that stand for one frame's oscillation; 1 where it is integrated.
     finest_A
         Resolution that the detector reaches within `sampling.d_min_A`, Angstrom.
+    sample
+        Number of the sample in its data set, which decides random numbers; 0 of a series.
     """
 
     experiment: Experiment
@@ -46,6 +48,7 @@ class Scene:
     spindle_axis: Array
     phi_steps: int
     finest_A: float
+    sample: int = 0
 
     @property
     def method(self) -> Method:

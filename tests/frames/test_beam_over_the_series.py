@@ -43,6 +43,14 @@ def test_a_frame_alone_has_the_factor_that_it_has_among_others(small_experiment,
     assert not np.isin(other, factors).any()
 
 
+@pytest.mark.parametrize("beam", [{"flicker": FLICKER["flicker"]}, {"exposure_jitter_sigma": 0.1}])
+def test_samples_of_a_data_set_have_factors_of_their_own(small_experiment, beam):
+    _, experiment = series(small_experiment, 40, **beam)
+    of_samples = np.stack([fluence_factors(experiment, range(40), sample) for sample in range(5)])
+    assert len(np.unique(of_samples)) == of_samples.size
+    assert fluence_factor(experiment, 7, sample=3) == of_samples[3, 7]
+
+
 def test_white_flicker_and_jitter_are_normal_and_independent(small_experiment):
     both, _ = series(small_experiment, flicker={"sigma": 0.1}, exposure_jitter_sigma=0.05)
     jitter, _ = series(small_experiment, exposure_jitter_sigma=0.05)
