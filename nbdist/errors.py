@@ -13,7 +13,7 @@ Extra = Literal["cluster", "dashboard", "hdf5", "pictures", "s3", "tables", "tor
 EXTRAS: dict[Extra, str] = {
     "cluster": "dask-jobqueue",
     "dashboard": "bokeh",
-    "hdf5": "h5py",
+    "hdf5": "hdf5plugin",  # which needs h5py
     "pictures": "matplotlib",
     "s3": "obstore",
     "tables": "pyarrow",

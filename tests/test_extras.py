@@ -100,8 +100,8 @@ def _master_file():
     [
         ("cluster", _job_of_a_queue, "--cluster needs dask-jobqueue: pip install 'nbdist[cluster]'"),
         ("dashboard", _web_pages, "--dashboard needs bokeh: pip install 'nbdist[dashboard]'"),
-        ("hdf5", _nxmx, "format nxmx needs h5py: pip install 'nbdist[hdf5]'"),
-        ("hdf5", _master_file, "reading NXmx files needs h5py: pip install 'nbdist[hdf5]'"),
+        ("hdf5", _nxmx, "format nxmx needs hdf5plugin: pip install 'nbdist[hdf5]'"),
+        ("hdf5", _master_file, "reading NXmx files needs hdf5plugin: pip install 'nbdist[hdf5]'"),
         ("pictures", _preview, "nbdist preview needs matplotlib: pip install 'nbdist[pictures]'"),
         ("pictures", _contact_sheet, "the contact sheet needs matplotlib: pip install 'nbdist[pictures]'"),
         ("s3", _bucket, "s3://bucket/series.zarr needs obstore: pip install 'nbdist[s3]'"),

@@ -72,7 +72,7 @@ class NXmx:
         Raises
         ------
         MissingExtraError
-            If h5py or hdf5plugin is not installed.
+            If hdf5plugin is not installed.
         """
         require_extra("hdf5", "format nxmx")
         models = series.models
@@ -111,8 +111,7 @@ class NXmx:
         import h5py
         import hdf5plugin
 
-        # where HDF5_PLUGIN_PATH leads to hdf5plugin's filters, HDF5 would load them itself, without what ties them to h5py's HDF5
-        hdf5plugin.register("bshuf")
+        register_filters()
         shape = _stacked_shape(series.models)
         with h5py.File(path, "w", libver=VERSIONS) as file:
             entry = _group(file, "entry", "NXentry")
@@ -158,6 +157,14 @@ class NXmx:
             data[f"data_{number + 1:06d}"] = h5py.ExternalLink(name, DATA)
             layout[first:last] = h5py.VirtualSource(name, DATA, (last - first, *shape), series.dtype)
         data.create_virtual_dataset("data", layout, fillvalue=GAP)
+
+
+def register_filters() -> None:
+    """Let h5py read and write what detectors pack with bitshuffle and LZ4."""
+    import hdf5plugin
+
+    # where HDF5_PLUGIN_PATH leads to hdf5plugin's filters, HDF5 would load them itself, without what ties them to h5py's HDF5
+    hdf5plugin.register(("bshuf", "lz4"))
 
 
 def _stacked_shape(models: Models) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from nbdist.formats.description import (
     upright_panel,
 )
 from nbdist.formats.models import Array, Beam, Models, Panel, Scan
+from nbdist.formats.nxmx import register_filters
 from nbdist.formats.transformations import Axis, placed, scan_axis
 from nbdist.formats.units import ANGLES_RAD, ENERGIES_EV, LENGTHS_MM, RATES_PER_S, TIMES_S, WAVELENGTHS_A, scale_of
 
@@ -57,11 +58,12 @@ def read_nxmx(path: Path) -> Description:
     FileFormatError
         If it cannot be read, or what places detector, beam or axis is not there or malformed.
     MissingExtraError
-        If h5py is not installed.
+        If hdf5plugin is not installed.
     """
     require_extra("hdf5", "reading NXmx files")
     import h5py
 
+    register_filters()
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -334,7 +336,11 @@ class _Master:
         dataset = self._mask()
         if dataset is None:
             return everything
-        mask, image = np.asarray(dataset[()]) != 0, self.stored[1:]
+        try:
+            mask, image = np.asarray(dataset[()]) != 0, self.stored[1:]
+        except OSError:
+            self.remarks.append(f"detector: {dataset.name} cannot be read; it is left out")
+            return everything
         if not any(any(place[:-2]) for place in places):  # modules of one plane
             places = [place[-2:] for place in places]
         while mask.ndim > len(places[0]) and len(mask) == 1:

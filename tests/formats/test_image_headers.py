@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 from dials_programs import dials, dials_python
@@ -479,6 +480,22 @@ def test_a_mask_of_modules_has_each_by_its_number(tmp_path):
     assert made.content["detector"]["mask_file"] == "mine.mask.npy"
     np.testing.assert_array_equal(made.masks["mine.mask.npy"], mask != 0)
     np.testing.assert_array_equal(second.usable, mask[1] == 0)
+
+
+def test_a_mask_is_unpacked_and_one_that_cannot_be_is_said(tmp_path):
+    path, place = eiger(tmp_path / "x_master.h5"), f"{DETECTOR}/detectorSpecific/pixel_mask"
+    with h5py.File(path, "a") as file:
+        mask = file[place][()]
+        del file[place]
+        file.create_dataset(place, data=mask, chunks=mask.shape, **hdf5plugin.Bitshuffle(cname="lz4"))
+    # as in a process that has written none
+    h5py.h5z.unregister_filter(hdf5plugin.BSHUF_ID)
+    assert [*np.flatnonzero(~read_images([path]).models.panels[0].usable.any(axis=1))] == [10, 11]
+    with h5py.File(path, "a") as file:
+        file[place].id.write_direct_chunk((0, 0), b"no mask")
+    found = read_images([path])
+    assert found.models.panels[0].usable.all()
+    assert f"detector: {place} cannot be read; it is left out" in found.remarks
 
 
 def test_a_mask_in_a_file_that_is_not_there_is_said(tmp_path):
