@@ -184,11 +184,13 @@ class _Master:
             offset = OF_MCSTAS * np.broadcast_to(np.asarray(dataset.attrs.get("offset", 0.0), dtype=np.float64), 3)
         except (TypeError, ValueError):
             raise self.wrong(dataset.name, "should have a vector of three numbers, and an offset of three") from None
-        units = _text(dataset.attrs.get("offset_units")) or ("" if turns else _text(dataset.attrs.get("units"))) or "m"
-        try:
-            return Axis(turns, vector, offset * scale_of(units, LENGTHS_MM), settings, width)
-        except ValueError as error:
-            raise self.wrong(f"{dataset.name}@offset_units", str(error)) from None
+        if offset.any():  # one of nothing may be in any units
+            units = _text(dataset.attrs.get("offset_units")) or ("" if turns else _text(dataset.attrs.get("units")))
+            try:
+                offset = offset * scale_of(units or "m", LENGTHS_MM)
+            except ValueError as error:
+                raise self.wrong(f"{dataset.name}@offset_units", str(error)) from None
+        return Axis(turns, vector, offset, settings, width)
 
     def chain(self, group: h5py.Group, depends_on: str) -> list[Axis]:
         """The axes that a dependency goes through, the first one first.
@@ -255,7 +257,7 @@ class _Master:
         if "depends_on" in sample:
             return self.chain(sample, _text(sample["depends_on"][()]))
         omega = sample.get("transformations/omega")
-        return [] if omega is None or "vector" not in omega.attrs else self.chain(sample, omega.name)
+        return [] if omega is None or "vector" not in omega.attrs else self.chain(sample, "transformations/omega")
 
     def _stored(self) -> tuple[int, ...]:
         """Number of images and the shape of each, as the data sets have them; nothing where none is there."""
@@ -287,14 +289,20 @@ class _Master:
             frames = max(len(axis.settings), images if len(axis.settings) == 1 else 1)
             if not images and len(axis.settings) == 1:
                 self.remarks.append(UNKNOWN_FRAMES)
+            if self.stored and self.stored[0] not in (0, frames):
+                self.remarks.append(
+                    f"scan.frames: {frames} settings of the axis are taken; {self.stored[0]} images are stored"
+                )
             return Scan(0, frames, *_start_and_width_deg(axis.settings[0], axis.width), exposure_s), vector
         goniometer = self.entry.get("sample/goniometer")
         self.remarks.append("scan.spindle_axis: the file has none; x of dxtbx's frame is taken, as dxtbx does")
         start, width = 0.0, 0.0
         if goniometer is not None:
-            start = self.found(goniometer, "omega", ANGLES_RAD) or 0.0
+            settings = self.values(goniometer, "omega", ANGLES_RAD)
+            if settings is not None:
+                start, width = settings[0], float(np.median(np.diff(settings))) if len(settings) > 1 else 0.0
             names = ("omega_range_average", "omega_increment")
-            width = next((turn for name in names if (turn := self.found(goniometer, name, ANGLES_RAD))), 0.0)
+            width = next((turn for name in names if (turn := self.found(goniometer, name, ANGLES_RAD))), width)
         if not images:
             self.remarks.append(UNKNOWN_FRAMES)
         return Scan(0, max(images, 1), *_start_and_width_deg(start, width), exposure_s), np.array([1.0, 0.0, 0.0])

@@ -377,6 +377,8 @@ def test_units_of_offsets_are_known_too(tmp_path):
     with h5py.File(path, "a") as file:
         for number in range(2):
             file[f"{DETECTOR}/module_{number}/module_offset"].attrs["offset_units"] = "Millimeters"
+        # an offset of nothing is one in any units
+        file[f"{TURNS}/chi"].attrs.update({"offset": [0.0, 0.0, 0.0], "offset_units": "deg"})
     np.testing.assert_array_equal(read_images([path]).models.panels[0].origin_mm, models.panels[0].origin_mm)
     with h5py.File(path, "a") as file:
         file[f"{DETECTOR}/module_1/module_offset"].attrs["offset_units"] = "inch"
@@ -424,6 +426,45 @@ def test_a_master_that_does_not_say_how_many_images_there_are_says_that(tmp_path
     found = read_images([path])
     assert found.models.scan.frames == 1
     assert any(remark.startswith("scan.frames: not told") for remark in found.remarks)
+
+
+def test_the_settings_of_an_axis_are_the_frames_and_other_many_images_are_said(tmp_path):
+    path = eiger_with_modules(tmp_path / "x_master.h5")
+    with h5py.File(path, "a") as file:
+        file["entry/data/data"] = np.zeros((8, 30, 40), dtype=np.uint8)
+    found = read_images([path])
+    assert found.models.scan.frames == 8
+    assert not any(remark.startswith("scan.frames") for remark in found.remarks)
+    with h5py.File(path, "a") as file:
+        del file["entry/data/data"]
+        file["entry/data/data"] = np.zeros((5, 30, 40), dtype=np.uint8)
+    found = read_images([path])
+    assert found.models.scan.frames == 8
+    assert "scan.frames: 8 settings of the axis are taken; 5 images are stored" in found.remarks
+
+
+def test_the_steps_of_an_axis_are_the_oscillation_where_no_other_is_told(tmp_path):
+    path = eiger(tmp_path / "x_master.h5")
+    with h5py.File(path, "a") as file:
+        del file["entry/sample/goniometer/omega_range_average"]
+    assert read_images([path]).models.scan[:4] == (0, 200, 30.0, 0.1)
+    with h5py.File(path, "a") as file:
+        del file["entry/sample/goniometer/omega"]
+        file["entry/sample/goniometer/omega"] = 30.0
+    assert read_images([path]).models.scan[:4] == (0, 200, 30.0, 0.0)
+
+
+def test_an_omega_of_another_file_carries_a_sample_that_does_not_say_what_does(tmp_path):
+    path = eiger_with_modules(tmp_path / "x_master.h5")
+    wanted = read_images([path]).models
+    with h5py.File(path, "a") as file, h5py.File(tmp_path / "axes.h5", "w") as other:
+        del file["entry/sample/depends_on"]
+        file.copy(file[f"{TURNS}/omega"], other, "/a/omega")
+        del file[f"{TURNS}/omega"]
+        file[f"{TURNS}/omega"] = h5py.ExternalLink("axes.h5", "/a/omega")
+    found = read_images([path]).models
+    np.testing.assert_array_equal(found.axis, wanted.axis)
+    assert found.scan == wanted.scan
 
 
 def test_a_module_has_the_rows_and_columns_of_the_images(tmp_path):
