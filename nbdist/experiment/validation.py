@@ -140,6 +140,8 @@ def _expected(model: type[BaseModel], detail: Any) -> str:
             return " or ".join(f"a list{_listed(each, detail.get('ctx', {}))}" for each in tuples)
     if kind in ("model_type", "model_attributes_type"):
         return "fields in a mapping"
+    if kind == "path_type":
+        return "the name of a file"
     return "a mapping" if kind == "dict_type" else str(detail["msg"]).replace("Input should be ", "", 1)
 
 

@@ -42,6 +42,10 @@ def load(tmp_path):
         (MINIMAL + "crystals: [{mosaicty: 1}]", ["crystals.0.mosaicty: unknown field, near mosaicity (found 1)"]),
         (MINIMAL + "beam: {beam size: 1}", ["beam.beam size: unknown field, near beam_size_mm (found 1)"]),
         (MINIMAL + "beam: {direction: 5}", ["beam.direction: should be a list of 3 numbers, found 5"]),
+        (
+            MINIMAL + "background: {water_um: 1, image_file: 5}",
+            ["background.image_file: should be the name of a file, found 5"],
+        ),
         (MINIMAL + "detector: {panels: 5}", ["detector.panels: should be a list of mappings, found 5"]),
         (MINIMAL + "crystals: []", ["crystals: should be a list of 1 or more mappings, found 0: []"]),
         (MINIMAL + "beam: 5", ["beam: should be fields in a mapping, found 5"]),
