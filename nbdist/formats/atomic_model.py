@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nbdist.errors import FileFormatError, one_line
 from nbdist.formats.text import unreadable_named, user_path, version_of
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 
 REFLECTIONS_BEGIN = (b"MTZ ", b"!FORMAT=XDS_ASCII")
+CELL_DIGITS = 9
+"""Of a cell that is given, after the point: those of lattices that are turned alike agree to them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +80,17 @@ def read_atomic_model(path: Path, cell: Sequence[float] | None = None, space_gro
     FileFormatError
         If the file cannot be read, or has no cell, no space group, no atom with an occupancy, or an atom without a form factor.
     """
-    return _read(path, None if cell is None else tuple(cell), space_group, *version_of(path, "model"))
+    version = version_of(path, "model")
+    if cell is None or _structure(path, *version).cell.is_crystal():
+        return _read(path, None, "P 1", *version)
+    return _read(path, tuple(np.round(cell, CELL_DIGITS).tolist()), space_group, *version)
 
 
 @functools.lru_cache(maxsize=2)
-def _read(path: Path, given: tuple[float, ...] | None, given_group: str, *_: int) -> AtomicModel:
+def _read(path: Path, given: tuple[float, ...] | None, given_group: str, *version: int) -> AtomicModel:
     import gemmi
 
-    structure = _structure(path)
+    structure = _structure(path, *version).clone()
     packed = structure.cell.is_crystal()
     if not packed and given is not None:
         structure.cell, structure.spacegroup_hm = gemmi.UnitCell(*given), given_group
@@ -113,7 +120,8 @@ def _read(path: Path, given: tuple[float, ...] | None, given_group: str, *_: int
     return AtomicModel(cell, space_group, structure, tuple(atoms), models, unknown, packed)
 
 
-def _structure(path: Path) -> gemmi.Structure:
+@functools.lru_cache(maxsize=2)
+def _structure(path: Path, *_: int) -> gemmi.Structure:
     import gemmi
 
     with unreadable_named(path, "model"), user_path(path).open("rb") as stream:

@@ -9,6 +9,7 @@ from atomic_models import CELL, SITES, write_model
 from nbdist.errors import ExperimentError, FileFormatError
 from nbdist.experiment import model as experiments
 from nbdist.experiment.lattice import cell_from_real
+from nbdist.formats.atomic_model import _read, _structure
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 from nbdist.scene.notes import notes
@@ -38,6 +39,17 @@ def test_a_crystal_without_a_cell_has_the_models(of_model):
     assert 0.96 * scene.finest_A < spacings_A.min() < 0.98 * scene.finest_A, "spots beyond the corner have tails on it"
     assert its.origin.startswith("7 atoms in P 21 21 21, cell 20 24 28 90 90 90; ")
     assert its.notes == ()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_model_of_crystals_that_are_turned_is_read_once(small_experiment, tmp_path, packed):
+    path = write_model(tmp_path / "a.pdb", space_group="P 21 21 21" if packed else None)
+    crystal = {"N_cells": [5, 5, 5], "cell": (20.1, 24.2, 28.3, 90, 90, 90), "space_group": "P 21 21 21"}
+    turned = [{**crystal, "misset_deg": [7 * n, 11 * n, 13 * n]} for n in range(5)]
+    source = {"kind": "model", "file": str(path), "d_min_A": 6.0}
+    before = [cached.cache_info().misses for cached in (_structure, _read)]
+    load_reflections(resolve(small_experiment(crystal=None, crystals=turned, structure_factors=source)))
+    assert [cached.cache_info().misses for cached in (_structure, _read)] == [1 + misses for misses in before]
 
 
 def test_without_a_model_a_cell_is_required(small_experiment):
