@@ -236,10 +236,10 @@ def read_merged(path: Path, columns: Sequence[str] = ()) -> MergedReflections:
         raise FileFormatError(f"{what}: has a Miller index of {np.abs(indices).max()}; they lie below {LARGEST_INDEX}")
     notes, below = table.notes, int((values < 0).sum())
     if kinds == {"I"}:
-        notes += (f"{below:,} intensities are below 0, and have F = 0",) if below else ()
+        notes += (f"intensities below 0, which have F = 0: {below:,}",) if below else ()
         amplitudes = np.sqrt(np.maximum(values, 0))
     elif table.kinds[chosen[0]] in MEASURED:
-        notes += (f"{below:,} amplitudes are below 0, and count as missing",) if below else ()
+        notes += (f"amplitudes below 0, which count as missing: {below:,}",) if below else ()
         amplitudes = np.where(values < 0, np.nan, values)
     else:  # with a phase, which turns by half a cycle
         amplitudes = np.abs(values)

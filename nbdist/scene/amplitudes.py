@@ -58,6 +58,11 @@ def distinct(reflections: Sequence[Reflections]) -> list[Reflections]:
     return list({id(its): its for its in reflections}.values())
 
 
+def rounded_metric(reciprocal_per_A: Array) -> str:
+    """The metric of rows a*, b*, c*, of which lattices that differ in nothing but a turn have the same one."""
+    return str((np.round(reciprocal_per_A @ reciprocal_per_A.T, 15) + 0.0).tolist())  # -0 becomes 0
+
+
 def load_reflections(scene: Scene) -> tuple[Reflections, ...]:
     """Read or draw the reflections of each lattice; lattices with the same amplitudes share one object.
 
@@ -82,7 +87,7 @@ def load_reflections(scene: Scene) -> tuple[Reflections, ...]:
         reciprocal = dual_vectors(lattice.real_vectors_A)
         source = lattice.structure_factors
         of_cell = isinstance(source, Wilson | FromModel) or (isinstance(source, FromFile) and source.asks_for_unlisted)
-        metric = np.round(reciprocal @ reciprocal.T, 15).tolist() if of_cell else None  # turned alike
+        metric = rounded_metric(reciprocal) if of_cell else None
         key = f"{source.model_dump_json()} {lattice.space_group} {metric}"
         if key not in loaded:
             loaded[key] = _load(lattice, reciprocal, scene)

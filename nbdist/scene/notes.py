@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from nbdist.experiment.crystal import LATTICE_FIELDS
-from nbdist.experiment.lattice import ANGLE_TOLERANCE_DEG, CELL_TOLERANCE, cell_from_real
+from nbdist.experiment.lattice import ANGLE_TOLERANCE_DEG, CELL_TOLERANCE, cell_from_real, dual_vectors
 from nbdist.experiment.structure_factors import FromFile
-from nbdist.scene.amplitudes import Reflections
+from nbdist.scene.amplitudes import Reflections, rounded_metric
 from nbdist.scene.completeness import Completeness, completeness
 from nbdist.scene.resolve import recommended_oversample
 from nbdist.scene.rocking import own_width_rad, recommended_phi_steps, recommended_points
@@ -35,11 +35,15 @@ EXACT_CELL, EXACT_ANGLE_DEG = 1e-4, 0.01
 
 def file_completeness(scene: Scene, reflections: Sequence[Reflections]) -> dict[str, Completeness]:
     """How much of what the detector reaches the files of amplitudes hold, by the fields of the crystals' lattices."""
-    return {
-        lattice.field: completeness(lattice, its, scene.finest_A)
-        for lattice, its in zip(scene.specimen.lattices, reflections, strict=True)
-        if lattice.twin is None and isinstance(lattice.structure_factors, FromFile)
-    }
+    held: dict[str, Completeness] = {}
+    of_each: dict[tuple[int, str], Completeness] = {}
+    for lattice, its in zip(scene.specimen.lattices, reflections, strict=True):
+        if lattice.twin is None and isinstance(lattice.structure_factors, FromFile):
+            key = id(its), rounded_metric(dual_vectors(lattice.real_vectors_A))
+            if key not in of_each:
+                of_each[key] = completeness(lattice, its, scene.finest_A)
+            held[lattice.field] = of_each[key]
+    return held
 
 
 def notes(
@@ -50,7 +54,7 @@ def notes(
     `reflections` are those of each lattice, and `held` their `file_completeness`, worked out where it is left out.
     """
     held = file_completeness(scene, reflections) if held is None else held
-    return [
+    its_notes = (
         *_wavelengths(scene),
         *_sensors(scene),
         *(note for lattice in scene.specimen.of_crystals for note in _lattice(scene, lattice)),
@@ -62,7 +66,8 @@ def notes(
         ),
         *_sampling(scene),
         *_series(scene),
-    ]
+    )
+    return list(dict.fromkeys(its_notes))  # lattices that share a file share what is said of it
 
 
 def _wavelengths(scene: Scene) -> Iterator[str]:

@@ -138,7 +138,7 @@ def test_an_amplitude_of_0_with_a_sigma_of_0_is_missing(mtz):
 def test_an_amplitude_below_0_is_no_measured_one_and_of_a_map_half_a_cycle_of_phase(mtz):
     found = read_merged(mtz({"F": np.where(ROW > 1, ROW, -ROW)}))
     np.testing.assert_array_equal(np.isnan(found.amplitudes), [ROW <= 1])
-    assert found.notes == (f"{(ROW <= 1).sum()} amplitudes are below 0, and count as missing",)
+    assert found.notes == (f"amplitudes below 0, which count as missing: {(ROW <= 1).sum()}",)
     np.testing.assert_allclose(read_merged(mtz({"FWT": np.where(ROW > 1, ROW, -ROW)})).amplitudes, [ROW], rtol=1e-7)
 
 
@@ -156,7 +156,7 @@ def test_a_named_column_is_taken_whatever_else_there_is(mtz):
 def test_of_an_intensity_the_root_is_taken_and_0_where_it_is_below(mtz):
     found = read_merged(mtz({"I": np.where(ROW > 1, 4 * ROW, -ROW)}))
     np.testing.assert_allclose(found.amplitudes, [np.where(ROW > 1, 2 * np.sqrt(ROW), 0)], rtol=1e-7)
-    assert found.notes == (f"{(ROW <= 1).sum()} intensities are below 0, and have F = 0",)
+    assert found.notes == (f"intensities below 0, which have F = 0: {(ROW <= 1).sum()}",)
 
 
 def test_a_cif_has_what_the_mtz_has(mtz):

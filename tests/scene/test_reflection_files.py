@@ -161,6 +161,22 @@ def test_a_completeness_that_is_known_is_not_worked_out_again(scene_of):
     )
 
 
+def test_what_is_said_of_a_file_is_worked_out_and_said_once_for_crystals_that_are_turned(small_experiment, tmp_path):
+    path = write_mtz(tmp_path / "a.mtz", {"F": np.where(KEPT, F, -1)}, HKL)
+    turned = [{"cell": CELL, "N_cells": [5, 5, 5], "misset_deg": [7 * n, 11 * n, 13 * n]} for n in range(3)]
+    other = {"cell": (24.5, 24.5, 19, 90, 90, 90), "N_cells": [5, 5, 5]}
+    experiment = small_experiment(
+        crystal=None, crystals=[*turned, other], structure_factors={"kind": "file", "file": path}
+    )
+    scene = resolve(experiment)
+    reflections = load_reflections(scene)
+    held = file_completeness(scene, reflections)
+    assert [its is held["crystals.0"] for its in held.values()] == [True, True, True, False]
+    lines = [line for line in notes(scene, reflections) if line.startswith("structure_factors")]
+    assert sum(line.endswith(f"which count as missing: {(~KEPT).sum()}") for line in lines) == 1
+    assert sum("are not in a.mtz and have F = 0" in line for line in lines) == 2
+
+
 def test_what_is_missing_may_be_drawn_and_what_there_is_stays(scene_of):
     columns = {"F": np.where(KEPT, F, np.nan)}
     scene = scene_of(columns, missing="wilson", d_min_A=1.5)
