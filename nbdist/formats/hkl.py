@@ -13,7 +13,20 @@ from nbdist.formats.text import data_lines, read_text
 
 WHAT = "structure-factor file"
 LARGEST_INDEX = 1_000_000
+INDEX_BITS = 21
+PACKING = np.array([2 ** (2 * INDEX_BITS), 2**INDEX_BITS, 1])
+"""hkl times these is one whole number: they are in the order of h, k, l, and that of -h-k-l has the other sign."""
 BLOCK_CHARACTERS = 2**22
+
+
+def unpacked(packed: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Miller indices int32 (n, 3) of numbers that `PACKING` made of them."""
+    indices, rest, half = np.empty((len(packed), 3), dtype=np.int32), packed, 2 ** (INDEX_BITS - 1)
+    for axis in (2, 1):
+        indices[:, axis] = (rest + half) % 2**INDEX_BITS - half
+        rest = (rest - indices[:, axis]) >> INDEX_BITS
+    indices[:, 0] = rest
+    return indices
 
 
 def read_hkl(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

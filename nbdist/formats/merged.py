@@ -232,8 +232,7 @@ def read_merged(path: Path, columns: Sequence[str] = ()) -> MergedReflections:
         raise FileFormatError(f"{what}: columns {' and '.join(chosen)} are an amplitude and an intensity, no pair")
     with _damage_named(path):
         indices, values = table.indices(), np.stack([table.values(label) for label in chosen])
-    if np.abs(indices).max(initial=0) >= LARGEST_INDEX:
-        raise FileFormatError(f"{what}: has a Miller index of {np.abs(indices).max()}; they lie below {LARGEST_INDEX}")
+    _check_indices(path, indices)
     notes, below = table.notes, int((values < 0).sum())
     if kinds == {"I"}:
         notes += (f"intensities below 0, which have F = 0: {below:,}",) if below else ()
@@ -269,6 +268,12 @@ def _damage_named(path: Path) -> Iterator[None]:
     except Exception as error:
         said = one_line(error).replace(str(user_path(path)), "").strip(": ")
         raise FileFormatError(f"{WHAT} {path} is damaged: {said}") from None
+
+
+def _check_indices(path: Path, indices: NDArray[np.int32]) -> None:
+    largest = np.abs(indices.astype(np.int64)).max(initial=0)
+    if largest >= LARGEST_INDEX:
+        raise FileFormatError(f"{WHAT} {path}: has a Miller index of {largest}; they lie below {LARGEST_INDEX}")
 
 
 def _mtz_table(path: Path, with_data: bool) -> _Table:
@@ -388,6 +393,7 @@ def _merged_table(
     operations = group.operations().sym_ops
     rotations = np.array([operation.rot for operation in operations], dtype=np.int64) // operations[0].DEN
     observed = observations()
+    _check_indices(path, observed.indices)
     its = merged(observed, rotations)
     values = {"I": its.mean, "I(+)": its.plus, "I(-)": its.minus}
     left_out = len(observed.sigmas) - its.observations

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.formats.hkl import PACKING, unpacked
+
 Array = NDArray[np.float64]
-INDEX_BITS = 21
-"""Of a Miller index in a packed one: reflections lie within a million of the origin."""
 
 
 class Observations(NamedTuple):
@@ -45,11 +45,11 @@ def merged(observations: Observations, rotations: NDArray[np.int64]) -> Merged:
         W (m, 3, 3) of the space group: hkl W is equivalent to the row hkl.
     """
     used = np.isfinite(observations.intensities) & (observations.sigmas > 0)
-    indices, strides = observations.indices[used].astype(np.int64), np.array([2 ** (2 * INDEX_BITS), 2**INDEX_BITS, 1])
+    indices = observations.indices[used].astype(np.int64)
     last, is_mate = np.full(len(indices), np.iinfo(np.int64).min), np.zeros(len(indices), dtype=bool)
     for sign in (1, -1):  # the last of the equivalents in the order of h, k, l, else of the mates
         for rotation in rotations:
-            packed = sign * (indices @ (rotation @ strides))
+            packed = sign * (indices @ (rotation @ PACKING))
             is_mate[packed > last] = sign < 0
             np.maximum(last, packed, out=last)
     unique, which = np.unique(last, return_inverse=True)
@@ -62,15 +62,5 @@ def merged(observations: Observations, rotations: NDArray[np.int64]) -> Merged:
             return np.asarray(np.bincount(which[some], weighted[some], len(unique)) / total)
 
     return Merged(
-        _unpacked(unique), mean(np.ones(len(last), dtype=bool)), mean(~is_mate), mean(is_mate), int(used.sum())
+        unpacked(unique), mean(np.ones(len(last), dtype=bool)), mean(~is_mate), mean(is_mate), int(used.sum())
     )
-
-
-def _unpacked(packed: NDArray[np.int64]) -> NDArray[np.int32]:
-    indices, rest = np.empty((len(packed), 3), dtype=np.int32), packed
-    for axis in (2, 1):
-        half = 2 ** (INDEX_BITS - 1)
-        indices[:, axis] = (rest + half) % 2**INDEX_BITS - half
-        rest = (rest - indices[:, axis]) >> INDEX_BITS
-    indices[:, 0] = rest
-    return indices

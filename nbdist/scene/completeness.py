@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.experiment.lattice import dual_vectors
+from nbdist.formats.hkl import PACKING
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.specimen import Lattice
 from nbdist.scene.symmetry import half_sphere
@@ -18,8 +19,6 @@ MOST_ROWS_COUNTED = 4_000_000
 MOST_POINTS_ASKED = 20_000_000
 AT_ONCE = 2**18
 """Reflections that are looked at at a time."""
-INDEX_BITS = 21
-"""Of a Miller index in a packed one: reflections lie within a million of the origin."""
 
 
 class Completeness(NamedTuple):
@@ -65,9 +64,9 @@ def completeness(lattice: Lattice, reflections: Reflections, d_A: float) -> Comp
     there = present_points(lattice, 1 / d_A)
     if filled is not None:  # each is listed once, and so is its mate
         return Completeness(int(inside.sum()), there, finest_per_A, 0.0)
-    listed = np.unique(_packed(indices[inside]))
+    listed = np.unique(indices[inside] @ PACKING)
     chosen = listed[:: -(-len(listed) // MATES_LOOKED_UP) or 1]
-    missing = 1 - float(np.isin(_packed(-_unpacked(chosen)), listed).mean()) if len(chosen) else 0.0
+    missing = 1 - float(np.isin(-chosen, listed).mean()) if len(chosen) else 0.0
     return Completeness(len(listed), there, finest_per_A, missing)
 
 
@@ -101,14 +100,3 @@ def lattice_points(reciprocal_per_A: NDArray[np.float64], radius_per_A: float) -
     meets = half_squared >= 0
     middle, half = middle[meets], np.sqrt(half_squared[meets])
     return int((np.floor(middle + half) - np.ceil(middle - half) + 1).sum()) - 1
-
-
-def _packed(indices: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    h, k, l = (indices.astype(np.int64) + 2 ** (INDEX_BITS - 1)).T
-    return np.asarray((h << 2 * INDEX_BITS) | (k << INDEX_BITS) | l)
-
-
-def _unpacked(packed: NDArray[np.int64]) -> NDArray[np.int64]:
-    mask = 2**INDEX_BITS - 1
-    columns = (packed >> 2 * INDEX_BITS, (packed >> INDEX_BITS) & mask, packed & mask)
-    return np.stack(columns, axis=1) - 2 ** (INDEX_BITS - 1)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nbdist.errors import ExperimentError
 from nbdist.experiment.lattice import Cell, cell_from_real, dual_vectors
 from nbdist.experiment.space_groups import P1, space_group
+from nbdist.formats.hkl import PACKING
 
 if TYPE_CHECKING:
     import gemmi
@@ -95,10 +96,9 @@ class Symmetry:
 
     def represents(self, indices: Indices) -> NDArray[np.bool_]:
         """Which reflections (n, 3) come last among their equivalents and mates in the order of h, k, l, (n,): one of each set."""
-        strides = np.array([2**42, 2**21, 1])  # indices lie within a million of the origin
-        own, last = indices @ strides, np.ones(len(indices), dtype=bool)
+        own, last = indices @ PACKING, np.ones(len(indices), dtype=bool)
         for rotation in self.rotations:
-            equivalent = indices @ (rotation @ strides)
+            equivalent = indices @ (rotation @ PACKING)
             last &= (own >= equivalent) & (own >= -equivalent)
         return last
 

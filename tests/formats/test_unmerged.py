@@ -138,3 +138,9 @@ def test_an_unmerged_file_of_xds_is_read(tmp_path):
     path.write_text(XDS + "     1     2\n")
     with pytest.raises(FileFormatError, match=r"XDS_ASCII\.HKL is damaged: "):
         read_merged(path)
+
+
+def test_an_index_of_no_crystal_is_refused_before_it_is_merged(tmp_path):
+    path = write_unmerged(tmp_path / "a.mtz", np.array([[1, 2, 2_000_000]]), *np.ones((2, 1)))
+    with pytest.raises(FileFormatError, match=r"a\.mtz: has a Miller index of 2000000; they lie below 1000000"):
+        read_merged(path)
