@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,30 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from nbdist.errors import StoreError
+from nbdist.learning.opened import OpenStore, Tables
+from nbdist.store.completeness import read_completeness
 from nbdist.store.locations import open_group
 from nbdist.store.places import normalised
-from nbdist.store.reading import summarize
 from nbdist.store.schema import schema_of
-from nbdist.store.units import StoredUnits
-
-COORDINATE_CHUNKS = 24
-"""Chunks of coordinates that a process keeps: three for each of the places that it reads from in turn."""
 
 
-class FrameDataset(Dataset[dict[str, Tensor]]):
-    """Frames of a series as dictionaries of tensors.
+class StoreDataset(Dataset[dict[str, Tensor]]):
+    """What the datasets of a store have in common: which frames, what of them, and one open store a process.
 
-    Keys: `intensity` float32 (slow, fast), expected photons; `counts` (slow, fast) in the type of the store, where it has them; `mask` bool
-    (slow, fast), True where a pixel is neither masked nor bad; `phi` float32 (2,), start and end in degrees; `orientation` float32 (3, 3),
-    rows a, b, c in Angstrom at the middle of the frame; `frame` int64 (); `fluence_factor`, `dose_MGy` and `B_factor_A2` float32 where the
-    store has them, () or (lattice,). Of several panels, images are (panel, slow, fast) where all have
-    the same shape; else each has keys of its own, `intensity_0`, `mask_0`. A sample owns its tensors: what is done to them in place is
-    seen in no other.
-
-    Nothing is open when the object is pickled or forked: each process opens the store at its first frame, so it works with
+    Nothing is open when the object is pickled or forked: each process opens the store at its first item, so it works with
     DataLoader workers started by fork, spawn or forkserver (of a store in a bucket, not by fork: StoreError). Only frames that are
-    complete are counted, as of when it was made.
+    complete are counted, as of when it was made. An item owns its tensors: what is done to them in place is seen in no other.
 
     Parameters
     ----------
@@ -43,80 +32,103 @@ class FrameDataset(Dataset[dict[str, Tensor]]):
         Path or URL of a store.
     frames
         Frames to use, of those complete; all when left out.
+    products
+        Names of the products of pixels that are read; all when left out.
+    tables
+        Columns that are read of tables, by name: `{"spots": ["slow", "fast", "photons", "h", "k", "l"]}`. Each is a tensor (row, column)
+        in the common type of its columns; h, k, l are 0 where a spot's reflection does not cross the Ewald sphere. `Padded` and `Ragged`
+        collate them.
+
+    Attributes
+    ----------
+    frames
+        The frames in use.
 
     Raises
     ------
     StoreError
-        If there is no store of nbdist; at a frame, if it is gone since.
+        If there is no store of nbdist, or it lacks a product, table or column; at an item, if its shard is gone since.
     """
 
-    def __init__(self, location: str | os.PathLike[str], frames: range | None = None) -> None:
+    def __init__(
+        self,
+        location: str | os.PathLike[str],
+        frames: range | None = None,
+        *,
+        products: Sequence[str] | None = None,
+        tables: Tables | None = None,
+    ) -> None:
         self.location = normalised(location)
-        summary = summarize(location)
-        complete = summary.found.frames
+        self._wanted = (None if products is None else list(products), {n: list(c) for n, c in (tables or {}).items()})
+        group = open_group(self.location)
+        complete = read_completeness(group).frames
         self.frames = complete if frames is None else complete & frames
-        self._opened: tuple[int, _Store] | None = None
+        self.frames_per_unit = schema_of(group).units.size
+        self._opened: tuple[int, OpenStore] | None = None
+        self.epoch = 0
+
+    @property
+    def mask(self) -> Tensor | dict[str, Tensor]:
+        """Where pixels are usable, bool (slow, fast) or (panel, slow, fast): True where one is neither masked nor bad.
+
+        Of panels that differ in shape it is a dictionary: `mask_0`, `mask_1`.
+        """
+        usable = {name: mask.clone() for name, mask in self._store.usable.items()}
+        return usable["mask"] if usable.keys() == {"mask"} else usable
+
+    def first_frames(self) -> NDArray[np.int64]:
+        """The first frame of each item, int64 (items,), ascending."""
+        return self.frames.array()
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        frame = self.frames[index]
-        store = self._store()
-        sample = {name: torch.from_numpy(store.image(name, frame)) for name in store.arrays}
-        sample |= {name: usable.clone() for name, usable in store.usable.items()}
-        sample["phi"] = torch.tensor(
-            [store.coordinate("phi_start_deg", frame), store.coordinate("phi_end_deg", frame)], dtype=torch.float32
-        )
-        sample["orientation"] = torch.tensor(store.coordinate("orientation", frame), dtype=torch.float32)
-        for name in store.series:
-            sample[name] = torch.tensor(store.coordinate(name, frame), dtype=torch.float32)
-        sample["frame"] = torch.tensor(frame)
-        return sample
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch follows, for what is drawn anew in each."""
+        self.epoch = epoch
 
-    def _store(self) -> _Store:
+    def hold(self, units: Sequence[int]) -> None:
+        """Keep the shards of these units in memory where they lie in a bucket: most of each is about to be read."""
+        self._store.hold(units)
+
+    @property
+    def _store(self) -> OpenStore:
+        """The store, open in this process."""
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), _Store(self.location))
+            self._opened = (os.getpid(), OpenStore(self.location, *self._wanted))
         return self._opened[1]
+
+    def _of_frames(self, frames: Sequence[int]) -> dict[str, Tensor]:
+        """Products and numbers of some frames, each with a first dimension of frames."""
+        store = self._store
+        item = {name: store.pixels(name, frames) for name in store.arrays}
+        each = [store.of_frame(frame) for frame in frames]
+        return item | {name: torch.stack([known[name] for known in each]) for name in each[0]}
+
+    def _rows(self, name: str, frame: int) -> Tensor:
+        return torch.from_numpy(self._store.rows(name, frame).copy())
+
+    @property
+    def _tables(self) -> Tables:
+        return self._wanted[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
 
 
-class _Store:
-    """What a process has open of a store: its arrays, the pixels that are usable, and the coordinates of a few chunks of frames."""
+class FrameDataset(StoreDataset):
+    """Frames of a store as dictionaries of tensors.
 
-    def __init__(self, location: str) -> None:
-        group: Any = open_group(location)
-        schema = schema_of(group)
-        self.arrays = {array.name: group[array.name] for array in schema.arrays}
-        masks = [name for name in schema.dtypes if name.startswith("mask")]
-        self.usable = {name: torch.from_numpy(group[name][:] == 0) for name in masks}
-        self._location, self._stored = location, StoredUnits(group)
-        self.series = [product.name for product in schema.series]
-        kept = "phi_start_deg", "phi_end_deg", "orientation", *self.series
-        self._coordinates = {name: group[name] for name in kept}
-        self._chunk = functools.lru_cache(COORDINATE_CHUNKS)(self._read_chunk)
+    Keys: `intensity` float32 (slow, fast), expected photons; `counts` (slow, fast) in the type of the store, where it has them, and its
+    other products of pixels; `phi` float32 (2,), start and end in degrees; `orientation` float32 (3, 3), rows a, b, c in Angstrom at the
+    middle of the frame; `frame` int64 (); `fluence_factor`, `dose_MGy` and `B_factor_A2` float32 where the store has them, () or
+    (lattice,); tables that are asked for, (row, column). Of several panels, images are (panel, slow, fast) where all have the same shape;
+    else each has keys of its own, `intensity_0`, `counts_0`. The mask is the dataset's: `mask`.
 
-    def image(self, name: str, frame: int) -> NDArray[Any]:
-        """What an array holds of a frame.
+    Parameters and errors are those of `StoreDataset`.
+    """
 
-        Raises
-        ------
-        StoreError
-            If its shard is gone.
-        """
-        image = np.asarray(self.arrays[name][frame])
-        # an object that is not there reads as zeros, which an image seldom is
-        if not image.any() and not self._stored.has_shard(name, frame):
-            raise StoreError(f"{self._location}: frame {frame} of {name} is gone since the dataset was made")
-        return image
-
-    def coordinate(self, name: str, frame: int) -> NDArray[np.float64]:
-        """A coordinate of a frame."""
-        chunk, place = divmod(frame, self._coordinates[name].chunks[0])
-        return self._chunk(name, chunk)[place]
-
-    def _read_chunk(self, name: str, chunk: int) -> NDArray[np.float64]:
-        array = self._coordinates[name]
-        return np.asarray(array[chunk * array.chunks[0] : (chunk + 1) * array.chunks[0]])
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        frame = self.frames[index]
+        item = {name: tensor[0] for name, tensor in self._of_frames([frame]).items()}
+        return item | {name: self._rows(name, frame) for name in self._tables}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import islice
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from nbdist.errors import NbdistError, StoreError, UnreachableError, require_extra
 from nbdist.store.bucket_settings import bucket_settings, credentials
-from nbdist.store.objects import PASSING, ROOT, Objects
+from nbdist.store.objects import PASSING, ROOT, Objects, Span
 
 RETRY_S = 240.0
 """How long a request is made again while a server throttles, fails or is away; below five minutes, the life of a signature."""
@@ -172,6 +172,22 @@ class Bucket(Objects):
         import obstore
 
         return self._asked(lambda: bytes(obstore.get(self.client, key).bytes()), None)
+
+    def read_end(self, key: str, size: int) -> bytes | None:
+        """The last bytes of an object, all of a shorter one, or None where there is none."""
+        import obstore
+
+        return self._asked(
+            lambda: bytes(obstore.get(self.client, key, options={"range": {"suffix": size}}).bytes()), None
+        )
+
+    def read_spans(self, key: str, spans: Sequence[Span]) -> list[bytes | memoryview] | None:
+        """Bytes [start, stop) of an object for each span, in as few requests as obstore makes; None where there is none."""
+        import obstore
+
+        starts, ends = [start for start, _ in spans], [stop for _, stop in spans]
+        found = self._asked(lambda: obstore.get_ranges(self.client, key, starts=starts, ends=ends), None)
+        return None if found is None else [memoryview(piece) for piece in found]
 
     def write(self, key: str, content: bytes | memoryview) -> str | None:
         """Write an object, or replace it, in one step; return its ETag.

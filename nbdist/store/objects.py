@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,13 @@ PARTIAL = ".partial"
 LOCK, BEAT = ".lock", ".beat"
 """How the names of objects end that say who writes here now; where there is nothing else, there is nothing."""
 PASSING = (PARTIAL, LOCK, BEAT)
+NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""Errors of a file system where there is no object."""
 NOT_REMOVED = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EBUSY})
 """What `rmdir` answers for a folder that is not to be removed."""
+
+Span = tuple[int, int]
+"""First byte, and the one after the last."""
 
 
 class Objects(abc.ABC):
@@ -37,6 +42,14 @@ class Objects(abc.ABC):
     @abc.abstractmethod
     def read(self, key: str) -> bytes | None:
         """An object's content, or None where there is none."""
+
+    @abc.abstractmethod
+    def read_end(self, key: str, size: int) -> bytes | None:
+        """The last bytes of an object, all of a shorter one, or None where there is none."""
+
+    @abc.abstractmethod
+    def read_spans(self, key: str, spans: Sequence[Span]) -> list[bytes | memoryview] | None:
+        """Bytes [start, stop) of an object for each span, fewer where it ends before; None where there is none."""
 
     @abc.abstractmethod
     def write(self, key: str, content: bytes | memoryview) -> str | None:
@@ -102,7 +115,24 @@ class Folder(Objects):
         """An object's content, or None where there is none."""
         try:
             return (self.root / key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        except NO_FILE:
+            return None
+
+    def read_end(self, key: str, size: int) -> bytes | None:
+        """The last bytes of an object, all of a shorter one, or None where there is none."""
+        try:
+            with open(self.root / key, "rb", buffering=0) as file:  # noqa: PTH123
+                whole = os.fstat(file.fileno()).st_size
+                return os.pread(file.fileno(), size, max(0, whole - size))
+        except NO_FILE:
+            return None
+
+    def read_spans(self, key: str, spans: Sequence[Span]) -> list[bytes | memoryview] | None:
+        """Bytes [start, stop) of an object for each span, fewer where it ends before; None where there is none."""
+        try:
+            with open(self.root / key, "rb", buffering=0) as file:  # noqa: PTH123
+                return [os.pread(file.fileno(), stop - start, start) for start, stop in spans]
+        except NO_FILE:
             return None
 
     def write(self, key: str, content: bytes | memoryview) -> str | None:

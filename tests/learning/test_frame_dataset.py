@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 
 from nbdist import generate
 from nbdist.errors import StoreError
-from nbdist.learning import FrameDataset, frames
+from nbdist.learning import FrameDataset
+from nbdist.learning.opened import OpenStore
 from nbdist.store import creation
 from nbdist.store.number_set import NumberSet
 
@@ -40,7 +41,6 @@ def test_a_sample_is_a_dictionary_of_tensors(location):
     assert {name: (tuple(value.shape), value.dtype) for name, value in sample.items()} == {
         "intensity": ((96, 80), torch.float32),
         "counts": ((96, 80), torch.int32),
-        "mask": ((96, 80), torch.bool),
         "phi": ((2,), torch.float32),
         "orientation": ((3, 3), torch.float32),
         "frame": ((), torch.int64),
@@ -55,16 +55,24 @@ def test_a_sample_holds_what_the_store_holds(location):
         for name in ("intensity", "counts"):
             np.testing.assert_array_equal(sample[name], group[name][frame])
             assert sample[name].any()
-        assert sample["mask"][:90].all(), "True where a pixel is usable"
-        assert not sample["mask"][90:].any()
         assert sample["phi"].tolist() == [10 + 0.5 * frame, 10.5 + 0.5 * frame]
         np.testing.assert_array_equal(sample["orientation"], group["orientation"][frame].astype(np.float32))
         assert int(sample["frame"]) == frame
 
 
+def test_a_mask_that_does_not_change_is_given_once(location):
+    dataset = FrameDataset(location)
+    assert dataset.mask.dtype == torch.bool
+    assert dataset.mask.shape == (96, 80)
+    assert dataset.mask[:90].all(), "True where a pixel is usable"
+    assert not dataset.mask[90:].any()
+    dataset.mask.zero_()
+    assert dataset.mask.any(), "what is done to it is seen by nobody else"
+
+
 def test_a_store_without_noise_has_no_counts(small_experiment, tmp_path):
     generate(small_experiment(scan={"frames": 1}), tmp_path / "a.zarr", serial=True)
-    assert set(FrameDataset(tmp_path / "a.zarr")[0]) == {"intensity", "mask", "phi", "orientation", "frame"}
+    assert set(FrameDataset(tmp_path / "a.zarr")[0]) == {"intensity", "phi", "orientation", "frame"}
 
 
 def test_only_complete_frames_are_counted(experiment, tmp_path):
@@ -96,7 +104,7 @@ def test_frames_share_no_memory_with_the_coordinates_that_a_process_keeps(locati
 
 
 def test_coordinates_are_read_a_chunk_at_a_time(experiment, location, tmp_path, monkeypatch):
-    expected, read, original = FrameDataset(location), [], frames._Store._read_chunk
+    expected, read, original = FrameDataset(location), [], OpenStore._read_chunk
 
     def noted(store, name, chunk):
         read.append((name, chunk))
@@ -104,7 +112,7 @@ def test_coordinates_are_read_a_chunk_at_a_time(experiment, location, tmp_path, 
 
     monkeypatch.setattr(creation, "FRAMES_PER_CHUNK", 4)
     generate(experiment, tmp_path / "a.zarr", serial=True, frames_per_shard=2)
-    monkeypatch.setattr(frames._Store, "_read_chunk", noted)
+    monkeypatch.setattr(OpenStore, "_read_chunk", noted)
     dataset = FrameDataset(tmp_path / "a.zarr")
     samples = {index: dataset[index] for index in (5, 0, 3, 5)}
     assert read == [(name, chunk) for chunk in (1, 0) for name in ("phi_start_deg", "phi_end_deg", "orientation")]
@@ -145,7 +153,7 @@ def test_a_frame_that_is_gone_since_is_an_error_and_not_an_empty_image(experimen
     dataset = FrameDataset(tmp_path / "a.zarr")
     assert not dataset[2]["counts"].any(), "an empty image that is there"
     (tmp_path / "a.zarr/counts/c/1/0/0").unlink()
-    with pytest.raises(StoreError, match="frame 2 of counts is gone since the dataset was made"):
+    with pytest.raises(StoreError, match="counts/c/1/0/0 is gone since the store was opened"):
         dataset[2]
 
 

@@ -21,13 +21,13 @@ def main(store: str) -> None:
 
     frames = FrameDataset(store)
     loader = DataLoader(frames, batch_size=8, shuffle=True, num_workers=2, multiprocessing_context="spawn")
-    total = 0
+    usable, total = frames.mask, 0
     for batch in loader:
-        counts, intensity, usable = batch["counts"], batch["intensity"], batch["mask"]
-        excess = ((counts - intensity)[usable] ** 2).mean() / intensity[usable].mean()
+        counts, intensity = batch["counts"][:, usable], batch["intensity"][:, usable]
+        excess = ((counts - intensity) ** 2).mean() / intensity.mean()
         total += len(counts)
         print(
-            f"{len(counts)} frames {tuple(counts.shape[1:])}, {counts.sum()} photons, "
+            f"{len(counts)} frames {tuple(usable.shape)}, {counts.sum()} photons, "
             f"variance over mean {excess:.3f}, phi {batch['phi'][0].tolist()}"
         )
     print(f"read {total} of {len(frames)} frames of {store}")

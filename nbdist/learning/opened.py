@@ -1,0 +1,152 @@
+"""What a process has open of a store for training: pixels, masks, and what is known of each frame in numbers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from nbdist.errors import StoreError
+from nbdist.frames.products import SPOTS
+from nbdist.store.labels import indices_appender
+from nbdist.store.locations import open_group
+from nbdist.store.places import objects_of
+from nbdist.store.schema import schema_of
+from nbdist.store.shard_reading import ShardReader, Window, decoding_threads
+from nbdist.store.table_reading import table_reader
+from nbdist.store.tables import FRAME
+
+if TYPE_CHECKING:
+    import pyarrow
+
+COORDINATE_CHUNKS = 24
+"""Chunks of coordinates that a process keeps: three for each of the places that it reads from in turn."""
+UNIT_TABLES = 16
+"""Tables of units that a process keeps; a shuffled epoch is in a few units at once."""
+INDICES = ("h", "k", "l")
+MASK = "mask"
+
+Tables = Mapping[str, Sequence[str]]
+"""Columns that are wanted of each table."""
+
+
+class OpenStore:
+    """A store as a process has it open.
+
+    Attributes
+    ----------
+    schema
+        What it holds.
+    arrays
+        What reads each array of pixels.
+    usable
+        Where pixels are usable, bool, by the name of the mask, of masks that are the same in all frames.
+
+    Raises
+    ------
+    StoreError
+        If there is no store of nbdist, or it lacks one of the products, tables or columns.
+    """
+
+    def __init__(self, location: str, products: Sequence[str] | None, tables: Tables) -> None:
+        self._group: Any = open_group(location)
+        self._objects = objects_of(self._group)
+        self.schema = schema_of(self._group)
+        self.frames_per_unit = self.schema.units.size
+        known = {array.product.name for array in self.schema.arrays}
+        for name in products or ():
+            if name not in known:
+                raise StoreError(
+                    f"{location}: there is no product {name} of pixels; products: {', '.join(sorted(known))}"
+                )
+        threads = decoding_threads() if get_worker_info() is None else 1
+        self.arrays = {
+            array.name: ShardReader(self._objects, self._group[array.name], array, threads)
+            for array in self.schema.arrays
+            if products is None or array.product.name in products
+        }
+        of_frames = {array.name for array in self.schema.arrays}
+        masks = [name for name in self.schema.dtypes if name.startswith(MASK) and name not in of_frames]
+        self.usable = {name: torch.from_numpy(self._group[name][:] == 0) for name in masks}
+        self.series = [product.name for product in self.schema.series]
+        self._tables = {name: _TableOfUnits(self._group, name, columns) for name, columns in tables.items()}
+        kept = "phi_start_deg", "phi_end_deg", "orientation", *self.series
+        self._coordinates = {name: self._group[name] for name in kept}
+        self._chunk = functools.lru_cache(COORDINATE_CHUNKS)(self._read_chunk)
+
+    def hold(self, units: Sequence[int]) -> None:
+        """Keep the shards of these units in memory, where each piece of one would be a request to a bucket."""
+        if self._objects.location.partition("://")[1]:
+            for array in self.arrays.values():
+                array.hold(units)
+
+    def pixels(self, name: str, frames: Sequence[int], window: Window | None = None) -> Tensor:
+        """What an array holds of some frames, (frame, ...); masks as bool, True where a pixel is usable."""
+        found = self.arrays[name].read(frames, window)
+        return torch.from_numpy(found == 0 if name.startswith(MASK) else found)
+
+    def of_frame(self, frame: int) -> dict[str, Tensor]:
+        """What is known of a frame in numbers: phi, orientation, and so on."""
+        angles = [self.coordinate("phi_start_deg", frame), self.coordinate("phi_end_deg", frame)]
+        known = {"phi": torch.tensor(np.array(angles), dtype=torch.float32)}
+        for name in ("orientation", *self.series):
+            known[name] = torch.tensor(self.coordinate(name, frame), dtype=torch.float32)
+        known[FRAME] = torch.tensor(frame)
+        return known
+
+    def rows(self, name: str, frame: int) -> NDArray[Any]:
+        """The columns wanted of a table in the rows of a frame, (row, column)."""
+        return self._tables[name].of_frame(frame)
+
+    def coordinate(self, name: str, frame: int) -> NDArray[np.float64]:
+        """A coordinate of a frame."""
+        chunk, place = divmod(frame, self._coordinates[name].chunks[0])
+        found: NDArray[np.float64] = self._chunk(name, chunk)[place]
+        return found
+
+    def _read_chunk(self, name: str, chunk: int) -> NDArray[np.float64]:
+        array = self._coordinates[name]
+        return np.asarray(array[chunk * array.chunks[0] : (chunk + 1) * array.chunks[0]])
+
+
+class _TableOfUnits:
+    """The rows of a table, a unit at a time; h, k, l of spots are looked up among the reflections where they are no columns."""
+
+    def __init__(self, group: Any, name: str, columns: Sequence[str]) -> None:
+        self._columns = list(columns)
+        names = table_reader(group, name).columns.names
+        looked_up = [column for column in columns if name == SPOTS.name and column in INDICES and column not in names]
+        read = [column for column in columns if column not in looked_up]
+        more = [column for column in (FRAME, *["reflection"] * bool(looked_up)) if column not in read]
+        self._reader = table_reader(group, name, [*more, *read])
+        self._appended = indices_appender(group) if looked_up else _itself
+        self._units = self._reader.schema.units
+        kinds = [self._reader.columns.field(column).type.to_pandas_dtype() for column in read]
+        self._dtype = np.result_type(*kinds, *["int32"] * bool(looked_up))
+        self._looked_up = looked_up
+        self._of_unit = functools.lru_cache(UNIT_TABLES)(self._read_unit)
+
+    def of_frame(self, frame: int) -> NDArray[Any]:
+        """The rows of a frame, (row, column)."""
+        numbers, rows = self._of_unit(frame // self._units.size)
+        first, last = np.searchsorted(numbers, [frame, frame + 1])
+        return rows[first:last]
+
+    def _read_unit(self, number: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        unit = self._units[number]
+        rows = self._appended(self._reader.of_unit(unit, range(unit.first_frame, unit.last_frame)))
+        of_columns = []
+        for name in self._columns:
+            column = rows[name].fill_null(0) if name in self._looked_up else rows[name]
+            of_columns.append(column.to_numpy().astype(self._dtype))
+        return rows[FRAME].to_numpy(), np.stack(of_columns, axis=1)
+
+
+def _itself(rows: pyarrow.Table) -> pyarrow.Table:
+    return rows
