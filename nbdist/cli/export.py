@@ -1,4 +1,4 @@
-"""`nbdist export`: write a series as image files of other programs."""
+"""`nbdist export`: write a store as image files of other programs, or as what networks learn from."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ class FormatName(StrEnum):
     nxmx = "nxmx"
     cbf = "cbf"
     smv = "smv"
+    zarr_labels = "zarr-labels"
+    hdf5 = "hdf5"
 
 
 class WhatName(StrEnum):
@@ -77,7 +79,7 @@ def export(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the export that is there.")] = False,
 ) -> None:
-    """Write a series as image files, with models and truth for DIALS, and XDS.INP."""
+    """Write a series as image files, with models and truth for DIALS, and XDS.INP; or a store as images with labels, for networks."""
     where = Workers(workers, None, scheduler, scheduler_file, cluster, security, lifetime, serial)
     where.check()
     if resume and overwrite:

@@ -71,8 +71,8 @@ def unread_notes(format: str, unread: Sequence[str], images: str, prefix: str) -
     ]
 
 
-class ImageFormat(Protocol):
-    """A format of image files, with its settings; it travels to the processes that write."""
+class FileNames(Protocol):
+    """What a format calls its files, and how many images each has."""
 
     @property
     def name(self) -> str:
@@ -82,15 +82,19 @@ class ImageFormat(Protocol):
     def images_per_file(self) -> int:
         """How many a file holds; the last one may have fewer."""
 
-    @property
-    def real_numbers(self) -> bool:
-        """Whether it can hold float32; others hold int32 alone."""
-
     def file_name(self, prefix: str, number: int) -> str:
-        """Name of the file with this number, from 0."""
+        """Name of the file with this number, from 0; it may lie in a folder."""
 
     def images_name(self, prefix: str) -> str:
         """What names all images: a name in which # stand for the digits of an image's number from 1, or that of the list of files."""
+
+
+class ImageFormat(FileNames, Protocol):
+    """A format of image files, with its settings; it travels to the processes that write."""
+
+    @property
+    def real_numbers(self) -> bool:
+        """Whether it can hold float32; others hold int32 alone."""
 
     def trusted(self, models: Models) -> tuple[int, int]:
         """Of the readings that models trust, the lowest and the highest that is itself in its files, and nothing else's."""
@@ -115,3 +119,20 @@ class ImageFormat(Protocol):
         marks
             `GAP`, `BAD` or 0 of each pixel (slow, fast) of each panel.
         """
+
+
+def stacked_shape(shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Rows and columns of an image in which panels of these shapes are stacked."""
+    return sum(slow for slow, _ in shapes), max(fast for _, fast in shapes)
+
+
+def stacked(panels: Sequence[NDArray[Any]], shape: tuple[int, int], dtype: str, nothing: int = GAP) -> NDArray[Any]:
+    """What is known of the pixels of each panel, in one image, and `nothing` where there is no panel."""
+    if len(panels) == 1:
+        return panels[0].astype(dtype, copy=False)
+    image, first = np.full(shape, nothing, dtype), 0
+    for panel in panels:
+        rows, columns = panel.shape
+        image[first : first + rows, :columns] = panel
+        first += rows
+    return image

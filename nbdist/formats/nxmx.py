@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import require_extra
 from nbdist.formats.description import UNKNOWN_POLARIZATION, polarized_as_assumed
-from nbdist.formats.image_files import BAD, GAP, Image, ImageSeries, unread_notes
+from nbdist.formats.image_files import BAD, GAP, Image, ImageSeries, stacked, stacked_shape, unread_notes
 from nbdist.formats.models import Array, Models, Panel
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class NXmx:
         import hdf5plugin
 
         register_filters()
-        shape = _stacked_shape(series.models)
+        shape = stacked_shape([panel.shape for panel in series.models.panels])
         with h5py.File(path, "w", libver=VERSIONS) as file:
             entry = _group(file, "entry", "NXentry")
             data = _group(entry, "data", "NXdata")
@@ -126,7 +126,7 @@ class NXmx:
             stored.attrs["image_nr_low"] = images.start + 1
             stored.attrs["image_nr_high"] = images.stop
             for place, frame in enumerate(frames):
-                stored[place] = _stacked(frame, shape, series.dtype)
+                stored[place] = stacked(frame, shape, series.dtype)
         return 0
 
     def write_list(self, path: Path, series: ImageSeries, marks: Sequence[NDArray[np.integer[Any]]]) -> None:
@@ -149,7 +149,7 @@ class NXmx:
         import h5py
 
         data = _group(entry, "data", "NXdata", signal="data")
-        shape = _stacked_shape(series.models)
+        shape = stacked_shape([panel.shape for panel in series.models.panels])
         layout = h5py.VirtualLayout((series.images, *shape), series.dtype)
         for number, first in enumerate(range(0, series.images, self.images_per_file)):
             last = min(first + self.images_per_file, series.images)
@@ -165,23 +165,6 @@ def register_filters() -> None:
 
     # where HDF5_PLUGIN_PATH leads to hdf5plugin's filters, HDF5 would load them itself, without what ties them to h5py's HDF5
     hdf5plugin.register(("bshuf", "lz4"))
-
-
-def _stacked_shape(models: Models) -> tuple[int, int]:
-    """Rows and columns of the image in which the panels are stacked."""
-    return sum(panel.shape[0] for panel in models.panels), max(panel.shape[1] for panel in models.panels)
-
-
-def _stacked(panels: Sequence[NDArray[Any]], shape: tuple[int, int], dtype: str, nothing: int = GAP) -> NDArray[Any]:
-    """What is known of the pixels of each panel, in one image."""
-    if len(panels) == 1:
-        return panels[0]
-    image, first = np.full(shape, nothing, dtype), 0
-    for panel in panels:
-        rows, columns = panel.shape
-        image[first : first + rows, :columns] = panel
-        first += rows
-    return image
 
 
 def _group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h5py.Group:
@@ -340,10 +323,10 @@ def _sensor(panel: Panel) -> tuple[str, float]:
 def _write_specific(detector: h5py.Group, series: ImageSeries, marks: Sequence[NDArray[np.integer[Any]]]) -> None:
     """What durin and neggia look for where DECTRIS puts it."""
     specific = _group(detector, "detectorSpecific", "NXcollection")
-    shape = slow, fast = _stacked_shape(series.models)
-    mask, stacked = np.zeros(shape, np.uint32), _stacked(marks, shape, "int32")
+    shape = slow, fast = stacked_shape([panel.shape for panel in series.models.panels])
+    mask, marked = np.zeros(shape, np.uint32), stacked(marks, shape, "int32")
     for mark, bit in MASK_BITS.items():
-        mask[stacked == mark] = bit
+        mask[marked == mark] = bit
     _say(specific, pixel_mask=mask)
     _say(specific, nimages=np.uint32(series.images), ntrigger=np.uint32(1), bit_depth_image=np.uint32(32))
     _say(specific, x_pixels_in_detector=np.uint32(fast), y_pixels_in_detector=np.uint32(slow))

@@ -34,6 +34,11 @@ class Source(NamedTuple):
 class FrameReader:
     """Reads frames of a store that must not change meanwhile.
 
+    Attributes
+    ----------
+    source, group
+        The store, and as zarr opened it.
+
     Raises
     ------
     StoreError
@@ -42,9 +47,9 @@ class FrameReader:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._group = open_group(source.location, patient=True)
-        self._stored = StoredUnits(self._group)
-        if store_id_of(self._group) != source.store_id:
+        self.group = open_group(source.location, patient=True)
+        self._stored = StoredUnits(self.group)
+        if store_id_of(self.group) != source.store_id:
             raise StoreError(f"{source.location} is another store than the one whose frames are read; it was replaced")
 
     @property
@@ -64,7 +69,7 @@ class FrameReader:
         """
         records = self._records(frames)
         try:
-            stored = read_frames(self._group, frames, names)
+            stored = read_frames(self.group, frames, names)
         except Exception as error:
             if isinstance(error, MemoryError | OSError | MissingExtraError | UnreachableError):
                 raise  # it says nothing about the frames

@@ -18,7 +18,8 @@ from nbdist import generate, open_series
 from nbdist.errors import NbdistError, RunError, StoreError, UnfinishedError
 from nbdist.formats.image_files import BAD, GAP
 from nbdist.run.executors.choice import chosen_workers
-from nbdist.run.export import EXPORTED, FORMATS, export, whole_counts, whole_photons
+from nbdist.run.export import FORMATS, export, whole_photons
+from nbdist.run.exporting import EXPORTED, whole_counts
 from nbdist.run.settings import RunSettings
 from nbdist.store.units import FINISHED, record_key
 
@@ -332,7 +333,7 @@ def test_a_format_may_be_named(store, tmp_path):
     exported, _ = nbdist.export(store, tmp_path, "cbf", frames=slice(0, 2))
     assert exported.format is FORMATS["cbf"]
     assert len(list(tmp_path.glob("*.cbf"))) == 2
-    with pytest.raises(RunError, match="format tiff: should be one of nxmx, cbf, smv"):
+    with pytest.raises(RunError, match="format tiff: should be one of nxmx, cbf, smv, zarr-labels, hdf5"):
         nbdist.export(store, tmp_path, "tiff")
 
 
