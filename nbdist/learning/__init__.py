@@ -8,7 +8,18 @@ from nbdist.errors import require_extra
 require_extra("torch", "nbdist.learning")
 
 from nbdist.learning.collating import Padded, Ragged  # noqa: E402
+from nbdist.learning.crops import CropDataset  # noqa: E402
 from nbdist.learning.frames import FrameDataset  # noqa: E402
 from nbdist.learning.streams import ResumableLoader, StreamDataset  # noqa: E402
+from nbdist.learning.wedges import SampleDataset, WedgeDataset  # noqa: E402
 
-__all__ = ["FrameDataset", "Padded", "Ragged", "ResumableLoader", "StreamDataset"]
+__all__ = [
+    "CropDataset",
+    "FrameDataset",
+    "Padded",
+    "Ragged",
+    "ResumableLoader",
+    "SampleDataset",
+    "StreamDataset",
+    "WedgeDataset",
+]

@@ -16,7 +16,6 @@ from nbdist.learning.opened import OpenStore, Tables
 from nbdist.store.completeness import read_completeness
 from nbdist.store.locations import open_group
 from nbdist.store.places import normalised
-from nbdist.store.schema import schema_of
 
 
 class StoreDataset(Dataset[dict[str, Tensor]]):
@@ -60,12 +59,13 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
     ) -> None:
         self.location = normalised(location)
         self._wanted = (None if products is None else list(products), {n: list(c) for n, c in (tables or {}).items()})
-        group = open_group(self.location)
-        complete = read_completeness(group).frames
-        self.frames = complete if frames is None else complete & frames
-        self.frames_per_unit = schema_of(group).units.size
-        self._opened: tuple[int, OpenStore] | None = None
         self.epoch = 0
+        self._opened: tuple[int, OpenStore] | None = None
+        schema, complete = self._store.schema, read_completeness(open_group(self.location)).frames
+        self.frames = complete if frames is None else complete & frames
+        self.frames_per_unit, self.frames_of_store, self.panels = schema.units.size, schema.frames, schema.panels
+        self.frames_per_sample = 1
+        self.frames_together = self.frames_of_store
 
     @property
     def mask(self) -> Tensor | dict[str, Tensor]:

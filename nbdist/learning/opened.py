@@ -30,6 +30,17 @@ COORDINATE_CHUNKS = 24
 UNIT_TABLES = 16
 """Tables of units that a process keeps; a shuffled epoch is in a few units at once."""
 INDICES = ("h", "k", "l")
+SPOT_BOXES = (
+    "panel",
+    "slow",
+    "fast",
+    "first_slow",
+    "last_slow",
+    "first_fast",
+    "last_fast",
+    "signal_over_noise",
+)
+"""Columns of spots that say where they are and how clear."""
 MASK = "mask"
 
 Tables = Mapping[str, Sequence[str]]
@@ -45,8 +56,6 @@ class OpenStore:
         What it holds.
     arrays
         What reads each array of pixels.
-    usable
-        Where pixels are usable, bool, by the name of the mask, of masks that are the same in all frames.
 
     Raises
     ------
@@ -71,14 +80,19 @@ class OpenStore:
             for array in self.schema.arrays
             if products is None or array.product.name in products
         }
-        of_frames = {array.name for array in self.schema.arrays}
-        masks = [name for name in self.schema.dtypes if name.startswith(MASK) and name not in of_frames]
-        self.usable = {name: torch.from_numpy(self._group[name][:] == 0) for name in masks}
         self.series = [product.name for product in self.schema.series]
         self._tables = {name: _TableOfUnits(self._group, name, columns) for name, columns in tables.items()}
+        self._boxes: _TableOfUnits | None = None
         kept = "phi_start_deg", "phi_end_deg", "orientation", *self.series
         self._coordinates = {name: self._group[name] for name in kept}
         self._chunk = functools.lru_cache(COORDINATE_CHUNKS)(self._read_chunk)
+
+    @functools.cached_property
+    def usable(self) -> dict[str, Tensor]:
+        """Where pixels are usable, bool, by the name of the mask, of masks that are the same in all frames."""
+        of_frames = {array.name for array in self.schema.arrays}
+        masks = [name for name in self.schema.dtypes if name.startswith(MASK) and name not in of_frames]
+        return {name: torch.from_numpy(self._group[name][:] == 0) for name in masks}
 
     def hold(self, units: Sequence[int]) -> None:
         """Keep the shards of these units in memory, where each piece of one would be a request to a bucket."""
@@ -90,6 +104,26 @@ class OpenStore:
         """What an array holds of some frames, (frame, ...); masks as bool, True where a pixel is usable."""
         found = self.arrays[name].read(frames, window)
         return torch.from_numpy(found == 0 if name.startswith(MASK) else found)
+
+    def crop(self, frame: int, panel: int, window: Window) -> dict[str, Tensor]:
+        """Pixels of a window of a panel, (slow, fast), by product, and which of them are usable."""
+        [panels] = [group for group in self.schema.panel_groups if panel in group.numbers]
+        place = panel - panels.numbers.start
+        whole = (slice(place, place + 1), *window) if len(panels.shape) == 3 else window
+        shape = [its.stop - its.start for its in window]
+        found = {
+            array.product.name: self.pixels(array.name, [frame], whole).reshape(shape)
+            for array in self.schema.arrays
+            if array.name in self.arrays and array.panels == panels
+        }
+        usable = self.usable.get(MASK + panels.suffix)
+        return found if usable is None else found | {MASK: usable[whole].reshape(shape).clone()}
+
+    def boxes(self, frame: int) -> NDArray[Any]:
+        """Where the spots of a frame are, (row, `SPOT_BOXES`)."""
+        if self._boxes is None:
+            self._boxes = _TableOfUnits(self._group, SPOTS.name, SPOT_BOXES)
+        return self._boxes.of_frame(frame)
 
     def of_frame(self, frame: int) -> dict[str, Tensor]:
         """What is known of a frame in numbers: phi, orientation, and so on."""

@@ -113,7 +113,7 @@ def test_a_run_that_was_cut_short_goes_on_with_the_same_counts(experiment, whole
 
 
 def test_a_dataset_gives_counts_in_their_type_and_a_mask_over_bad_ones(whole, integers):
-    sample = frame_dataset(whole)[1]
-    counts = sample["counts"].numpy()
+    dataset = frame_dataset(whole)
+    counts = dataset[1]["counts"].numpy()
     assert counts.dtype == integers
-    np.testing.assert_array_equal(sample["mask"].numpy(), is_reading(counts))
+    np.testing.assert_array_equal(dataset.mask.numpy(), is_reading(counts))

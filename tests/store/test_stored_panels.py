@@ -136,14 +136,15 @@ def test_any_slice_of_panels_is_copied_by_to_zarr(whole, shapes, tmp_path):
 
 
 def test_a_dataset_takes_panels(whole, shapes):
-    sample, intensity = frame_dataset(whole)[2], _stored(whole, "intensity")
+    dataset, intensity = frame_dataset(whole), _stored(whole, "intensity")
+    sample = dataset[2]
     if shapes is EQUAL:
         np.testing.assert_array_equal(sample["intensity"], np.stack([panel[2] for panel in intensity]))
-        assert (sample["mask"].shape, str(sample["mask"].dtype)) == ((2, 20, 14), "torch.bool")
+        assert (dataset.mask.shape, str(dataset.mask.dtype)) == ((2, 20, 14), "torch.bool")
     else:
         for panel in range(3):
             np.testing.assert_array_equal(sample[f"intensity_{panel}"], intensity[panel][2])
-        assert not sample["mask_2"][3, 4]
+        assert not dataset.mask["mask_2"][3, 4]
         assert "intensity" not in sample
 
 
