@@ -80,16 +80,24 @@ def _plain(value: Any, on_file: OnFile, place: str) -> Any:
     return to_jsonable_python(value)
 
 
-def _anchored(path: Path, info: ValidationInfo) -> Path:
-    """Where a file of an experiment file lies: its folder is the validation's context."""
-    if info.context is None:
-        return path
+def anchored(path: Path, folder: Path) -> Path:
+    """Return where a file of an experiment file lies that is in `folder`; `~` and `$NAME` are expanded.
+
+    Raises
+    ------
+    ValueError
+        If an environment variable is not set.
+    """
     expanded = os.path.expandvars(path)
     unset = re.search(r"\$\{?(\w+)\}?", expanded)
     if unset:
         raise ValueError(f"{path} needs the environment variable {unset[1]}, which is not set")
     # what a variable says is relative to where it was set, what the file says to the file
-    return Path((Path.cwd() if str(path).startswith("$") else info.context) / Path(expanded).expanduser())
+    return Path((Path.cwd() if str(path).startswith("$") else folder) / Path(expanded).expanduser())
+
+
+def _anchored(path: Path, info: ValidationInfo) -> Path:
+    return path if info.context is None else anchored(path, info.context)
 
 
 def _nonzero(vector: tuple[float, float, float]) -> tuple[float, float, float]:

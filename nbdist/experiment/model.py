@@ -138,14 +138,14 @@ class Experiment(Section):
         ExperimentError
             If a file that the experiment names cannot be read.
         """
-        content = {**self.content(_file_digest), **self._versions}
+        content = {**self.content(file_digest), **self._versions}
         content.pop("title", None)
         published = {**self.detector.published(), **self.background.published()}
         if published:
             content["published"] = published
         if self.writes_counts:
             content["readout_version"] = READOUT_VERSION
-        return _digest(content)
+        return content_digest(content)
 
     @property
     def photons_fingerprint(self) -> str:
@@ -161,12 +161,12 @@ class Experiment(Section):
         """
 
         def digest(field: str, path: Path) -> str:
-            return "" if field.partition(".")[0] in NOT_OF_PHOTONS else _file_digest(field, path)
+            return "" if field.partition(".")[0] in NOT_OF_PHOTONS else file_digest(field, path)
 
         content = {name: fields for name, fields in self.content(digest).items() if name not in NOT_OF_PHOTONS}
         content["beam"] = {name: value for name, value in content.get("beam", {}).items() if name not in EXPOSURE}
         published = {name: value for name, value in self.detector.published().items() if name != "saturation"}
-        return _digest({**content, "published": published, **self._versions})
+        return content_digest({**content, "published": published, **self._versions})
 
     @property
     def _versions(self) -> dict[str, int]:
@@ -209,12 +209,20 @@ class Experiment(Section):
         return validated(type(self), content)
 
 
-def _digest(content: dict[str, Any]) -> str:
+def content_digest(content: dict[str, Any]) -> str:
+    """Hex SHA-256 of plain content."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _file_digest(field: str, path: Path) -> str:
+def file_digest(field: str, path: Path) -> str:
+    """Hex SHA-256 of what a file holds that a field names.
+
+    Raises
+    ------
+    ExperimentError
+        If it cannot be read.
+    """
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

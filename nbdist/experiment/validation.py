@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from nbdist.errors import ExperimentError
 
@@ -170,3 +171,11 @@ def shown(value: Any) -> str:
     """A value as a message shows it, cut short where it is long."""
     text = " ".join(json.dumps(value, default=str).split())
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[FieldInfo]:
+    """The fields of a model that may stand at a location, which may end with the numbers of items of one."""
+    while location and isinstance(location[-1], int):
+        location = location[:-1]
+    *above, name = location or ("",)
+    return [info for each in _kinds(model, tuple(above)) if (info := _fields(each).get(str(name))) is not None]
