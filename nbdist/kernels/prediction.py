@@ -166,16 +166,14 @@ class Prediction:
 
     Parameters
     ----------
-    scene
-        The scene.
-    reflections
-        Amplitudes of each lattice.
+    diffraction
+        The reflections of the scene's lattices.
     """
 
-    def __init__(self, scene: Scene, reflections: Sequence[Reflections]) -> None:
-        self.scene = scene
-        self.diffraction = Diffraction(scene, reflections)
-        self.beam = self.diffraction.mean_beam
+    def __init__(self, diffraction: Diffraction) -> None:
+        self.scene = scene = diffraction.scene
+        self.diffraction = diffraction
+        self.beam = diffraction.mean_beam
         sources = scene.instrument.sources
         self._crossings = [
             Crossings(
@@ -184,16 +182,15 @@ class Prediction:
                 scene.spindle_axis,
                 self.beam,
                 scene.instrument.tolerance,
-                self.diffraction.scan_rad,
+                diffraction.scan_rad,
                 scene.instrument.beam_direction,
             )
-            for its, spread in zip(self.diffraction.lists, self.diffraction.spreads, strict=True)
+            for its, spread in zip(diffraction.lists, diffraction.spreads, strict=True)
         ]
         self._masked_before = [masked_before(panel) for panel in scene.instrument.panels]
         shares = sources.weights / sources.weights.sum()
         self._F2 = []
-        for its, given in zip(self.diffraction.lists, reflections, strict=True):
-            table = given.table_of_source
+        for its, table in zip(diffraction.lists, diffraction.tables, strict=True):
             parts = shares if table is None else np.bincount(table, shares, minlength=len(its.amplitudes))
             self._F2.append(its.amplitudes[0] ** 2 if table is None else parts @ its.amplitudes**2)
 
@@ -304,7 +301,13 @@ def series_reflections(scene: Scene, reflections: Sequence[Reflections]) -> dict
     reflections
         Amplitudes of each lattice.
     """
-    prediction, scan = Prediction(scene, reflections), scene.experiment.scan
+    return all_crossings(Diffraction(scene, reflections))
+
+
+def all_crossings(diffraction: Diffraction) -> dict[str, NDArray[Any]]:
+    """What `series_reflections` gives, of a list of reflections that is there."""
+    prediction, scene = Prediction(diffraction), diffraction.scene
+    scan = scene.experiment.scan
     first, last = prediction.diffraction.scan_rad
     passages = prediction.between(first, last)
     excitation = prediction.excitation(passages)

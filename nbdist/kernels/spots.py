@@ -236,6 +236,13 @@ class Diffraction:
         The scene.
     reflections
         Amplitudes of each lattice.
+
+    Attributes
+    ----------
+    lists, spreads
+        The reflections of each lattice, and what spreads their spots.
+    tables
+        Of each lattice which of its amplitudes each source sees, where sources see others.
     """
 
     def __init__(self, scene: Scene, reflections: Sequence[Reflections]) -> None:
@@ -245,7 +252,7 @@ class Diffraction:
             ReflectionList.of(lattice, its, scene.finest_A) for lattice, its in zip(lattices, reflections, strict=True)
         ]
         self.spreads = [spread_of(lattice) for lattice in lattices]
-        self._tables = [its.table_of_source for its in reflections]
+        self.tables = [its.table_of_source for its in reflections]
         self._first = np.cumsum([0, *(len(its) for its in self.lists)])
         scan = scene.experiment.scan
         ends = np.deg2rad([scan.phi_start_deg, scan.phi_start_deg + scan.frames * scan.osc_range_deg])
@@ -319,6 +326,17 @@ class Diffraction:
         """
         later = branch ^ 1  # of a turn the second half comes before the first: it ends where that begins
         return (self._first[lattice] + index) * self._branches + later - 2 * self._first_turn
+
+    def named_by(self, identity: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32], Array]:
+        """Whose crossings these are by their `identity`: lattice, int64 (n,); h, k, l, int32 (n, 3); spacing, Angstrom, float64 (n,)."""
+        reflection = identity // self._branches
+        lattice = np.searchsorted(self._first, reflection, side="right") - 1
+        miller, spacing_A = np.empty((len(identity), 3), dtype=np.int32), np.empty(len(identity))
+        for number, its in enumerate(self.lists):
+            some = np.flatnonzero(lattice == number)
+            index = reflection[some] - self._first[number]
+            miller[some], spacing_A[some] = its.miller[index], 1 / np.linalg.norm(its.vectors[index], axis=1)
+        return lattice, miller, spacing_A
 
     def frame_rad(self, frame: int) -> tuple[float, float]:
         """Phi at the ends of a frame, ascending, radians."""
@@ -421,7 +439,7 @@ class Diffraction:
     def _entries(self, lattice: int, source: int, frame: int) -> tuple[NDArray[np.int64], Entries]:
         scene, its = self.scene, self.lists[lattice]
         first, last = self.frame_rad(frame)
-        sources, table = scene.instrument.sources, self._tables[lattice]
+        sources, table = scene.instrument.sources, self.tables[lattice]
         lit = self.crossings(lattice, source).between(first, last)
         start, stop = np.maximum(lit.first, first), np.minimum(lit.last, last)
         amplitude = its.amplitudes[0 if table is None else table[source], lit.number]

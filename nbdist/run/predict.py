@@ -9,6 +9,7 @@ from nbdist.errors import RunError
 from nbdist.experiment import Experiment
 from nbdist.frames.exposure import fluence_factor
 from nbdist.kernels.prediction import Prediction, frame_reflections
+from nbdist.kernels.spots import Diffraction
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 
@@ -52,7 +53,7 @@ def predict(experiment: Experiment, frame: int = 0) -> pandas.DataFrame:
         prediction = _last.get(fingerprint)
         if prediction is None:
             scene = resolve(experiment)
-            prediction = Prediction(scene, load_reflections(scene))
+            prediction = Prediction(Diffraction(scene, load_reflections(scene)))
             _last.clear()
             _last[fingerprint] = prediction
     rows = frame_reflections(prediction, frame)

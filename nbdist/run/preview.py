@@ -18,10 +18,11 @@ from nbdist.formats.scales import ScaleName
 from nbdist.formats.views import State, View, shrunk
 from nbdist.frames.products import COUNTS, INTENSITY, SHADOW, SPOT
 from nbdist.kernels.prediction import Prediction, frame_reflections
+from nbdist.kernels.spots import Diffraction
 from nbdist.run.radial import radial_profile
 from nbdist.scene.panels import PanelGeometry
 from nbdist.scene.rocking import panel_resolutions_A
-from nbdist.store import StoreSummary, open_group, read_reflections, summarize
+from nbdist.store import SeriesSummary, open_group, read_reflections, summarize_series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,12 +122,12 @@ class StoredImages:
 
     def __init__(
         self,
-        store: str | os.PathLike[str] | StoreSummary,
+        store: str | os.PathLike[str] | SeriesSummary,
         what: str | None = None,
         panel: int | None = None,
         zoom: tuple[range, range] | None = None,
     ) -> None:
-        self.summary = store if isinstance(store, StoreSummary) else summarize(store)
+        self.summary = store if isinstance(store, SeriesSummary) else summarize_series(store)
         self._group: Any = open_group(self.summary.location)
         schema, self.zoom = self.summary.schema, zoom
         names = list(dict.fromkeys(array.product.name for array in schema.arrays))
@@ -379,7 +380,7 @@ def marks_of(images: StoredImages, frames: Iterable[int], most_named: int = 0) -
     """
     panel = images.panels[0]
     shown = images.zoom or tuple(range(size) for size in images.summary.schema.panels[panel])
-    prediction = Prediction(images.summary.scene, read_reflections(images.summary.location))
+    prediction = Prediction(Diffraction(images.summary.scene, read_reflections(images.summary.location)))
     geometry = images.geometry[0]
     tables = [frame_reflections(prediction, frame) for frame in frames]
     rows = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

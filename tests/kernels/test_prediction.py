@@ -112,7 +112,7 @@ def test_the_spots_of_a_frame_have_the_photons_places_and_extents_of_its_image(s
     small = scene.experiment.with_changes(crystal={"N_cells": [8, 7, 6]}, sampling={"oversample": 8})
     numbers = resolve(small.with_changes(**changes))
     amplitudes = load_reflections(numbers)
-    renderer, prediction = Renderer(numbers, amplitudes), Prediction(numbers, amplitudes)
+    renderer, prediction = Renderer(numbers, amplitudes), Prediction(Diffraction(numbers, amplitudes))
     whole = Tile(0, *numbers.instrument.panels[0].region)
     under = Underneath(numbers.instrument.photons_per_electron2 / numbers.steps, None)
     _, measures = renderer.backend.integrated(whole, renderer.diffraction, 1, under)
@@ -214,7 +214,7 @@ def test_what_a_mask_or_an_edge_touches_is_told(scene, tmp_path):
     usable[120:140, 200:260] = usable[300, 50] = False
     np.save(tmp_path / "mask.npy", ~usable)
     numbers = resolve(scene.experiment.with_changes(detector={"mask_file": tmp_path / "mask.npy"}))
-    rows = frame_reflections(Prediction(numbers, load_reflections(numbers)), 1)
+    rows = frame_reflections(Prediction(Diffraction(numbers, load_reflections(numbers))), 1)
     table = series_reflections(numbers, load_reflections(numbers))
     seen = table["panel"] >= 0
     slow, fast, masked = (table[name][seen] for name in ("slow", "fast", "masked"))
