@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nbdist.run.read_out import read_out
     from nbdist.run.simulate import simulate_frame, simulate_series
     from nbdist.run.verify import verify
-    from nbdist.store import open_reflections, open_series, open_spots
+    from nbdist.store import open_reflections, open_samples, open_series, open_spots
 
 _HOMES = {
     "Experiment": "nbdist.experiment",
@@ -26,6 +26,7 @@ _HOMES = {
     "generate": "nbdist.run.generate",
     "load_experiment": "nbdist.experiment",
     "open_reflections": "nbdist.store",
+    "open_samples": "nbdist.store",
     "open_series": "nbdist.store",
     "open_spots": "nbdist.store",
     "predict": "nbdist.run.predict",
@@ -42,6 +43,7 @@ __all__ = [
     "generate",
     "load_experiment",
     "open_reflections",
+    "open_samples",
     "open_series",
     "open_spots",
     "predict",

@@ -17,7 +17,7 @@ from nbdist.frames.tables import REFLECTION_COLUMNS, SPOT_COLUMNS, Column
 from nbdist.planning import Cut, Unit, make_plan
 from nbdist.scene import Scene, resolve
 from nbdist.scene.amplitudes import Reflections
-from nbdist.store import StoredUnits, create_store, open_group
+from nbdist.store import SeriesContent, StoredUnits, create_store, open_group
 from nbdist.store.objects import as_json
 from nbdist.store.places import objects_at
 from nbdist.store.schema import schema_of
@@ -64,7 +64,7 @@ def labelled_store(
     scene = resolve(experiment)
     plan = make_plan(scene, cut=Cut(frames_per_shard=frames_per_shard))
     nothing = Reflections(np.zeros((0, 3), dtype=np.int64), np.zeros(0), 0.0)
-    create_store(location, scene, plan, [nothing] * len(scene.specimen.lattices))
+    create_store(location, SeriesContent(scene, plan, [nothing] * len(scene.specimen.lattices)))
     group: zarr.Group = open_group(location)
     for table in schema_of(group).series_tables:
         objects_at(location).write(series_key(table.name), packed(series_rows(table, reflections)))

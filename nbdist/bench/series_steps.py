@@ -12,7 +12,7 @@ from nbdist.experiment import Experiment
 from nbdist.run.context import make_context
 from nbdist.run.rendering import finished_frame, render_frame
 from nbdist.scene.amplitudes import load_reflections
-from nbdist.store import StoredUnits, create_store, open_group
+from nbdist.store import SeriesContent, StoredUnits, create_store, open_group
 
 STEPS = ("frames", "counts and labels", "packing", "writing")
 
@@ -32,7 +32,7 @@ def series_steps(
     location = folder / "series.zarr"
     context = make_context(experiment)
     context.threads = 1
-    create_store(location, context.scene, context.plan, load_reflections(context.scene))
+    create_store(location, SeriesContent(context.scene, context.plan, load_reflections(context.scene)))
     seconds, written = dict.fromkeys(STEPS, 0.0), 0
     finished_frame(context, 0, render_frame(context, 0))  # what is made once
     packers = StoredUnits(open_group(location)).packers

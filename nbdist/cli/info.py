@@ -20,7 +20,7 @@ def info(location: StoreLocation) -> None:
     from nbdist.store import summarize
 
     summary = summarize(location)
-    facts(_holds(summary), f"{location}" + (f": {summary.experiment.title}" if summary.experiment.title else ""))
+    facts(_holds(summary), f"{location}" + (f": {summary.title}" if summary.title else ""))
     facts(_made(summary), "made")
     if not summary.found.finished:
         say_how_to_go_on(summary)
@@ -41,27 +41,48 @@ def say_how_to_go_on(summary: StoreSummary) -> None:
 
 
 def _holds(summary: StoreSummary) -> list[tuple[str, str]]:
-    schema, scan = summary.schema, summary.experiment.scan
+    schema = summary.schema
     arrays = [f"{array.name} {array.product.dtype}" for array in schema.arrays]
     arrays += [f"{product.name} {product.dtype}" for product in schema.maps]
     failed = list(islice(summary.failed, FAILED_SHOWN + 1))
     rows = [
-        (
-            "frames",
-            f"{summary.frames_complete} of {summary.frames} complete, {len(summary.complete)} of {len(summary.units)} units",
-        ),
+        _complete(summary),
         panels_row(schema.panels),
         ("arrays", ", ".join(arrays)),
         *((("tables", ", ".join(table.name for table in schema.all_tables)),) if schema.all_tables else ()),
-        ("amplitudes", f"{summary.reflections:,} reflections" if summary.reflections else "one for all reflections"),
-        ("phi", f"{scan.phi_start_deg:g} to {scan.frame_start_deg(scan.frames):g} deg, {scan.osc_range_deg:g} a frame"),
+        *_known(summary),
         ("size", size(summary.found.shard_bytes)),
     ]
     rows += [("failed", f"unit {unit}: {error}") for unit, error in failed[:FAILED_SHOWN]]
     return rows + [("", "and more")] * (len(failed) > FAILED_SHOWN)
 
 
+def _complete(summary: StoreSummary) -> tuple[str, str]:
+    together, units = summary.schema.frames_per_sample, f"{len(summary.complete)} of {len(summary.units)} units"
+    if together is None:
+        return "frames", f"{summary.frames_complete} of {summary.frames} complete, {units}"
+    each = "1 frame each" if together == 1 else f"{together} frames each"
+    done, of = summary.frames_complete // together, summary.frames // together
+    return "samples", f"{done} of {of} complete, {each}, {units}"
+
+
+def _known(summary: StoreSummary) -> list[tuple[str, str]]:
+    """What is known beforehand of a series, and what is drawn for a data set."""
+    from nbdist.store import DatasetSummary, SeriesSummary
+
+    if isinstance(summary, DatasetSummary):
+        drawn = ", ".join(summary.drawn) or "nothing"
+        return [("drawn", drawn), ("seed", str(summary.seed))]
+    assert isinstance(summary, SeriesSummary)
+    scan, listed = summary.experiment.scan, summary.reflections
+    return [
+        ("amplitudes", f"{listed:,} reflections" if listed else "one for all reflections"),
+        ("phi", f"{scan.phi_start_deg:g} to {scan.frame_start_deg(scan.frames):g} deg, {scan.osc_range_deg:g} a frame"),
+    ]
+
+
 def _made(summary: StoreSummary) -> list[tuple[str, str]]:
+    from nbdist.store import SeriesSummary
     from nbdist.store.creation import PHOTONS_OF
 
     settings, provenance = summary.settings, summary.provenance
@@ -71,7 +92,7 @@ def _made(summary: StoreSummary) -> list[tuple[str, str]]:
     return [
         ("fingerprint", summary.fingerprint[:16]),
         *_photons_of(provenance.get(PHOTONS_OF)),
-        ("steps", str(summary.steps)),
+        *([("steps", str(summary.steps))] if isinstance(summary, SeriesSummary) else []),
         (
             "cut",
             f"tile {settings.tile[0]} x {settings.tile[1]}, phi chunk {settings.phi_chunk}, {settings.frames_per_shard} frame(s) a shard",

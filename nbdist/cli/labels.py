@@ -1,4 +1,4 @@
-"""`nbdist labels`: the reflections and spots of a series as files of other programs."""
+"""`nbdist labels`: the reflections and spots of a series, and the tables of a data set, as files of other programs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 
 class Table(StrEnum):
-    """Which rows."""
+    """Which rows: of a series the first two."""
 
     reflections = "reflections"
     spots = "spots"
+    samples = "samples"
+    frames = "frames"
+    lattices = "lattices"
 
 
 def labels(
@@ -31,15 +34,22 @@ def labels(
         Path | None, typer.Option("--dials", metavar="DIR", help="Write labels.expt and labels.refl of DIALS.")
     ] = None,
     table: Annotated[
-        Table | None, typer.Option("--table", help="Rows of --parquet and --csv; spots where the store has them.")
+        Table | None,
+        typer.Option(
+            "--table",
+            help="Rows of --parquet and --csv; spots where the store has them. The last three are tables of a data set.",
+        ),
     ] = None,
     frames: Annotated[str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Of these frames alone.")] = None,
+    samples: Annotated[
+        str | None, typer.Option("--samples", metavar="FIRST:LAST", help="Of these samples of a data set alone.")
+    ] = None,
     experiment: Annotated[
         Path | None,
         typer.Option("--experiment", help="Experiment file for --dials, where its inputs have moved since."),
     ] = None,
 ) -> None:
-    """Write the labels of a series as Parquet, CSV, or files of DIALS."""
+    """Write the labels of a series or a data set as Parquet or CSV, or those of a series as files of DIALS."""
     from nbdist.formats.text import user_path
     from nbdist.store import open_group
     from nbdist.store.dials import write_dials
@@ -48,8 +58,9 @@ def labels(
 
     if parquet is None and csv is None and dials is None:
         raise NbdistError("nothing to write: --parquet FILE, --csv FILE or --dials DIR")
-    series = schema_of(open_group(location)).frames
-    chosen = read_span(frames, "--frames", series) if frames is not None else None
+    schema = schema_of(open_group(location))
+    chosen = read_span(frames, "--frames", schema.frames) if frames is not None else None
+    some = read_span(samples, "--samples", schema.samples or 0) if samples is not None else None
 
     def report(done: int, total: int) -> None:
         if interactive():
@@ -58,7 +69,7 @@ def labels(
     wanted: dict[Kind, Path | None] = {"parquet": parquet, "csv": csv}
     for kind, path in wanted.items():
         if path is not None:
-            count = write_labels(location, user_path(path), kind, table, chosen, report=report)
+            count = write_labels(location, user_path(path), kind, table, chosen, samples=some, report=report)
             console.print(f"wrote {path}: {count:,} rows")
     if dials is not None:
         moved = load(experiment) if experiment else None

@@ -82,9 +82,9 @@ def preview(
     from nbdist.formats.pictures import save
     from nbdist.run.preview import MOST_INDICES, StoredImages, marks_of, picture_of, profile_of, sheet_of, spread_frames
     from nbdist.run.radial import radial_csv
-    from nbdist.store import summarize
+    from nbdist.store import summarize_series
 
-    summary = summarize(location)
+    summary = summarize_series(location)
     schema = summary.schema
     if panel is None and (marked or zoom is not None):
         if len(schema.panels) > 1:

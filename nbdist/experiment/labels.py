@@ -52,3 +52,8 @@ class Labels(Section):
     def of_frames(self) -> bool:
         """Whether any label is asked for that each frame has of its own."""
         return self.spots or self.bragg or self.background or self.spot
+
+    @property
+    def of_reflections(self) -> bool:
+        """Whether any label is asked for that needs the list of reflections."""
+        return self.reflections or self.spots or self.spot

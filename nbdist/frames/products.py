@@ -9,9 +9,9 @@ A new product is an entry in `PRODUCTS` and the function that it names. The plan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from nbdist.frames.exposure import B_factors_A2, doses_MGy, fluence_factors
 from nbdist.frames.labels import FrameLabels, Images
 from nbdist.frames.tables import REFLECTION_COLUMNS, SPOT_COLUMNS, Column, Columns
 from nbdist.kernels.prediction import series_reflections
+from nbdist.kernels.spots import Diffraction
 from nbdist.planning.layout import READING_CHUNK
 from nbdist.readout.chain import Readout
 from nbdist.readout.integers import BAD, GAP, marker
@@ -30,8 +31,13 @@ from nbdist.scene import Scene, Tile
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.tile import bands
 
+if TYPE_CHECKING:
+    from nbdist.experiment.recipe import Draw
+
 Products = Mapping[str, Images | Columns]
 """The products of a frame by name."""
+Key = Literal["sample", "frame"]
+"""A column that says whose the rows of a table are."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,17 @@ class RenderedFrame:
     scene
         The experiment's numbers.
     number
-        Of the frame in its series.
+        Of the frame in its series, or in its sample.
     photons
         Expected photons a pixel, float32 (slow, fast) for each panel; finite and not negative.
     readout
         Of the scene, which keeps what is the same in all frames.
     labels
         What was found out of it while it was rendered; None where the experiment asks for no label.
+    diffraction
+        The reflections of the scene's lattices; None where nobody asks for them.
+    draw
+        What was drawn for its sample; None of a series.
     """
 
     scene: Scene
@@ -57,6 +67,8 @@ class RenderedFrame:
     photons: Images
     readout: Readout
     labels: FrameLabels | None = None
+    diffraction: Diffraction | None = None
+    draw: Draw | None = None
 
 
 def always(experiment: Experiment) -> bool:
@@ -92,6 +104,8 @@ class PixelProduct:
         Value where nothing is rendered yet.
     least
         No value is less.
+    gap
+        Value of the pixels that the detector of a sample lacks, where those of other samples are larger.
     held_at
         Value at which a pixel that would have more is held; the record of a unit tells how many are.
     label
@@ -117,6 +131,7 @@ class PixelProduct:
     chunk: int = READING_CHUNK
     fill: float = 0
     least: float = 0
+    gap: float = 0
     held_at: int | None = None
     label: bool = False
     repeats: bool = False
@@ -141,12 +156,12 @@ class PixelProduct:
 
 @dataclass(frozen=True)
 class TableProduct:
-    """Any number of rows for each frame: one table a unit, to which the store adds a first column `frame`.
+    """Any number of rows for each frame: one table a unit, to which the store adds columns that say whose they are, the first ones.
 
     Attributes
     ----------
     columns
-        Columns but `frame`.
+        Columns but those of `keys`.
     make
         The rows of a frame, a value for each of `columns`.
     made_for
@@ -155,6 +170,9 @@ class TableProduct:
         Expected size of a frame's rows, in memory and in the store.
     label
         Whether it is made of the labels of a frame rather than of its photons.
+    keys
+        What the columns in front are: "frame" in a series; "sample", and "frame" in the sample, in a data set. Rows of a sample alone
+        are those of its first frame, and others have none.
     """
 
     name: str
@@ -164,6 +182,7 @@ class TableProduct:
     made_for: Callable[[Experiment], bool] = always
     bytes_per_frame: int = 2**16
     label: bool = False
+    keys: tuple[Key, ...] = ("frame",)
 
     def rows(self, products: Products) -> Columns:
         """Its rows among the products of a frame."""
@@ -292,10 +311,18 @@ def _counts_of(counts: PixelProduct, experiment: Experiment) -> PixelProduct:
         units="photon" if readout.adu_per_photon == 1 and not readout.offset_adu else "ADU",
         held_at=None if readout.rolls_over else experiment.saturation_adu,
         attributes=attributes,
+        gap=marker(GAP, readout.integers),
     )
 
 
-def _labels(frame: RenderedFrame) -> FrameLabels:
+def labels_of(frame: RenderedFrame) -> FrameLabels:
+    """The labels of a frame.
+
+    Raises
+    ------
+    RunError
+        If it was rendered without.
+    """
     if frame.labels is None:
         raise RunError(f"frame {frame.number}: labels are asked for, and whoever rendered it gave none")
     return frame.labels
@@ -354,7 +381,7 @@ BRAGG = PixelProduct(
     dtype="float32",
     units="photon",
     long_name="expected photons that the crystals diffract",
-    make=lambda frame: _labels(frame).bragg,
+    make=lambda frame: labels_of(frame).bragg,
     made_for=lambda experiment: experiment.labels.bragg,
     compressor="lz4",
     disk_bytes_per_pixel=3.6,
@@ -365,7 +392,7 @@ BACKGROUND = PixelProduct(
     dtype="float32",
     units="photon",
     long_name="expected photons of the background",
-    make=lambda frame: _labels(frame).background,
+    make=lambda frame: labels_of(frame).background,
     made_for=lambda experiment: experiment.labels.background,
     compressor="lz4",
     disk_bytes_per_pixel=3.6,
@@ -377,7 +404,7 @@ SPOT = PixelProduct(
     dtype="int32",
     units="",
     long_name="0, or 1 + the row among the frame's spots of the one that dominates the pixel",
-    make=lambda frame: _labels(frame).spot,
+    make=lambda frame: labels_of(frame).spot,
     made_for=lambda experiment: experiment.labels.spot,
     disk_bytes_per_pixel=0.1,
     label=True,
@@ -386,7 +413,7 @@ SPOTS = TableProduct(
     name="spots",
     long_name="what each frame has of the reflections of the series",
     columns=SPOT_COLUMNS,
-    make=lambda frame: _labels(frame).spots,
+    make=lambda frame: labels_of(frame).spots,
     made_for=lambda experiment: experiment.labels.spots,
     bytes_per_frame=2**18,
     label=True,
@@ -492,10 +519,10 @@ def rendered_frame(scene: Scene, number: int, photons: Images, readout: Readout)
     return RenderedFrame(scene, number, stored, readout)
 
 
-def made_of(frame: RenderedFrame) -> dict[str, Images | Columns]:
-    """The products of a frame by name, columns of tables in the types that they have in a store."""
+def made_of(frame: RenderedFrame, products: Iterable[Product] | None = None) -> dict[str, Images | Columns]:
+    """The products of a frame by name (those of its experiment where left out), columns of tables in the types of a store."""
     made: dict[str, Images | Columns] = {}
-    for product in products_of(frame.scene.experiment):
+    for product in products_of(frame.scene.experiment) if products is None else products:
         if isinstance(product, PixelProduct):
             made[product.name] = product.make(frame)
         elif isinstance(product, TableProduct):
@@ -504,9 +531,9 @@ def made_of(frame: RenderedFrame) -> dict[str, Images | Columns]:
     return made
 
 
-def held_pixels(experiment: Experiment, frames: Sequence[Products]) -> int | None:
+def held_pixels(products: Iterable[Product], frames: Sequence[Products]) -> int | None:
     """How many pixels of some frames are held at the largest value; None where no product has one."""
-    limited = [p for p in products_of(experiment) if isinstance(p, PixelProduct) and p.held_at is not None]
+    limited = [p for p in products if isinstance(p, PixelProduct) and p.held_at is not None]
     held = (image == product.held_at for product in limited for frame in frames for image in product.images(frame))
     return sum(int(pixels.sum()) for pixels in held) if limited else None
 
@@ -514,7 +541,11 @@ def held_pixels(experiment: Experiment, frames: Sequence[Products]) -> int | Non
 def same(a: Images | Columns, b: Images | Columns) -> bool:
     """Whether a product of a frame has the same values as another, in every image or column; what is no number in both is the same."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
+        return a.keys() == b.keys() and all(_same_column(a[name], b[name]) for name in a)
     assert not isinstance(a, Mapping)
     assert not isinstance(b, Mapping)
     return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _same_column(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f" == b.dtype.kind)

@@ -103,7 +103,8 @@ class Renderer:
         self.scene = scene
         labels, self._integrates = scene.experiment.labels, scene.method == "integrated"
         self._tells_spots = labels.spots or labels.spot
-        self.diffraction = Diffraction(scene, reflections) if self._integrates or self._tells_spots else None
+        lists = self._integrates or labels.of_reflections
+        self.diffraction = Diffraction(scene, reflections) if lists else None
         self.tables: list[AmplitudeTable] = []
         if not self._integrates:
             tables = {id(its): AmplitudeTable.of(its, scene.instrument.precision) for its in distinct(reflections)}

@@ -1,4 +1,4 @@
-"""Columns of the tables that a store holds: those of the spots of each frame, and of the reflections of a series.
+"""Columns of the tables that a store holds: spots of each frame and reflections of a series, and what a data set has of its samples.
 
 Pixel coordinates are those of a panel: a pixel's centre is at + 1/2.
 """
@@ -17,7 +17,7 @@ Columns = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its name, NumPy dtype, units of measure, and what it is."""
+    """A column of a table: its name, NumPy dtype ("str" for text), units of measure, and what it is."""
 
     name: str
     dtype: str
@@ -78,4 +78,50 @@ REFLECTION_COLUMNS = (
     Column("last_frame", "int32", "", "last frame that has a part of it"),
     Column("whole", "bool", "", "whether the frames of the series have all of it"),
     Column("masked", "bool", "", "whether a masked pixel or the edge of a panel touches it"),
+)
+SAMPLE_COLUMNS = (
+    Column("split", "str", "", "train, validation or test"),
+    Column("crystal", "str", "", "which of the crystals of the recipe it is: all samples of one are in one split"),
+    Column("lattices", "int64", "", "lattices of the specimen"),
+)
+READOUT_COLUMNS = (
+    Column("saturation_adu", "int64", "ADU", "largest reading"),
+    Column("adu_per_photon", "float64", "ADU", "what a photon adds to the reading, on average"),
+    Column("offset_adu", "float64", "ADU", "reading of a pixel without photons"),
+)
+FRAME_COLUMNS = (
+    Column("phi_start_deg", "float64", "degree", "rotation at its start"),
+    Column("phi_end_deg", "float64", "degree", "rotation at its end"),
+    Column("fluence_factor", "float64", "1", "fluence of the frame, relative to that of the experiment"),
+    Column("photons", "float64", "photon", "expected photons of all pixels"),
+    Column(
+        "d_min_A", "float64", "angstrom", "finest spacing of a spot whose signal over noise is at least 3; NaN for none"
+    ),
+)
+EDGE_NAMES = tuple(f"{edge}_{axis}" for edge in "abc" for axis in "xyz")
+CELL_NAMES = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
+QUATERNION_NAMES = tuple(f"q_{part}" for part in "wxyz")
+LATTICE_COLUMNS = (
+    Column("lattice", "int16", "", "lattice of the specimen, from 0"),
+    *(
+        Column(name, "float64", "angstrom", f"{name[-1]} of the edge {name[0]} in the laboratory")
+        for name in EDGE_NAMES
+    ),
+    *(
+        Column(name, "float64", "angstrom" if name.endswith("A") else "degree", f"{name.partition('_')[0]} of its cell")
+        for name in CELL_NAMES
+    ),
+    Column("space_group", "str", "", "its space group"),
+    Column("weight", "float64", "", "what its photons are multiplied with"),
+    *(
+        Column(name, "float64", "", f"{name[-1]} of the smallest rotation from the standard setting of its cell")
+        for name in QUATERNION_NAMES
+    ),
+    Column("dose_MGy", "float64", "MGy", "dose that it has had; 0 where it does not decay"),
+    Column("B_factor_A2", "float64", "angstrom^2", "growth of its B factor with dose"),
+)
+SAMPLE_SPOT_COLUMNS = (
+    Column("reflection", "int64", "", "which crossing of its sample it is a part of"),
+    *(column for column in REFLECTION_COLUMNS if column.name in ("lattice", "h", "k", "l", "d_A")),
+    *SPOT_COLUMNS[1:],
 )

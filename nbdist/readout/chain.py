@@ -59,10 +59,11 @@ class Readout:
                     made[like] = kernel_of(spread, "readout.point_spread", 1e3 * panel.pixel_m, panel.shape)
                 self._kernels[number] = made[like]
         self._made: list[PanelResponse] | None = None
+        self._masks: list[NDArray[np.uint8]] | None = None
         self._making = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_made": None, "_making": None}
+        return {**self.__dict__, "_made": None, "_masks": None, "_making": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -152,6 +153,16 @@ class Readout:
                 ]
             return self._made
 
+    @property
+    def masks(self) -> list[NDArray[np.uint8]]:
+        """What `masks_of` gives of each panel, made when it is first asked for, and read-only."""
+        with self._making:
+            if self._masks is None:
+                self._masks = _masks(self._fields, self._noise.seed, self._geometry)
+                for mask in self._masks:
+                    mask.flags.writeable = False
+            return self._masks
+
     def _calibration(self, shape: tuple[int, int], first_pixel: int) -> NDArray[np.float32] | None:
         sigma = self._fields.calibration_sigma
         if not sigma:
@@ -165,10 +176,14 @@ class Readout:
 
 def masks_of(scene: Scene) -> list[NDArray[np.uint8]]:
     """What each pixel (slow, fast) of a panel is: 0 usable, 1 a gap, masked or not rendered, 2 a bad one that is marked."""
-    masks, experiment, panels = [], scene.experiment, scene.instrument.panels
+    return _masks(scene.experiment.readout, scene.experiment.noise.seed, scene.instrument.panels)
+
+
+def _masks(fields: ReadoutFields, seed: int, panels: Sequence[PanelGeometry]) -> list[NDArray[np.uint8]]:
+    masks = []
     for geometry, first_pixel in zip(panels, _first_pixels(panels), strict=True):
         mask = np.zeros(geometry.shape, dtype=np.uint8)
-        mask.flat[_bad_pixels(experiment.readout, experiment.noise.seed, geometry.shape, first_pixel)["bad"]] = 2
+        mask.flat[_bad_pixels(fields, seed, geometry.shape, first_pixel)["bad"]] = 2
         mask[~geometry.usable] = 1
         masks.append(mask)
     return masks

@@ -23,7 +23,7 @@ from nbdist.kernels.devices import Device, pick_device
 from nbdist.run.context import make_context
 from nbdist.run.rendering import render_frame
 from nbdist.scene import Scene
-from nbdist.store import open_group, read_frame, summarize
+from nbdist.store import open_group, read_frame, summarize_series
 
 EXPERIMENT_SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -116,7 +116,7 @@ def series_at(location: str, device: Device = "auto") -> Series:
         return Series(
             location, context.scene, range(experiment.scan.frames), lambda frame: render_frame(context, frame)
         )
-    group, summary = open_group(location), summarize(location)
+    group, summary = open_group(location), summarize_series(location)
     return Series(
         location,
         summary.scene,

@@ -116,7 +116,7 @@ def make_context(
     readout = Readout(scene)
     reflections = load_reflections(scene)
     held = sum(amplitude_bytes(its, experiment.sampling.precision) for its in distinct(reflections))
-    if scene.method == "integrated" or experiment.labels.spots or experiment.labels.spot:
+    if scene.method == "integrated" or experiment.labels.of_reflections:
         held += diffraction_bytes(scene, reflections)
     held += halo_bytes(scene, reflections)
     plan = make_plan(

@@ -42,7 +42,7 @@ from nbdist.run.exporting import (
     whole_counts,
 )
 from nbdist.run.stored_frames import FrameReader, Source
-from nbdist.store import StoreSummary, open_group
+from nbdist.store import SeriesSummary, open_group
 from nbdist.store.schema import schema_of
 from nbdist.store.table_reading import consecutive_frames
 from nbdist.store.units import store_id_of
@@ -136,7 +136,7 @@ class LabelledExport(Export):
 
 
 def labelled_export(
-    summary: StoreSummary,
+    summary: SeriesSummary,
     folder: str | os.PathLike[str],
     format: LabelledFormat,
     frames: slice | range | None,

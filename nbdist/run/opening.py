@@ -14,8 +14,7 @@ from nbdist.planning import Settings, Units, make_plan
 from nbdist.run.context import RunContext
 from nbdist.run.origins import RENDERED, Origin
 from nbdist.run.settings import RunSettings
-from nbdist.scene.amplitudes import Reflections
-from nbdist.store import StoredUnits, create_store, exists, open_group, remove
+from nbdist.store import SeriesContent, StoredUnits, create_store, exists, open_group, remove
 from nbdist.store.creation import complete_store
 from nbdist.store.locations import LAST_MADE, check_writable
 from nbdist.store.number_set import NumberSet
@@ -83,7 +82,7 @@ def opened(
     try:
         if anew:
             context = request.made(context, occupation)
-        complete_store(location, context.scene, context.plan, _reflections(context))
+        complete_store(location, _content(context))
         context.reflections = None  # they are in the store, where whoever renders finds them
         with _failing_in_one_line(objects.location):
             note_part(objects, part) if part else objects.sweep()
@@ -119,9 +118,9 @@ def incomplete(context: RunContext, units: Units, doubt: bool = False) -> Units:
     return Units(units.frames, units.size, NumberSet(units.numbers) - complete)
 
 
-def _reflections(context: RunContext) -> tuple[Reflections, ...]:
+def _content(context: RunContext) -> SeriesContent:
     assert context.reflections is not None, "nothing has been rendered yet"
-    return context.reflections
+    return SeriesContent(context.scene, context.plan, context.reflections)
 
 
 def _holds_nothing(location: str) -> bool:
@@ -173,9 +172,7 @@ class _Request:
         if replaced:
             remove(location, keep={ROOT, *occupation.keys})
         made_by = {**(settings.made_by or {}), **self.origin.provenance}
-        context.store_id = create_store(
-            location, context.scene, context.plan, _reflections(context), made_by=made_by, replace=replaced
-        )
+        context.store_id = create_store(location, _content(context), made_by=made_by, replace=replaced)
         return context if context.store_id is not None else self._joined()
 
     def _joined(self) -> RunContext:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.frames.products import Products, RenderedFrame, held_pixels, made_of, rendered_frame
+from nbdist.frames.products import Products, RenderedFrame, held_pixels, made_of, products_of, rendered_frame
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.run.context import RunContext
 from nbdist.run.device_memory import partial_that_fits
@@ -66,6 +66,7 @@ def finished_frame(context: RunContext, frame: int, photons: Photons) -> Product
 def labelled_frame(context: RunContext, frame: int, photons: Photons) -> RenderedFrame:
     """A frame of rendered photons, with its labels where the experiment asks for some."""
     rendered = rendered_frame(context.scene, frame, photons, context.readout)
+    rendered = replace(rendered, diffraction=context.renderer.diffraction)
     if not context.scene.experiment.labels.of_frames:
         return rendered
     return replace(rendered, labels=context.renderer.labels(frame, rendered.photons))
@@ -125,7 +126,7 @@ def write_unit(
         "host": platform.node(),
         **made,
     }
-    held = held_pixels(context.scene.experiment, frames)
+    held = held_pixels(products_of(context.scene.experiment), frames)
     if held is not None:
         record["saturated_pixels"] = held
     return writer.write(unit, frames, record)

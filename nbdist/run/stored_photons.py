@@ -49,11 +49,11 @@ from nbdist.run.rendering import common, write_unit
 from nbdist.run.stored_frames import FrameReader, Source
 from nbdist.scene import resolve
 from nbdist.store import (
-    StoreSummary,
+    SeriesSummary,
     exists,
     open_group,
     read_reflections,
-    summarize,
+    summarize_series,
 )
 from nbdist.store.creation import PHOTONS_OF
 from nbdist.store.number_set import NumberSet
@@ -188,7 +188,7 @@ def stored_photons(
         If the experiment asks for no counts, or differs from that of the store in what decides photons, or asks for labels that the
         store does not hold.
     """
-    summary = summarize(location)
+    summary = summarize_series(location)
     wanted = summary.experiment if experiment is None else experiment
     if seed is not None:
         drawn = {} if COUNTS.made_for(wanted) else {"photon_noise": True}
@@ -210,7 +210,7 @@ def stored_photons(
     return wanted, StoredPhotons(source, summary.fingerprint, summary.settings, summary.found.frames)
 
 
-def _require_same_photons(summary: StoreSummary, wanted: Experiment) -> None:
+def _require_same_photons(summary: SeriesSummary, wanted: Experiment) -> None:
     """Check that an experiment differs from that of a store in nothing that decides photons, but the exposure."""
     stored = summary.experiment
     of_stored = stored.model_dump()
@@ -253,7 +253,7 @@ def _require_same_photons(summary: StoreSummary, wanted: Experiment) -> None:
         )
 
 
-def _require_photons_that_grow(summary: StoreSummary, background: Background, ratio: float) -> None:
+def _require_photons_that_grow(summary: SeriesSummary, background: Background, ratio: float) -> None:
     """Check that all photons are in proportion to the exposure."""
     fixed = {
         "level_photons": background.level_photons,

@@ -31,7 +31,7 @@ from nbdist.frames.products import (
 from nbdist.kernels.devices import Device, pick_device
 from nbdist.run.context import RunContext, make_context
 from nbdist.run.rendering import MIXED, labelled_frame, render_frame, rendered_by
-from nbdist.store import StoredUnits, open_group, read_frame, summarize
+from nbdist.store import StoredUnits, open_group, read_frame, summarize_series
 from nbdist.store.number_set import NumberSet
 from nbdist.store.table_reading import read_series_table
 from nbdist.store.units import Record
@@ -151,7 +151,7 @@ def verify(
     StoreError
         If there is no store of nbdist, a table of the series does not decode, or the experiment is not the store's.
     """
-    summary, result = summarize(location), Verification()
+    summary, result = summarize_series(location), Verification()
     group = open_group(location)
     found, units = StoredUnits(group), summary.units
     for table in found.schema.series_tables:

@@ -58,7 +58,7 @@ def resolve(
     """Work out the numbers of `experiment`, reading its small files (matrix, sources, mask, rotations).
 
     Of `crystals`, by their fields, it is known what lattice and space group they have, and no file is asked for it: a store knows
-    that of its own (`store.StoreSummary.scene`). `sample` is its number in a data set.
+    that of its own (`store.SeriesSummary.scene`). `sample` is its number in a data set.
 
     Raises
     ------

@@ -25,7 +25,7 @@ from nbdist.store.locations import LAST_MADE, one_line, open_group
 from nbdist.store.number_set import NumberSet
 from nbdist.store.objects import ROOT, as_json
 from nbdist.store.places import objects_of
-from nbdist.store.schema import REFLECTIONS, schema_of
+from nbdist.store.schema import schema_of
 from nbdist.store.units import FINISHED, StoredUnits, store_id_of
 
 PROBED = 64
@@ -181,7 +181,7 @@ def consolidate(location: str | os.PathLike[str]) -> None:
     """
     group = open_group(location, mode="r+")
     objects, schema = objects_of(group), schema_of(group)
-    groups = [REFLECTIONS, LAST_MADE, *(table.name for table in schema.all_tables)]
+    groups = [*schema.groups, LAST_MADE]
     metadata = {name: json.loads(objects.read(f"{name}/{ROOT}") or b"{}") for name in sorted([*schema.dtypes, *groups])}
     for name in groups:
         metadata[name]["consolidated_metadata"] = _consolidated({})

@@ -29,7 +29,7 @@ from nbdist.scene import Scene
 from nbdist.scene.models import laboratory_rotation, models_of
 from nbdist.store.labels import found_in, has_spots, read_reflection_rows
 from nbdist.store.locations import open_group
-from nbdist.store.reading import summarize
+from nbdist.store.reading import summarize_series
 from nbdist.store.table_reading import consecutive_frames, table_reader
 
 Array = NDArray[np.float64]
@@ -86,7 +86,7 @@ def write_dials(
     NbdistError
         If there is no series of nbdist, it has no reflections, DIALS has no model of its detector, or a file cannot be written.
     """
-    group, summary = open_group(location), summarize(location)
+    group, summary = open_group(location), summarize_series(location)
     scene, chosen = summary.scene_of(experiment), consecutive_frames(group, frames)
     models = models_of(scene, chosen)
     if models.still:

@@ -1,4 +1,4 @@
-"""The labels of a series as one file: Parquet or CSV, written as it is read, a few units at a time."""
+"""The labels of a store as one file: Parquet or CSV, written as it is read, a few units at a time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from nbdist.errors import StoreError
 from nbdist.formats.files import written_whole
 from nbdist.frames.products import SPOTS
+from nbdist.frames.sample_products import CROSSINGS, SAMPLES
 from nbdist.store.labels import has_spots, indices_appender, read_reflection_rows
 from nbdist.store.locations import open_group
+from nbdist.store.samples import sample_rows
+from nbdist.store.schema import schema_of
 from nbdist.store.table_reading import frames_of, table_reader
 
 if TYPE_CHECKING:
     import pyarrow
 
 Kind = Literal["parquet", "csv"]
+REFLECTIONS = "reflections"
+"""What the reflections of a series, or of the samples of a data set, are called by."""
 ROWS_TOGETHER = 2**18
 """Rows that are written together, about."""
 
@@ -29,9 +35,10 @@ def write_labels(
     table: str | None = None,
     frames: slice | range | None = None,
     *,
+    samples: slice | range | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Write one of the two tables of labels into a file.
+    """Write a table of a store into a file.
 
     Parameters
     ----------
@@ -40,14 +47,17 @@ def write_labels(
     path
         File that is written, whole or not at all.
     table
-        "spots", as `open_spots` reads them, or "reflections", as `open_reflections`; spots where the store has them, when left out.
+        "spots", as `open_spots` reads them, or "reflections", as `open_reflections`; of a data set also "samples", as `open_samples`, or
+        another of its tables. When left out, spots where the store has them, else reflections, or samples of a data set.
     frames
         Frames whose rows are written; all when left out.
+    samples
+        Of a data set: samples whose rows are written, in place of `frames`.
     report
         Called with (units read, all units that are read).
 
-    Rows of spots have h, k, l after `reflection` where the store has the reflections of the series; null where theirs does
-    not cross the Ewald sphere in the scan.
+    Rows of the spots of a series have h, k, l after `reflection` where the store has the reflections of the series; null where theirs does
+    not cross the Ewald sphere in the scan. Those of a data set have them always, and `sample` is the first column of each of its tables.
 
     Returns
     -------
@@ -56,21 +66,32 @@ def write_labels(
     Raises
     ------
     NbdistError
-        If there is no series of nbdist, no such table in it, or the file cannot be written.
+        If there is no store of nbdist, no such table in it, or the file cannot be written.
     """
     group = open_group(location)
-    if table == "reflections" or (table is None and not has_spots(group)):
+    of_samples = schema_of(group).frames_per_sample is not None
+    if table is None:
+        table = SPOTS.name if has_spots(group) else SAMPLES if of_samples else REFLECTIONS
+    if table == REFLECTIONS and not of_samples:
         rows = read_reflection_rows(group, frames)
         return _written(path, kind, rows.schema, iter([rows]))
-    reader, chosen = table_reader(group, SPOTS.name), frames_of(group, frames)
+    table = CROSSINGS.name if table == REFLECTIONS else table
+    reader, chosen = table_reader(group, table), frames_of(group, frames, samples)
+    if of_samples and frames is not None and table in (SAMPLES, CROSSINGS.name):
+        raise StoreError(f"{location}: rows of {table} are those of samples; ask for samples")
     total, with_indices = len(reader.touched(chosen)), indices_appender(group)
+    if table == SAMPLES:
+        schema, found = sample_rows(group, samples)
+    else:
+        schema = with_indices(reader.columns.empty_table()).schema
+        found = (with_indices(rows) for _, rows in reader.units(chosen))
 
     def parts() -> Iterator[pyarrow.Table]:
-        for done, (_, rows) in enumerate(reader.units(chosen), start=1):
-            yield with_indices(rows)
+        for done, rows in enumerate(found, start=1):
+            yield rows
             report(done, total)
 
-    return _written(path, kind, with_indices(reader.columns.empty_table()).schema, parts())
+    return _written(path, kind, schema, parts())
 
 
 def _written(path: Path, kind: Kind, schema: pyarrow.Schema, parts: Iterator[pyarrow.Table]) -> int:

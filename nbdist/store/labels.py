@@ -14,7 +14,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from nbdist.errors import StoreError
 from nbdist.frames.products import SERIES_REFLECTIONS, SPOTS
+from nbdist.frames.sample_products import CROSSINGS
 from nbdist.frames.tables import REFLECTION_COLUMNS
 from nbdist.store.locations import open_group
 from nbdist.store.schema import schema_of
@@ -29,9 +31,13 @@ REFLECTION_NAMES = [column.name for column in REFLECTION_COLUMNS]
 
 
 def open_spots(
-    location: str | os.PathLike[str], frames: slice | range | None = None, columns: Sequence[str] | None = None
+    location: str | os.PathLike[str],
+    frames: slice | range | None = None,
+    columns: Sequence[str] | None = None,
+    *,
+    samples: slice | range | None = None,
 ) -> pandas.DataFrame:
-    """Read the spots of a series, one row a reflection and frame.
+    """Read the spots of a series, or of a data set, one row a reflection and frame.
 
     Parameters
     ----------
@@ -41,50 +47,66 @@ def open_spots(
         Frames whose spots are read, and no object besides theirs: `slice(100, 200)`; all when left out.
     columns
         The columns that are read; all when left out.
+    samples
+        Of a data set: samples whose spots are read, in place of `frames`, which count the frames of all samples.
 
     Returns
     -------
     DataFrame of the complete ones of those frames, in their order: `frame`, and the columns of `frames.tables.SPOT_COLUMNS`. Row n of a
     frame is the spot whose pixels hold n + 1 in `spot`; `reflection` is the identity of its row in
     `open_reflections`, which has none where a lobe reaches pixels and its reflection does not cross the Ewald sphere in the scan.
+    In a data set `sample` is the first column, `frame` counts from the sample's first one, and lattice, h, k, l and d_A come after
+    `reflection`.
 
     Raises
     ------
     StoreError
-        If there is no series of nbdist, it has no spots, or frames or columns that it has not are asked for.
+        If there is no store of nbdist, it has no spots, or frames, samples or columns that it has not are asked for.
     MissingExtraError
         If pyarrow is not installed.
     """
-    return read_table(location, SPOTS.name, frames, columns).to_pandas()
+    return read_table(location, SPOTS.name, frames, columns, samples=samples).to_pandas()
 
 
 def open_reflections(
-    location: str | os.PathLike[str], frames: slice | range | None = None, columns: Sequence[str] | None = None
+    location: str | os.PathLike[str],
+    frames: slice | range | None = None,
+    columns: Sequence[str] | None = None,
+    *,
+    samples: slice | range | None = None,
 ) -> pandas.DataFrame:
-    """Read the reflections of a series, one row each time that one crosses the Ewald sphere.
+    """Read the reflections of a series, or of the samples of a data set, one row each time that one crosses the Ewald sphere.
 
     Parameters
     ----------
     location
         Path or URL of the store; it may be unfinished.
     frames
-        Read those of which any of these frames has a part: `slice(100, 200)`; all when left out.
+        Read those of which any of these frames has a part: `slice(100, 200)`; all when left out, and always of a data set.
     columns
         The columns that are read; all when left out.
+    samples
+        Of a data set: samples whose reflections are read; all when left out.
 
     Returns
     -------
     DataFrame of the columns of `frames.tables.REFLECTION_COLUMNS`. Where the store has spots, too, a column `overlap`, float32: the
-    largest of the spots of the reflection in the frames that are complete, NaN where there is none.
+    largest of the spots of the reflection in the frames that are complete, NaN where there is none. In a data set, those of the
+    samples that are complete, with `sample` as the first column in place of `overlap`.
 
     Raises
     ------
     StoreError
-        If there is no series of nbdist, it has no reflections, or frames or columns that it has not are asked for.
+        If there is no store of nbdist, it has no reflections, or frames, samples or columns that it has not are asked for.
     MissingExtraError
         If pyarrow is not installed.
     """
-    return read_reflection_rows(open_group(location), frames, columns).to_pandas()
+    group = open_group(location)
+    if schema_of(group).frames_per_sample is None and samples is None:
+        return read_reflection_rows(group, frames, columns).to_pandas()
+    if frames is not None:
+        raise StoreError(f"{location}: reflections of a data set are those of samples; ask for samples")
+    return read_table(location, CROSSINGS.name, None, columns, samples=samples).to_pandas()
 
 
 def read_reflection_rows(

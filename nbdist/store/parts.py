@@ -97,6 +97,8 @@ def commands_to_go_on(summary: StoreSummary, missing: NumberSet) -> list[str]:
     options = "".join(f" {shlex.quote(str(option))}" for option in provenance.get("options") or ())
     if PHOTONS_OF in provenance:
         made_of = ("readout", str(provenance[PHOTONS_OF]["location"]))
+    elif summary.schema.frames_per_sample is not None:
+        made_of = ("dataset", str(provenance.get("recipe_file") or "RECIPE.yaml"))
     else:
         made_of = ("run", str(provenance.get("experiment_file") or "EXPERIMENT.yaml"))
     command = f"nbdist {shlex.join(made_of)} -o {shlex.quote(summary.location)}{options}"

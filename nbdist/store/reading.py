@@ -1,4 +1,4 @@
-"""Opening a series for reading: a lazy xarray.Dataset, and what a store says of itself."""
+"""Opening a store for reading: a lazy xarray.Dataset of a series or a data set, and what a store says of itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import zarr
 from nbdist.errors import ExperimentError, StoreError
 from nbdist.experiment import Experiment, validate
 from nbdist.frames.labels import Images
-from nbdist.frames.tables import Columns
+from nbdist.frames.sample_products import SAMPLES
+from nbdist.frames.tables import READOUT_COLUMNS, SAMPLE_COLUMNS, Columns
 from nbdist.planning import Settings, Units
 from nbdist.scene import Scene, resolve
 from nbdist.scene.specimen import KnownCrystal
@@ -24,20 +25,21 @@ from nbdist.store.locations import one_line, open_group
 from nbdist.store.number_set import NumberSet
 from nbdist.store.places import is_url, normalised, objects_at, zarr_store
 from nbdist.store.reflections import read_crystals
-from nbdist.store.schema import REFLECTIONS, Schema, schema_of
+from nbdist.store.schema import REFLECTIONS, Schema, kind_of, schema_of
 from nbdist.store.table_reading import TableReader
-from nbdist.store.tables import FRAME
 from nbdist.store.units import StoredUnits
 
 if TYPE_CHECKING:
     import xarray
+
+    from nbdist.experiment.recipe import Recipe
 
 OF_A_STORE = ("format", "format_version", "store_id")
 """Attributes that make a place a store of nbdist; a copy that another program writes is none."""
 
 
 def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarray.Dataset:
-    """Open a series as a lazy Dataset.
+    """Open a series, or a data set, as a lazy Dataset.
 
     Parameters
     ----------
@@ -57,12 +59,18 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
     where they have the same shape; else each has variables of its own, `intensity_0`, `mask_0`. Tables are read by `open_spots`,
     `open_reflections` and `read_table`.
 
+    The frames of a data set are those of all its samples, one after the other. It has the coordinate sample (frame), the number of the
+    sample, and none of the others along `frame` but complete, which the tables of `open_samples` and `read_table` have instead. What
+    differs from sample to sample is a variable with a dimension `frame`: `mask`, `resolution`, `shadow`.
+
     Raises
     ------
     StoreError
-        If there is no series of nbdist.
+        If there is no store of nbdist.
     """
     import xarray
+
+    from nbdist.store.lazy_coordinates import OfStretches, lazy
 
     location = normalised(location)
     group = open_group(location)
@@ -89,65 +97,46 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
             }  # xarray refuses these
             data[array.name] = data[array.name].chunk({**unit, **wanted})
         data[array.name].encoding.update(chunks=(1, *array.panels.shape), preferred_chunks=unit)
-    complete = found.frames.flags(found.units.frames)
-    return data.assign_coords(complete=("frame", complete, {"long_name": "whether the frame is in the store"}))
+    complete = OfStretches(schema.frames, found.units.size, found.complete.flags(len(found.units)))
+    of_frames: dict[str, Any] = {
+        "complete": ("frame", lazy(complete), {"long_name": "whether the frame is in the store"})
+    }
+    if schema.frames_per_sample is not None:
+        sample = OfStretches(schema.frames, schema.frames_per_sample)
+        of_frames["sample"] = ("frame", lazy(sample), {"long_name": "sample that the frame is of, from 0"})
+    return data.assign_coords(of_frames)
 
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """What a store holds and how far it is.
+    """What a store says of itself, and how far it is; more of a series or a data set, which it is one of.
 
     Attributes
     ----------
+    title
+        Of its experiment or recipe.
     schema
         Its frames, panels, arrays and tables.
-    reflections
-        Amplitudes listed in it, which `read_reflections` reads; 0 where every reflection has the same.
-    photons_fingerprint
-        Of what decides its photons; None in a store that was made before there was one.
     found
         Which units are complete, and what they took.
-    crystals
-        Lattices and space groups of its crystals, by their fields; none of a store that was made before they were kept.
     """
 
     location: str
-    experiment: Experiment
+    title: str
     fingerprint: str
-    photons_fingerprint: str | None
     settings: Settings
-    steps: int
     provenance: dict[str, Any]
     schema: Schema
-    reflections: int
     found: Completeness
-    crystals: Mapping[str, KnownCrystal]
-
-    @property
-    def scene(self) -> Scene:
-        """Its experiment's numbers, with the crystals that it was rendered with, whatever has become of the files that said them."""
-        return self.scene_of(None)
-
-    def scene_of(self, moved: Experiment | None) -> Scene:
-        """`scene`, of the same experiment with files that have moved since, where one is given.
-
-        Raises
-        ------
-        StoreError
-            If that one is another experiment, or its files are others.
-        """
-        if moved is not None and moved.fingerprint != self.fingerprint:
-            raise StoreError(f"{self.location} was made from other files or another experiment than the one given")
-        return resolve(moved or self.experiment, self.crystals)
 
     @property
     def frames(self) -> int:
-        """Frames of the series."""
+        """Frames of the series, or of all samples."""
         return self.schema.frames
 
     @property
     def units(self) -> Units:
-        """Units of the whole series."""
+        """All units of the store."""
         return self.found.units
 
     @property
@@ -172,35 +161,131 @@ class StoreSummary:
         return ((unit, error) for unit, error in records if unit not in self.complete)
 
 
-def summarize(location: str | os.PathLike[str]) -> StoreSummary:
+@dataclass(frozen=True)
+class SeriesSummary(StoreSummary):
+    """What a series says of itself, and how far it is.
+
+    Attributes
+    ----------
+    reflections
+        Amplitudes listed in it, which `read_reflections` reads; 0 where every reflection has the same.
+    photons_fingerprint
+        Of what decides its photons; None in a store that was made before there was one.
+    crystals
+        Lattices and space groups of its crystals, by their fields; none of a store that was made before they were kept.
+    """
+
+    experiment: Experiment
+    photons_fingerprint: str | None
+    steps: int
+    reflections: int
+    crystals: Mapping[str, KnownCrystal]
+
+    @property
+    def scene(self) -> Scene:
+        """Its experiment's numbers, with the crystals that it was rendered with, whatever has become of the files that said them."""
+        return self.scene_of(None)
+
+    def scene_of(self, moved: Experiment | None) -> Scene:
+        """`scene`, of the same experiment with files that have moved since, where one is given.
+
+        Raises
+        ------
+        StoreError
+            If that one is another experiment, or its files are others.
+        """
+        if moved is not None and moved.fingerprint != self.fingerprint:
+            raise StoreError(f"{self.location} was made from other files or another experiment than the one given")
+        return resolve(moved or self.experiment, self.crystals)
+
+
+@dataclass(frozen=True)
+class DatasetSummary(StoreSummary):
+    """What a data set says of itself, and how far it is.
+
+    Attributes
+    ----------
+    content
+        Its recipe as a document.
+    seed
+        What its samples are drawn with.
+    samples, frames_per_sample
+        How many samples there are, and frames of each.
+    """
+
+    content: dict[str, Any]
+    seed: int
+    samples: int
+    frames_per_sample: int
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """Names of what is drawn for each sample: columns of its table."""
+        (table,) = (table for table in self.schema.tables if table.name == SAMPLES)
+        fixed = {column.name for column in (*SAMPLE_COLUMNS, *READOUT_COLUMNS)}
+        return tuple(column.name for column in table.columns if column.name not in fixed)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Its recipe, whose files are read now.
+
+        Raises
+        ------
+        NbdistError
+            If one of them is not where it was, or the content is no recipe.
+        """
+        from nbdist.experiment.recipe import recipe_of
+
+        return recipe_of(self.content)
+
+
+def summarize(location: str | os.PathLike[str]) -> SeriesSummary | DatasetSummary:
     """Read what a store says of itself, and which units are complete.
 
     Raises
     ------
     StoreError
-        If there is no series of nbdist.
+        If there is no store of nbdist.
     """
     group: Any = open_group(location)
+    schema, attributes = schema_of(group), group.attrs
+    kind = SeriesSummary if schema.frames_per_sample is None else DatasetSummary
     try:
-        settings = Settings.from_attributes(dict(group.attrs["plan"]))
         said: dict[str, Any] = dict(
-            experiment=validate(dict(group.attrs["experiment"])),
-            fingerprint=str(group.attrs["fingerprint"]),
-            photons_fingerprint=group.attrs.get("photons_fingerprint"),
-            steps=int(group.attrs["steps"]),
-            provenance=dict(group.attrs["provenance"]),
-            crystals=read_crystals(group),
+            title=str(attributes.get("title", "")),
+            settings=Settings.from_attributes(dict(attributes["plan"])),
+            fingerprint=str(attributes["fingerprint"]),
+            provenance=dict(attributes["provenance"]),
         )
+        if kind is SeriesSummary:
+            said |= dict(
+                experiment=validate(dict(attributes["experiment"])),
+                photons_fingerprint=attributes.get("photons_fingerprint"),
+                steps=int(attributes["steps"]),
+                reflections=group[f"{REFLECTIONS}/F"].shape[0],
+                crystals=read_crystals(group),
+            )
+        else:
+            content, seed = dict(attributes["recipe"]), int(attributes["seed"])
+            said |= dict(content=content, seed=seed, samples=schema.samples, frames_per_sample=schema.frames_per_sample)
     except (AttributeError, KeyError, TypeError, ValueError, ExperimentError) as error:
-        raise StoreError(f"{location}: its attributes are not those of a series ({one_line(error)})") from None
-    return StoreSummary(
-        location=normalised(location),
-        settings=settings,
-        schema=schema_of(group),
-        reflections=group[f"{REFLECTIONS}/F"].shape[0],
-        found=read_completeness(group),
-        **said,
-    )
+        what = f"{location}: its attributes are not those of a {kind_of(group)}"
+        raise StoreError(f"{what} ({one_line(error)})") from None
+    return kind(location=normalised(location), schema=schema, found=read_completeness(group), **said)
+
+
+def summarize_series(location: str | os.PathLike[str]) -> SeriesSummary:
+    """What `summarize` reads, of a series.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or a data set.
+    """
+    summary = summarize(location)
+    if not isinstance(summary, SeriesSummary):
+        raise StoreError(f"{summary.location} is a data set of {summary.samples} samples; expected a series")
+    return summary
 
 
 def read_frame(group: zarr.Group, frame: int) -> dict[str, Images | Columns]:
@@ -223,10 +308,8 @@ def read_frames(
             reader = TableReader(group, table)
             for unit in reader.touched(frames):
                 rows = reader.of_unit(unit, frames)
-                of_frame, columns = (
-                    rows[FRAME].to_numpy(),
-                    {its.name: rows[its.name].to_numpy() for its in table.columns},
-                )
+                of_frame = reader.frame_of_rows(rows)
+                columns = {its.name: rows[its.name].to_numpy() for its in table.columns}
                 for frame in range(max(unit.first_frame, frames.start), min(unit.last_frame, frames.stop)):
                     its = {name: values[of_frame == frame] for name, values in columns.items()}
                     found[frame - frames.start][table.name] = its

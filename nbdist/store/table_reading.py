@@ -6,12 +6,13 @@ What holds: no object is read besides those of the frames asked for, and no colu
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from nbdist.errors import MissingExtraError, StoreError
 from nbdist.frames.products import TableProduct
@@ -20,8 +21,8 @@ from nbdist.store.completeness import complete_units
 from nbdist.store.locations import open_group
 from nbdist.store.objects import Objects
 from nbdist.store.places import objects_of
-from nbdist.store.schema import schema_of
-from nbdist.store.tables import FRAME, TablePacker, arrow_schema, series_key, unpacked
+from nbdist.store.schema import kind_of, schema_of
+from nbdist.store.tables import TablePacker, arrow_schema, series_key, unpacked
 from nbdist.store.units import DECODED_AT_ONCE, batches
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ def read_table(
     name: str,
     frames: slice | range | None = None,
     columns: Sequence[str] | None = None,
+    *,
+    samples: slice | range | None = None,
 ) -> pyarrow.Table:
-    """Read rows of a table of a store.
+    """Read rows of a table of frames, or of samples, of a store.
 
     Parameters
     ----------
@@ -46,44 +49,65 @@ def read_table(
         Frames whose rows are read, and no object besides theirs; all when left out.
     columns
         The columns that are read; all when left out.
+    samples
+        Of a data set: samples whose rows are read, and no object besides theirs. Its `frames` are those of all samples, one after the
+        other, and a row of a sample is its first frame's.
 
     Returns
     -------
-    The rows of those frames that are complete, in the order of frames; their number is the column `frame`.
+    The rows of those frames that are complete, in the order of frames; their number is the column `frame`. In a data set the first
+    column is `sample`, and `frame` counts from its first one.
 
     Raises
     ------
     StoreError
-        If there is no series of nbdist or no such table or column in it.
+        If there is no store of nbdist or no such table or column in it, or samples or frames are asked for that it has not.
     MissingExtraError
         If pyarrow is not installed.
     """
     group = open_group(location)
     reader = table_reader(group, name, columns)
-    found = [rows for _, rows in reader.units(frames_of(group, frames))]
+    found = [rows for _, rows in reader.units(frames_of(group, frames, samples))]
     import pyarrow
 
     return pyarrow.concat_tables([reader.columns.empty_table(), *found])
 
 
-def frames_of(group: zarr.Group, frames: slice | range | None) -> range:
-    """Frames of a series: a slice of them, all where None.
+def frames_of(group: zarr.Group, frames: slice | range | None, samples: slice | range | None = None) -> range:
+    """Frames of a store: a slice of them, or of the samples of a data set; all where both are None.
 
     Raises
     ------
     StoreError
-        If a range lies outside.
+        If a range lies outside, frames and samples are given, samples of a series, or samples that are not consecutive.
     """
-    every = range(schema_of(group).frames)
-    if frames is None:
-        return every
-    if isinstance(frames, slice):
-        return every[frames]
-    if frames and not (frames[0] in every and frames[-1] in every):
+    schema, location = schema_of(group), objects_of(group).location
+    if samples is None:
+        return _chosen(group, frames, schema.frames, "frames")
+    together = schema.frames_per_sample
+    if together is None:
+        raise StoreError(f"{location} is a series, which has no samples; ask for frames")
+    if frames is not None:
+        raise StoreError(f"{location}: frames or samples can be asked for, not both")
+    chosen = _chosen(group, samples, schema.frames // together, "samples")
+    if together > 1 and chosen.step != 1:
         raise StoreError(
-            f"{objects_of(group).location}: frames {frames.start}:{frames.stop} lie outside the series of {len(every)} frames"
+            f"{location}: samples {chosen.start}:{chosen.stop}:{chosen.step} of {together} frames; they should be consecutive"
         )
-    return frames
+    return range(chosen.start * together, chosen.stop * together, chosen.step)
+
+
+def _chosen(group: zarr.Group, wanted: slice | range | None, count: int, what: str) -> range:
+    """Those of so many frames or samples that are wanted: a slice of them, all where None."""
+    every = range(count)
+    if wanted is None:
+        return every
+    if isinstance(wanted, slice):
+        return every[wanted]
+    if wanted and not (wanted[0] in every and wanted[-1] in every):
+        whole = f"{objects_of(group).location}: {what} {wanted.start}:{wanted.stop} lie outside the {kind_of(group)}"
+        raise StoreError(f"{whole} of {count} {what}")
+    return wanted
 
 
 def consecutive_frames(group: zarr.Group, frames: slice | range | None) -> range:
@@ -135,7 +159,8 @@ class TableReader:
 
     def __init__(self, group: zarr.Group, table: TableProduct, columns: Sequence[str] | None = None) -> None:
         self.schema = schema_of(group)
-        self._group, self._objects, self._packer = group, objects_of(group), TablePacker(table)
+        self._group, self._objects = group, objects_of(group)
+        self._packer = TablePacker(table, self.schema.frames_per_sample)
         self.columns = selected(self._objects.location, table.name, self._packer.schema, columns)
 
     def touched(self, frames: range) -> Units:
@@ -152,8 +177,18 @@ class TableReader:
 
     def of_unit(self, unit: Unit, frames: range) -> pyarrow.Table:
         """The rows of some frames, of those that lie in a unit."""
-        all_of_it = frames.step == 1 and frames.start <= unit.first_frame and unit.last_frame <= frames.stop
-        return _decoded(self._objects, self._packer.key(unit.number), self.columns, None if all_of_it else frames)
+        key, keys = self._packer.key(unit.number), self._packer.keys
+        if frames.step == 1 and frames.start <= unit.first_frame and unit.last_frame <= frames.stop:
+            return _decoded(self._objects, key, self.columns)
+
+        def chosen(rows: pyarrow.Table) -> pyarrow.Table:
+            return rows.filter(np.isin(keys.frames(rows), np.array(frames)))
+
+        return _decoded(self._objects, key, self.columns, keys.names, chosen)
+
+    def frame_of_rows(self, rows: pyarrow.Table) -> NDArray[np.int64]:
+        """The frame of each row (n,), counted through the whole store; the rows have all columns that say whose they are."""
+        return self._packer.keys.frames(rows)
 
 
 def read_series_table(group: zarr.Group, name: str, columns: Sequence[str] | None = None) -> pyarrow.Table:
@@ -175,14 +210,19 @@ def read_series_table(group: zarr.Group, name: str, columns: Sequence[str] | Non
     return _decoded(objects, series_key(name), wanted)
 
 
-def _decoded(objects: Objects, key: str, columns: pyarrow.Schema, frames: range | None = None) -> pyarrow.Table:
-    """These columns of an object; of some frames alone, where they are given."""
+def _decoded(
+    objects: Objects,
+    key: str,
+    columns: pyarrow.Schema,
+    needed: Sequence[str] = (),
+    chosen: Callable[[pyarrow.Table], pyarrow.Table] | None = None,
+) -> pyarrow.Table:
+    """These columns of an object, of all its rows or those chosen by other columns that are needed for it."""
     content = objects.read(key)
-    needed = [*columns.names, FRAME] if frames is not None and FRAME not in columns.names else columns.names
     try:
-        rows = unpacked(content or b"", needed)
-        if frames is not None:
-            rows = rows.filter(np.isin(rows[FRAME], np.array(frames)))
+        rows = unpacked(content or b"", [*columns.names, *(name for name in needed if name not in columns.names)])
+        if chosen is not None:
+            rows = chosen(rows)
         rows = rows.select(columns.names)
         return rows if rows.schema.equals(columns) else rows.cast(columns)
     except (MemoryError, MissingExtraError):

@@ -1,7 +1,7 @@
 """Tables of a store, in Parquet: rows of frames, one object a unit, written and checked like a shard; and rows of the series, one object.
 
 series.zarr/
-  NAME/00000007.parquet   the rows of the frames of unit 7, by frame; `frame` is the first column
+  NAME/00000007.parquet   the rows of the frames of unit 7, by frame; the first columns say whose they are
   NAME/series.parquet     the rows of a table of the series
 
 They are packed by pyarrow, which is imported when a table is met.
@@ -10,20 +10,53 @@ They are packed by pyarrow, which is imported when a table is met.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nbdist.errors import require_extra
-from nbdist.frames.products import Products, SeriesTable, TableProduct
+from nbdist.frames.products import Key, Products, SeriesTable, TableProduct
 from nbdist.frames.tables import Columns
 from nbdist.planning import Unit
 
 if TYPE_CHECKING:
     import pyarrow
 
-FRAME = "frame"
+SAMPLE: Key = "sample"
+FRAME: Key = "frame"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The first columns of a table of frames, which say whose its rows are.
+
+    Attributes
+    ----------
+    names
+        Those of a table product's `keys`.
+    frames_per_sample
+        Frames of each sample of a data set; None of a series.
+    """
+
+    names: tuple[Key, ...]
+    frames_per_sample: int | None
+
+    def columns(self, frames: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Their values for rows of frames, which are numbered through the whole store, (n,)."""
+        if self.frames_per_sample is None:
+            return [frames]
+        values = {SAMPLE: frames // self.frames_per_sample, FRAME: frames % self.frames_per_sample}
+        return [values[name] for name in self.names]
+
+    def frames(self, rows: pyarrow.Table) -> NDArray[np.int64]:
+        """The frame of each row in the whole store, (n,): of a row of a sample its first one."""
+        columns = {name: rows[name].to_numpy() for name in self.names}
+        if self.frames_per_sample is None:
+            return np.asarray(columns[FRAME])
+        return np.asarray(columns[SAMPLE] * self.frames_per_sample + columns.get(FRAME, 0))
 
 
 def parquet(table: str) -> Any:
@@ -41,14 +74,15 @@ def parquet(table: str) -> Any:
 
 
 def arrow_schema(product: TableProduct | SeriesTable) -> pyarrow.Schema:
-    """The columns of a table with their units and meaning; `frame` is the first of a table of frames."""
+    """The columns of a table with their units and meaning; those that say whose the rows are come first."""
     parquet(product.name)
     import pyarrow
 
-    fields = [pyarrow.field(FRAME, pyarrow.int64(), nullable=False)] if isinstance(product, TableProduct) else []
+    keys = product.keys if isinstance(product, TableProduct) else ()
+    fields = [pyarrow.field(name, pyarrow.int64(), nullable=False) for name in keys]
     for column in product.columns:
         described = {"units": column.units, "long_name": column.long_name}
-        kind = pyarrow.from_numpy_dtype(np.dtype(column.dtype))
+        kind = pyarrow.string() if column.dtype == "str" else pyarrow.from_numpy_dtype(np.dtype(column.dtype))
         fields.append(pyarrow.field(column.name, kind, nullable=False, metadata=described))
     return pyarrow.schema(fields)
 
@@ -60,7 +94,8 @@ def packed(table: pyarrow.Table) -> memoryview:
 
     sink = pyarrow.BufferOutputStream()
     # numbers of which hardly two are equal: a dictionary of them takes time and room, and nobody looks for a range of them
-    pyarrow.parquet.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)
+    texts = [field.name for field in table.schema if field.type == pyarrow.string()]
+    pyarrow.parquet.write_table(table, sink, compression="zstd", use_dictionary=texts or False, write_statistics=False)
     return memoryview(sink.getvalue()).cast("B")
 
 
@@ -95,18 +130,26 @@ def series_rows(product: SeriesTable, columns: Columns) -> pyarrow.Table:
 class TablePacker:
     """Packs and unpacks the objects of a table.
 
+    Parameters
+    ----------
+    product
+        The table.
+    frames_per_sample
+        Frames of each sample of a data set; None of a series.
+
     Raises
     ------
     MissingExtraError
         If pyarrow is not installed, when a table is first packed, unpacked or looked through.
     """
 
-    def __init__(self, product: TableProduct) -> None:
+    def __init__(self, product: TableProduct, frames_per_sample: int | None = None) -> None:
         self._product = product
+        self.keys = Keys(product.keys, frames_per_sample)
 
     @cached_property
     def schema(self) -> pyarrow.Schema:
-        """The columns, `frame` first."""
+        """The columns, those of `keys` first."""
         return arrow_schema(self._product)
 
     def key(self, unit: int) -> str:
@@ -117,7 +160,7 @@ class TablePacker:
         """The object with the rows of a unit's frames."""
         rows = [self._product.rows(frame) for frame in frames]
         counts = [len(its[self._product.columns[0].name]) for its in rows]
-        columns = [np.repeat(np.array(unit.frames, dtype=np.int64), counts)]
+        columns: list[NDArray[Any]] = [*self.keys.columns(np.repeat(np.array(unit.frames, dtype=np.int64), counts))]
         for column in self._product.columns:
             columns.append(np.concatenate([np.asarray(its[column.name], column.dtype) for its in rows]))
         schema = self.schema
@@ -136,6 +179,6 @@ class TablePacker:
         schema, table = self.schema, unpacked(content)
         if not table.schema.equals(schema):
             return "has other columns than its table"
-        numbers = table[FRAME].to_numpy()
+        numbers = self.keys.frames(table)
         ordered = (np.diff(numbers) >= 0).all() and ((numbers >= unit.first_frame) & (numbers < unit.last_frame)).all()
         return None if ordered else "holds rows of other frames"

@@ -75,7 +75,7 @@ class StoredUnits:
         self._objects, self._store_id = objects_of(group), store_id_of(group)
         self.packers: dict[str, Packer] = {
             **{array.name: ShardPacker(group[array.name], array) for array in self.schema.arrays},
-            **{table.name: TablePacker(table) for table in self.schema.tables},
+            **{table.name: TablePacker(table, self.schema.frames_per_sample) for table in self.schema.tables},
         }
 
     def record(self, unit: int) -> Record | None:
@@ -108,8 +108,13 @@ class StoredUnits:
         stored = self._objects.read_all(record_key(unit.number) for unit in units)
         records: dict[Unit, Record] = {}
         for unit, (_, content) in zip(units, stored, strict=True):
-            record = _record(content)
-            if record and record.get("store_id") == self._store_id and isinstance(record.get("shard_bytes"), dict):
+            record, frames = _record(content), [unit.first_frame, unit.last_frame]
+            if (
+                record
+                and record.get("store_id") == self._store_id
+                and isinstance(record.get("shard_bytes"), dict)
+                and record.get("frames", frames) == frames  # the last unit of a data set that grew has more
+            ):
                 records[unit] = record
         for name, packer in self.packers.items():
             sizes = self._objects.sizes(packer.key(unit.number) for unit in records)

@@ -14,7 +14,7 @@ from nbdist import generate
 from nbdist.errors import StoreError
 from nbdist.learning import FrameDataset
 from nbdist.learning.opened import OpenStore
-from nbdist.store import creation
+from nbdist.store import contents
 from nbdist.store.number_set import NumberSet
 
 FRAMES = 6
@@ -110,7 +110,7 @@ def test_coordinates_are_read_a_chunk_at_a_time(experiment, location, tmp_path, 
         read.append((name, chunk))
         return original(store, name, chunk)
 
-    monkeypatch.setattr(creation, "FRAMES_PER_CHUNK", 4)
+    monkeypatch.setattr(contents, "FRAMES_PER_CHUNK", 4)
     generate(experiment, tmp_path / "a.zarr", serial=True, frames_per_shard=2)
     monkeypatch.setattr(OpenStore, "_read_chunk", noted)
     dataset = FrameDataset(tmp_path / "a.zarr")

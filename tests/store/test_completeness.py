@@ -24,7 +24,7 @@ from nbdist.run import rendering
 from nbdist.run.finish import finish
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
-from nbdist.store import create_store, mark_finished, open_group, read_completeness, summarize, units
+from nbdist.store import SeriesContent, create_store, mark_finished, open_group, read_completeness, summarize, units
 from nbdist.store.objects import Folder
 from nbdist.store.occupancy import occupy
 from nbdist.store.parts import Part
@@ -222,7 +222,7 @@ def _grown(experiment, frames, location, use):
     """Bytes that using a store of so many frames, one a unit and all but one complete, takes at its height and keeps."""
     series = experiment.with_changes(scan={"frames": frames})
     scene = resolve(series)
-    create_store(location, scene, make_plan(scene, cut=Cut(frames_per_shard=1)), load_reflections(scene))
+    create_store(location, SeriesContent(scene, make_plan(scene, cut=Cut(frames_per_shard=1)), load_reflections(scene)))
     pretended = Pretended(str(open_group(location).attrs["store_id"]), frames // 2)
     pretended.units = frames
     with pytest.MonkeyPatch.context() as patch:

@@ -19,7 +19,7 @@ from nbdist.frames.products import COUNTS, INTENSITY, PRODUCTS
 from nbdist.planning import Cut, make_plan
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
-from nbdist.store import consolidate, create_store, summarize
+from nbdist.store import SeriesContent, consolidate, create_store, summarize
 from nbdist.store.objects import Folder
 
 
@@ -147,7 +147,7 @@ def test_a_copy_is_no_store_of_nbdist(sharded, tmp_path):
 def test_a_long_series_is_a_task_a_unit_and_a_rocking_curve_a_few(small_experiment, tmp_path):
     scene = resolve(small_experiment(panel={"spixels": 600, "fpixels": 600}, scan={"frames": 2_000}))
     plan = make_plan(scene, cut=Cut(frames_per_shard=20))
-    create_store(tmp_path / "a.zarr", scene, plan, load_reflections(scene))
+    create_store(tmp_path / "a.zarr", SeriesContent(scene, plan, load_reflections(scene)))
     series = open_series(tmp_path / "a.zarr")
     assert len(series.intensity.data.chunks[0]) == series.intensity.data.npartitions == 100
     curve = series.intensity[:, 300:307, 40:47].sum(("slow", "fast"))

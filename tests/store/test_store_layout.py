@@ -13,7 +13,7 @@ import zarr
 
 from nbdist import generate
 from nbdist.scene import resolve
-from nbdist.store import creation, summarize
+from nbdist.store import contents, summarize
 
 FRAMES = 5
 IMAGE = (520, 300)
@@ -117,7 +117,7 @@ def test_orientation_is_that_of_the_middle_of_each_frame(group, experiment):
 
 
 def test_coordinates_of_many_frames_lie_in_chunks(experiment, location, tmp_path, monkeypatch):
-    monkeypatch.setattr(creation, "FRAMES_PER_CHUNK", 2)
+    monkeypatch.setattr(contents, "FRAMES_PER_CHUNK", 2)
     generate(experiment, tmp_path / "a.zarr", serial=True, frames_per_shard=2, frames=range(1))
     chunked, whole = (zarr.open_group(str(place), mode="r") for place in (tmp_path / "a.zarr", location))
     for name in ("frame", "phi_start_deg", "phi_end_deg", "orientation"):
@@ -131,17 +131,17 @@ from nbdist.experiment import validate
 from nbdist.planning import Cut, make_plan
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
-from nbdist.store import creation
+from nbdist.store import SeriesContent, contents, create_store
 
-creation.FRAMES_PER_CHUNK = 100
-folder, content = sys.argv[1], json.loads(sys.argv[2])
+contents.FRAMES_PER_CHUNK = 100
+folder, experiment = sys.argv[1], json.loads(sys.argv[2])
 
 def height(frames):
-    scene = resolve(validate({**content, "scan": {"frames": frames, "osc_range_deg": 0.1}}))
-    amplitudes, plan = load_reflections(scene), make_plan(scene, cut=Cut(frames_per_shard=100))
-    creation.create_store(f"{folder}/{frames}.zarr", scene, plan, amplitudes)
+    scene = resolve(validate({**experiment, "scan": {"frames": frames, "osc_range_deg": 0.1}}))
+    content = SeriesContent(scene, make_plan(scene, cut=Cut(frames_per_shard=100)), load_reflections(scene))
+    create_store(f"{folder}/{frames}.zarr", content)
     tracemalloc.start()
-    creation.create_store(f"{folder}/{frames}-again.zarr", scene, plan, amplitudes)
+    create_store(f"{folder}/{frames}-again.zarr", content)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak

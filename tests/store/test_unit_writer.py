@@ -22,7 +22,7 @@ from nbdist.run.context import make_context
 from nbdist.run.rendering import finished_frame, render_frame
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
-from nbdist.store import StoredUnits, UnitWriter, create_store, open_group
+from nbdist.store import SeriesContent, StoredUnits, UnitWriter, create_store, open_group
 from nbdist.store import units as store_units
 from nbdist.store.objects import Folder
 
@@ -30,7 +30,7 @@ from nbdist.store.objects import Folder
 def _empty_store(experiment, location, frames_per_shard):
     scene = resolve(experiment)
     plan = make_plan(scene, cut=Cut(frames_per_shard=frames_per_shard))
-    create_store(location, scene, plan, load_reflections(scene))
+    create_store(location, SeriesContent(scene, plan, load_reflections(scene)))
     return plan
 
 
@@ -257,7 +257,7 @@ def test_a_shard_of_noise_is_not_sound(store, decoded):
 def test_the_background_that_all_frames_share_is_packed_once(small_experiment, tmp_path):
     experiment = small_experiment(background={"water_um": 5.0}, labels={"background": True}, scan={"frames": 4})
     context = make_context(experiment, cut=Cut(frames_per_shard=2))
-    create_store(tmp_path / "s.zarr", context.scene, context.plan, load_reflections(context.scene))
+    create_store(tmp_path / "s.zarr", SeriesContent(context.scene, context.plan, load_reflections(context.scene)))
     packer = StoredUnits(open_group(tmp_path / "s.zarr")).packers["background"]
     first, second = context.plan.units()
     frames = [finished_frame(context, frame, render_frame(context, frame)) for frame in range(4)]
