@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import NbdistError, one_line
+from nbdist.formats.distributions import Distribution, Words
 from nbdist.formats.scales import DECADES, LOGARITHMIC_FROM, Scale, ScaleName, tick_label, unit_label
 from nbdist.formats.text import user_path
 from nbdist.formats.views import COLOURS, NAMES, State, View, shrunk
@@ -35,6 +36,8 @@ SHEET_DOTS = 1600
 """Across all images of a contact sheet."""
 NAME_APART_DOTS = 4
 """Between the name of a ring and the edge of an image or another name."""
+MOST_BARS = 8
+"""Words of a column that have a bar each."""
 SHEET_ASPECT = 1.3
 """How wide it is, about, over how high."""
 
@@ -310,6 +313,7 @@ def sheet_figure(
     labels: bool = False,
     factor: int = 1,
     counted: dict[State, int] | None = None,
+    spots: Sequence[NDArray[np.floating[Any]]] = (),
 ) -> Figure:
     """A figure of several images of one size side by side, on one scale.
 
@@ -325,6 +329,8 @@ def sheet_figure(
         How many pixels a side of the squares has that they were shrunk by before; see `sheet_side`.
     counted
         What the legend says of how many pixels of all images are in which state; what is found where left out.
+    spots
+        Of each image, where circles are drawn (n, 2), slow and fast in its pixels.
     """
     columns, side = sheet_side(len(views), views[0].values.shape)
     made = [shrunk(view, side) for view in views]
@@ -340,6 +346,10 @@ def sheet_figure(
         axes.set(xticks=[], yticks=[])
         for spine in axes.spines.values():
             spine.set(linewidth=0.5, color="0.5")
+        if number < len(spots):
+            slow, fast = (spots[number] / further).T
+            axes.scatter(fast, slow, s=22, facecolors="none", edgecolors="tab:red", linewidths=0.5)
+            axes.set(xlim=(0.0, float(wide)), ylim=(float(high), 0.0))
     figure.text(layout.left / layout.size[1], 1 - 18 / layout.size[0], title, fontsize=12, va="top")
     if not labels:
         _draw_scale(layout.scale(figure), chosen, unit_label(units, factor * further))
@@ -438,6 +448,47 @@ def radial_figure(profile: RadialProfile, title: str, units: str, scale: ScaleNa
     return figure
 
 
+def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title: str) -> Figure:
+    """A figure of histograms side by side.
+
+    Parameters
+    ----------
+    columns
+        What is counted of each column, and its units, by name; words are drawn by the commonest.
+    title
+        What all of them are of.
+    """
+    across = min(4, max(1, len(columns)))
+    down = max(1, -(-len(columns) // across))
+    figure = new_figure((3.6 * across, 2.5 * down + 0.5), "constrained")
+    places = figure.subplots(down, across, squeeze=False)
+    for axes in places.flat[len(columns) :]:
+        axes.set_axis_off()
+    for axes, (name, (counted, units)) in zip(places.flat, columns.items(), strict=False):
+        axes.set_title(name if not units else f"{name} ({units})", fontsize=9, loc="left")
+        axes.tick_params(labelsize=8)
+        if isinstance(counted, Words):
+            commonest = counted.commonest(MOST_BARS)
+            rest = counted.count - sum(commonest.values())
+            bars = {shortened(word): number for word, number in commonest.items()} | ({"others": rest} if rest else {})
+            axes.barh(range(len(bars)), list(bars.values()), color="tab:blue")
+            axes.set_yticks(range(len(bars)), list(bars), fontsize=8)
+            axes.invert_yaxis()
+        elif counted.count:
+            axes.stairs(counted.counts, counted.edges, fill=True, color="tab:blue")
+            axes.set_xscale("log" if counted.logarithmic else "linear")
+            axes.set_ylim(0, None)
+        else:
+            axes.text(0.5, 0.5, "no number", ha="center", va="center", fontsize=9, transform=axes.transAxes)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    return figure
+
+
+def shortened(word: str, most: int = 24) -> str:
+    """A word, or its end after dots where it is long: names of files differ at their ends."""
+    return word if len(word) <= most else f"...{word[3 - most :]}"
+
+
 def comparison_figure(images: tuple[NDArray[Any], NDArray[Any]], names: tuple[str, str], title: str) -> Figure:
     """A figure of two images (slow, fast) on one scale, and of the second less the first, on a linear one."""
     side = LARGEST_SIDE_DOTS // 2
@@ -463,6 +514,13 @@ def comparison_figure(images: tuple[NDArray[Any], NDArray[Any]], names: tuple[st
     return figure
 
 
+def drawn(figure: Figure, kind: str = "png") -> bytes:
+    """A figure as the bytes of a file; what closing a file of matplotlib's would keep to itself is said."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format=kind)
+    return picture.getvalue()
+
+
 def save(figure: Figure, output: Path) -> None:
     """Write a figure.
 
@@ -471,9 +529,7 @@ def save(figure: Figure, output: Path) -> None:
     NbdistError
         If the file cannot be written.
     """
-    picture = io.BytesIO()
     try:
-        figure.savefig(picture, format=output.suffix[1:] or "png")
-        user_path(output).write_bytes(picture.getvalue())  # says what closing a file of matplotlib's keeps to itself
+        user_path(output).write_bytes(drawn(figure, output.suffix[1:] or "png"))
     except (OSError, ValueError) as error:
         raise NbdistError(f"{output} cannot be written: {one_line(error)}") from None

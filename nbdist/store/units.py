@@ -2,12 +2,13 @@
 
 What holds: a unit's shards belong to one task, which writes each whole and at once; two writers in one shard would lose data silently.
 The record of a unit is written last, so a record means that every shard of the unit was written. It carries the sizes of the shards, so
-that one cut short later is noticed without reading it, and their stamps, so that one written again is. The object with a unit's rows of
-a table is a shard like those of arrays.
+that one cut short later is noticed without reading it, their stamps, so that one written again is, and their checksums, which tell one
+that has changed when it is read. The object with a unit's rows of a table is a shard like those of arrays.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -24,7 +25,7 @@ from nbdist.frames.products import Products
 from nbdist.planning import Unit
 from nbdist.store.locations import LAST_MADE, one_line, open_group
 from nbdist.store.number_set import NumberSet
-from nbdist.store.objects import ROOT, as_json
+from nbdist.store.objects import ROOT, Objects, as_json
 from nbdist.store.places import objects_of
 from nbdist.store.schema import schema_of
 from nbdist.store.shards import ShardPacker
@@ -41,6 +42,10 @@ RECORDS_AT_ONCE = 5_000
 
 FINISHED = f"{LAST_MADE}/finished.json"
 """Key of the object that says that every unit is complete; see `completeness`."""
+README, CARD = "README.md", "card.json"
+"""Keys of the objects that say what a finished data set is; see `run.card`."""
+SHARD_SUMS = "shard_sha256"
+"""What a record calls the SHA-256 of the unit's shards, in hexadecimal, by array or table."""
 
 
 class Packer(Protocol):
@@ -152,27 +157,38 @@ class StoredUnits:
                     changed.add(unit)
         return changed
 
-    def damages(self, units: Iterable[Unit]) -> Iterator[tuple[Unit, str | None]]:
+    def damages(self, units: Iterable[Unit], as_written: bool = False) -> Iterator[tuple[Unit, str | None]]:
         """What `damage` says of each unit, in order; a few are read at once."""
         with ThreadPoolExecutor(DECODED_AT_ONCE) as pool:
             for some in batches(units, 16 * DECODED_AT_ONCE):
-                yield from zip(some, pool.map(self.damage, some), strict=True)
+                yield from zip(some, pool.map(lambda unit: self.damage(unit, as_written), some), strict=True)
 
-    def damage(self, unit: Unit) -> str | None:
-        """Read all of a unit's shards, and its record; return what is wrong with them, or None."""
-        keys = [packer.key(unit.number) for packer in self.packers.values()]
+    def damage(self, unit: Unit, as_written: bool = False) -> str | None:
+        """Read all of a unit's shards, and its record; return what is wrong with them, or None.
+
+        Parameters
+        ----------
+        as_written
+            Whether a shard that is whole, with another checksum than its record has, is wrong: one that was changed by hand.
+        """
+        key = record_key(unit.number)
         try:
-            for key, packer in zip(keys, self.packers.values(), strict=True):
+            stored = self._objects.read(key)
+            record = _record(stored)
+            sums = record.get(SHARD_SUMS, {}) if record else {}
+            for name, packer in self.packers.items():
+                key = packer.key(unit.number)
                 shard = self._objects.read(key)
                 if shard is None:
                     return f"{key} is missing"
                 if (wrong := packer.wrong(unit, shard)) is not None:
                     return f"{key} {wrong}"
+                if as_written and hashlib.sha256(shard).hexdigest() != sums.get(name):
+                    return f"{key} is not what was written: it has another checksum"
             key = record_key(unit.number)
-            stored = self._objects.read(key)
             if stored is None:
                 return f"{key} is missing"
-            return None if _record(stored) is not None else f"{key} does not decode"
+            return None if record is not None else f"{key} does not decode"
         except NbdistError:
             raise
         except OSError as error:
@@ -198,7 +214,7 @@ class UnitWriter:
         self._root: bytes | None = None
 
     def write(self, unit: Unit, frames: Sequence[Products], record: Record) -> Record:
-        """Write the products of a unit's frames, then its record; return the record with sizes and stamps of the shards.
+        """Write the products of a unit's frames, then its record; return the record with sizes, stamps and checksums of the shards.
 
         Raises
         ------
@@ -206,18 +222,18 @@ class UnitWriter:
             If the store is gone, or another lies there by now (overwritten by another run).
         """
         self._require_same_store()
-        sizes, stamps = {}, {}
+        sizes, stamps, sums = {}, {}, {}
         for name, packer in self._packers.items():
             shard = packer.pack(unit, frames)
             stamps[name] = self._objects.write(packer.key(unit.number), shard)
-            sizes[name] = len(shard)
+            sizes[name], sums[name] = len(shard), hashlib.sha256(shard).hexdigest()
         try:
             self._require_same_store()
         except StoreError:
             for name in sizes:  # nothing of ours stays in a place that is another's
                 self._objects.delete(self._packers[name].key(unit.number))
             raise
-        made = {"store_id": self._store_id, "shard_bytes": sizes, "shard_stamps": stamps}
+        made = {"store_id": self._store_id, "shard_bytes": sizes, "shard_stamps": stamps, SHARD_SUMS: sums}
         complete = {**record, "unit": unit.number, **made}
         self._objects.write(record_key(unit.number), as_json(complete))
         return complete
@@ -248,8 +264,14 @@ class UnitWriter:
                 f"{self._objects.location} is another store than the one this run began; another run replaced it"
             )
         if root != self._root:
-            self._objects.delete(FINISHED)
+            take_back(self._objects)
         self._root = root
+
+
+def take_back(objects: Objects) -> None:
+    """Remove what a store says of being finished, before it is written into."""
+    for key in (FINISHED, CARD, README):
+        objects.delete(key)
 
 
 def _name_in(root: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import time
@@ -144,13 +145,19 @@ def test_a_unit_written_again_replaces_what_was_there(store):
     assert _complete(store.location, store.units, decode=True) == {0}
 
 
-def test_a_record_keeps_what_it_is_given_and_adds_the_sizes(store):
+def test_a_record_keeps_what_it_is_given_and_adds_sizes_stamps_and_checksums(store):
     unit = store.units[1]
     record = UnitWriter(store.location).write(unit, _of(unit, store.images), {"host": "here"})
     sizes = {name: (store.location / name / "c/1/0/0").stat().st_size for name in ("intensity", "counts")}
     name = store_units.store_id_of(open_group(store.location))
     stamps = Folder(store.location).stamps(f"{array}/c/1/0/0" for array in ("intensity", "counts"))
-    made = {"shard_bytes": sizes, "shard_stamps": {key.partition("/")[0]: stamp for key, stamp in stamps.items()}}
+    made = {
+        "shard_bytes": sizes,
+        "shard_stamps": {key.partition("/")[0]: stamp for key, stamp in stamps.items()},
+        "shard_sha256": {
+            name: hashlib.sha256((store.location / name / "c/1/0/0").read_bytes()).hexdigest() for name in sizes
+        },
+    }
     assert record == {"host": "here", "unit": 1, "store_id": name, **made}
     assert StoredUnits(open_group(store.location)).record(1) == record
 
@@ -176,6 +183,17 @@ def test_a_changed_byte_anywhere_in_a_shards_index_is_found(store):
     assert "does not decode" in _damage(store.location, unit)
 
 
+def test_a_shard_that_was_changed_and_is_whole_is_found_by_its_checksum(store):
+    unit = store.units[0]
+    UnitWriter(store.location).write(unit, _of(unit, store.images), {})
+    stored = StoredUnits(open_group(store.location))
+    assert stored.damage(unit, as_written=True) is None
+    open_group(store.location, mode="r+")["counts"][0, 5, 5] += 1
+    assert stored.damage(unit) is None
+    said = "counts/c/0/0/0 is not what was written: it has another checksum"
+    assert [*stored.damages([unit], as_written=True)] == [(unit, said)]
+
+
 @pytest.mark.parametrize("key", ["counts/c/0/0/0", "records/00000000.json"])
 def test_what_the_disk_does_not_give_back_is_damage(key, store, monkeypatch):
     unit, path = store.units[0], store.location / key
@@ -197,9 +215,9 @@ def decoded(monkeypatch):
     """Numbers of the units that are decoded from now on."""
     numbers, original = [], StoredUnits.damage
 
-    def noted(stored, unit):
+    def noted(stored, unit, as_written=False):
         numbers.append(unit.number)
-        return original(stored, unit)
+        return original(stored, unit, as_written)
 
     monkeypatch.setattr(StoredUnits, "damage", noted)
     return numbers
