@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from nbdist.cli.arguments import ExperimentFile, load
 from nbdist.cli.display import console, count, facts, panels_row
+from nbdist.errors import NbdistError
+from nbdist.formats.text import user_path
 
 if TYPE_CHECKING:
     from nbdist.experiment.beam import Beam
@@ -20,8 +25,30 @@ RESOLUTION_POINTS = 256
 """Points along a side of a panel at which its resolution is worked out, at most."""
 
 
-def check(path: ExperimentFile) -> None:
-    """Check an experiment file and show what follows from it."""
+def check(
+    path: ExperimentFile,
+    draw: Annotated[
+        int | None,
+        typer.Option("--draw", min=1, metavar="N", help="Of a recipe: samples to draw and check; 3 by default."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Of a recipe: write the samples, too.")
+    ] = None,
+) -> None:
+    """Check an experiment file or a recipe, and show what follows from it."""
+    from nbdist.experiment.files import is_recipe
+
+    if is_recipe(path):
+        from nbdist.cli.check_recipe import check_recipe
+
+        check_recipe(path, draw or 3, json_file and user_path(json_file))
+        return
+    if draw is not None or json_file is not None:
+        raise NbdistError(f"{'--json' if draw is None else '--draw'} is of a recipe, and {path} has no section recipe")
+    _check(path)
+
+
+def _check(path: Path) -> None:
     from nbdist.readout.chain import Readout
     from nbdist.scene import resolve
     from nbdist.scene.amplitudes import load_reflections

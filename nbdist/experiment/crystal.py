@@ -17,7 +17,7 @@ DEFAULT_MOSAIC_SEED = -12345678
 """nanoBragg's default seed of the mosaic domains."""
 
 LATTICE_FIELDS = ("cell", "matrix_file", "reciprocal_vectors_per_A", "real_vectors_A")
-"""Fields that give the lattice, of which a crystal has one, or an atomic model has the cell; `misset_deg` turns any of them."""
+"""Fields that give the lattice, of which a crystal has one, or its amplitudes' file has the cell; `misset_deg` turns any of them."""
 
 Shape = Literal["square", "round", "gauss", "tophat"]
 
@@ -49,7 +49,8 @@ class Crystal(Section):
     """One crystal. Give `cell`, `matrix_file`, `reciprocal_vectors_per_A` or `real_vectors_A`; and `N_cells` or a size."""
 
     cell: tuple[Positive, Positive, Positive, Positive, Positive, Positive] | None = Field(
-        None, description="a, b, c (Angstrom), alpha, beta, gamma (degrees); an atomic model's when left out"
+        None,
+        description="a, b, c (Angstrom), alpha, beta, gamma (degrees); an atomic model's or a reflection file's when left out",
     )
     matrix_file: FilePath | None = Field(None, description="MOSFLM A matrix: columns a*, b*, c* times the wavelength")
     reciprocal_vectors_per_A: Matrix | None = Field(

@@ -16,6 +16,9 @@ from nbdist.experiment.model import Experiment
 from nbdist.experiment.validation import shown, validated
 from nbdist.formats.text import user_path
 
+RECIPE = "recipe"
+"""The section that a recipe has, and an experiment has not."""
+
 
 def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     """Read and validate an experiment file (YAML, or JSON by its suffix).
@@ -32,10 +35,25 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     content = read_document(path, f"experiment file {path}")
     if not isinstance(content, dict):
         raise ExperimentError(f"{path}: expected the sections of an experiment, found {shown(content)}")
+    if RECIPE in content:
+        raise ExperimentError(f"{path}: is a recipe, with a section {RECIPE}; expected an experiment")
     try:
         return validate(content, path.parent.absolute())
     except ExperimentError as error:
         raise ExperimentError(f"{path}: {error}") from None
+
+
+def is_recipe(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a recipe: it has a section `recipe`.
+
+    Raises
+    ------
+    ExperimentError
+        In one line: that it cannot be read, or the line of a syntax error.
+    """
+    path = user_path(path)
+    content = read_document(path, f"experiment file {path}")
+    return isinstance(content, dict) and RECIPE in content
 
 
 def validate(content: dict[str, Any], folder: Path | None = None) -> Experiment:

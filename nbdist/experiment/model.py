@@ -20,7 +20,7 @@ from nbdist.experiment.obstacles import Absorption, Shadows
 from nbdist.experiment.readout import LARGEST_READING, Readout
 from nbdist.experiment.sampling import Noise, Sampling
 from nbdist.experiment.scan import Scan
-from nbdist.experiment.structure_factors import FromModel, StructureFactors
+from nbdist.experiment.structure_factors import FromFile, FromModel, StructureFactors
 from nbdist.experiment.validation import validated
 
 PHYSICS_VERSION = 2
@@ -69,10 +69,10 @@ class Experiment(Section):
             structure_factors = crystal.structure_factors or self.structure_factors
             if structure_factors is None:
                 raise ValueError(f"structure_factors is required; {field} has none of its own")
-            if not crystal.has_lattice and not isinstance(structure_factors, FromModel):
+            if not crystal.has_lattice and not isinstance(structure_factors, FromModel | FromFile):
                 raise ValueError(
                     f"{field}: give exactly one of {', '.join(LATTICE_FIELDS)}; found none of them, and no structure_factors of kind "
-                    "model, which have a cell"
+                    "file or model, which may have a cell"
                 )
         return self
 

@@ -15,16 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment.crystal import Crystal
+from nbdist.experiment.crystal import LATTICE_FIELDS, Crystal
 from nbdist.experiment.detector import Detector
 from nbdist.experiment.lattice import Cell, cell_from_real, dual_vectors, reciprocal_from_cell, xyz_rotation
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.sampling import MOST_OVERSAMPLE
 from nbdist.experiment.scan import MOST_AUTOMATIC_PHI_STEPS
 from nbdist.experiment.space_groups import P1, space_group
-from nbdist.experiment.structure_factors import FromModel, StructureFactors
+from nbdist.experiment.structure_factors import FromFile, FromModel, StructureFactors
 from nbdist.experiment.twin import law_rows
 from nbdist.formats.atomic_model import read_atomic_model
+from nbdist.formats.merged import form_of, read_crystal
 from nbdist.formats.mosflm_matrix import read_mosflm_cell, read_mosflm_matrix
 from nbdist.scene.arrays import load_array, load_smv
 from nbdist.scene.background import make_background
@@ -118,6 +119,8 @@ def _lattices(
     else:
         if isinstance(structure_factors, FromModel):
             crystal = _as_its_model(field, crystal, structure_factors, experiment.beam.mean_wavelength_A)
+        elif isinstance(structure_factors, FromFile) and not crystal.has_lattice:
+            crystal = crystal.model_copy(update={"cell": _cell_of_file(field, structure_factors.file)})
         real = dual_vectors(_reciprocal_vectors(field, crystal, experiment.beam.mean_wavelength_A))
     own = _lattice(field, crystal, real, structure_factors, experiment, listed, sources, finest_A)
     yield replace(own, weight=crystal.weight * (1 - sum(twin.fraction for twin in crystal.twin)))
@@ -330,6 +333,15 @@ def _as_its_model(field: str, crystal: Crystal, source: FromModel, wavelength_A:
         )
     own_cell = {} if crystal.has_lattice else {"cell": model.cell}
     return crystal.model_copy(update={"space_group": model.space_group_name, **own_cell})
+
+
+def _cell_of_file(field: str, path: Path) -> tuple[float, ...]:
+    cell = None if form_of(path) == "text" else read_crystal(path).cell
+    if cell is None:
+        raise ExperimentError(
+            f"{field}: give one of {', '.join(LATTICE_FIELDS)}; found none of them, and no cell in its reflection file {path}"
+        )
+    return cell
 
 
 def _reciprocal_vectors(field: str, crystal: Crystal, wavelength_A: float) -> Array:

@@ -263,3 +263,19 @@ def test_lattices_share_the_reflections_of_a_file_whatever_their_cells(small_exp
     experiment = small_experiment(crystal=None, crystals=crystals, structure_factors={"kind": "file", "file": path})
     first, second = load_reflections(resolve(experiment))
     assert first is second
+
+
+def test_a_crystal_without_a_cell_has_that_of_its_file(scene_of, tmp_path, small_experiment):
+    for name in ("a.mtz", "a.cif"):
+        own, given = (scene_of({"F": F}, crystal={"cell": cell}, name=name) for cell in (None, CELL))
+        assert own.specimen.lattices[0].real_vectors_A == pytest.approx(
+            given.specimen.lattices[0].real_vectors_A, abs=1e-12
+        )
+        assert of(own)[1] == of(given)[1]
+    text = tmp_path / "a.hkl"
+    text.write_text("1 2 3 4\n")
+    with pytest.raises(
+        ExperimentError,
+        match=r"crystal: give one of cell, .*found none of them, and no cell in its reflection file .*a\.hkl",
+    ):
+        resolve(small_experiment(crystal={"cell": None}, structure_factors={"kind": "file", "file": text}))

@@ -352,7 +352,7 @@ class Recipe:
         """The crystal of a sample, and its split; of a drawing from which nothing has been taken."""
         label = _crystal_label(drawing)
         crystal = label or (str(drawing.sample) if drawing.continuous else "0")
-        by, shares = self._split_by, self._section.splits
+        by, shares = self.split_by, self._section.splits
         if by == "sample":
             return crystal, split_at(drawing.uniforms("recipe.split")[0], shares)
         if by != "crystal":
@@ -362,8 +362,8 @@ class Recipe:
         return crystal, split_at(Drawing(self._root, self.seed, 0).uniforms(f"recipe.split {label}")[0], shares)
 
     @cached_property
-    def _split_by(self) -> str:
-        """What is kept together in a split: "sample", "crystal", or a field."""
+    def split_by(self) -> str:
+        """What is kept together in a split: "sample", "crystal", or the path of a field."""
         by, least = self._section.split_by, sum(share > 0 for share in self._section.splits.values())
         if by == "sample":
             return by
@@ -379,10 +379,15 @@ class Recipe:
             "give sample"
         )
 
+    @property
+    def kept_together(self) -> int | None:
+        """How many crystals there are, or alternatives of the field, by which samples are split; None where that is no short list."""
+        return None if self.split_by == "sample" or self._split_of_label is None else len(self._split_of_label)
+
     @cached_property
     def _split_of_label(self) -> dict[str, str] | None:
         """The split of each of a finite list of what is kept together."""
-        labels = self._labels(self._split_by)
+        labels = self._labels(self.split_by)
         return None if labels is None else splits_of(labels, self._section.splits, self.seed)
 
     def _labels(self, by: str) -> set[str] | None:

@@ -1,0 +1,104 @@
+"""What `nbdist check` says of a recipe: whether its samples are valid experiments, and what is drawn."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbdist.cli.display import console, facts, panels_row, print_table, table_of_numbers
+from nbdist.errors import NbdistError, one_line
+
+if TYPE_CHECKING:
+    from nbdist.experiment.recipe import Draw, Recipe
+
+
+def check_recipe(path: Path, samples: int, json_file: Path | None) -> None:
+    """Draw the first samples of a recipe, check each as an experiment, and print what was drawn."""
+    from nbdist.experiment.recipe import load_recipe
+
+    recipe = load_recipe(path)
+    draws = [recipe.draw(number) for number in range(samples)]
+    said = _notes(draws)
+    console.print(f"{path}: valid")
+    facts(_facts(recipe), "recipe")
+    print_table(_table(recipe, draws))
+    for note in said:
+        console.print(f"note: {note}")
+    if json_file is not None:
+        _write(json_file, draws)
+
+
+def _facts(recipe: Recipe) -> list[tuple[str, str]]:
+    total, several = sum(recipe.splits.values()), recipe.kept_together
+    how = recipe.split_by if several is None else f"{recipe.split_by}, of which there are {several:,}"
+    return [
+        ("seed", f"{recipe.seed}"),
+        ("frames", f"{recipe.frames_per_sample} a sample"),
+        panels_row(recipe.shapes),
+        ("mask", "the same in all samples" if recipe.one_mask else "drawn"),
+        ("splits", ", ".join(f"{split} {share / total:.3g}" for split, share in recipe.splits.items())),
+        ("split by", how),
+        ("drawn", f"{len(recipe.columns)} columns"),
+        ("fingerprint", recipe.fingerprint),
+    ]
+
+
+def _table(recipe: Recipe, draws: Sequence[Draw]) -> Any:
+    table = table_of_numbers("", ["sample", *(str(draw.number) for draw in draws)], first="left")
+    table.add_row("split", *(draw.split for draw in draws))
+    table.add_row("crystal", *(draw.crystal for draw in draws))
+    for column in recipe.columns:
+        table.add_row(column.name, *(_written(draw.values[column.name]) for draw in draws))
+    return table
+
+
+def _written(value: float | int | str) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.6g}"
+    return str(value)
+
+
+def _notes(draws: Sequence[Draw]) -> list[str]:
+    """What is noted of the samples; what differs in numbers alone, once."""
+    from nbdist.readout.chain import Readout
+    from nbdist.scene import resolve
+    from nbdist.scene.amplitudes import load_reflections
+    from nbdist.scene.notes import file_completeness, notes
+
+    found: dict[str, tuple[str, list[int]]] = {}
+    for draw in draws:
+        try:
+            scene = resolve(draw.experiment)
+            Readout(scene)
+            reflections = load_reflections(scene)
+            said = [*notes(scene, reflections, file_completeness(scene, reflections))]
+        except NbdistError as error:
+            raise type(error)(f"sample {draw.number}: {error}") from None
+        for note in dict.fromkeys(said):
+            found.setdefault(re.sub(r"[\d.]+", "0", note), (note, []))[1].append(draw.number)
+    return [
+        note
+        if len(numbers) == len(draws)
+        else f"{note} (sample{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))})"
+        for note, numbers in ((note, [*dict.fromkeys(numbers)]) for note, numbers in found.values())
+    ]
+
+
+def _write(file: Path, draws: Sequence[Draw]) -> None:
+    content = [
+        {
+            "sample": draw.number,
+            "split": draw.split,
+            "crystal": draw.crystal,
+            "values": {name: None if value != value else value for name, value in draw.values.items()},
+            "experiment": draw.experiment.content(),
+        }
+        for draw in draws
+    ]
+    try:
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise NbdistError(f"--json {file}: {one_line(error)}") from None
