@@ -138,14 +138,15 @@ class TorchBackend:
                 for entry, pixel, value in its.values(
                     tile, G, model, tensors.tensor(entries.strength), factor, varying
                 ):
-                    image.view(-1).index_add_(0, pixel, value)
+                    # in the same order each time: index_add_ of a GPU adds as its threads come
+                    image.view(-1).index_put_((pixel,), value, accumulate=True)
                     if under is not None:
                         given.append((entries.spot[entry.cpu().numpy()], pixel.cpu().numpy(), value.cpu().numpy()))
-        summed = in_main_memory(image)
-        measures = (
-            None if under is None else measured(given, len(spots.reflection), tile, summed, under, instrument.tolerance)
-        )
-        return summed.astype(instrument.precision), measures
+        measures = None
+        if under is not None:
+            summed = in_main_memory(image)
+            measures = measured(given, len(spots.reflection), tile, summed, under, instrument.tolerance)
+        return in_main_memory(image.to(tensors.dtype)), measures
 
     def prepare_diffuse(self, halos: Halos) -> tuple[list[HaloTensors], AmplitudeTable]:
         """Put a lattice's halos on the device, one for each table of amplitudes; the table says which each source sees."""
@@ -260,7 +261,7 @@ class TorchBackend:
                 )
 
 
-def in_main_memory(image: Tensor) -> NDArray[np.float64]:
+def in_main_memory(image: Tensor) -> NDArray[Any]:
     """An image (rows, columns) as a numpy array: from a GPU a copy in page-locked memory, which torch reuses once the array is gone."""
     if image.device.type == "cuda":  # a copy to pageable memory takes 35 times as long (workflows/benchmark.md)
         image = torch.empty(image.shape, dtype=image.dtype, pin_memory=True).copy_(image)
