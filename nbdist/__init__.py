@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nbdist.errors import NbdistError
     from nbdist.experiment import Experiment, load_experiment
+    from nbdist.run.datasets import generate_dataset, sample
     from nbdist.run.export import export
     from nbdist.run.generate import generate
     from nbdist.run.predict import predict
@@ -24,6 +25,7 @@ _HOMES = {
     "NbdistError": "nbdist.errors",
     "export": "nbdist.run.export",
     "generate": "nbdist.run.generate",
+    "generate_dataset": "nbdist.run.datasets",
     "load_experiment": "nbdist.experiment",
     "open_reflections": "nbdist.store",
     "open_samples": "nbdist.store",
@@ -31,6 +33,7 @@ _HOMES = {
     "open_spots": "nbdist.store",
     "predict": "nbdist.run.predict",
     "read_out": "nbdist.run.read_out",
+    "sample": "nbdist.run.datasets",
     "simulate_frame": "nbdist.run.simulate",
     "simulate_series": "nbdist.run.simulate",
     "verify": "nbdist.run.verify",
@@ -41,6 +44,7 @@ __all__ = [
     "NbdistError",
     "export",
     "generate",
+    "generate_dataset",
     "load_experiment",
     "open_reflections",
     "open_samples",
@@ -48,6 +52,7 @@ __all__ = [
     "open_spots",
     "predict",
     "read_out",
+    "sample",
     "simulate_frame",
     "simulate_series",
     "verify",

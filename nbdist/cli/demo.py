@@ -58,6 +58,7 @@ def demo(
     from nbdist.experiment import experiment_to_yaml, load_experiment, validate
     from nbdist.run.events import no_log
     from nbdist.run.settings import RunSettings
+    from nbdist.run.subjects import SeriesSubject
 
     folder = user_path(folder)
     file, mask, store, sheet = (folder / name for name in ("demo.yaml", "beam_stop.npy", "demo.zarr", "demo.png"))
@@ -71,7 +72,7 @@ def demo(
     console.print(f"wrote {file} and {mask}")
     experiment = load_experiment(file)
     again = f"nbdist run {file} -o {store} --resume"
-    render(experiment, str(store), Workers(workers), RunSettings(overwrite=True), no_log, again)
+    render(SeriesSubject(experiment), str(store), Workers(workers), RunSettings(overwrite=True), no_log, again)
     try:
         _draw(store, sheet)
         console.print(f"wrote {sheet}")

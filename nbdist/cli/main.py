@@ -23,6 +23,7 @@ from nbdist.cli.certificate import certificate
 from nbdist.cli.check import check
 from nbdist.cli.compare import compare
 from nbdist.cli.conversion import from_dials, from_image, from_xds
+from nbdist.cli.dataset import dataset
 from nbdist.cli.demo import demo
 from nbdist.cli.detectors import detectors
 from nbdist.cli.export import export
@@ -45,6 +46,7 @@ from nbdist.errors import NbdistError, one_line
 WORK = frozenset(
     {
         "run",
+        "dataset",
         "readout",
         "demo",
         "init",
@@ -142,6 +144,7 @@ for _command in (
     check,
     plan,
     info,
+    dataset,
     readout,
     preview,
     compare,

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nbdist.cli.arguments import (
     DeviceName,
     DeviceOption,
-    ExperimentFile,
     KernelOption,
     PhiChunkOption,
     PrecisionOption,
     ShardOption,
     TileOption,
+    is_recipe,
     load,
     read_tile,
 )
 from nbdist.cli.display import console, count, duration, facts, panels_row, size
+from nbdist.errors import NbdistError
 
 if TYPE_CHECKING:
-    from nbdist.run.context import RunContext
+    from nbdist.planning import Plan
+    from nbdist.scene import Scene
+    from nbdist.store.schema import Schema
 
 SHORT_UNIT_S, LONG_UNIT_S = 0.5, 600.0
 
 
 def plan(
-    path: ExperimentFile,
+    path: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT", help="Experiment or recipe (YAML or JSON).", show_default=False)
+    ],
+    samples: Annotated[int | None, typer.Option("--samples", min=1, help="Samples of a recipe.")] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Worker processes; one a core, or one a GPU.")
     ] = None,
@@ -41,30 +48,44 @@ def plan(
 ) -> None:
     """Show how a run is cut, and its expected size and time."""
     from nbdist.clusters.local_workers import default_workers
+    from nbdist.experiment.recipe import load_recipe
     from nbdist.kernels.devices import pick_device
     from nbdist.planning import Cut
     from nbdist.run.context import make_context
+    from nbdist.run.sample_contexts import sample_contexts
+    from nbdist.scene import resolve
+    from nbdist.store.schema import schema_for, schema_of_samples
 
     where = pick_device(device.value)
     number = workers or default_workers(where)
-    context = make_context(
-        load(path, precision),
-        workers=number,
-        device=where,
-        kernel=kernel.value if kernel else "compiled",
-        cut=Cut(read_tile(tile), phi_chunk, frames_per_shard),
-    )
-    facts(_rows(context, number, where), f"{path}: {context.plan.frames} frames")
-    for note in context.notes:
+    asked: dict[str, Any] = {
+        "workers": number,
+        "device": where,
+        "kernel": kernel.value if kernel else "compiled",
+        "cut": Cut(read_tile(tile), phi_chunk, frames_per_shard),
+    }
+    if is_recipe(path):
+        if precision is not None:
+            raise NbdistError("--precision: is of an experiment; a recipe says it in sampling.precision")
+        recipe, samples = load_recipe(path), samples or 1
+        contexts = sample_contexts(recipe, samples, **asked)
+        schema = schema_of_samples(recipe, samples, contexts.plan.settings)
+        rows = _rows(resolve(recipe.example), contexts.plan, schema, number, where)
+        facts(rows, f"{path}: {samples} samples of {recipe.frames_per_sample} frame(s), as sample 0 is")
+        notes = contexts.notes
+    else:
+        if samples is not None:
+            raise NbdistError("--samples: is of a recipe, which this is not")
+        context = make_context(load(path, precision), **asked)
+        schema, notes = schema_for(context.scene, context.plan.settings), context.notes
+        rows = _rows(context.scene, context.plan, schema, number, where)
+        facts(rows, f"{path}: {context.plan.frames} frames")
+    for note in notes:
         console.print(f"note: {note}")
 
 
-def _rows(context: RunContext, workers: int, device: str) -> list[tuple[str, str]]:
-    from nbdist.store.schema import schema_for
-
-    plan, cost, scene = context.plan, context.plan.cost, context.scene
-    settings, memory = plan.settings, plan.worker_memory_bytes()
-    schema = schema_for(scene, settings)
+def _rows(scene: Scene, plan: Plan, schema: Schema, workers: int, device: str) -> list[tuple[str, str]]:
+    cost, settings, memory = plan.cost, plan.settings, plan.worker_memory_bytes()
     chunks = {array.panels.suffix: array.layout(settings.frames_per_shard).chunk for array in schema.arrays}
     unit_s = cost.seconds * settings.frames_per_shard / (plan.tasks_per_frame if plan.split else 1)
     total_s = cost.seconds * plan.frames / max(1, min(workers, plan.unit_count * plan.tasks_per_frame))

@@ -71,11 +71,11 @@ class Display:
 
 def line(progress: Progress) -> str:
     """Progress in one line: frames, workers by kind, units in flight, what went wrong, rate, time left, size written."""
-    parts = [f"{progress.frames_done}/{progress.frames_total} frames", _workers(progress)]
+    parts = [f"{progress.done}/{progress.total} {progress.counted}", _workers(progress)]
     if progress.in_flight:
         parts.append(f"{progress.in_flight} unit(s) in flight")
     if (seconds_left := progress.seconds_left) is not None:
-        parts.append(f"{progress.frames_per_s:.3g} frames/s")
+        parts.append(f"{progress.per_s:.3g} {progress.counted}/s")
         parts.append(f"{duration(seconds_left)} left")
         parts.append(f"{size(progress.bytes_written)} written")
     else:

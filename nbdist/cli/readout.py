@@ -75,6 +75,7 @@ def readout(
     from nbdist.planning import Cut
     from nbdist.run.settings import RunSettings
     from nbdist.run.stored_photons import stored_photons
+    from nbdist.run.subjects import SeriesSubject
 
     photons, output = (place if "://" in place else str(user_path(place)) for place in (photons, output))
     wanted, origin = stored_photons(photons, load(experiment) if experiment else None, seed)
@@ -90,4 +91,5 @@ def readout(
         made_by={"options": asked},
     )
     words, given = ["readout", photons, "-o", output, *asked], {"--frames": frames}
-    render_logged(wanted, output, where, settings, words, given, log_file, log_format, stuck_after, origin)
+    subject = SeriesSubject(wanted, origin)
+    render_logged(subject, output, where, settings, words, given, log_file, log_format, stuck_after, rendered=False)

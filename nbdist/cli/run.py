@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from nbdist.cli.arguments import (
     DeviceName,
     DeviceOption,
     ExperimentFile,
+    KernelName,
     KernelOption,
     PhiChunkOption,
     PrecisionOption,
@@ -46,12 +47,11 @@ from nbdist.errors import NbdistError, UnfinishedError
 from nbdist.formats.text import user_path
 
 if TYPE_CHECKING:
-    from nbdist.experiment import Experiment
     from nbdist.run.events import EventLog
     from nbdist.run.executors.choice import Workers as ChosenWorkers
-    from nbdist.run.origins import Origin
     from nbdist.run.progress import Progress, Report
     from nbdist.run.settings import RunSettings
+    from nbdist.run.subjects import Subject
     from nbdist.store.parts import Part
 
 
@@ -115,6 +115,7 @@ def run(
     output = output if "://" in output else str(user_path(output))
     from nbdist.planning import Cut
     from nbdist.run.settings import RunSettings
+    from nbdist.run.subjects import SeriesSubject
 
     settings = RunSettings(
         cut=Cut(read_tile(tile), phi_chunk, frames_per_shard),
@@ -127,14 +128,14 @@ def run(
         serial=serial,
         made_by=made_by(path, precision),
     )
-    given = {
-        "--frames": frames,
-        "--precision": precision.value if precision else None,
-        "--device": device.value if device != DeviceName.auto else None,
-        "--kernel": kernel.value if kernel else None,
-    }
-    words = ["run", str(path), "-o", output]
-    render_logged(experiment, output, where, settings, words, given, log_file, log_format, stuck_after)
+    given = {"--frames": frames, "--precision": precision and precision.value, **rendering_words(device, kernel)}
+    words, subject = ["run", str(path), "-o", output], SeriesSubject(experiment)
+    render_logged(subject, output, where, settings, words, given, log_file, log_format, stuck_after)
+
+
+def rendering_words(device: DeviceName, kernel: KernelName | None) -> dict[str, object]:
+    """What was said of how to render, by option."""
+    return {"--device": device.value if device != DeviceName.auto else None, "--kernel": kernel and kernel.value}
 
 
 def checked_part(text: str | None, where: Workers, frames: str | None, *, resume: bool, overwrite: bool) -> Part | None:
@@ -152,7 +153,7 @@ def checked_part(text: str | None, where: Workers, frames: str | None, *, resume
 
 
 def render_logged(
-    experiment: Experiment,
+    subject: Subject[Any],
     output: str,
     where: Workers,
     settings: RunSettings,
@@ -161,7 +162,7 @@ def render_logged(
     log_file: Path | None,
     log_format: LogFormatName,
     stuck_after: float | None,
-    origin: Origin | None = None,
+    rendered: bool = True,
 ) -> None:
     """Run as `render` does, with a log where a file is named.
 
@@ -169,6 +170,8 @@ def render_logged(
     ----------
     words, given
         The command without the name of the program, and options of its own: of the command that goes on.
+    rendered
+        Whether photons are rendered, and not read.
     """
     from nbdist.run.events import LogFile, no_log
     from nbdist.run.settings import Pacing
@@ -184,7 +187,7 @@ def render_logged(
     continuing = ["--resume"] if settings.part is None else ["--part", str(settings.part)]
     again = shlex.join(["nbdist", *words, *continuing, *where.words, *words_of(options)])
     with LogFile(log_file, log_format.value) if log_file is not None else nullcontext(no_log) as log:
-        render(experiment, output, where, settings, log, again, origin)
+        render(subject, output, where, settings, log, again, rendered)
 
 
 def watched(
@@ -229,13 +232,13 @@ def watched(
 
 
 def render(
-    experiment: Experiment,
+    subject: Subject[Any],
     output: str,
     where: Workers,
     settings: RunSettings,
     log: EventLog,
     again: str,
-    origin: Origin | None = None,
+    rendered: bool = True,
 ) -> None:
     """Run with a progress display and say how it ended; raises typer.Exit(1) where units are left.
 
@@ -243,14 +246,13 @@ def render(
     ----------
     again
         The command that goes on.
-    origin
-        Where the photons come from; they are rendered where None.
+    rendered
+        Whether photons are rendered, and not read.
     """
-    from nbdist.run.generate import run_series
-    from nbdist.run.origins import RENDERED
+    from nbdist.run.generate import fill_store
 
     def work(workers: ChosenWorkers, settings: RunSettings, report: Report) -> Progress:
-        return run_series(experiment, output, settings, workers, origin=origin or RENDERED, report=report, log=log)
+        return fill_store(subject, output, settings, workers, report=report, log=log)
 
     progress = watched(work, where, settings, again)
     if settings.frames is not None and progress.frames_done > len(settings.frames):
@@ -258,14 +260,13 @@ def render(
     if progress.frames_total == 0:
         console.print(f"{output}: nothing was missing")
         return
-    if progress.eager_units and settings.kernel != "eager" and origin is None:
+    if progress.eager_units and settings.kernel != "eager" and rendered:
         error_console.print(
             f"note: {progress.eager_units} unit(s) were rendered without a compiled kernel, several times slower; "
             "compiling needs a C++ compiler (g++) where the workers run"
         )
-    rate = progress.frames_done / progress.seconds
     console.print(
-        f"{output}: {progress.frames_done} frames in {duration(progress.seconds)} "
-        f"({rate:.3g} frames/s), {size(progress.bytes_written)} written"
+        f"{output}: {progress.done} {progress.counted} in {duration(progress.seconds)} "
+        f"({progress.per_s:.3g} {progress.counted}/s), {size(progress.bytes_written)} written"
     )
     summary(progress)

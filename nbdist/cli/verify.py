@@ -17,9 +17,13 @@ def verify(
     experiment: Annotated[
         Path | None, typer.Option("--experiment", help="Experiment file, where its inputs have moved since.")
     ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", help="Recipe of a data set, where its inputs have moved since.")
+    ] = None,
     device: DeviceOption = DeviceName.auto,
 ) -> None:
     """Decode every shard and render a sample of frames again."""
+    from nbdist.experiment.recipe import load_recipe
     from nbdist.run.verify import verify as verify_store
 
     def report(what: str, done: int, total: int) -> None:
@@ -27,7 +31,12 @@ def verify(
             error_console.print(f"{what} {done}/{total}", end="\r")
 
     result = verify_store(
-        location, sample=sample, experiment=load(experiment) if experiment else None, device=device.value, report=report
+        location,
+        sample=sample,
+        experiment=load(experiment) if experiment else None,
+        recipe=load_recipe(recipe) if recipe else None,
+        device=device.value,
+        report=report,
     )
     console.print(f"{location}: {result.frames_decoded} frames decode")
     for unit, wrong in result.damaged.items():

@@ -8,7 +8,7 @@ partials of a pixel are added in the order of the plan's chunks, so the bits dep
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nbdist.errors import RunError
@@ -76,14 +76,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole series, cut.
+    """The whole series, or all samples of a data set, cut.
 
     Attributes
     ----------
     frames
-        Frames of the series.
+        Frames of the series, or of all samples.
     tiles, chunks
-        The cut of every frame.
+        The cut of every frame; of a data set, of those of its example.
     settings
         Tile, chunk, shard and kernel.
     split
@@ -116,6 +116,11 @@ class Plan:
         """Expected peak memory of a worker process in which so many threads render at once."""
         return self.memory.shared + threads * self.memory.per_thread
 
+    def of_sample(self, scene: Scene) -> Plan:
+        """The plan of one sample: its own frames, cut as all samples are."""
+        tiles, chunks = _cut(scene, self.settings)
+        return replace(self, frames=scene.experiment.scan.frames, tiles=tiles, chunks=chunks)
+
     def unit(self, number: int) -> Unit:
         """The unit with this number."""
         return self.units()[number]
@@ -146,8 +151,10 @@ def make_plan(
     settings: Settings | None = None,
     amplitude_bytes: int = 0,
     readout_bytes: tuple[int, int] = (0, 0),
+    samples: int | None = None,
+    shapes: Sequence[tuple[int, int]] | None = None,
 ) -> Plan:
-    """Cut an experiment for a number of workers.
+    """Cut an experiment, or the samples of a data set, for a number of workers.
 
     Parameters
     ----------
@@ -167,13 +174,18 @@ def make_plan(
         Size of the amplitude table and of what it is made of, for the memory expected.
     readout_bytes
         What the read-out keeps, and what it needs of each thread besides the images of a frame.
+    samples
+        Samples of a data set, of which the experiment is an example: a unit holds whole samples, and no frame is split.
+    shapes
+        Rows and columns of the largest panels that the samples have; those of the experiment where left out.
 
     Raises
     ------
     RunError
-        If a size is not at least 1.
+        If a size is not at least 1, or a shard would hold parts of samples.
     """
     experiment, panels = scene.experiment, scene.instrument.panels
+    shapes = scene.instrument.shapes if shapes is None else shapes
     if settings is not None:
         cut, kernel = Cut(settings.tile, settings.phi_chunk, settings.frames_per_shard), settings.kernel
     tile, phi_chunk, frames_per_shard = cut.tile, cut.phi_chunk, cut.frames_per_shard
@@ -183,33 +195,48 @@ def make_plan(
     regions = [Tile(number, *panel.region) for number, panel in enumerate(panels)]
     rendered = sum(region.pixels for region in regions)
     cost = frame_cost(scene, rendered, device, kernel, products)
-    frames, phi_steps = experiment.scan.frames, scene.phi_steps
+    together, phi_steps = experiment.scan.frames, scene.phi_steps
+    frames = together * (1 if samples is None else samples)
+    if samples is not None and (frames_per_shard or together) % together:
+        raise RunError(
+            f"frames per shard: {frames_per_shard} are not whole samples of {together} frames; a multiple of {together}"
+        )
     split = (
-        cost.seconds > 2 * SPLIT_TASK_S
+        samples is None
+        and cost.seconds > 2 * SPLIT_TASK_S
         and frames < UNITS_PER_WORKER * workers
         and workers > 1
         and frames_per_shard in (None, 1)
     )
     if frames_per_shard is None:
-        frames_per_shard = 1 if split else _frames_per_shard(frames, workers, cost, scene.instrument.pixels)
+        pixels = sum(slow * fast for slow, fast in shapes)
+        frames_per_shard = 1 if split else _frames_per_shard(frames, workers, cost, pixels)
+        if samples is not None:
+            frames_per_shard = max(1, frames_per_shard // together) * together
     if split and tile is None and phi_chunk is None:
         tile, phi_chunk = _split_sizes(regions, phi_steps, frames, workers, cost)
-    slow, fast = (max(sizes) for sizes in zip(*scene.instrument.shapes, strict=True))
+    slow, fast = (max(sizes) for sizes in zip(*shapes, strict=True))
     if tile is None:  # a spot is worked out for each tile that it touches
         tile = (slow, fast) if scene.method == "integrated" else (DEFAULT_TILE, DEFAULT_TILE)
     tile = min(tile[0], slow), min(tile[1], fast)
     phi_chunk = min(phi_chunk or phi_steps, phi_steps)
-    chunks = tuple(cut_phi(phi_steps, phi_chunk))
+    settings = Settings(tile, phi_chunk, frames_per_shard, kernel)
+    tiles, chunks = _cut(scene, settings)
     pieces = Pieces(min(tile[0] * tile[1], rendered), phi_chunk, len(chunks), frames_per_shard, split)
     return Plan(
         frames=frames,
-        tiles=tuple(cut_tiles(regions, tile)),
+        tiles=tiles,
         chunks=chunks,
-        settings=Settings(tile, phi_chunk, frames_per_shard, kernel),
+        settings=settings,
         split=split,
         cost=cost,
         memory=worker_memory(scene, pieces, amplitude_bytes, readout_bytes, device, kernel, products),
     )
+
+
+def _cut(scene: Scene, settings: Settings) -> tuple[tuple[Tile, ...], tuple[PhiChunk, ...]]:
+    regions = [Tile(number, *panel.region) for number, panel in enumerate(scene.instrument.panels)]
+    return tuple(cut_tiles(regions, settings.tile)), tuple(cut_phi(scene.phi_steps, settings.phi_chunk))
 
 
 def _frames_per_shard(frames: int, workers: int, cost: Cost, image_pixels: int) -> int:

@@ -1,19 +1,20 @@
 """What a process needs to render: the experiment's numbers and plan, and the renderer made of them once.
 
 Amplitudes do not travel: a process reads them when it first renders, from the run's store where there is one, and holds them once, as
-the table of its renderer.
+the table of its renderer. A data set has a context for each of its samples (see `sample_contexts`).
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nbdist.errors import RunError
 from nbdist.experiment import Experiment
-from nbdist.frames.products import products_of
+from nbdist.frames.products import Product, products_of
 from nbdist.kernels.devices import pick_device
 from nbdist.kernels.diffuse import halo_bytes
 from nbdist.kernels.spots import diffraction_bytes
@@ -26,17 +27,64 @@ from nbdist.scene.notes import notes
 from nbdist.store.reflections import read_reflections
 
 if TYPE_CHECKING:
+    from nbdist.experiment.recipe import Draw
     from nbdist.frames.renderer import Renderer
-    from nbdist.kernels.backend import KernelMode
+    from nbdist.kernels.backend import Backend, KernelMode
+
+
+class Context(Protocol):
+    """All of a run that travels to a worker, once: of a series, which is its own, or of the samples of a data set.
+
+    Attributes
+    ----------
+    plan
+        How all frames are cut.
+    device, threads
+        Where to render, and threads of the native kernel, all usable cores where None.
+    location, store_id
+        The store, and the random name that it got when it was made.
+    notes
+        What the experiment probably does not mean.
+    """
+
+    plan: Plan
+    device: str
+    threads: int | None
+    location: str | None
+    store_id: str | None
+    notes: tuple[str, ...]
+
+    @property
+    def precision(self) -> str:
+        """Of the arithmetic: "float32" or "float64"."""
+
+    @property
+    def backend(self) -> Backend:
+        """What computes here."""
+
+    @property
+    def turn(self) -> AbstractContextManager[object]:
+        """Held while a thread computes: one at a time on a GPU, whose worker writes in its other thread; all at once on a CPU."""
+
+    def frame(self, number: int) -> AbstractContextManager[tuple[RunContext, int]]:
+        """Whose frame one of the store is, and its number there; what is wrong with it within the block is said with whose it is."""
+
+    def settings(self, cut: Cut) -> Settings:
+        """What a cut would come to."""
+
+    def forget(self) -> None:
+        """Free what was read to make the plan, and is in the store now."""
 
 
 @dataclass
 class RunContext:
-    """All of a run that travels to a worker, once; `renderer` is made where it is first asked for and not pickled.
+    """The context of a series, or of one sample; `renderer` is made where it is first asked for and not pickled.
 
     `notes` are what the experiment probably does not mean (see `scene.notes`). `largest_tile` is how many pixels the device's memory
     holds at once, where less than a tile was found to fit. `threads` are the native kernel's, all usable cores where None. `reflections`
     are those of each lattice that were read to make the plan, until the store or the renderer has taken them; they are not pickled.
+    Of a sample, `draw` is what was drawn for it, `products` are those of its data set (None: those of the experiment), and `shapes`
+    (slow, fast) those of the panels in whose images its own lie.
     """
 
     scene: Scene
@@ -48,6 +96,9 @@ class RunContext:
     notes: tuple[str, ...] = ()
     threads: int | None = None
     reflections: tuple[Reflections, ...] | None = field(default=None, repr=False, compare=False)
+    draw: Draw | None = None
+    products: tuple[Product, ...] | None = None
+    shapes: tuple[tuple[int, int], ...] | None = None
     _renderer: Renderer | None = field(default=None, repr=False, compare=False)
     _readout: Readout | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -61,9 +112,31 @@ class RunContext:
         self._lock, self._gpu = threading.Lock(), threading.Lock()
 
     @property
+    def precision(self) -> str:
+        """Of the arithmetic: "float32" or "float64"."""
+        return self.scene.instrument.precision
+
+    @property
+    def backend(self) -> Backend:
+        """What computes here."""
+        return self.renderer.backend
+
+    @property
     def turn(self) -> AbstractContextManager[object]:
         """Held while a thread computes: one at a time on a GPU, whose worker writes in its other thread; all at once on a CPU."""
-        return nullcontext() if self.renderer.backend.device == "cpu" else self._gpu
+        return nullcontext() if self.backend.device == "cpu" else self._gpu
+
+    def frame(self, number: int) -> AbstractContextManager[tuple[RunContext, int]]:
+        """Itself, and the frame: its frames are those of the store."""
+        return nullcontext((self, number))
+
+    def settings(self, cut: Cut) -> Settings:
+        """What a cut would come to."""
+        return make_plan(self.scene, cut=cut).settings
+
+    def forget(self) -> None:
+        """Free the amplitudes: they are in the store, where whoever renders finds them."""
+        self.reflections = None
 
     @property
     def renderer(self) -> Renderer:
@@ -72,7 +145,7 @@ class RunContext:
 
         with self._lock:
             if self._renderer is None:
-                mode: KernelMode = "eager" if self.plan.settings.kernel == "eager" else "compiled"
+                mode = kernel_mode(self.plan.settings)
                 self._renderer = Renderer(self.scene, self._amplitudes(), pick_device(self.device), mode, self.threads)
                 self.reflections = None
             return self._renderer
@@ -108,27 +181,63 @@ def make_context(
     NbdistError
         If the experiment, one of its files, or a size is wrong.
     """
+    require_images(experiment)
+    scene = resolve(experiment)
+    readout, reflections = Readout(scene), load_reflections(scene)
+    plan = planned(
+        scene,
+        reflections,
+        readout,
+        products_of(experiment),
+        workers=workers,
+        device=device,
+        kernel=kernel,
+        cut=cut,
+        settings=settings,
+    )
+    said = tuple(notes(scene, reflections))
+    return RunContext(scene, plan, device, location, reflections=reflections, notes=said, _readout=readout)
+
+
+def require_images(experiment: Experiment) -> None:
+    """Check that an experiment can be rendered.
+
+    Raises
+    ------
+    RunError
+        If it asks for what only a trace has.
+    """
     if experiment.scan.phi_zero_carryover:
         raise RunError(
             "scan.phi_zero_carryover: reproduces a defect of nanoBragg.c for nbdist trace; an image cannot have it"
         )
-    scene = resolve(experiment)
-    readout = Readout(scene)
-    reflections = load_reflections(scene)
+
+
+def kernel_mode(settings: Settings) -> KernelMode:
+    """How the kernel of a plan computes."""
+    return "eager" if settings.kernel == "eager" else "compiled"
+
+
+def planned(
+    scene: Scene,
+    reflections: Sequence[Reflections],
+    readout: Readout,
+    products: Sequence[Product],
+    *,
+    device: str,
+    **asked: Any,
+) -> Plan:
+    """The plan of an experiment, with what its amplitudes and its read-out take of the memory; see `make_plan`."""
+    experiment = scene.experiment
     held = sum(amplitude_bytes(its, experiment.sampling.precision) for its in distinct(reflections))
     if scene.method == "integrated" or experiment.labels.of_reflections:
         held += diffraction_bytes(scene, reflections)
     held += halo_bytes(scene, reflections)
-    plan = make_plan(
+    return make_plan(
         scene,
-        products=products_of(experiment),
-        workers=workers,
+        products=products,
         device="cuda" if device == "cuda" else "cpu",
-        kernel=kernel,
-        cut=cut,
-        settings=settings,
         amplitude_bytes=held,
         readout_bytes=(readout.kept_bytes, readout.thread_bytes),
+        **asked,
     )
-    said = tuple(notes(scene, reflections))
-    return RunContext(scene, plan, device, location, reflections=reflections, notes=said, _readout=readout)

@@ -194,7 +194,7 @@ AnExport = TypeVar("AnExport", bound=Export)
 
 
 @dataclass
-class ExportJob(Job):
+class ExportJob(Job[RunContext]):
     """Writes files of an export.
 
     Attributes

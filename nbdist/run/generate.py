@@ -14,10 +14,11 @@ from nbdist.run.events import EventLog, no_log
 from nbdist.run.executors.choice import Workers, chosen_workers
 from nbdist.run.ledger import ROUNDS, Ledger
 from nbdist.run.loop import run_units
-from nbdist.run.opening import OpenSeries, incomplete, opened
+from nbdist.run.opening import OpenStore, incomplete, opened
 from nbdist.run.origins import RENDERED, Origin
 from nbdist.run.progress import Progress, Report, silent
 from nbdist.run.settings import LocalProcesses, Pacing, RunSettings
+from nbdist.run.subjects import SeriesSubject, Subject
 from nbdist.store import mark_finished
 from nbdist.store.failures import FailureRecords
 from nbdist.store.parts import Part
@@ -148,28 +149,48 @@ def run_series(
     UnfinishedError
         At the end, if what the origin does not have yet was left out.
     """
+    return fill_store(SeriesSubject(experiment, origin), location, settings, workers, report=report, log=log)
+
+
+def fill_store(
+    subject: Subject[Any],
+    location: str | os.PathLike[str],
+    settings: RunSettings,
+    workers: Workers | None = None,
+    *,
+    report: Report = silent,
+    log: EventLog = no_log,
+) -> Progress:
+    """Make a store of a subject, or what is missing of it, as settings say; see `run_series`.
+
+    Raises
+    ------
+    NbdistError, UnfinishedError
+        As `run_series`.
+    """
     place, workers = normalised(location), workers or chosen_workers(settings)
     planned_for = workers.count * (settings.part.of if settings.part else 1)
-    with opened(experiment, place, settings, planned_for, workers.device, origin) as series:
-        wanted, series = series.units, replace(series, units=origin.ready(series.units))
+    with opened(subject, place, settings, planned_for, workers.device) as store:
+        subject, wanted, store = store.subject, store.units, replace(store, units=store.subject.ready(store.units))
 
         def reported(progress: Progress) -> None:
-            series.occupation.require()  # the run ends where its store is not its own any more
+            store.occupation.require()  # the run ends where its store is not its own any more
             report(progress)
 
-        progress = Progress(frames_total=_frames(series), workers=sum(workers.kinds.values()), log=log)
+        progress = Progress(_frames(store), frames_per_sample=subject.frames_per_sample, log=log)
+        progress.workers = sum(workers.kinds.values())
         progress.kinds, progress.failures = dict(workers.kinds), FailureRecords(objects_at(place))
-        progress.begun(store=str(location), units=len(series.units), resumed=settings.resume)
+        progress.begun(store=str(location), units=len(store.units), resumed=settings.resume)
         ended = "stopped"
         try:
-            if series.units:
-                for note in series.context.notes:
+            if store.units:
+                for note in store.context.notes:
                     progress.noted(note)
             if progress.notes:
                 reported(progress)
-            complete = _render_all(series, workers, origin, progress, reported)
+            complete = _render_all(store, workers, progress, reported)
             if not progress.failed:
-                origin.require_ready(wanted)
+                subject.require_ready(wanted)
             if settings.part is None and complete:
                 mark_finished(place)
             ended = "units failed" if progress.failed else "complete"
@@ -178,13 +199,13 @@ def run_series(
     return progress
 
 
-def _render_all(series: OpenSeries, workers: Workers, origin: Origin, progress: Progress, report: Report) -> bool:
+def _render_all(store: OpenStore[Any], workers: Workers, progress: Progress, report: Report) -> bool:
     """Render the units of a series, and those again that are found damaged or gone at the end; whether all are complete."""
-    left, location = series.units, series.context.location
+    left, location = store.units, store.context.location
     for _ in range(ROUNDS):
         try:
             if left:
-                job = origin.job(series.context)
+                job = store.subject.job(store.context)
                 with workers.executor(job, progress, len(left)) as executor:
                     run_units(Ledger(left, progress), executor, progress, report)
         except UnfinishedError as error:
@@ -193,7 +214,7 @@ def _render_all(series: OpenSeries, workers: Workers, origin: Origin, progress: 
             if not is_fatal(error):
                 raise
             raise StoreError(f"{location}: writing stopped: {one_line(error)}; {GO_ON}") from None
-        left = incomplete(series.context, series.units)
+        left = incomplete(store.context, store.units)
         if not left or progress.failed:
             break
         progress.frames_total += sum(len(unit.frames) for unit in left)
@@ -207,5 +228,5 @@ def _render_all(series: OpenSeries, workers: Workers, origin: Origin, progress: 
     return not left
 
 
-def _frames(series: OpenSeries) -> int:
-    return sum(len(unit.frames) for unit in series.units)
+def _frames(store: OpenStore[Any]) -> int:
+    return sum(len(unit.frames) for unit in store.units)

@@ -1,4 +1,4 @@
-"""What is rendered: the units of a series into their shards, or the tiles of one image.
+"""What is rendered: the units of a store into their shards, or the tiles of one image.
 
 A job travels to each process that renders, once; there it is prepared, and then renders one unit after the other. A unit is known by its
 number.
@@ -9,32 +9,33 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from nbdist.errors import StoreError, is_fatal, one_line
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.planning.plan import LARGEST_SHARD_BYTES
-from nbdist.run.context import RunContext
+from nbdist.run.context import Context, RunContext
 from nbdist.run.failures import ErrorLine
 from nbdist.run.progress import Record
 from nbdist.run.rendering import Photons, render_partial, render_unit
 from nbdist.store import UnitWriter
 
 FrameRenderer = Callable[[RunContext, int], Photons]
-"""Renders the expected photons of a frame, given by its number."""
+"""Renders the expected photons of a frame, given by its number in its series or sample."""
+C = TypeVar("C", bound=Context)
 
 
 @dataclass
-class Job(abc.ABC):
-    """What the processes of a run do: what a series and an image have in common.
+class Job(abc.ABC, Generic[C]):
+    """What the processes of a run do: what a store and an image have in common.
 
     Attributes
     ----------
     context
-        The scene and its plan.
+        What is rendered, and its plan.
     """
 
-    context: RunContext
+    context: C
 
     @property
     def split(self) -> bool:
@@ -53,7 +54,7 @@ class Job(abc.ABC):
     @property
     def kernel(self) -> dict[str, str]:
         """What computes here, made where it is first asked for: its `kernel`, and `why_eager` where it could not be compiled."""
-        backend = self.context.renderer.backend
+        backend = self.context.backend
         return {"kernel": backend.mode, "why_eager": backend.why_eager}
 
     @abc.abstractmethod
@@ -78,13 +79,13 @@ class Job(abc.ABC):
 
 
 @dataclass
-class SeriesJob(Job):
-    """Renders units of a series, and writes their shards and records.
+class StoreJob(Job[C]):
+    """Renders units of a store, and writes their shards and records.
 
     Attributes
     ----------
     render_frame
-        What renders a frame; the renderer of the scene where None.
+        What renders a frame; the renderer of its scene where None.
     """
 
     render_frame: FrameRenderer | None = None
@@ -143,7 +144,7 @@ class Piece(NamedTuple):
 
 
 @dataclass
-class ImageJob(Job):
+class ImageJob(Job[RunContext]):
     """Renders frame 0 tile by tile; the partial intensities travel back, as `values` of the records."""
 
     @property

@@ -6,15 +6,15 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Generic, TypeVar
 
 from nbdist.errors import StoreError, one_line
-from nbdist.experiment import Experiment
 from nbdist.kernels.devices import Device
-from nbdist.planning import Settings, Units, make_plan
-from nbdist.run.context import RunContext
-from nbdist.run.origins import RENDERED, Origin
+from nbdist.planning import Settings, Units
+from nbdist.run.context import Context
 from nbdist.run.settings import RunSettings
-from nbdist.store import SeriesContent, StoredUnits, create_store, exists, open_group, remove
+from nbdist.run.subjects import Subject
+from nbdist.store import StoredUnits, create_store, exists, open_group, remove
 from nbdist.store.creation import complete_store
 from nbdist.store.locations import LAST_MADE, check_writable
 from nbdist.store.number_set import NumberSet
@@ -26,37 +26,36 @@ from nbdist.store.units import store_id_of
 
 RECORD = re.compile(r"\d+\.json")
 """Name of the record of a unit that was finished."""
+C = TypeVar("C", bound=Context)
 
 
 @dataclass(frozen=True)
-class OpenSeries:
-    """A series whose store is held by this run.
+class OpenStore(Generic[C]):
+    """A store that is held by this run.
 
     Attributes
     ----------
+    subject
+        What it is made of.
     context
-        Its scene and plan.
+        The numbers and the plan of that.
     units
         What the run has to render: those of its units that are not complete.
     occupation
         The hold on the store.
     """
 
-    context: RunContext
+    subject: Subject[C]
+    context: C
     units: Units
     occupation: Occupation
 
 
 @contextlib.contextmanager
 def opened(
-    experiment: Experiment,
-    location: str,
-    settings: RunSettings,
-    workers: int,
-    device: Device,
-    origin: Origin = RENDERED,
-) -> Iterator[OpenSeries]:
-    """The series of a run, its store held until the end of the block.
+    subject: Subject[C], location: str, settings: RunSettings, workers: int, device: Device
+) -> Iterator[OpenStore[C]]:
+    """The store of a run, held until the end of the block.
 
     A part joins the store where there is one, whoever made it, and makes it where there is none. The store is held before anything is
     written or removed. One of which no unit was ever finished, as a start that failed leaves it, is no obstacle: where a run is not to
@@ -64,30 +63,32 @@ def opened(
 
     Parameters
     ----------
+    subject
+        What the store is made of.
     workers, device
         What a new store's plan is made for.
-    origin
-        Where its photons come from.
 
     Raises
     ------
     NbdistError
         If the request is wrong, the store is another's or held by another run, or cannot be written.
     """
-    request = _Request(experiment, location, settings, workers, device, origin)
-    context, anew = request.checked()
+    request = _Request(subject, location, settings, workers, device)
+    its, anew = request.checked()
     objects, part = objects_at(location), settings.part
     with _failing_in_one_line(objects.location):
         occupation = occupy(objects, part)
     try:
         if anew:
-            context = request.made(context, occupation)
-        complete_store(location, _content(context))
-        context.reflections = None  # they are in the store, where whoever renders finds them
+            its = request.made(its, occupation)
+        subject, context = its.subject, its.context
+        complete_store(location, subject.content(context))
+        context.forget()
+        subject.grow(location)
         with _failing_in_one_line(objects.location):
             note_part(objects, part) if part else objects.sweep()
         units = part.share(context.plan.units()) if part else context.plan.units(settings.frames)
-        yield OpenSeries(context, incomplete(context, units, doubt=True), occupation)
+        yield OpenStore(subject, context, incomplete(context, units, doubt=True), occupation)
     finally:
         occupation.release()
 
@@ -100,7 +101,7 @@ def _failing_in_one_line(location: str) -> Iterator[None]:
         raise StoreError(f"{location} cannot be written: {one_line(error)}") from None
 
 
-def incomplete(context: RunContext, units: Units, doubt: bool = False) -> Units:
+def incomplete(context: Context, units: Units, doubt: bool = False) -> Units:
     """Those units that are not complete in the store (with `doubt`, or that have changed and do not decode).
 
     Raises
@@ -118,11 +119,6 @@ def incomplete(context: RunContext, units: Units, doubt: bool = False) -> Units:
     return Units(units.frames, units.size, NumberSet(units.numbers) - complete)
 
 
-def _content(context: RunContext) -> SeriesContent:
-    assert context.reflections is not None, "nothing has been rendered yet"
-    return SeriesContent(context.scene, context.plan, context.reflections)
-
-
 def _holds_nothing(location: str) -> bool:
     """Whether a store of nbdist lies there of which no unit was ever finished, as a start that failed leaves it."""
     try:
@@ -133,18 +129,25 @@ def _holds_nothing(location: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Request:
-    """A series that is asked for, where, the workers that its plan is made for, and where its photons come from."""
+class _Planned(Generic[C]):
+    """What a run makes, as the store has it, with its context."""
 
-    experiment: Experiment
+    subject: Subject[C]
+    context: C
+
+
+@dataclass(frozen=True)
+class _Request(Generic[C]):
+    """What is asked for, where, and the workers that its plan is made for."""
+
+    subject: Subject[C]
     location: str
     settings: RunSettings
     workers: int
     device: Device
-    origin: Origin
 
-    def checked(self) -> tuple[RunContext, bool]:
-        """The context of the run, and whether the store is to be made anew; nothing is written."""
+    def checked(self) -> tuple[_Planned[C], bool]:
+        """What the run makes, and whether the store is to be made anew; nothing is written."""
         if exists(self.location) and not self.settings.overwrite:
             try:
                 return self._joined(), False
@@ -154,8 +157,7 @@ class _Request:
         elif self.settings.overwrite and exists(self.location):
             open_group(self.location, begun=True)
         check_writable(self.location)
-        context = self.origin.context(
-            self.experiment,
+        context = self.subject.context(
             location=self.location,
             workers=self.workers,
             device=self.device,
@@ -163,25 +165,27 @@ class _Request:
             cut=self.settings.cut,
         )
         context.plan.units(self.settings.frames)
-        return context, True
+        return _Planned(self.subject, context), True
 
-    def made(self, context: RunContext, occupation: Occupation) -> RunContext:
-        """Make the store, while it is held by this run; the context of the run, in which it may go on with one that came first."""
+    def made(self, planned: _Planned[C], occupation: Occupation) -> _Planned[C]:
+        """Make the store, while it is held by this run; what the run makes, which may go on with one that came first."""
         settings, location = self.settings, self.location
         replaced = exists(location) and (settings.overwrite or (not settings.joins and _holds_nothing(location)))
         if replaced:
             remove(location, keep={ROOT, *occupation.keys})
-        made_by = {**(settings.made_by or {}), **self.origin.provenance}
-        context.store_id = create_store(location, _content(context), made_by=made_by, replace=replaced)
-        return context if context.store_id is not None else self._joined()
+        subject, context = planned.subject, planned.context
+        made_by = {**(settings.made_by or {}), **subject.provenance}
+        content = subject.content(context)
+        context.store_id = create_store(location, content, made_by=made_by, replace=replaced)
+        return planned if context.store_id is not None else self._joined()
 
-    def _joined(self) -> RunContext:
-        """The context of a run that goes on with the store that is there.
+    def _joined(self) -> _Planned[C]:
+        """What a run makes that goes on with the store that is there.
 
         Raises
         ------
         StoreError
-            If it must not, or the store is of another experiment, cut in another way, or rendered with another kernel.
+            If it must not, or the store is of something else, cut in another way, or rendered with another kernel.
         """
         location, cut, kernel = self.location, self.settings.cut, self.settings.kernel
         if not self.settings.joins:
@@ -189,20 +193,16 @@ class _Request:
             raise StoreError(f"{location} exists; --resume goes on with it, --overwrite replaces it")
         attributes = dict(open_group(location, begun=True).attrs)
         try:
-            fingerprint, kept = str(attributes["fingerprint"]), Settings.from_attributes(dict(attributes["plan"]))
+            kept = Settings.from_attributes(dict(attributes["plan"]))
+            subject = self.subject.going_on(location, attributes)
         except (KeyError, TypeError, ValueError):
-            raise StoreError(f"{location}: its attributes are not those of a series") from None
-        if fingerprint != self.experiment.fingerprint:
-            raise StoreError(
-                f"{location} holds another experiment (fingerprint {fingerprint[:12]}, this one "
-                f"{self.experiment.fingerprint[:12]}); going on with it needs the same one"
-                + ("; no frame of it is rendered, and a run without --resume replaces it" * _holds_nothing(location))
-            )
-        self.origin.require_same(location, attributes.get("provenance"))
-        context = self.origin.context(
-            self.experiment, location=location, workers=self.workers, device=self.device, settings=kept
-        )
-        wanted = make_plan(context.scene, cut=cut).settings
+            raise StoreError(f"{location}: its attributes are not those of a store of nbdist") from None
+        except StoreError as error:
+            if not _holds_nothing(location):
+                raise
+            raise StoreError(f"{error}; no frame of it is rendered, and a run without --resume replaces it") from None
+        context = subject.context(location=location, workers=self.workers, device=self.device, settings=kept)
+        wanted = context.settings(cut)
         for name, size in asdict(cut).items():
             if size is not None and getattr(wanted, name) != getattr(kept, name):
                 raise StoreError(f"{location} was begun with {name} {getattr(kept, name)}; it cannot go on with {size}")
@@ -210,4 +210,4 @@ class _Request:
             raise StoreError(f"{location} was begun with the {kept.kernel} kernel; it cannot go on with {kernel}")
         context.plan.units(self.settings.frames)
         context.store_id = str(attributes.get("store_id", ""))
-        return context
+        return _Planned(subject, context)

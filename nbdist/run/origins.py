@@ -10,7 +10,7 @@ from nbdist.errors import StoreError
 from nbdist.experiment import Experiment
 from nbdist.planning import Cut, Settings, Units
 from nbdist.run.context import RunContext, make_context
-from nbdist.run.jobs import FrameRenderer, SeriesJob
+from nbdist.run.jobs import FrameRenderer, StoreJob
 from nbdist.store.creation import PHOTONS_OF
 
 
@@ -55,7 +55,7 @@ class Origin(Protocol):
             Naming frames whose photons are not there yet.
         """
 
-    def job(self, context: RunContext) -> SeriesJob:
+    def job(self, context: RunContext) -> StoreJob[RunContext]:
         """What the workers are handed."""
 
 
@@ -94,9 +94,9 @@ class Rendering:
     def require_ready(self, units: Units) -> None:
         """They are, always."""
 
-    def job(self, context: RunContext) -> SeriesJob:
+    def job(self, context: RunContext) -> StoreJob[RunContext]:
         """A job that renders."""
-        return SeriesJob(context, self.render_frame)
+        return StoreJob(context, self.render_frame)
 
 
 RENDERED = Rendering()

@@ -32,6 +32,8 @@ class Progress:
     ----------
     frames_total, frames_done
         Frames of this run (not of the store), and those finished.
+    frames_per_sample
+        Of a data set, whose progress is counted in samples; None of a series.
     units_done
         Units finished.
     failed
@@ -66,6 +68,7 @@ class Progress:
 
     frames_total: int = 0
     frames_done: int = 0
+    frames_per_sample: int | None = None
     units_done: int = 0
     failed: dict[int, str] = field(default_factory=dict)
     retried: int = 0
@@ -83,6 +86,26 @@ class Progress:
     log: EventLog = no_log
     failures: FailureRecords | None = None
     started: float = field(default_factory=time.monotonic)
+
+    @property
+    def counted(self) -> str:
+        """What is counted: "frames" or "samples"."""
+        return "frames" if self.frames_per_sample is None else "samples"
+
+    @property
+    def total(self) -> int:
+        """Frames or samples of this run."""
+        return self.frames_total // (self.frames_per_sample or 1)
+
+    @property
+    def done(self) -> int:
+        """Those finished."""
+        return self.frames_done // (self.frames_per_sample or 1)
+
+    @property
+    def per_s(self) -> float:
+        """Mean rate so far."""
+        return self.frames_per_s / (self.frames_per_sample or 1)
 
     @property
     def seconds(self) -> float:

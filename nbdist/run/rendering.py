@@ -9,16 +9,25 @@ from __future__ import annotations
 import functools
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.frames.products import Products, RenderedFrame, held_pixels, made_of, products_of, rendered_frame
+from nbdist.frames.products import (
+    PixelProduct,
+    Product,
+    Products,
+    RenderedFrame,
+    held_pixels,
+    made_of,
+    products_of,
+    rendered_frame,
+)
 from nbdist.planning import PhiChunk, Tile, Unit
-from nbdist.run.context import RunContext
+from nbdist.run.context import Context, RunContext
 from nbdist.run.device_memory import partial_that_fits
 from nbdist.store import UnitWriter
 
@@ -60,37 +69,71 @@ def _photons(context: RunContext, frame: int, partials: Iterable[Iterable[NDArra
 
 def finished_frame(context: RunContext, frame: int, photons: Photons) -> Products:
     """What a store holds of a frame, by product."""
-    return made_of(labelled_frame(context, frame, photons))
+    return in_a_store(context, labelled_frame(context, frame, photons))
+
+
+def in_a_store(context: RunContext, frame: RenderedFrame) -> Products:
+    """The products of a frame as a store holds them; images of a sample whose detector is smaller are padded."""
+    made, products, shapes = made_of(frame, context.products), context.products, context.shapes
+    return made if products is None or shapes is None else padded(made, products, shapes)
+
+
+def padded(made: Products, products: Iterable[Product], shapes: Sequence[tuple[int, int]]) -> Products:
+    """The products of a frame with images (slow, fast) of these shapes, one a panel: its own lie at the top left, gaps beside them."""
+    wider = dict(made)
+    for product in products:
+        if isinstance(product, PixelProduct):
+            pairs = zip(product.images(made), shapes, strict=True)
+            wider[product.name] = [_padded(image, shape, product.gap) for image, shape in pairs]
+    return wider
+
+
+def _padded(image: NDArray[Any], shape: tuple[int, int], gap: float) -> NDArray[Any]:
+    if image.shape == shape:
+        return image
+    whole = np.full(shape, gap, dtype=image.dtype)
+    whole[: image.shape[0], : image.shape[1]] = image
+    return whole
 
 
 def labelled_frame(context: RunContext, frame: int, photons: Photons) -> RenderedFrame:
     """A frame of rendered photons, with its labels where the experiment asks for some."""
     rendered = rendered_frame(context.scene, frame, photons, context.readout)
-    rendered = replace(rendered, diffraction=context.renderer.diffraction)
+    rendered = replace(rendered, diffraction=context.renderer.diffraction, draw=context.draw)
     if not context.scene.experiment.labels.of_frames:
         return rendered
     return replace(rendered, labels=context.renderer.labels(frame, rendered.photons))
 
 
 def render_unit(
-    context: RunContext,
+    context: Context,
     writer: UnitWriter,
     unit: Unit,
     render: Callable[[RunContext, int], Photons] | None = None,
 ) -> dict[str, Any]:
     """Render a unit's frames (with `render_frame`, where nothing else is given), write its shards, and return its record."""
     render = render_frame if render is None else render
+    frames, makers, held = [], [], list[int | None]()
     with context.turn:
         started, began = time.time(), time.perf_counter()
-        frames = [finished_frame(context, frame, render(context, frame)) for frame in unit.frames]
+        for number in unit.frames:
+            with context.frame(number) as (its, frame):
+                frames.append(finished_frame(its, frame, render(its, frame)))
+                held.append(held_in(its, frames[-1:]))
+                makers.append(rendered_by(its))
         seconds = time.perf_counter() - began
-    made = {**rendered_by(context), "started": started, "seconds": seconds}
-    return write_unit(context, writer, unit, frames, made)
+    made = {**common_makers(makers), "started": started, "seconds": seconds}
+    return write_unit(context, writer, unit, frames, held, made)
+
+
+def held_in(context: RunContext, frames: Sequence[Products]) -> int | None:
+    """Pixels of some frames that are held at the largest value that they can have; None where no product has one."""
+    return held_pixels(products_of(context.scene.experiment), frames)
 
 
 def rendered_by(context: RunContext) -> dict[str, str]:
     """What decides the last bits of an image, for its record: `kernel` ("compiled" or "eager"), `device`, `compiler` and `processor`."""
-    backend = context.renderer.backend
+    backend = context.backend
     return {
         "kernel": backend.mode,
         "device": backend.device,
@@ -105,28 +148,36 @@ def common(names: Iterable[str]) -> str:
     return MIXED if others else first
 
 
+def common_makers(makers: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What `rendered_by` says of several, each "mixed" where they differ."""
+    return {name: common(by[name] for by in makers) for name in makers[0]}
+
+
 def write_unit(
-    context: RunContext,
+    context: Context,
     writer: UnitWriter,
     unit: Unit,
     frames: Sequence[Products],
+    held: Sequence[int | None],
     made: dict[str, Any],
 ) -> dict[str, Any]:
     """Write finished frames of a unit and its record.
 
     Parameters
     ----------
+    held
+        What `held_in` says of them.
     made
         What the record says of the rendering: what `rendered_by` says, each "mixed" where the workers of a split frame differed;
         `started`, seconds since 1970; `seconds`, what the rendering took.
     """
     record = {
         "frames": [unit.first_frame, unit.last_frame],
-        "precision": context.scene.instrument.precision,
+        "precision": context.precision,
         "host": platform.node(),
         **made,
     }
-    held = held_pixels(products_of(context.scene.experiment), frames)
-    if held is not None:
-        record["saturated_pixels"] = held
+    counted = [pixels for pixels in held if pixels is not None]
+    if counted:
+        record["saturated_pixels"] = sum(counted)
     return writer.write(unit, frames, record)

@@ -43,9 +43,9 @@ from nbdist.planning import Cut, Settings, Unit, Units, make_plan
 from nbdist.readout.chain import Readout
 from nbdist.run.context import RunContext
 from nbdist.run.failures import ErrorLine
-from nbdist.run.jobs import SeriesJob
+from nbdist.run.jobs import StoreJob
 from nbdist.run.progress import Record
-from nbdist.run.rendering import common, write_unit
+from nbdist.run.rendering import common, held_in, write_unit
 from nbdist.run.stored_frames import FrameReader, Source
 from nbdist.scene import resolve
 from nbdist.store import (
@@ -302,7 +302,7 @@ def _spans(numbers: np.ndarray[Any, Any]) -> str:
 
 
 @dataclass
-class ReadoutJob(SeriesJob):
+class ReadoutJob(StoreJob[RunContext]):
     """Reads the photons of units from a store and writes what another detector reads of them.
 
     Attributes
@@ -342,7 +342,7 @@ class ReadoutJob(SeriesJob):
         frames, made_by = self.photons.frames(self.context, unit)
         made = [made_of(frame) for frame in frames]
         took = {"started": started, "seconds": time.perf_counter() - began}
-        return write_unit(self.context, self.writer, unit, made, made_by | took)
+        return write_unit(self.context, self.writer, unit, made, [held_in(self.context, made)], made_by | took)
 
 
 class PhotonReader(FrameReader):

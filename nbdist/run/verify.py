@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +26,21 @@ from nbdist.frames.products import (
     FrameProduct,
     PixelProduct,
     Products,
-    made_of,
     same,
 )
 from nbdist.kernels.devices import Device, pick_device
-from nbdist.run.context import RunContext, make_context
-from nbdist.run.rendering import MIXED, labelled_frame, render_frame, rendered_by
-from nbdist.store import StoredUnits, open_group, read_frame, summarize_series
+from nbdist.planning import Settings
+from nbdist.run.context import Context, RunContext, make_context
+from nbdist.run.rendering import MIXED, in_a_store, labelled_frame, render_frame, rendered_by
+from nbdist.run.sample_contexts import sample_contexts
+from nbdist.store import StoredUnits, open_group, read_frame, summarize
 from nbdist.store.number_set import NumberSet
+from nbdist.store.reading import DatasetSummary, SeriesSummary
 from nbdist.store.table_reading import read_series_table
 from nbdist.store.units import Record
+
+if TYPE_CHECKING:
+    from nbdist.experiment.recipe import Recipe
 
 LAST_BITS_BY = ("compiler", "processor")
 """Fields of a record that decide the last bits."""
@@ -77,39 +83,47 @@ class Verification:
         """Whether all is there, and what was rendered again is what it must be."""
         return not (self.damaged or self.missing or self.wrong)
 
-    def compare(self, context: RunContext, frame: int, record: Record, stored: Products) -> None:
-        """Render a frame again and note how it compares with what is stored of it; `record` is its unit's."""
+    def compare(self, contexts: Context, number: int, record: Record, stored: Products) -> None:
+        """Render a frame of the store again and note how it compares with what is stored of it; `record` is its unit's."""
+        with contexts.frame(number) as (context, frame):
+            self._compare(context, frame, number, record, stored)
+
+    def _compare(self, context: RunContext, frame: int, number: int, record: Record, stored: Products) -> None:
         here = rendered_by(context)
         made_here = all(record.get(name) == here[name] for name in LAST_BITS_BY)
         exact = made_here and "exposure_ratio" not in record
         again = labelled_frame(context, frame, render_frame(context, frame))
-        photons = INTENSITY.images(stored)
+        photons = [
+            image[: own.shape[0], : own.shape[1]]
+            for image, own in zip(INTENSITY.images(stored), again.photons, strict=True)
+        ]
         scale = float(max(*(image.max() for image in again.photons), np.finfo(np.float32).tiny))
-        self.compared[frame] = max(float(image.max()) for image in _apart(again.photons, photons)) / scale
+        self.compared[number] = max(float(image.max()) for image in _apart(again.photons, photons)) / scale
         allowed = 0.0 if exact else TOLERANCE[context.scene.instrument.precision]
         if not exact:
             maker = ", ".join(str(record.get(name, "unknown")) for name in LAST_BITS_BY)
-            self.foreign[frame] = "scaled from another exposure" if made_here else f"made elsewhere ({maker})"
+            self.foreign[number] = "scaled from another exposure" if made_here else f"made elsewhere ({maker})"
         if not _close(again.photons, photons, allowed, scale):
             expected = f"{allowed:g} at most" if allowed else "the same bits"
-            self.wrong[frame] = (
-                f"its intensity differs by {self.compared[frame]:.2g} of its maximum; expected {expected}"
+            self.wrong[number] = (
+                f"its intensity differs by {self.compared[number]:.2g} of its maximum; expected {expected}"
             )
             return
-        made = made_of(replace(again, photons=photons))
+        made = in_a_store(context, replace(again, photons=photons))
+        known = PRODUCTS | {product.name: product for product in context.products or ()}
         for name in stored:
-            product = PRODUCTS[name]
+            product = known[name]
             assert isinstance(product, FrameProduct)
             if exact or not product.label:
                 if not same(made[name], stored[name]):
                     source = "rendering it again" if product.label else "its intensity"
-                    self.wrong[frame] = f"its {name} are not those that {source} gives"
+                    self.wrong[number] = f"its {name} are not those that {source} gives"
             elif (
                 isinstance(product, PixelProduct)
                 and np.dtype(product.dtype).kind == "f"
                 and not _close(product.images(made), product.images(stored), allowed, scale)
             ):
-                self.wrong[frame] = f"its {name} differ by more than {allowed:g} of its largest intensity"
+                self.wrong[number] = f"its {name} differ by more than {allowed:g} of its largest intensity"
 
 
 def _apart(images: Images, others: Images) -> list[NDArray[np.float64]]:
@@ -129,6 +143,7 @@ def verify(
     *,
     sample: int = 5,
     experiment: Experiment | None = None,
+    recipe: Recipe | None = None,
     device: Device = "auto",
     report: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Verification:
@@ -139,8 +154,8 @@ def verify(
     sample
         Frames to render again, spread evenly over those that are complete; frames whose parts were made by workers with and without
         a compiler have no bits to compare, and are left out.
-    experiment
-        The experiment, where the files that the store names have moved.
+    experiment, recipe
+        The experiment, or the recipe of a data set, where the files that the store names have moved.
     device
         Where to render.
     report
@@ -151,7 +166,7 @@ def verify(
     StoreError
         If there is no store of nbdist, a table of the series does not decode, or the experiment is not the store's.
     """
-    summary, result = summarize_series(location), Verification()
+    summary, result = summarize(location), Verification()
     group = open_group(location)
     found, units = StoredUnits(group), summary.units
     for table in found.schema.series_tables:
@@ -173,20 +188,32 @@ def verify(
     chosen = [frames[round(place)] for place in np.linspace(0, len(frames) - 1, min(sample, len(frames)))]
     if not chosen:
         return result
-    experiment = experiment or summary.experiment
-    if experiment.fingerprint != summary.fingerprint:
+    what = "recipe" if isinstance(summary, DatasetSummary) else "experiment"
+    subject = recipe or summary.recipe if isinstance(summary, DatasetSummary) else experiment or summary.experiment
+    if subject.fingerprint != summary.fingerprint:
         raise StoreError(
-            f"{location} was made from other files or another experiment than the one given; --experiment names it"
+            f"{location} was made from other files or another {what} than the one given; --{what} names it"
         )
     records = {frame: found.record(frame // units.size) or {} for frame in chosen}
     kernels = {frame: str(record.get("kernel")) for frame, record in records.items()}
     contexts = {
-        kernel: make_context(experiment, device=pick_device(device), settings=replace(summary.settings, kernel=kernel))
+        kernel: _context(summary, subject, pick_device(device), replace(summary.settings, kernel=kernel))
         for kernel in set(kernels.values())
     }
-    for context in contexts.values():  # with the amplitudes that the store says it was made with
-        context.location, context.reflections = summary.location, None
     for done, frame in enumerate(chosen, start=1):
         result.compare(contexts[kernels[frame]], frame, records[frame], read_frame(group, frame))
         report("compared", done, len(chosen))
     return result
+
+
+def _context(
+    summary: SeriesSummary | DatasetSummary, subject: Experiment | Recipe, device: str, settings: Settings
+) -> Context:
+    """What renders frames of a store again; those of a series with the amplitudes that the store says it was made with."""
+    if isinstance(summary, DatasetSummary):
+        assert not isinstance(subject, Experiment)
+        return sample_contexts(subject, summary.samples, device=device, settings=settings)
+    assert isinstance(subject, Experiment)
+    context = make_context(subject, device=device, settings=settings)
+    context.location, context.reflections = summary.location, None
+    return context

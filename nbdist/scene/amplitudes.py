@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -29,6 +34,12 @@ MOST_TABLES = 16
 """Wavelengths at which a model has amplitudes, at most."""
 MOST_SHELLS, REFLECTIONS_PER_SHELL = 30, 100
 """Shells of resolution in which the mean of a list is taken, at most, and the least that each has."""
+RUNGS_A = tuple(
+    0.1 * octave * part for octave in (1, 2, 4, 8, 16, 32, 64, 128) for part in (1.0, 1.1892, 1.4142, 1.6818)
+)
+"""Resolutions to which amplitudes are made that several scenes share, Angstrom: four an octave."""
+KEPT_AMPLITUDE_BYTES = 256 * 2**20
+"""Amplitudes of several crystals that a process keeps, at most."""
 Array = NDArray[np.float64]
 INDEX_BIAS = 2**32
 """Added to a Miller index to make it a word of a counter, which has no sign."""
@@ -52,19 +63,56 @@ class Reflections(NamedTuple):
     notes: tuple[str, ...] = ()
     origin: str = ""
 
+    @property
+    def nbytes(self) -> int:
+        """Size of its arrays."""
+        filled = 0 if self.filled is None else self.filled.nbytes
+        return self.indices.nbytes + self.amplitudes.nbytes + filled
+
+
+class AmplitudeCache:
+    """Amplitudes of crystals by what they were made of, as far as they fit a number of bytes: those that were asked for last.
+
+    What is kept must not depend on which scene asked for it first. So a lattice stands for all of its cell, however it is turned, and
+    where the resolution counts, the next finer one of `RUNGS_A` stands for that of the scene. Threads share it; one makes what another
+    waits for.
+    """
+
+    def __init__(self, most_bytes: int = KEPT_AMPLITUDE_BYTES) -> None:
+        self._most_bytes, self._kept_bytes = most_bytes, 0
+        self._kept: OrderedDict[str, Reflections] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, key: str, make: Callable[[], Reflections]) -> Reflections:
+        """Those of a key, made where they are not kept."""
+        with self._lock:
+            found = self._kept.pop(key, None)
+            if found is None:
+                found = make()
+                self._kept_bytes += found.nbytes
+            self._kept[key] = found
+            while self._kept_bytes > self._most_bytes and len(self._kept) > 1:
+                self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+            return found
+
 
 def distinct(reflections: Sequence[Reflections]) -> list[Reflections]:
     """The amplitudes of all lattices, those that several share once."""
     return list({id(its): its for its in reflections}.values())
 
 
-def rounded_metric(reciprocal_per_A: Array) -> str:
+def rounded_metric(reciprocal_per_A: Array) -> Array:
     """The metric of rows a*, b*, c*, of which lattices that differ in nothing but a turn have the same one."""
-    return str((np.round(reciprocal_per_A @ reciprocal_per_A.T, 15) + 0.0).tolist())  # -0 becomes 0
+    return np.asarray(np.round(reciprocal_per_A @ reciprocal_per_A.T, 15) + 0.0)  # -0 becomes 0
 
 
-def load_reflections(scene: Scene) -> tuple[Reflections, ...]:
+def load_reflections(scene: Scene, cache: AmplitudeCache | None = None) -> tuple[Reflections, ...]:
     """Read or draw the reflections of each lattice; lattices with the same amplitudes share one object.
+
+    Parameters
+    ----------
+    cache
+        Keeps those of one scene for the next, whose crystal may be the same; of this scene alone where left out.
 
     Raises
     ------
@@ -87,23 +135,53 @@ def load_reflections(scene: Scene) -> tuple[Reflections, ...]:
         reciprocal = dual_vectors(lattice.real_vectors_A)
         source = lattice.structure_factors
         of_cell = isinstance(source, Wilson | FromModel) or (isinstance(source, FromFile) and source.asks_for_unlisted)
-        metric = rounded_metric(reciprocal) if of_cell else None
-        key = f"{source.model_dump_json()} {lattice.space_group} {metric}"
+        metric = rounded_metric(reciprocal)
+        key = f"{source.model_dump_json()} {lattice.space_group} {metric.tolist() if of_cell else None}"
         if key not in loaded:
-            loaded[key] = _load(lattice, reciprocal, scene)
+            if cache is None:
+                loaded[key] = _load(lattice, reciprocal, scene, scene.finest_A)
+            else:
+                loaded[key] = cache.of(
+                    f"{key} {_decided_beside(lattice, scene)}",
+                    functools.partial(_load_of_metric, lattice, metric, scene),
+                )
         found.append(loaded[key])
     return tuple(found)
 
 
-def _load(lattice: Lattice, reciprocal_per_A: Array, scene: Scene) -> Reflections:
+def _decided_beside(lattice: Lattice, scene: Scene) -> str:
+    """What of a scene decides the amplitudes of a lattice, besides its cell."""
+    source, sources, decide = lattice.structure_factors, scene.instrument.sources, list[object]()
+    if isinstance(source, FromModel):
+        if source.d_min_A is None:
+            decide.append(float(sources.wavelengths_A.min()) / scene.experiment.beam.mean_wavelength_A)
+        if source.anomalous != "none":
+            decide += [sources.wavelengths_A.tolist(), sources.weights.tolist()]
+    if isinstance(source, FromFile | FromModel):
+        decide.append(_rung_A(scene.finest_A))
+    return str(decide)
+
+
+def _rung_A(finest_A: float) -> float:
+    return RUNGS_A[max(0, bisect.bisect_right(RUNGS_A, finest_A) - 1)]
+
+
+def _load_of_metric(lattice: Lattice, metric: Array, scene: Scene) -> Reflections:
+    """The amplitudes of any lattice with this reciprocal metric."""
+    reciprocal = np.asarray(np.linalg.cholesky(metric), dtype=np.float64)
+    standing = replace(lattice, real_vectors_A=dual_vectors(reciprocal))
+    return _load(standing, reciprocal, scene, _rung_A(scene.finest_A))
+
+
+def _load(lattice: Lattice, reciprocal_per_A: Array, scene: Scene, finest_A: float) -> Reflections:
     source = lattice.structure_factors
     if isinstance(source, Uniform):
         return Reflections(np.zeros((0, 3), dtype=np.int64), np.zeros(0), source.F)
     if isinstance(source, FromModel):
-        return _of_model(lattice, source, reciprocal_per_A, scene)
+        return _of_model(lattice, source, reciprocal_per_A, scene, finest_A)
     try:
         if isinstance(source, FromFile):
-            return _from_file(lattice, source, reciprocal_per_A, scene.finest_A)
+            return _from_file(lattice, source, reciprocal_per_A, finest_A)
         indices, amplitudes = wilson_amplitudes(reciprocal_per_A, source, lattice.symmetry)
     except ExperimentError as error:
         raise ExperimentError(f"{lattice.amplitudes_field}.{error}") from None
@@ -212,7 +290,9 @@ def _mean_F2(symmetry: Symmetry, file: _FileList, reciprocal_per_A: Array) -> Ca
     return mean
 
 
-def _of_model(lattice: Lattice, source: FromModel, reciprocal_per_A: Array, scene: Scene) -> Reflections:
+def _of_model(
+    lattice: Lattice, source: FromModel, reciprocal_per_A: Array, scene: Scene, finest_A: float
+) -> Reflections:
     """F_calc at the wavelengths that are asked for, to the finest spacing that the lattice and the sources show on the detector."""
     cell, sources = cell_from_real(lattice.real_vectors_A), scene.instrument.sources
     model = read_atomic_model(source.file, cell, lattice.space_group)
@@ -225,7 +305,7 @@ def _of_model(lattice: Lattice, source: FromModel, reciprocal_per_A: Array, scen
         # the same indices have other spacings in the model's cell, where the crystal's is another
         own = reciprocal_from_cell(model.cell)
         ratio = np.linalg.eigvals(np.linalg.solve(reciprocal_per_A @ reciprocal_per_A.T, own @ own.T)).real.max()
-        d_min_A = BEYOND_THE_DETECTOR * scene.finest_A * min(1.0, shortest) / math.sqrt(ratio)
+        d_min_A = BEYOND_THE_DETECTOR * finest_A * min(1.0, shortest) / math.sqrt(ratio)
     its = model_amplitudes(model, source, d_min_A, wavelengths_A.tolist(), lattice.amplitudes_field)
     amplitudes = its.amplitudes[0] if table_of_source is None else its.amplitudes
     return Reflections(

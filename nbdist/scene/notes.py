@@ -39,7 +39,7 @@ def file_completeness(scene: Scene, reflections: Sequence[Reflections]) -> dict[
     of_each: dict[tuple[int, str], Completeness] = {}
     for lattice, its in zip(scene.specimen.lattices, reflections, strict=True):
         if lattice.twin is None and isinstance(lattice.structure_factors, FromFile):
-            key = id(its), rounded_metric(dual_vectors(lattice.real_vectors_A))
+            key = id(its), str(rounded_metric(dual_vectors(lattice.real_vectors_A)).tolist())
             if key not in of_each:
                 of_each[key] = completeness(lattice, its, scene.finest_A)
             held[lattice.field] = of_each[key]

@@ -16,6 +16,7 @@ from nbdist.errors import RunError, StoreError
 from nbdist.planning import Unit
 from nbdist.run.opening import opened
 from nbdist.run.settings import RunSettings
+from nbdist.run.subjects import SeriesSubject
 from nbdist.store import summarize
 from nbdist.store.number_set import NumberSet
 
@@ -109,7 +110,7 @@ def test_resume_repairs(name, experiment, copy, undisturbed, rendered, assert_sa
 
 def test_what_is_left_of_a_series_is_kept_as_numbers(experiment, copy):
     (copy / "intensity/c/1/0/0").unlink()
-    with opened(experiment, str(copy), RunSettings(resume=True), 1, "cpu") as series:
+    with opened(SeriesSubject(experiment), str(copy), RunSettings(resume=True), 1, "cpu") as series:
         assert isinstance(series.units.numbers, NumberSet), "four bytes a unit at most"
         assert list(series.units) == [Unit(1, 2, 4)]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbdist.clusters.local_workers import LocalWorkers, local_workers
 from nbdist.kernels.devices import Device, pick_device
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     OpensClient = Callable[[], AbstractContextManager[Client]]
 
-OpensExecutor = Callable[[Job, Progress, int], AbstractContextManager[Executor]]
+OpensExecutor = Callable[[Job[Any], Progress, int], AbstractContextManager[Executor]]
 """Opens an executor for a job of so many units, until the end of the block."""
 
 
@@ -86,13 +86,13 @@ def local_processes(
     return Workers(max(1, workers.count), workers.device, partial(_on_local_processes, workers, local, pacing))
 
 
-def _here(job: Job, progress: Progress, units: int) -> AbstractContextManager[Executor]:
+def _here(job: Job[Any], progress: Progress, units: int) -> AbstractContextManager[Executor]:
     return contextlib.closing(SerialExecutor(job))
 
 
 @contextlib.contextmanager
 def _on_client(
-    client: Client | OpensClient, pacing: Pacing, job: Job, progress: Progress, units: int
+    client: Client | OpensClient, pacing: Pacing, job: Job[Any], progress: Progress, units: int
 ) -> Iterator[Executor]:
     from nbdist.run.executors.dask import DaskExecutor
 
@@ -105,7 +105,7 @@ def _on_client(
 
 @contextlib.contextmanager
 def _on_local_processes(
-    workers: LocalWorkers, local: LocalProcesses, pacing: Pacing, job: Job, progress: Progress, units: int
+    workers: LocalWorkers, local: LocalProcesses, pacing: Pacing, job: Job[Any], progress: Progress, units: int
 ) -> Iterator[Executor]:
     from distributed import Client
 

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from distributed import Client, Future, KilledWorker
 from distributed.client import FutureCancelledError
@@ -68,7 +69,7 @@ class DaskExecutor:
 
     def __init__(
         self,
-        job: Job,
+        job: Job[Any],
         client: Client,
         progress: Progress,
         pacing: Pacing = Pacing(),  # noqa: B008  (it is frozen)

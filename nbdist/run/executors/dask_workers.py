@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import cloudpickle
 from distributed import Client
@@ -52,7 +53,7 @@ class DaskWorkers:
     """
 
     def __init__(
-        self, client: Client, job: Job, run: str, progress: Progress, pacing: Pacing, clock: Callable[[], float]
+        self, client: Client, job: Job[Any], run: str, progress: Progress, pacing: Pacing, clock: Callable[[], float]
     ) -> None:
         self.roster = Roster(run, progress, clock=clock)
         self.to_vacate: set[str] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from nbdist.errors import is_fatal
 from nbdist.run.executors import Outcome, Room
@@ -16,7 +17,7 @@ class SerialExecutor:
 
     workers = ("",)
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job[Any]) -> None:
         job.prepare()
         self._job = job
         self._waiting: list[Work] = []

@@ -61,7 +61,7 @@ def spans_of(units: Sequence[Work]) -> list[tuple[int, int]]:
 class Submitter:
     """Submits units; every submission has names of its own, so that one given up never answers for the next."""
 
-    def __init__(self, client: Client, run: str, job: Job, pacing: Pacing, clock: Callable[[], float]) -> None:
+    def __init__(self, client: Client, run: str, job: Job[Any], pacing: Pacing, clock: Callable[[], float]) -> None:
         self._client, self._run, self._job, self._pacing, self._clock = client, run, job, pacing, clock
         self._serial = itertools.count()
         self._kept_pieces: dict[int, Mapping[str, Future]] = {}

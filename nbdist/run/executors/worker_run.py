@@ -40,7 +40,7 @@ class WorkerRun:
         The device that it asks for.
     """
 
-    job: Job
+    job: Job[Any]
     client: str
     wanted: str
     kind: str

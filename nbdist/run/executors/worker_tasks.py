@@ -15,14 +15,16 @@ from distributed import Reschedule, get_worker
 from numpy.typing import NDArray
 
 from nbdist.errors import is_fatal
+from nbdist.frames.products import Products
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.run.executors.worker_run import Answer, PieceError, prepared_run
 from nbdist.run.failures import ErrorLine
-from nbdist.run.jobs import SeriesJob, piece_name
+from nbdist.run.jobs import StoreJob, piece_name
 from nbdist.run.rendering import (
     assemble_frame,
-    common,
+    common_makers,
     finished_frame,
+    held_in,
     render_partial,
     rendered_by,
     write_unit,
@@ -77,10 +79,11 @@ def render_piece(run: str, frame: int, tile: tuple[int, ...], chunk: tuple[int, 
     if held is None:
         raise Reschedule
     try:
-        values = render_partial(held.job.context, frame, Tile(*tile), PhiChunk(*chunk))
+        with held.job.context.frame(frame) as (context, number):
+            values = render_partial(context, number, Tile(*tile), PhiChunk(*chunk))
     except Exception as error:
         raise PieceError(ErrorLine.of(error), address, piece_name(frame, tile, chunk)) from None
-    return Partial(values, rendered_by(held.job.context), time.perf_counter() - began)
+    return Partial(values, rendered_by(context), time.perf_counter() - began)
 
 
 def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frames: list[list[list[Partial]]]) -> Answer:
@@ -90,29 +93,27 @@ def assemble_unit(run: str, numbers: tuple[int, int, int], started: float, frame
     if held is None:
         return Answer(address, held=False)
     job = held.job
-    assert isinstance(job, SeriesJob)
+    assert isinstance(job, StoreJob)
     answer = Answer(address, held.kind)
     parts = [part for tiles in frames for chunks in tiles for part in chunks]
     try:
-        with job.context.turn:
-            finished = [
-                finished_frame(
-                    job.context,
-                    frame,
-                    assemble_frame(job.context, frame, [[part.values for part in chunks] for chunks in tiles]),
-                )
-                for frame, tiles in zip(unit.frames, frames, strict=True)
-            ]
         rendered = [part.by for part in parts]
-        here = rendered_by(job.context)  # it adds the background and makes photons of the sum
-        rendered.append({**rendered[0], "compiler": here["compiler"], "processor": here["processor"]})
+        finished, saturated = list[Products](), list[int | None]()
+        with job.context.turn:
+            for number, tiles in zip(unit.frames, frames, strict=True):
+                with job.context.frame(number) as (context, frame):
+                    photons = assemble_frame(context, frame, [[part.values for part in chunks] for chunks in tiles])
+                    finished.append(finished_frame(context, frame, photons))
+                    saturated.append(held_in(context, finished[-1:]))
+                here = rendered_by(context)  # it adds the background and makes photons of the sum
+                rendered.append({**rendered[0], "compiler": here["compiler"], "processor": here["processor"]})
         answer.seconds = sum(part.seconds for part in parts) + time.perf_counter() - began
         made = {
-            **{name: common(by[name] for by in rendered) for name in rendered[0]},
+            **common_makers(rendered),
             "started": started,
             "seconds": answer.seconds,
         }
-        answer.records.append(write_unit(job.context, job.writer, unit, finished, made))
+        answer.records.append(write_unit(job.context, job.writer, unit, finished, saturated, made))
     except Exception as error:
         if is_fatal(error):
             answer.worker_error = ErrorLine.of(error)

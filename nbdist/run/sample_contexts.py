@@ -1,0 +1,249 @@
+"""The samples of a data set in one process: each is rendered as a series of its own, and what several have alike is made once.
+
+Samples with the same beam, detector, background and read-out share an instrument, with what computes its pixels, its backgrounds and its
+calibration; lattices with the same amplitudes share these. Both are kept as far as they fit a fixed number of bytes, so a process takes
+the same memory however many samples it renders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nbdist.errors import NbdistError, RunError, is_fatal, one_line
+from nbdist.experiment import Experiment
+from nbdist.frames.sample_products import products_of_samples
+from nbdist.kernels.choice import make_backend
+from nbdist.kernels.devices import pick_device
+from nbdist.planning import Cut, Plan, Settings, make_plan
+from nbdist.readout.backgrounds import Backgrounds
+from nbdist.readout.chain import Readout
+from nbdist.run.context import RunContext, kernel_mode, planned, require_images
+from nbdist.scene import Instrument, Scene, resolve
+from nbdist.scene.amplitudes import AmplitudeCache, load_reflections
+from nbdist.scene.notes import notes
+
+if TYPE_CHECKING:
+    from nbdist.experiment.recipe import Recipe
+    from nbdist.frames.products import Product
+    from nbdist.kernels.backend import Backend
+
+KEPT_INSTRUMENT_BYTES = 256 * 2**20
+"""What instruments keep at most, besides that of the sample in hand."""
+INSTRUMENT_BYTES_PER_PIXEL = 24
+"""What an instrument keeps of a pixel, about: factors, background, calibration and masks."""
+OF_AN_INSTRUMENT: dict[str, Any] = {
+    "beam": True,
+    "detector": True,
+    "sampling": True,
+    "background": True,
+    "shadows": True,
+    "readout": True,
+    "noise": True,
+    "scan": {"spindle_axis"},
+}
+"""Fields of an experiment that make its instrument, its backgrounds and its read-out."""
+
+
+class SharedInstrument(NamedTuple):
+    """An instrument, and what is made of it alone."""
+
+    instrument: Instrument
+    backend: Backend
+    backgrounds: Backgrounds
+    readout: Readout
+
+    @property
+    def kept_bytes(self) -> int:
+        """What it keeps, about."""
+        return INSTRUMENT_BYTES_PER_PIXEL * self.instrument.pixels
+
+
+@dataclass
+class SampleContexts:
+    """The context of a data set.
+
+    Attributes
+    ----------
+    recipe
+        What its samples are drawn from.
+    plan
+        How all frames of all samples are cut.
+    device, threads, location, store_id, notes
+        As `Context` has them; the notes are those of the example.
+    largest_tile
+        How many pixels the device's memory holds at once, where less than a tile was found to fit.
+    """
+
+    recipe: Recipe
+    plan: Plan
+    device: str
+    location: str | None = None
+    store_id: str | None = None
+    notes: tuple[str, ...] = ()
+    threads: int | None = None
+    largest_tile: int | None = None
+
+    def __post_init__(self) -> None:
+        self._lock, self._gpu, self._here = threading.RLock(), threading.Lock(), threading.local()
+        self._instruments: OrderedDict[str, SharedInstrument] = OrderedDict()
+        self._amplitudes = AmplitudeCache()
+        self._products: tuple[Product, ...] | None = None
+        self._example: Backend | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
+
+    @property
+    def precision(self) -> str:
+        """Of the arithmetic: "float32" or "float64"."""
+        return self.recipe.example.sampling.precision
+
+    @property
+    def backend(self) -> Backend:
+        """What computes here, of the example, which is made where it is first asked for."""
+        with self._lock:
+            if self._example is None:
+                self._example = self._shared(resolve(self.recipe.example)).backend
+            return self._example
+
+    @property
+    def turn(self) -> AbstractContextManager[object]:
+        """Held while a thread computes: one at a time on a GPU, whose worker writes in its other thread; all at once on a CPU."""
+        return nullcontext() if self.backend.device == "cpu" else self._gpu
+
+    @contextlib.contextmanager
+    def frame(self, number: int) -> Iterator[tuple[RunContext, int]]:
+        """The sample of a frame of the store, and its number there.
+
+        Raises
+        ------
+        RunError
+            Naming the sample, where it cannot be drawn or what is done within the block fails.
+        """
+        sample, frame = divmod(number, self.recipe.frames_per_sample)
+        try:
+            yield self.of(sample), frame
+        except Exception as error:
+            if is_fatal(error) or isinstance(error, MemoryError) or str(error).startswith(f"sample {sample}:"):
+                raise
+            said = str(error) if isinstance(error, NbdistError) else f"{type(error).__name__}: {one_line(error)}"
+            raise RunError(f"sample {sample}: {said}").with_traceback(error.__traceback__) from error
+
+    def settings(self, cut: Cut) -> Settings:
+        """What a cut would come to."""
+        scene, samples = resolve(self.recipe.example), self.plan.frames // self.recipe.frames_per_sample
+        return make_plan(scene, cut=cut, samples=samples, shapes=self.recipe.shapes).settings
+
+    def forget(self) -> None:
+        """Nothing: amplitudes are the samples', and kept as far as they fit."""
+
+    def of(self, sample: int) -> RunContext:
+        """The context of a sample; a thread keeps that of its last one.
+
+        Raises
+        ------
+        NbdistError
+            If it cannot be drawn, or one of its files or fields is wrong.
+        """
+        last: RunContext | None = getattr(self._here, "context", None)
+        if last is None or last.scene.sample != sample:
+            if last is not None:
+                self.largest_tile = last.largest_tile
+            last = self._here.context = None  # freed before the next one is made
+            last = self._here.context = self._made(sample)
+        return last
+
+    def _made(self, sample: int) -> RunContext:
+        from nbdist.frames.renderer import Renderer
+
+        draw = self.recipe.draw(sample)
+        require_images(draw.experiment)
+        scene = resolve(draw.experiment, sample=sample)
+        shared = self._shared(scene)
+        scene = replace(scene, instrument=shared.instrument)
+        with self._lock:
+            if self._products is None:
+                self._products = products_of_samples(self.recipe)
+        reflections = load_reflections(scene, self._amplitudes)
+        return RunContext(
+            scene,
+            self.plan.of_sample(scene),
+            self.device,
+            largest_tile=self.largest_tile,
+            threads=self.threads,
+            draw=draw,
+            products=self._products,
+            shapes=self.recipe.shapes,
+            _renderer=Renderer(scene, reflections, backend=shared.backend, backgrounds=shared.backgrounds),
+            _readout=shared.readout,
+        )
+
+    def _shared(self, scene: Scene) -> SharedInstrument:
+        """The instrument of a scene, or an equal one that is kept."""
+        key = _instrument_key(scene)
+        with self._lock:
+            found = self._instruments.pop(key, None)
+            if found is None:
+                mode = kernel_mode(self.plan.settings)
+                backend = make_backend(scene.instrument, pick_device(self.device), mode, self.threads)
+                backgrounds = Backgrounds(scene.instrument, backend)
+                found = SharedInstrument(scene.instrument, backend, backgrounds, Readout(scene))
+                kept = sum(its.kept_bytes for its in self._instruments.values())
+                while self._instruments and kept + found.kept_bytes > KEPT_INSTRUMENT_BYTES:
+                    kept -= self._instruments.popitem(last=False)[1].kept_bytes
+            self._instruments[key] = found
+            return found
+
+
+def _instrument_key(scene: Scene) -> str:
+    experiment: Experiment = scene.experiment
+    return f"{scene.instrument.oversample} {experiment.model_dump_json(include=OF_AN_INSTRUMENT)}"
+
+
+def sample_contexts(
+    recipe: Recipe,
+    samples: int,
+    *,
+    workers: int = 1,
+    device: str = "cpu",
+    kernel: str = "compiled",
+    cut: Cut = Cut(),  # noqa: B008  (it is frozen)
+    settings: Settings | None = None,
+    location: str | None = None,
+) -> SampleContexts:
+    """Plan so many samples of a recipe, by its example; see `planning.make_plan` for the sizes.
+
+    Raises
+    ------
+    NbdistError
+        If the recipe, one of the files of its example, or a size is wrong.
+    """
+    if samples < 1:
+        raise RunError(f"a data set of {samples} samples; at least 1")
+    require_images(recipe.example)
+    scene = resolve(recipe.example)
+    reflections = load_reflections(scene)
+    plan = planned(
+        scene,
+        reflections,
+        Readout(scene),
+        products_of_samples(recipe),
+        workers=workers,
+        device=device,
+        kernel=kernel,
+        cut=cut,
+        settings=settings,
+        samples=samples,
+        shapes=recipe.shapes,
+    )
+    return SampleContexts(recipe, plan, device, location, notes=tuple(notes(scene, reflections)))

@@ -1,0 +1,314 @@
+"""Samples of recipes rendered into a store: the same bits however it is cut, whoever renders them, and however long it is."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from injected import in_process_client
+from recipes import OTHERS, STILL, recipe
+
+import nbdist
+from nbdist import generate_dataset, verify
+from nbdist.errors import ExperimentError, RunError, StoreError
+from nbdist.frames.exposure import fluence_factors
+from nbdist.run.datasets import DatasetSubject
+from nbdist.run.finish import finish
+from nbdist.run.generate import fill_store
+from nbdist.run.rendering import padded, render_frame
+from nbdist.run.sample_contexts import KEPT_INSTRUMENT_BYTES, sample_contexts
+from nbdist.run.settings import RunSettings
+from nbdist.store import open_group, summarize
+from nbdist.store.parts import Part
+from nbdist.store.schema import schema_of
+from nbdist.store.table_reading import read_table
+
+SAMPLES = 5
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Make, once for each name, the store of a data set that is rendered here, a unit after the other."""
+    made: dict[str, Path] = {}
+
+    def store(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("datasets") / "whole.zarr"
+            progress = generate_dataset(recipe(name), made[name], SAMPLES, serial=True)
+            assert (progress.counted, progress.done, progress.total) == ("samples", SAMPLES, SAMPLES)
+        return made[name]
+
+    return store
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    return Path(shutil.copytree(whole("still"), tmp_path / "copy.zarr"))
+
+
+def contents(location):
+    """All that a data set holds, by array, and by table and column."""
+    group = open_group(location)
+    schema = schema_of(group)
+    tables = {table.name: read_table(location, table.name).to_pydict() for table in schema.tables}
+    return {array.name: group[array.name][:] for array in schema.arrays}, tables
+
+
+def assert_same_samples(one, other, samples=SAMPLES):
+    """Fail unless two data sets hold the same of their first samples, to the bit."""
+    (images, tables), (others, rows) = contents(one), contents(other)
+    assert images.keys() == others.keys()
+    assert tables.keys() == rows.keys()
+    together = len(images["intensity"]) // summarize(one).samples
+    for name, values in images.items():
+        assert values.any(), f"{name} is empty: comparing it says nothing"
+        np.testing.assert_array_equal(values[: samples * together], others[name][: samples * together], err_msg=name)
+    for name, columns in tables.items():
+        first, second = (np.array(its[name]["sample"]) < samples for its in (tables, rows))
+        for column, values in columns.items():
+            its = np.array(values)[first], np.array(rows[name][column])[second]
+            np.testing.assert_array_equal(*its, err_msg=f"{name}.{column}")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_sample_alone_is_what_the_store_holds_of_it(name, whole):
+    location, number = whole(name), 3
+    its, (images, tables) = nbdist.sample(recipe(name), number), contents(location)
+    together = summarize(location).frames_per_sample
+    assert its.images.keys() == images.keys()
+    for array, values in images.items():
+        of_sample = values[number * together : (number + 1) * together]
+        np.testing.assert_array_equal(its.images[array], of_sample, err_msg=array)
+        assert its.images[array].dtype == values.dtype
+    for table, columns in tables.items():
+        rows = np.array(columns["sample"]) == number
+        assert its.tables[table].keys() == columns.keys()
+        for column, values in columns.items():
+            np.testing.assert_array_equal(its.tables[table][column], np.array(values)[rows], err_msg=column)
+    drawn = recipe(name).draw(number)
+    assert (its.experiment, its.values, its.split, its.crystal) == (
+        drawn.experiment,
+        drawn.values,
+        drawn.split,
+        drawn.crystal,
+    )
+
+
+def test_a_smaller_detector_lies_at_the_top_left_and_the_rest_is_a_gap(whole):
+    of_recipe, (images, _) = recipe("two detectors"), contents(whole("two detectors"))
+    shapes = [of_recipe.draw(number).experiment.detector.shapes[0] for number in range(SAMPLES)]
+    assert len(set(shapes)) > 1, "or there is nothing to see"
+    for number, (slow, fast) in enumerate(shapes):
+        outside = np.ones((96, 90), dtype=bool)
+        outside[:slow, :fast] = False
+        for name, gap in {"intensity": 0, "bragg": 0, "counts": -1, "mask": 1, "spot": 0}.items():
+            assert (images[name][number][outside] == gap).all(), name
+        assert (images["mask"][number][~outside] == 0).all()
+        assert (images["intensity"][number][~outside] > 0).all()
+
+
+def test_a_data_set_of_another_cut_by_two_workers_has_the_same_bits(whole, tmp_path):
+    with in_process_client({}, {}) as client:
+        progress = generate_dataset(recipe("wedge"), tmp_path / "a.zarr", SAMPLES, client, frames_per_shard=6)
+    assert progress.failed == {}
+    assert summarize(tmp_path / "a.zarr").units.size != summarize(whole("wedge")).units.size
+    assert_same_samples(tmp_path / "a.zarr", whole("wedge"))
+
+
+def test_two_parts_make_the_whole(whole, tmp_path):
+    for number in (1, 2):
+        generate_dataset(recipe(), tmp_path / "a.zarr", SAMPLES, part=Part(number, 2), frames_per_shard=1)
+    assert finish(tmp_path / "a.zarr").missing == set()
+    assert_same_samples(tmp_path / "a.zarr", whole("still"))
+
+
+def test_a_data_set_grows_and_stays_the_same(whole, tmp_path):
+    location = tmp_path / "a.zarr"
+    generate_dataset(recipe(), location, 3, serial=True, frames_per_shard=2)
+    name, rendered = summarize(location).provenance["created"], []
+
+    def render(context, frame):
+        rendered.append(context.scene.sample)
+        return render_frame(context, frame)
+
+    settings = RunSettings(serial=True, resume=True)
+    progress = fill_store(DatasetSubject(recipe(), SAMPLES, grows=True, render_frame=render), location, settings)
+    assert rendered == [2, 3, 4], "the last unit was not full, and is rendered whole"
+    assert progress.done == 3
+    summary = summarize(location)
+    assert (summary.samples, summary.found.finished, summary.provenance["created"]) == (SAMPLES, True, name)
+    assert_same_samples(location, whole("still"))
+
+
+def test_what_a_data_set_lacks_is_rendered_again_and_nothing_else(copy, whole):
+    unit = summarize(copy).units[1]
+    (copy / f"records/{unit.number:08d}.json").unlink()
+    progress = generate_dataset(recipe(), copy, resume=True, serial=True)
+    assert progress.done == len(unit.frames), "the store knows how many samples it has"
+    assert_same_samples(copy, whole("still"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"samples": 9, "resume": True}, "has 5 samples, and not 9; --grow 9 makes it longer"),
+        ({"samples": 4, "resume": True}, "has 5 samples; it can grow to more, and not to 4"),
+        ({"samples": 4, "grow": True}, "has 5 samples; it can grow to more, and not to 4"),
+        ({"samples": 5}, "exists; --resume goes on with it"),
+        ({"resume": True, "recipe": {"seed": 8}}, "holds another recipe"),
+    ],
+)
+def test_a_data_set_is_not_gone_on_with_as_another_one(asked, said, copy):
+    sections = {name: asked.pop(name) for name in ("recipe",) if name in asked}
+    with pytest.raises(StoreError, match=said):
+        generate_dataset(recipe(**sections), copy, serial=True, **asked)
+    assert summarize(copy).found.finished
+
+
+def test_what_is_not_there_does_not_grow_and_a_new_data_set_has_a_number(tmp_path):
+    with pytest.raises(StoreError, match="there is no data set of this recipe that could grow"):
+        generate_dataset(recipe(), tmp_path / "a.zarr", 3, grow=True, serial=True)
+    with pytest.raises(RunError, match="samples: should be given"):
+        generate_dataset(recipe(), tmp_path / "a.zarr", serial=True)
+    with pytest.raises(RunError, match="frames per shard: 4 are not whole samples of 3 frames; a multiple of 3"):
+        generate_dataset(recipe("wedge"), tmp_path / "a.zarr", 3, serial=True, frames_per_shard=4)
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_a_series_and_a_data_set_do_not_go_on_with_each_other(copy, small_experiment, tmp_path):
+    with pytest.raises(StoreError, match="holds another experiment"):
+        nbdist.generate(small_experiment(), copy, serial=True, resume=True)
+    nbdist.generate(small_experiment(), tmp_path / "a.zarr", serial=True)
+    with pytest.raises(StoreError, match="is a series; expected a data set"):
+        generate_dataset(recipe(), tmp_path / "a.zarr", 3, serial=True, resume=True)
+
+
+def test_a_sample_that_cannot_be_drawn_is_a_unit_that_failed_with_its_sample_and_field(tmp_path):
+    wrong = {"misset_deg": {"rotation": "uniform"}, "cell": [40.0, 45.0, 50.0, 80.0, 95.0, {"uniform": [100.0, 190.0]}]}
+    drawn = recipe(crystal={**STILL["crystal"], **wrong})
+    fails = []
+    for number in range(8):
+        try:
+            drawn.draw(number)
+        except ExperimentError:
+            fails.append(number)
+    assert 0 < len(fails) < 8
+    progress = generate_dataset(drawn, tmp_path / "a.zarr", 8, serial=True, frames_per_shard=1)
+    assert sorted(progress.failed) == fails
+    for number, error in progress.failed.items():
+        assert str(error).count(f"sample {number}: ") == 1
+        assert "crystal.cell" in error
+    with pytest.raises(ExperimentError, match=rf"^sample {fails[0]}: crystal.cell"):
+        nbdist.sample(drawn, fails[0])
+
+
+def test_a_sample_that_cannot_be_rendered_is_named(tmp_path):
+    def render(context, frame):
+        if context.scene.sample == 2:
+            raise RunError("crystal: a field is named")
+        if context.scene.sample == 3:
+            raise ValueError("a fault of nbdist")
+        return render_frame(context, frame)
+
+    subject, settings = DatasetSubject(recipe("wedge"), 4, render_frame=render), RunSettings(serial=True)
+    progress = fill_store(subject, tmp_path / "a.zarr", settings)
+    assert {unit: str(error).partition(" (")[0] for unit, error in progress.failed.items()} == {
+        2: "RunError: sample 2: crystal: a field is named",
+        3: "RunError: sample 3: ValueError: a fault of nbdist",
+    }
+    assert all("test_datasets.py" in error.traceback for error in progress.failed.values())
+
+
+def test_two_samples_share_no_random_number():
+    powder = {"rings": [{"d_A": 3.0, "intensity": 1.0}], "photons": 1e4, "texture": 0.5}
+    crystal = {**STILL["crystal"], "misset_deg": [1.0, 2.0, 3.0]}
+    caps = {**crystal, "mosaic_spread_deg": 0.5, "mosaic_domains": 3}
+    normal = {**crystal, "mosaicity": {"sigma_deg": 0.1, "domains": 4}}
+    beam = {
+        "wavelength_A": 1.0,
+        "fluence_photons_per_m2": 1e24,
+        "exposure_jitter_sigma": 0.1,
+        "flicker": {"sigma": 0.1},
+    }
+    drawn = recipe(
+        beam=beam,
+        crystal=None,
+        crystals=[caps, normal],
+        structure_factors={"kind": "wilson", "d_min_A": 2.5, "seed": 1},
+        sampling={"method": "sum", "oversample": 1},
+        scan={"frames": 2, "osc_range_deg": 0.5, "phi_steps": 2},
+        background={"level_photons": 3.0, "powder": [powder]},
+        labels={},
+    )
+    contexts = sample_contexts(drawn, 3)
+    scenes = [contexts.of(number).scene for number in range(3)]
+    for one, other in combinations(scenes, 2):
+        assert one.experiment != other.experiment, "they differ in their seeds"
+        assert not np.isin(one.specimen.lattices[0].mosaic[1:], other.specimen.lattices[0].mosaic[1:]).any()
+        turns = (its.specimen.lattices[1].normal_domains.turns_rad(0) for its in (one, other))
+        assert not np.isin(*turns).any()
+        factors = (fluence_factors(its.experiment, range(2), its.sample) for its in (one, other))
+        assert not np.isin(*factors).any()
+        rings = [its.instrument.background.powders[0].seed for its in (one, other)]
+        assert rings[0] != rings[1]
+    flat = [np.full((96, 80), 100.0, dtype=np.float32)]
+    noise = [contexts.of(number).readout.counts(flat, frame, number)[0] for number in range(3) for frame in range(2)]
+    for one, other in combinations(noise, 2):
+        # equal by chance in 1 / (2 sqrt(pi 100)) = 2.8 % of the pixels: 217 of 7680, with a deviation of 15
+        assert (one == other).sum() < 217 + 5 * 15
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 5 / np.sqrt(one.size)
+
+
+def test_samples_share_what_they_have_alike_and_no_more():
+    contexts = sample_contexts(recipe(beam={"wavelength_A": 1.0, "fluence_photons_per_m2": 1e24}, background=None), 9)
+    samples = [contexts.of(number) for number in range(9)]
+    assert len({id(its.scene.instrument) for its in samples}) == 1
+    assert len({id(its.renderer.backend) for its in samples}) == 1
+    kept = {its.scene.experiment.structure_factors.seed for its in samples}
+    assert len(contexts._amplitudes._kept) == len(kept) < 9, "one for each crystal, however it is turned"
+    other = sample_contexts(recipe(), 3)
+    assert len({id(other.of(number).scene.instrument) for number in range(3)}) == 3, "their wavelengths differ"
+
+
+def test_what_samples_share_takes_a_fixed_number_of_bytes(monkeypatch):
+    contexts = sample_contexts(recipe(), 40)
+    one = contexts.of(0).scene.instrument.pixels
+    monkeypatch.setattr("nbdist.run.sample_contexts.KEPT_INSTRUMENT_BYTES", 3 * 24 * one)
+    monkeypatch.setattr(contexts, "_amplitudes", type(contexts._amplitudes)(1))
+    for number in range(20):
+        contexts.of(number)
+    assert len(contexts._instruments) == 3
+    assert len(contexts._amplitudes._kept) == 1
+    assert KEPT_INSTRUMENT_BYTES >= 256 * 2**20
+
+
+def test_contexts_travel_without_what_they_keep():
+    contexts = sample_contexts(recipe(), 3)
+    kept = contexts.of(1)
+    travelled = pickle.loads(pickle.dumps(contexts))
+    assert len(pickle.dumps(contexts)) < 20_000
+    np.testing.assert_array_equal(render_frame(travelled.of(1), 0), render_frame(kept, 0))
+
+
+def test_padding_leaves_what_is_as_large_alone():
+    image = np.ones((2, 3), dtype=np.float32)
+    assert padded({"intensity": [image]}, [], [(2, 3)])["intensity"][0] is image
+
+
+@pytest.mark.parametrize("name", ["two detectors", "wedge"])
+def test_samples_of_a_data_set_are_rendered_again_to_the_same_bits(name, whole):
+    found = verify(whole(name), sample=4)
+    assert found.good, found
+    assert len(found.compared) == 4
+    assert set(found.compared.values()) == {0.0}
+
+
+def test_a_sample_that_is_another_is_found(copy):
+    group = zarr.open_group(str(copy), mode="r+")
+    group["intensity"][2] = group["intensity"][1]
+    assert not verify(copy, sample=SAMPLES).good
