@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from nbdist.cli.bench import bench
+from nbdist.cli.card import card
 from nbdist.cli.certificate import certificate
 from nbdist.cli.check import check
 from nbdist.cli.compare import compare
@@ -59,6 +60,7 @@ WORK = frozenset(
         "export",
         "verify",
         "finish",
+        "card",
         "nanobragg",
         "trace",
     }
@@ -152,6 +154,7 @@ for _command in (
     export,
     verify,
     finish,
+    card,
     schema,
     detectors,
     trace,

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-BINS = 40
-"""Of a histogram, but for few whole numbers, which have one each."""
+MOST_BINS = 40
+"""Of a histogram: twice the cube root of the number of values (Rice's rule) up to there; few whole numbers have one each."""
 MOST_WHOLE = 64
 """Whole numbers between the least and the greatest that have a bin each, at most."""
 LOGARITHMIC_FROM = 50.0
@@ -93,10 +93,10 @@ class Numbers:
         elif self.least == self.greatest:
             reach = abs(self.least) / 2 or 0.5
             self.edges = np.array([self.least - reach, self.least + reach])
-        elif self.logarithmic:
-            self.edges = np.geomspace(self.least, self.greatest, BINS + 1)
         else:
-            self.edges = np.linspace(self.least, self.greatest, BINS + 1)
+            bins = min(MOST_BINS, math.ceil(2 * self.count ** (1 / 3)))
+            spaced = np.geomspace if self.logarithmic else np.linspace
+            self.edges = spaced(self.least, self.greatest, bins + 1)
         self.counts = np.zeros(len(self.edges) - 1, dtype=np.int64)
 
     def count_in_bins(self, values: NDArray[Any]) -> None:

@@ -458,6 +458,8 @@ def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title:
     title
         What all of them are of.
     """
+    from matplotlib.ticker import MaxNLocator
+
     across = min(4, max(1, len(columns)))
     down = max(1, -(-len(columns) // across))
     figure = new_figure((3.6 * across, 2.5 * down + 0.5), "constrained")
@@ -472,12 +474,14 @@ def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title:
             rest = counted.count - sum(commonest.values())
             bars = {shortened(word): number for word, number in commonest.items()} | ({"others": rest} if rest else {})
             axes.barh(range(len(bars)), list(bars.values()), color="tab:blue")
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
             axes.set_yticks(range(len(bars)), list(bars), fontsize=8)
             axes.invert_yaxis()
         elif counted.count:
             axes.stairs(counted.counts, counted.edges, fill=True, color="tab:blue")
             axes.set_xscale("log" if counted.logarithmic else "linear")
             axes.set_ylim(0, None)
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         else:
             axes.text(0.5, 0.5, "no number", ha="center", va="center", fontsize=9, transform=axes.transAxes)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")

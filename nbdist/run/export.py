@@ -53,7 +53,7 @@ from nbdist.run.progress import Progress, Report, silent
 from nbdist.run.stored_frames import FrameReader, Source
 from nbdist.scene import Scene
 from nbdist.scene.models import LARGEST_VALUE, models_of
-from nbdist.store import SeriesSummary, open_group, summarize_series
+from nbdist.store import SeriesSummary, open_group, summarize, summarize_series
 from nbdist.store.dials import write_truth
 from nbdist.store.schema import Schema, schema_of
 from nbdist.store.table_reading import consecutive_frames
@@ -218,11 +218,12 @@ def export(
             raise RunError(f"format {format}: should be one of {', '.join(FORMATS)}")
         format = FORMATS[format]
     how: dict[str, Any] = dict(resume=resume, overwrite=overwrite, report=report, log=log)
-    summary = summarize_series(location)
     if isinstance(format, LabelledFormat):
-        context, labelled = labelled_export(summary, folder, format, frames, what, prefix, experiment)
-        require_complete(summary, labelled.frames)
+        store = summarize(location)
+        context, labelled = labelled_export(store, folder, format, frames, what, prefix, experiment)
+        require_complete(store, labelled.frames)
         return written(labelled, context, FORMATS, workers, labelled.notes(), **how)
+    summary = summarize_series(location)
     context, wanted = _wanted(summary, folder, format, frames, what, prefix, experiment)
     notes = wanted.notes()
     if _is_labelled(summary.schema) and not _may_have_truth(wanted.series):

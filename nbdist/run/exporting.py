@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from nbdist.errors import NbdistError, RunError, StoreError, UnfinishedError, is_fatal, one_line
@@ -28,6 +29,7 @@ from nbdist.formats.files import written_whole
 from nbdist.formats.image_files import FileNames
 from nbdist.formats.xds_input import WRITTEN, XDS_INPUT
 from nbdist.frames.products import COUNTS, INTENSITY, Products, products_of
+from nbdist.frames.sample_products import MASK
 from nbdist.planning import Settings, Unit, Units, make_plan
 from nbdist.planning.plan import LARGEST_SHARD_BYTES
 from nbdist.run.context import RunContext
@@ -43,7 +45,7 @@ from nbdist.scene import Scene
 from nbdist.scene.models import LARGEST_VALUE
 from nbdist.store import StoreSummary
 from nbdist.store.number_set import NumberSet
-from nbdist.store.schema import Schema
+from nbdist.store.schema import Schema, schema_of
 
 WHAT = (COUNTS, INTENSITY)
 """What may be exported, in the order in which it is chosen."""
@@ -264,6 +266,16 @@ def read_images(reader: FrameReader, frames: range, names: Collection[str]) -> I
         some = range(following, min(frames.stop, (following // size + 1) * size))
         yield from reader.read(some, names)[0]
         following = some.stop
+
+
+def panel_masks(group: zarr.Group) -> list[NDArray[np.uint8]] | None:
+    """The mask of each panel that all frames of a store have; None where each frame has its own."""
+    stored: Any = group
+    groups = schema_of(group).panel_groups
+    if any(array.product.name == MASK.name for array in schema_of(group).arrays):
+        return None
+    masks = [np.asarray(stored[f"{MASK.name}{panels.suffix}"]) for panels in groups]
+    return [panel for mask in masks for panel in (mask if mask.ndim == 3 else [mask])]
 
 
 def whole_counts(counts: NDArray[Any]) -> NDArray[np.int32]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 
 from nbdist.errors import RunError, one_line
 from nbdist.experiment import Experiment
@@ -29,6 +28,8 @@ from nbdist.formats.labelled_images import (
 )
 from nbdist.formats.text import user_path
 from nbdist.frames.products import COUNTS, SPOT
+from nbdist.frames.sample_products import FRAMES, LATTICES, MASK
+from nbdist.frames.tables import EDGE_NAMES, FRAME_COLUMNS, LATTICE_COLUMNS, QUATERNION_NAMES
 from nbdist.planning import Unit
 from nbdist.run.context import RunContext
 from nbdist.run.exporting import (
@@ -36,17 +37,25 @@ from nbdist.run.exporting import (
     Written,
     export_context,
     now,
+    panel_masks,
     prefix_to_export,
     product_to_export,
     read_images,
     whole_counts,
 )
 from nbdist.run.stored_frames import FrameReader, Source
-from nbdist.store import SeriesSummary, open_group
+from nbdist.scene import resolve
+from nbdist.store import DatasetSummary, SeriesSummary, open_group
+from nbdist.store.samples import sample_rows
 from nbdist.store.schema import schema_of
-from nbdist.store.table_reading import consecutive_frames
+from nbdist.store.table_reading import consecutive_frames, table_reader
+from nbdist.store.tables import FRAME, SAMPLE
 from nbdist.store.units import store_id_of
 
+SAMPLE_NUMBER = ImageColumn(SAMPLE, "int64", "", "sample of the data set, from 0")
+FRAME_NUMBER = ImageColumn(FRAME, "int64", "", "frame of the sample, from 0")
+OF_FIRST_LATTICE = (*EDGE_NAMES, "space_group", *QUATERNION_NAMES)
+"""Columns of lattices that an image has of its first one."""
 ROWS_TOGETHER = 4096
 """Rows of the table that are read together, about."""
 
@@ -111,13 +120,16 @@ class LabelledExport(Export):
         names, shape = {self.product}, stacked_shape(self.shapes)
         if self.format.wants_spots:
             names.add(SPOT.name)
-        usable = None if self.product == COUNTS.name else _usable(reader.group)
+        alike = panel_masks(reader.group)
+        if alike is None:
+            names.add(MASK.name)
         for frame in read_images(reader, frames, names):
             panels: Any = frame[self.product]
-            if usable is None:
+            if self.product == COUNTS.name:
                 panels = [whole_counts(image) for image in panels]
             else:
-                panels = [np.where(its, image, np.float32(GAP)) for its, image in zip(usable, panels, strict=True)]
+                masks: Any = alike or frame[MASK.name]
+                panels = [np.where(mask == 1, np.float32(GAP), its) for mask, its in zip(masks, panels, strict=True)]
             spots: Any = frame.get(SPOT.name)
             yield LabelledImage(
                 stacked(panels, shape, "float32"),
@@ -136,7 +148,7 @@ class LabelledExport(Export):
 
 
 def labelled_export(
-    summary: SeriesSummary,
+    summary: SeriesSummary | DatasetSummary,
     folder: str | os.PathLike[str],
     format: LabelledFormat,
     frames: slice | range | None,
@@ -156,7 +168,7 @@ def labelled_export(
     if format.wants_spots and not any(its.name == SPOT.name for its in schema.products):
         raise RunError(f"{location}: holds no {SPOT.name}, which {format.name} has of each pixel; labels.spot makes it")
     group = open_group(location)
-    scene = summary.scene_of(experiment)
+    scene = summary.scene_of(experiment) if isinstance(summary, SeriesSummary) else resolve(summary.recipe.example)
     return export_context(scene, summary.settings, location), LabelledExport(
         source=Source(location, store_id_of(group)),
         frames=consecutive_frames(group, frames),
@@ -169,35 +181,56 @@ def labelled_export(
         run_id=uuid.uuid4().hex,
         shapes=schema.panels,
         columns=image_columns(group),
-        title=scene.experiment.title or "",
+        title=summary.title,
     )
 
 
 def image_columns(group: zarr.Group) -> tuple[ImageColumn, ...]:
-    """What is known of each image of a store."""
+    """What is known of each image of a store: of a data set also the orientation of the first lattice, and what was drawn."""
     stored: Any = group
-    columns = [ImageColumn("frame", "int64", "", "frame of the series, from 0")]
+    if schema_of(group).frames_per_sample is not None:
+        columns: dict[str, ImageColumn] = {SAMPLE: SAMPLE_NUMBER, FRAME: FRAME_NUMBER}
+        own = sample_rows(group)[0]
+        for column in (*FRAME_COLUMNS, *(its for its in LATTICE_COLUMNS if its.name in OF_FIRST_LATTICE)):
+            columns[column.name] = ImageColumn(column.name, column.dtype, column.units, column.long_name)
+        for name in own.names:
+            if name not in columns:
+                said = {key.decode(): value.decode() for key, value in (own.field(name).metadata or {}).items()}
+                kind = "str" if "string" in str(own.field(name).type) else own.field(name).type.to_pandas_dtype()
+                dtype = kind if isinstance(kind, str) else np.dtype(kind).name
+                columns[name] = ImageColumn(name, dtype, said.get("units", ""), said.get("long_name", name))
+        return tuple(columns.values())
+    known = [FRAME_NUMBER._replace(long_name="frame of the series, from 0")]
     for name in _of_frames(group):
         array = stored[name]
-        columns.append(ImageColumn(name, array.dtype.name, array.attrs["units"], array.attrs.get("long_name", name)))
-    return tuple(columns)
+        known.append(ImageColumn(name, array.dtype.name, array.attrs["units"], array.attrs.get("long_name", name)))
+    return tuple(known)
 
 
 def image_rows(group: zarr.Group, frames: range) -> Rows:
-    """The rows of `image_columns` of consecutive frames."""
+    """The rows of `image_columns` of consecutive frames, which are complete."""
     stored: Any = group
-    known = {name: np.asarray(stored[name][frames.start : frames.stop]) for name in _of_frames(group)}
-    return {"frame": np.array(frames, dtype=np.int64), **known}
+    numbers, together = np.array(frames, dtype=np.int64), schema_of(group).frames_per_sample
+    if together is None:
+        return {FRAME: numbers} | {
+            name: np.asarray(stored[name][frames.start : frames.stop]) for name in _of_frames(group)
+        }
+    import pyarrow
+
+    samples = range(frames.start // together, (frames.stop - 1) // together + 1)
+    schema, parts = sample_rows(group, samples)
+    own = pyarrow.concat_tables([schema.empty_table(), *parts])
+    rows = {name: own[name].to_numpy()[numbers // together - samples.start] for name in own.column_names}
+    for table, names in ((FRAMES, None), (LATTICES, [*OF_FIRST_LATTICE, "lattice"])):
+        reader = table_reader(group, table.name, names)
+        found = pyarrow.concat_tables([reader.columns.empty_table(), *(part for _, part in reader.units(frames))])
+        if table is LATTICES:
+            found = found.filter(found["lattice"].to_numpy() == 0).drop_columns("lattice")
+        rows |= {name: found[name].to_numpy() for name in found.column_names}
+    return {**rows, SAMPLE: numbers // together, FRAME: numbers % together}
 
 
 def _of_frames(group: zarr.Group) -> list[str]:
     """Coordinates of a series that are one number a frame."""
     stored: Any = group
     return [name for name in schema_of(group).coordinates if stored[name].metadata.dimension_names == ("frame",)]
-
-
-def _usable(group: zarr.Group) -> list[NDArray[np.bool_]]:
-    """Which pixels of each panel have photons."""
-    stored: Any = group
-    masks = [np.asarray(stored[f"mask{panels.suffix}"]) for panels in schema_of(group).panel_groups]
-    return [panel != 1 for mask in masks for panel in (mask if mask.ndim == 3 else [mask])]

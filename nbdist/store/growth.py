@@ -15,7 +15,7 @@ from nbdist.store.locations import open_group
 from nbdist.store.objects import ROOT
 from nbdist.store.places import objects_of
 from nbdist.store.schema import schema_of
-from nbdist.store.units import FINISHED
+from nbdist.store.units import take_back
 
 
 def grow_store(location: str | os.PathLike[str], samples: int) -> None:
@@ -42,7 +42,7 @@ def grow_store(location: str | os.PathLike[str], samples: int) -> None:
     if samples == schema.samples:
         return
     try:
-        objects.delete(FINISHED)
+        take_back(objects)
         consolidate(location)
         for array in schema.arrays:
             key = f"{array.name}/{ROOT}"

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from nbdist.formats.distributions import BINS, MOST_WORDS, Numbers, Words
+from nbdist.formats.distributions import MOST_BINS, MOST_WORDS, Numbers, Words
 
 
 def counted(values, whole=False, parts=7):
@@ -29,7 +29,7 @@ def test_limits_mean_and_deviation_are_those_of_all_values(seed):
     assert found.mean == pytest.approx(values.mean(), rel=1e-14)
     assert found.deviation == pytest.approx(values.std(), rel=1e-10)
     np.testing.assert_array_equal(found.counts, np.histogram(values, found.edges)[0])
-    assert len(found.counts) == BINS
+    assert len(found.counts) == 20
 
 
 def test_values_that_are_no_numbers_are_counted_apart():
@@ -48,9 +48,9 @@ def test_values_that_are_no_numbers_are_counted_apart():
         ([7, 7], True, [6.5, 7.5]),
         ([0.5, 0.5], False, [0.25, 0.75]),
         ([0.0, 0.0], False, [-0.5, 0.5]),
-        ([-1.0, 3.0], False, np.linspace(-1, 3, BINS + 1)),
-        ([1.0, 1000.0], False, np.geomspace(1, 1000, BINS + 1)),
-        ([1, 2**62], True, np.geomspace(1, 2**62, BINS + 1)),
+        ([-1.0, 3.0], False, np.linspace(-1, 3, 4)),
+        ([1.0, 1000.0], False, np.geomspace(1, 1000, 4)),
+        ([1, 2**62], True, np.geomspace(1, 2**62, 4)),
     ],
 )
 def test_bins_suit_the_values(values, whole, edges):
@@ -73,3 +73,7 @@ def test_more_words_than_are_counted_are_counted_together():
     found.add(np.array(["model 0", "another"]))
     assert (len(found.counts), found.others, found.count) == (MOST_WORDS, 6, MOST_WORDS + 7)
     assert found.counts["model 0"] == 2
+
+
+def test_a_long_column_has_bins_that_a_picture_has_room_for():
+    assert len(counted(np.arange(30_000.0)).counts) == MOST_BINS

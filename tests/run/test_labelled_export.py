@@ -7,17 +7,20 @@ import shutil
 
 import h5py
 import numpy as np
+import pandas
 import pytest
 import zarr
 from injected import in_process_client
+from sample_sets import make_dataset, recipe_with, write_units
 
-from nbdist import export, generate, open_series
-from nbdist.errors import RunError
+from nbdist import export, generate, open_samples, open_series
+from nbdist.errors import RunError, StoreError
 from nbdist.formats.image_files import BAD, GAP
 from nbdist.formats.labelled_hdf5 import LabelledHdf5
 from nbdist.formats.zarr_labels import ZarrLabels
 from nbdist.run.executors.choice import chosen_workers
 from nbdist.run.settings import RunSettings
+from nbdist.store import read_table
 
 FRAMES = 7
 FORMATS = {"zarr-labels": ZarrLabels(images_per_file=3), "hdf5": LabelledHdf5(images_per_file=3)}
@@ -181,3 +184,68 @@ def test_panels_are_stacked_along_slow(small_experiment, tmp_path):
         np.testing.assert_array_equal(stored[name][:, :7, :9], series[f"{product}_0"])
         np.testing.assert_array_equal(stored[name][:, 7:], series[f"{product}_1"])
         assert (stored[name][:, :7, 9:] == nothing).all()
+
+
+@pytest.fixture(scope="module")
+def recipe(small_experiment):
+    """Wedges of two frames, of one or two lattices, in a spread of phi."""
+    experiment = small_experiment(
+        panel={"spixels": 16, "fpixels": 20, "pixel_size_mm": 4.0},
+        beam={"fluence_photons_per_m2": 2e24},
+        crystal={"shape": "gauss", "space_group": "P 1"},
+        scan={"frames": 2},
+        sampling={"method": "integrated"},
+        noise={"photon_noise": True},
+        labels={"spot": True},
+    )
+    crystal = {**experiment.content()["crystal"], "misset_deg": {"rotation": "uniform"}}
+    return recipe_with(
+        experiment,
+        let={"kind": {"choice": ["a", "b"]}},
+        scan={**experiment.content()["scan"], "phi_start_deg": {"uniform": [0, 90]}},
+        crystals={"repeat": {"integer": [1, 2]}, "of": crystal},
+    )
+
+
+@pytest.fixture(scope="module")
+def samples(recipe, tmp_path_factory):
+    location = make_dataset(tmp_path_factory.mktemp("sets") / "train.zarr", recipe, 3)
+    write_units(location, recipe)
+    return location
+
+
+@pytest.mark.parametrize("frames", [None, range(1, 4)])
+def test_a_data_set_is_exported_with_what_was_drawn_for_each_image(frames, samples, tmp_path):
+    export(samples, tmp_path / "zarr", "zarr-labels", frames=frames)
+    export(samples, tmp_path / "hdf5", LabelledHdf5(images_per_file=4), frames=frames)
+    series, chosen = open_series(samples, chunks=None), slice(frames.start, frames.stop) if frames else slice(None)
+    numbers = np.arange(6)[chosen]
+    found = zarr.open(tmp_path / "zarr" / "train.zarr", mode="r")
+    np.testing.assert_array_equal(found["images"][:], series.counts[chosen])
+    np.testing.assert_array_equal(found["labels"][:], series.spot[chosen])
+    with h5py.File(tmp_path / "hdf5" / "train.h5") as file:
+        rows = pandas.DataFrame(file["samples"][:])
+        np.testing.assert_array_equal(file["images"][:], series.counts[chosen])
+        names, labels = list(file["labels"].attrs["names"]), file["labels"][:]
+    assert set(rows.columns) - set(names) == {"split", "crystal", "space_group", "let.kind"}
+    for place, name in enumerate(names):
+        np.testing.assert_array_equal(labels[:, place], rows[name])
+    assert rows["sample"].tolist() == (numbers // 2).tolist()
+    assert rows["frame"].tolist() == (numbers % 2).tolist()
+    drawn = open_samples(samples).iloc[numbers // 2]
+    for name in ("split", "let.kind", "crystal"):
+        assert [value.decode() for value in rows[name]] == found["samples"][name][:].tolist() == drawn[name].tolist()
+    for name in ("lattices", "scan.phi_start_deg", "crystals.0.misset_deg.0"):
+        np.testing.assert_array_equal(rows[name], drawn[name])
+    of_frames = read_table(samples, "frames").to_pandas().iloc[numbers]
+    lattices = read_table(samples, "lattices").to_pandas().query("lattice == 0").iloc[numbers]
+    for name in ("phi_start_deg", "photons"):
+        np.testing.assert_array_equal(rows[name], of_frames[name])
+    for name in ("a_x", "c_z", "q_w", "q_z"):
+        np.testing.assert_array_equal(rows[name], lattices[name])
+        np.testing.assert_array_equal(found["samples"][name][:], lattices[name])
+
+
+def test_a_data_set_is_no_series_for_programs_that_process_one(samples, tmp_path):
+    with pytest.raises(StoreError, match=r"train\.zarr is a data set of 3 samples; expected a series"):
+        export(samples, tmp_path, "nxmx")

@@ -1,0 +1,184 @@
+"""A data card says of a data set what its tables and records hold, and is taken back before anything is written into it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+
+import matplotlib.image
+import pytest
+from sample_sets import make_dataset, recipe_with, write_units
+from typer.testing import CliRunner
+
+from nbdist import generate, open_samples, open_series
+from nbdist.cli.main import app
+from nbdist.errors import StoreError
+from nbdist.run.card import make_card, what_is_wrong_with_card
+from nbdist.store import grow_store, mark_finished, open_group
+
+SAMPLES = 6
+
+
+@pytest.fixture(scope="module")
+def recipe(small_experiment):
+    experiment = small_experiment(
+        title="Small | crystals",
+        panel={"spixels": 24, "fpixels": 20, "pixel_size_mm": 3.2},
+        beam={"fluence_photons_per_m2": 2e24},
+        crystal={"shape": "gauss", "space_group": "P 1"},
+        scan={"frames": 1},
+        sampling={"method": "integrated"},
+        noise={"photon_noise": True},
+        labels={"spots": True, "spot": True},
+    )
+    return recipe_with(
+        experiment,
+        let={"phi": {"uniform": [0, 90]}, "kind": {"choice": ["a", "b"]}, "cells": {"integer": [6, 8]}},
+        recipe={"seed": 7, "license": "CC-BY-4.0"},
+        scan={**experiment.content()["scan"], "phi_start_deg": "= let.phi"},
+        crystal={**experiment.content()["crystal"], "N_cells": ["= let.cells"] * 3},
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(recipe, tmp_path_factory):
+    location = make_dataset(tmp_path_factory.mktemp("sets") / "a.zarr", recipe, SAMPLES)
+    write_units(location, recipe)
+    mark_finished(location)
+    make_card(location)
+    return location
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "copy.zarr")
+
+
+def said(location):
+    return json.loads((location / "card.json").read_bytes())
+
+
+def test_a_card_says_what_was_drawn_of_which_recipe(whole, recipe):
+    card = said(whole)
+    assert (card["samples"], card["frames"], card["frames_per_sample"], card["seed"]) == (SAMPLES, SAMPLES, 1, 7)
+    assert (card["title"], card["license"]) == ("Small | crystals", "CC-BY-4.0")
+    assert card["recipe"] == recipe.content
+    assert card["fingerprint"] == recipe.fingerprint
+    assert {its["name"] for its in card["arrays"]} == {"intensity", "counts", "spot"}
+    assert {its["name"] for its in card["tables"]} == {"samples", "frames", "lattices", "spots"}
+    assert card["provenance"]["versions"]["nbdist"]
+
+
+def test_values_are_those_of_the_table_of_samples(whole):
+    values, samples = said(whole)["values"], open_samples(whole)
+    assert values.keys() == set(samples.columns) - {"sample"}
+    for name in ("let.phi", "let.cells", "photons"):
+        of_samples = samples[name]
+        assert values[name]["least"] == of_samples.min()
+        assert values[name]["greatest"] == of_samples.max()
+        assert values[name]["mean"] == pytest.approx(of_samples.mean())
+        assert sum(values[name]["histogram"]["counts"]) == SAMPLES
+    assert values["let.kind"]["counts"] == samples["let.kind"].value_counts().to_dict()
+    assert values["photons"]["units"] == "photon"
+    splits = said(whole)["splits"]
+    assert {name: its["samples"] for name, its in splits.items()} == samples["split"].value_counts().to_dict()
+    for name, its in splits.items():
+        assert its["crystals"]["counts"] == samples["crystal"][samples["split"] == name].value_counts().to_dict()
+
+
+def test_every_shard_has_a_checksum_that_sha256sum_agrees_with(whole):
+    card = said(whole)["checksums"]
+    lines = "".join((whole / name).read_text() for name in card["files"])
+    assert hashlib.sha256(lines.encode()).hexdigest() == card["all"]
+    keys = {line.split("  ")[1] for line in lines.splitlines()}
+    shards = {str(path.relative_to(whole)) for path in whole.rglob("*/c/*/*/*")} | {
+        str(path.relative_to(whole)) for path in whole.rglob("*/*.parquet")
+    }
+    assert keys == {key for key in shards if not key.startswith(("mask", "slow", "fast"))}
+    assert card["shards"] == len(keys) == 7 * 3
+    if sys.platform == "linux":
+        subprocess.run(["sha256sum", "--quiet", "-c", *card["files"]], cwd=whole, check=True)
+
+
+def test_the_checksum_is_that_of_the_set_and_not_of_the_run(whole, recipe, tmp_path):
+    again = make_dataset(tmp_path / "b.zarr", recipe, SAMPLES)
+    write_units(again, recipe, [2, 0, 1])
+    mark_finished(again)
+    assert make_card(again).checksum == said(whole)["checksums"]["all"]
+    assert said(again)["store_id"] != said(whole)["store_id"]
+
+
+def test_pictures_are_of_values_and_of_samples(whole):
+    assert said(whole)["pictures"] == ["card/values.png", "card/samples.png"]
+    for name in said(whole)["pictures"]:
+        picture = matplotlib.image.imread(whole / name)
+        assert min(picture.shape[:2]) > 300
+        assert picture[..., :3].std() > 0.05
+
+
+def test_people_read_splits_values_and_how_it_is_checked(whole):
+    text = (whole / "README.md").read_text()
+    assert text.startswith("# Small | crystals\n")
+    for expected in (
+        "6 samples of a still each",
+        "Licence: CC-BY-4.0.",
+        "| split | samples | share | crystals |",
+        "| counts | int32 | photon | what the detector reads of intensity |",
+        "![card/values.png](card/values.png)",
+        said(whole)["checksums"]["all"],
+    ):
+        assert expected in text
+    assert f"| let.cells |  | {said(whole)['values']['let.cells']['least']:.5g} |" in text
+
+
+def test_readers_find_nothing_strange_in_a_store_with_a_card(whole):
+    assert open_series(whole).sizes["frame"] == SAMPLES
+    assert "card" not in open_series(whole)
+
+
+def test_a_card_is_taken_back_before_anything_is_written(copy, recipe):
+    assert what_is_wrong_with_card(open_group(copy)) is None
+    write_units(copy, recipe, [1])
+    assert not (copy / "card.json").exists()
+    assert not (copy / "README.md").exists()
+    mark_finished(copy)
+    make_card(copy)
+    grow_store(copy, SAMPLES + 1)
+    assert not (copy / "card.json").exists()
+    open_series(copy)
+    with pytest.raises(StoreError, match="1 of 4 units are missing; a card is of all"):
+        make_card(copy)
+
+
+def test_a_card_that_does_not_fit_the_records_is_found(copy):
+    record = json.loads((copy / "records/00000001.json").read_bytes())
+    record["shard_sha256"]["counts"] = "0" * 64
+    (copy / "records/00000001.json").write_text(json.dumps(record))
+    assert "card.json has the checksum" in what_is_wrong_with_card(open_group(copy))
+    (copy / "card.json").write_text("{}")
+    assert what_is_wrong_with_card(open_group(copy)) == "card.json does not decode"
+    (copy / "card.json").write_text(
+        json.dumps(said(copy) | {"store_id": "another", "checksums": {"all": "", "shards": 0}})
+    )
+    assert what_is_wrong_with_card(open_group(copy)) == "card.json is of another store"
+    (copy / "card.json").unlink()
+    assert what_is_wrong_with_card(open_group(copy)) is None
+
+
+def test_the_command_makes_a_card_again(copy):
+    expected = said(copy)
+    (copy / "card.json").unlink()
+    result = CliRunner().invoke(app, ["card", str(copy)])
+    assert result.exit_code == 0, result.output
+    assert "card of 6 samples" in result.output
+    again = said(copy)
+    assert again | {"made_at": ""} == expected | {"made_at": ""}
+
+
+def test_a_series_has_no_card(light_experiment, tmp_path):
+    generate(light_experiment(1), tmp_path / "a.zarr", serial=True)
+    with pytest.raises(StoreError, match=r"a\.zarr is a series; a card is of a data set"):
+        make_card(tmp_path / "a.zarr")
