@@ -5,6 +5,7 @@ The rules are nanoBragg's; `PanelGeometry` is all that the physics needs to know
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -133,8 +134,20 @@ class PanelGeometry:
 
     def resolution_A(self, slow: ArrayLike, fast: ArrayLike, wavelength_A: float) -> Array:
         """Spacing d (...) in Angstrom that scatters to pixel coordinates: wavelength / |d - b|, of a beam along b."""
-        towards, _ = self.directions(slow, fast)
-        return np.asarray(wavelength_A / np.maximum(np.linalg.norm(towards - self.beam, axis=-1), 1e-12))
+        # axis by axis, as vectors that lie together take six times as long
+        position = list(self._axes_m(slow, fast))
+        distance = np.maximum(_length(position), SMALLEST_DISTANCE_M)
+        apart = [along / distance - beam for along, beam in zip(position, self.beam, strict=True)]
+        return np.asarray(wavelength_A / np.maximum(_length(apart), 1e-12))
+
+    def _axes_m(self, slow: ArrayLike, fast: ArrayLike) -> Iterator[Array]:
+        """What `positions_m` gives, along x, y and z (...)."""
+        if self.curved:
+            yield from np.moveaxis(self.positions_m(slow, fast), -1, 0)
+            return
+        slow, fast = np.asarray(slow, dtype=np.float64), np.asarray(fast, dtype=np.float64)
+        for origin_m, along_fast, along_slow in zip(self.origin_m, self.fast, self.slow, strict=True):
+            yield origin_m + self.pixel_m * (fast * along_fast + slow * along_slow)
 
     def solid_angle_sr(self, distance_m: Array, point_pixels: bool = False) -> Array:
         """Solid angle (...) of pixels at distances R from the sample: pixel^2 close_distance / R^3, or 1 / R^2 of point pixels."""
@@ -168,6 +181,12 @@ class PanelGeometry:
         lean = np.arctan2(slant * np.sin(along_fast), np.cos(along_fast))
         along_slow = np.arctan2(towards @ self.slow, towards @ self.beam) - lean
         return np.stack([along_slow, along_fast], axis=-1)
+
+
+def _length(along: Sequence[Array]) -> Array:
+    """Lengths (...) of vectors by their components along x, y and z (...), added in this order."""
+    x, y, z = along
+    return np.asarray(np.sqrt(x * x + y * y + z * z))
 
 
 def _turned(vector: Array, axis: Array, angle: Array) -> Array:
