@@ -12,11 +12,12 @@ from nbdist.bench.cases import Case, cases
 from nbdist.bench.integrated import IntegratedRecord, integrated_cases, measure_integrated, own_processes
 from nbdist.bench.labels import LabelsRecord, measure_labels
 from nbdist.bench.limit import SLOTS_PER_PIXEL_STEP, vector_fma_per_cycle
+from nbdist.bench.loader import LoaderRecord, loader_experiment, measure_loader
 from nbdist.bench.measure import Record, first_frame_seconds, in_own_process, measure, measure_on_cores, measure_series
 from nbdist.bench.readout import ReadoutRecord, measure_readout, readout_experiment
 from nbdist.kernels.devices import cuda_is_available
 
-AnyRecord = Record | IntegratedRecord | LabelsRecord | ReadoutRecord
+AnyRecord = Record | IntegratedRecord | LabelsRecord | ReadoutRecord | LoaderRecord
 
 BOTH_PRECISIONS = ("reference", "mosaic", "sources")
 """Groups that are measured in float64, too."""
@@ -64,6 +65,9 @@ class Benchmark:
             return
         if group == "readout":
             yield in_own_process(measure_readout, "eiger_uniform", readout_experiment(), self.repeats)
+            return
+        if group == "loader":
+            yield in_own_process(measure_loader, "eiger_frames", loader_experiment(), self.repeats)
             return
         if group == "series":
             [case] = cases("reference", self.inputs)

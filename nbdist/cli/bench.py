@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nbdist.bench.benchmark import AnyRecord
     from nbdist.bench.integrated import IntegratedRecord
     from nbdist.bench.labels import LabelsRecord
+    from nbdist.bench.loader import LoaderRecord
     from nbdist.bench.measure import Record
     from nbdist.bench.readout import ReadoutRecord
 
@@ -46,6 +47,7 @@ def bench(
     from nbdist.bench.cases import input_folder
     from nbdist.bench.integrated import IntegratedRecord
     from nbdist.bench.labels import LabelsRecord
+    from nbdist.bench.loader import LoaderRecord
     from nbdist.bench.measure import Record
     from nbdist.bench.readout import ReadoutRecord
     from nbdist.kernels.devices import pick_device
@@ -71,6 +73,8 @@ def bench(
                 print_table(_labels_table(labelled))
             if readout := [record for record in records if isinstance(record, ReadoutRecord)]:
                 print_table(_readout_table(readout))
+            if loaders := [record for record in records if isinstance(record, LoaderRecord)]:
+                print_table(_loader_table(loaders))
             if json_file is not None:
                 _write(json_file, records)
         if "start" in wanted:
@@ -174,6 +178,22 @@ def _readout_table(records: list[ReadoutRecord]) -> Table:
             "numpy": f"{record.times_numpy:.1f}",
             "response": f"{record.response_ratio:.2f}",
             "series": f"{record.series_ratio:.2f}",
+        },
+    )
+
+
+def _loader_table(records: list[LoaderRecord]) -> Table:
+    return _of_records(
+        "reading for training; in order, mixed: rate of two workers over that of zarr in two processes; crops:\n"
+        "over whole frames that are cropped; growth: MiB in 10 epochs; once: each frame, over ranks and a resume",
+        records,
+        lambda record: {
+            "frames/s": f"{record.frames_per_s:.0f}",
+            "in order": f"{record.sequential_ratio:.2f}",
+            "mixed": f"{record.shuffled_ratio:.2f}",
+            "crops": f"{record.crops_ratio:.1f}",
+            "growth": f"{record.growth_mib:.1f}",
+            "once": "yes" if record.once else "no",
         },
     )
 

@@ -1,37 +1,68 @@
-"""Batches of items whose tables have any number of rows: padded to the longest, or one after the other."""
+"""Batches of items: tensors beside one another, and tables of any number of rows padded to the longest or one after the other."""
 
 from __future__ import annotations
 
-import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+Allocate = Callable[[Sequence[int], Tensor], Tensor | None]
+"""Gives a tensor of a shape, of the type of another, to be filled; or None."""
 
-class _Collate(abc.ABC):
-    """Tables of these names are collated by a function, all else by PyTorch's own."""
+
+def _nowhere(shape: Sequence[int], like: Tensor) -> Tensor | None:
+    return None
+
+
+class Stacked:
+    """A collate function: the tensors of items beside one another, as PyTorch's own does it, in memory that is given."""
+
+    def __call__(self, items: Sequence[dict[str, Tensor]], allocate: Allocate = _nowhere) -> dict[str, Any]:
+        """The batch of some items, in memory that is given where there is some."""
+        batch = {}
+        for name, first in items[0].items():
+            its = [item[name] for item in items]
+            shape = (len(its), *first.shape) if isinstance(first, Tensor) else ()
+            room = allocate(shape, first) if shape and all(tensor.shape == first.shape for tensor in its) else None
+            batch[name] = default_collate(its) if room is None else torch.stack(its, out=room)
+        return batch
+
+
+class _Tables(Stacked):
+    """Tables of these names are joined in a way of their own, all else is stacked."""
 
     def __init__(self, *tables: str) -> None:
         self.tables = tables
 
-    def __call__(self, items: Sequence[dict[str, Tensor]]) -> dict[str, Any]:
-        batch = default_collate(
-            [{name: its for name, its in item.items() if name not in self.tables} for item in items]
-        )
+    def __call__(self, items: Sequence[dict[str, Tensor]], allocate: Allocate = _nowhere) -> dict[str, Any]:
+        rest = [{name: tensor for name, tensor in item.items() if name not in self.tables} for item in items]
+        batch = super().__call__(rest, allocate)
         for name in self.tables:
             batch[f"{name}_rows"] = torch.tensor([len(item[name]) for item in items])
             batch[name] = self.joined([item[name] for item in items])
         return batch
 
-    @abc.abstractmethod
     def joined(self, tables: Sequence[Tensor]) -> Tensor:
-        """The tables of all items as one tensor."""
+        """The tables after one another."""
+        return torch.cat(list(tables))
 
 
-class Padded(_Collate):
+class Ragged(_Tables):
+    """A collate function: tables follow one another, (row, column).
+
+    `spots_rows`, int64 (item,), tells how many rows each item has, in their order.
+
+    Parameters
+    ----------
+    tables
+        Names of the tables; all else is collated as PyTorch does it.
+    """
+
+
+class Padded(_Tables):
     """A collate function: tables are padded to the longest, (item, row, column), with NaN, or 0 in a table of whole numbers.
 
     `spots_rows`, int64 (item,), tells how many rows are true.
@@ -50,19 +81,3 @@ class Padded(_Collate):
         for place, table in enumerate(tables):
             batch[place, : len(table)] = table
         return batch
-
-
-class Ragged(_Collate):
-    """A collate function: tables follow one another, (row, column).
-
-    `spots_rows`, int64 (item,), tells how many rows each item has, in their order.
-
-    Parameters
-    ----------
-    tables
-        Names of the tables; all else is collated as PyTorch does it.
-    """
-
-    def joined(self, tables: Sequence[Tensor]) -> Tensor:
-        """The tables after one another."""
-        return torch.cat(list(tables))

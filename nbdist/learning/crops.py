@@ -5,6 +5,7 @@ What holds: where a crop lies follows from the seed, the epoch and its number al
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 
@@ -100,6 +101,11 @@ class CropDataset(StoreDataset):
     def first_frames(self) -> NDArray[np.int64]:
         """The frame of each crop, int64 (items,), ascending."""
         return self.frames.array().repeat(self.crops)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of the images of a crop, its mask included."""
+        return math.prod(self.size) * (1 + sum(its.dtype.itemsize for its in self._store.arrays.values()))
 
     def __len__(self) -> int:
         return self.crops * len(self.frames)

@@ -92,6 +92,11 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
         self._store.hold(units)
 
     @property
+    def item_bytes(self) -> int:
+        """Bytes of the images of an item."""
+        return self._store.frame_bytes
+
+    @property
     def _store(self) -> OpenStore:
         """The store, open in this process."""
         if self._opened is None or self._opened[0] != os.getpid():

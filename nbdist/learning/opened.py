@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,11 @@ class OpenStore:
         of_frames = {array.name for array in self.schema.arrays}
         masks = [name for name in self.schema.dtypes if name.startswith(MASK) and name not in of_frames]
         return {name: torch.from_numpy(self._group[name][:] == 0) for name in masks}
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of what is read of a frame's pixels."""
+        return sum(its.dtype.itemsize * math.prod(its.shape[1:]) for its in self.arrays.values())
 
     def hold(self, units: Sequence[int]) -> None:
         """Keep the shards of these units in memory, where each piece of one would be a request to a bucket."""

@@ -70,6 +70,11 @@ class WedgeDataset(StoreDataset):
         """The first frame of each wedge, int64 (items,), ascending."""
         return self._firsts.array()
 
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of the images of a wedge."""
+        return self.length * super().item_bytes
+
     def __len__(self) -> int:
         return len(self._firsts)
 

@@ -159,16 +159,6 @@ def test_two_ranks_of_two_workers_have_each_item_once_also_after_a_resume(locati
     assert resumed != following
 
 
-@pytest.mark.integration
-def test_workers_that_are_started_anew_have_the_same_order(location):
-    stream = StreamDataset(FrameDataset(location), seed=3, buffer=6)
-    loader = ResumableLoader(stream, batch_size=2, num_workers=1, multiprocessing_context="spawn")
-    loader.set_epoch(5)
-    here = ResumableLoader(stream, batch_size=2)
-    here.set_epoch(5)
-    assert [batch["frame"].tolist() for batch in loader] == [batch["frame"].tolist() for batch in here]
-
-
 def test_crops_of_an_epoch_are_others_than_those_of_the_last(location):
     stream = StreamDataset(CropDataset(location, 3, centred=0, negatives=0, seed=1), shuffle=False)
     epochs = []

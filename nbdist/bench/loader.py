@@ -1,0 +1,204 @@
+"""Reading for training beside zarr: whole frames by a loader of two workers, crops by one process, over epochs of one store.
+
+What is compared takes turns, so a machine that slows down slows both. zarr reads the same frames of the same arrays one by one, in as many
+processes as the loader has workers; that is quicker than whole shards at once, whose images are too large for its memory to be used again.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from nbdist.bench.integrated import TETRAGONAL
+from nbdist.experiment import Experiment, validate
+
+FRAMES, FRAMES_PER_SHARD = 24, 4
+WORKERS, RANKS = 2, 2
+EPOCHS = 10
+"""Epochs over which memory is looked at, at least."""
+BATCH, BUFFER = 2, 8
+CROP_PIXELS = 128
+CROPS = 48
+"""Crops that are timed together."""
+METHOD = "fork"
+
+
+@dataclass(frozen=True)
+class LoaderRecord:
+    """One line of the table.
+
+    Attributes
+    ----------
+    threads
+        Workers of the loader.
+    frames_per_s
+        Frames (intensity and counts) of the loader, mixed by shard.
+    sequential_ratio, shuffled_ratio
+        Rate of the loader over that of zarr in as many processes: in the order of the store, and mixed by shard.
+    crops_ratio
+        Rate of crops at random over that of a reader of whole frames that crops them, both of this package and in one process.
+    growth_mib
+        Memory of the loader's processes after `EPOCHS` epochs, less that after the first one; without that of batches, which is shared.
+    once
+        Whether ranks and workers had each frame exactly once in an epoch that was left and gone on with.
+    spread
+        (largest - smallest) / median of `shuffled_ratio`.
+    """
+
+    case: str
+    device: str
+    dtype: str
+    threads: int
+    frames_per_s: float
+    sequential_ratio: float
+    shuffled_ratio: float
+    crops_ratio: float
+    growth_mib: float
+    once: bool
+    spread: float
+
+
+def loader_experiment() -> Experiment:
+    """Frames of 4.5 megapixels, integrated, over water, with photon noise."""
+    return validate(TETRAGONAL).with_changes(
+        crystal={"N_cells": [100] * 3, "mosaicity": {"sigma_deg": 0.1}},
+        scan={"frames": FRAMES},
+        background={"water_um": 2.5},
+        noise={"photon_noise": True},
+    )
+
+
+def measure_loader(name: str, experiment: Experiment, repeats: int) -> LoaderRecord:
+    """Make a series of an experiment and read it, for `EPOCHS` epochs at least."""
+    from nbdist.run.generate import generate
+
+    with tempfile.TemporaryDirectory(prefix="nbdist-bench-") as scratch:
+        location = str(Path(scratch) / "series.zarr")
+        generate(experiment, location, serial=True, frames_per_shard=FRAMES_PER_SHARD)
+        crops = [_crops_ratio(location) for _ in range(repeats)]
+        rates, growth = _rates(location, max(repeats, EPOCHS))
+        once = _exactly_once(location)
+    shuffled = [mixed / plain for _, mixed, plain in rates]
+    return LoaderRecord(
+        case=name,
+        device="cpu",
+        dtype=experiment.sampling.precision,
+        threads=WORKERS,
+        frames_per_s=statistics.median(mixed for _, mixed, _ in rates),
+        sequential_ratio=statistics.median(in_order / plain for in_order, _, plain in rates),
+        shuffled_ratio=statistics.median(shuffled),
+        crops_ratio=statistics.median(crops),
+        growth_mib=growth / 2**20,
+        once=once,
+        spread=(max(shuffled) - min(shuffled)) / statistics.median(shuffled),
+    )
+
+
+def _rates(location: str, epochs: int) -> tuple[list[tuple[float, float, float]], float]:
+    """Frames a second of each epoch, in the order of the store, mixed, and by zarr; and bytes that the loaders' processes grew by."""
+    from nbdist.learning import FrameDataset, ResumableLoader, StreamDataset
+
+    def loader(shuffle: bool) -> ResumableLoader:
+        stream = StreamDataset(FrameDataset(location), shuffle=shuffle, buffer=BUFFER)
+        options = {"batch_size": BATCH, "num_workers": WORKERS, "persistent_workers": True}
+        return ResumableLoader(stream, multiprocessing_context=METHOD, **options)
+
+    in_order, mixed = loader(False), loader(True)
+    found, first = [], 0
+    with ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context(METHOD)) as pool:
+
+        def by_zarr() -> None:
+            for reading in [pool.submit(_read_by_zarr, location, worker) for worker in range(WORKERS)]:
+                reading.result()
+
+        for epoch in range(1 + epochs):
+            rates = tuple(
+                FRAMES / _seconds(work) for work in (lambda: _drain(in_order), lambda: _drain(mixed), by_zarr)
+            )
+            if epoch == 0:  # processes are started, the store comes into the memory of the machine
+                first = _memory_bytes()
+            else:
+                found.append((rates[0], rates[1], rates[2]))
+        return found, _memory_bytes() - first
+
+
+def _drain(batches: Any) -> None:
+    for _ in batches:
+        pass
+
+
+def _read_by_zarr(location: str, worker: int) -> None:
+    """Every frame of a worker's share."""
+    for _ in _frames_by_zarr(location, range(worker, FRAMES, WORKERS)):
+        pass
+
+
+def _frames_by_zarr(location: str, frames: range) -> Iterator[list[Any]]:
+    import zarr
+
+    group = zarr.open_group(location, mode="r")
+    arrays: list[Any] = [group["intensity"], group["counts"]]
+    for frame in frames:
+        yield [array[frame] for array in arrays]
+
+
+def _crops_ratio(location: str) -> float:
+    """Rate of crops at random over that of crops of whole frames, in this process, by its processor time."""
+    from nbdist.learning import CropDataset, FrameDataset
+
+    crops = CropDataset(location, CROP_PIXELS, crops=-(-CROPS // FRAMES), centred=0, negatives=0)
+    frames = FrameDataset(location)
+
+    def whole(index: int) -> list[Any]:
+        frame = frames[index % FRAMES]
+        return [frame[name][:CROP_PIXELS, :CROP_PIXELS].clone() for name in ("intensity", "counts")]
+
+    crops[0], whole(0)
+    few = CROPS // 8
+    own = _seconds(lambda: [crops[index] for index in range(CROPS)], time.process_time) / CROPS
+    return _seconds(lambda: [whole(index) for index in range(few)], time.process_time) / few / own
+
+
+def _exactly_once(location: str) -> bool:
+    """Whether ranks of workers have each frame once in an epoch, and in one that is left after a few batches and gone on with."""
+    from nbdist.learning import FrameDataset, ResumableLoader, StreamDataset
+
+    dataset = FrameDataset(location, products=[])
+    options = {"batch_size": BATCH, "num_workers": WORKERS, "multiprocessing_context": METHOD}
+    whole: list[int] = []
+    resumed: list[int] = []
+    for rank in range(RANKS):
+        stream = StreamDataset(dataset, buffer=BUFFER, rank=rank, ranks=RANKS)
+        whole += _frames(ResumableLoader(stream, **options))
+        left, going_on = ResumableLoader(stream, **options), ResumableLoader(stream, **options)
+        resumed += _frames(islice(left, 3))
+        going_on.load_state_dict(left.state_dict())
+        resumed += _frames(going_on)
+    return sorted(whole) == list(range(FRAMES)) and whole == resumed
+
+
+def _frames(batches: Any) -> list[int]:
+    return [frame for batch in batches for frame in batch["frame"].tolist()]
+
+
+def _memory_bytes() -> int:
+    """Memory that this process and those that it started have for themselves; that of batches is bounded from the beginning."""
+    processes = [os.getpid(), *(child.pid for child in multiprocessing.active_children() if child.pid)]
+    page = os.sysconf("SC_PAGE_SIZE")
+    sizes = [Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split() for pid in processes]
+    return sum(page * (int(resident) - int(shared)) for _, resident, shared, *_ in sizes)
+
+
+def _seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    started = clock()
+    work()
+    return clock() - started
