@@ -1,4 +1,4 @@
-"""`nbdist init`: a commented experiment file to edit; `nbdist schema`: the JSON schema of one."""
+"""`nbdist init`: a commented experiment file or recipe to edit; `nbdist schema`: the JSON schema of one."""
 
 from __future__ import annotations
 
@@ -14,24 +14,37 @@ from nbdist.formats.text import user_path
 
 
 def init(
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("experiment.yaml"),
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write: experiment.yaml, or recipe.yaml.", show_default=False),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+    recipe: Annotated[bool, typer.Option("--recipe", help="A recipe, of which a data set is drawn.")] = False,
 ) -> None:
-    """Write a commented experiment file to edit."""
-    from nbdist.experiment.template import TEMPLATE
+    """Write a commented experiment file to edit, or a recipe."""
+    if recipe:
+        from nbdist.experiment.recipe.template import TEMPLATE
+    else:
+        from nbdist.experiment.template import TEMPLATE
 
-    output = user_path(output)
+    output = user_path(output or ("recipe.yaml" if recipe else "experiment.yaml"))
     if output.exists() and not overwrite:
         raise NbdistError(f"{output} exists; --overwrite replaces it")
     try:
         output.write_text(TEMPLATE, encoding="utf-8")
     except OSError as error:
         raise NbdistError(f"{output} cannot be written: {one_line(error)}") from None
-    console.print(f"wrote {output}\nnext: nbdist check {output}; nbdist run {output} -o {output.stem}.zarr")
+    use = "nbdist dataset {} --samples 1000" if recipe else "nbdist run {}"
+    console.print(f"wrote {output}\nnext: nbdist check {output}; {use.format(output)} -o {output.stem}.zarr")
 
 
-def schema() -> None:
+def schema(
+    recipe: Annotated[bool, typer.Option("--recipe", help="That of a recipe.")] = False,
+) -> None:
     """Print the JSON schema of an experiment file, for editors."""
-    from nbdist.experiment import experiment_schema
+    if recipe:
+        from nbdist.experiment.recipe import recipe_schema as its_schema
+    else:
+        from nbdist.experiment import experiment_schema as its_schema
 
-    typer.echo(json.dumps(experiment_schema(), indent=2))
+    typer.echo(json.dumps(its_schema(), indent=2))

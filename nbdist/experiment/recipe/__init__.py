@@ -6,5 +6,6 @@ path, so a field that is added changes no other. How numbers are made of words i
 
 from nbdist.experiment.recipe.columns import DrawnColumn
 from nbdist.experiment.recipe.recipe import Draw, Recipe, load_recipe, recipe_of
+from nbdist.experiment.recipe.schema import recipe_schema
 
-__all__ = ["Draw", "DrawnColumn", "Recipe", "load_recipe", "recipe_of"]
+__all__ = ["Draw", "DrawnColumn", "Recipe", "load_recipe", "recipe_of", "recipe_schema"]

@@ -34,6 +34,7 @@ UNITS = {
     "g": "g",
     "mol": "mol",
     "cm3": "cm^3",
+    "frame": "frame",
 }
 """Of measure, by the ends of the names of fields."""
 
@@ -61,7 +62,7 @@ def units_of(name: str) -> str:
         number = name.rpartition(".")[2]
         return "angstrom" if number in ("0", "1", "2") else "degree" if number in ("3", "4", "5") else ""
     units: list[str] = []
-    for word in reversed(last.split("_")[1:]):
+    for word in reversed(last.split("_")):
         if word not in UNITS and not (word == "per" and units):
             break
         units.insert(0, "/" if word == "per" else UNITS[word])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,10 @@ LEAST_WITHIN = 0.01
 MOST_REPEATS = 1000
 SMALLEST_VOLUME = 0.1
 """Of a cell with drawn angles, relative to that of a brick with its axes: flatter ones are drawn again."""
+MOST_CELLS = 200
+"""Angles that are drawn for a cell before none of them are said to enclose a volume."""
+ESCAPED = r"\[([\[*?])\]"
+"""A character of a file's name as `glob.escape` writes it."""
 Rows = tuple[tuple[float, float, float], ...]
 
 
@@ -316,7 +321,7 @@ class RandomCell(Distribution):
     def _angles(self, drawing: Drawing, angles: tuple[float | str, ...]) -> list[float]:
         low, high = self._pair(drawing, self.angles, "angles_deg")
         free = [angle for angle in dict.fromkeys(angles) if isinstance(angle, str)]
-        for attempt in range(MOST_ATTEMPTS if free else 1):
+        for attempt in range(MOST_CELLS if free else 1):
             shares = {angle: drawing.uniforms(joined(self.path, angle), attempt)[0] for angle in free}
             its = [low + (high - low) * shares[each] if isinstance(each, str) else each for each in angles]
             if max(its) < 180 and _relative_volume(its) >= SMALLEST_VOLUME:
@@ -479,18 +484,13 @@ def files_of(pattern: str) -> list[tuple[str, Path]]:
     folders = Path(pattern).parts[:-1]
     fixed = [part for number, part in enumerate(folders) if not any(map(_has_magic, folders[: number + 1]))]
     start = Path(*fixed) if fixed else Path()
-    root = Path(glob_unescape(str(start)))
+    root = Path(re.sub(ESCAPED, r"\1", str(start)))
     found = [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207 (a folder's own name may have brackets)
     return sorted((file.relative_to(root).as_posix(), file) for file in found if file.is_file())
 
 
 def _has_magic(part: str) -> bool:
-    return glob.has_magic(glob_unescape(part))
-
-
-def glob_unescape(text: str) -> str:
-    """A path as it is before `glob.escape`."""
-    return text.replace("[[]", "[").replace("[*]", "*").replace("[?]", "?")
+    return glob.has_magic(re.sub(ESCAPED, "", part))
 
 
 def _read_rotation(raw: Mapping[str, Any], path: str) -> Node:

@@ -21,7 +21,8 @@ from nbdist.experiment.recipe.functions import cos_deg, exp, log, power, sin_deg
 
 MOST_CHARACTERS, MOST_NESTED = 500, 30
 TOKEN = re.compile(
-    r"\s*(?:(\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?)|([A-Za-z_]\w*(?:\.\w+)*)|(\*\*|[-+*/(),]))"
+    r"\s*(?:(\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?)|([A-Za-z_]\w*(?:\.\w+)*)|(\*\*|[-+*/(),]))",
+    re.ASCII,
 )
 
 Lookup = Callable[[str], Any]
@@ -42,8 +43,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., float], int | None]] = {
     "tan_deg": (_tan_deg, 1),
     "abs": (abs, 1),
     "round": (lambda x: float(round(x)), 1),
-    "min": (min, None),
-    "max": (max, None),
+    "min": (lambda *its: min(its), None),
+    "max": (lambda *its: max(its), None),
 }
 """What each function is, and how many numbers it takes: None for one or more."""
 OPERATORS: dict[str, Callable[[float, float], float]] = {
@@ -107,10 +108,11 @@ def parse(text: str) -> Expression:
     """
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"an expression has {MOST_CHARACTERS} characters at most, found {len(text)}")
-    parser = _Parser(text.strip())
+    text = " ".join(text.split())
+    parser = _Parser(text)
     tree = parser.sum(0)
     parser.ended()
-    return Expression(text.strip(), tree)
+    return Expression(text, tree)
 
 
 class _Parser:
