@@ -43,6 +43,8 @@ def verify(
         console.print(f"unit {unit} is damaged: {wrong}")
     if result.missing:
         console.print(f"{len(result.missing)} unit(s) were never finished")
+    if result.card:
+        console.print(f"the data card is wrong: {result.card}")
     if result.compared:
         same = sum(difference == 0 for difference in result.compared.values())
         console.print(f"{same} of {len(result.compared)} frames rendered again are the same to the bit")

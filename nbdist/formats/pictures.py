@@ -462,8 +462,10 @@ def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title:
 
     across = min(4, max(1, len(columns)))
     down = max(1, -(-len(columns) // across))
-    figure = new_figure((3.6 * across, 2.5 * down + 0.5), "constrained")
+    wide, high = 3.6 * across, 2.5 * down + 0.5
+    figure = new_figure((wide, high))
     places = figure.subplots(down, across, squeeze=False)
+    figure.subplots_adjust(0.9 / wide, 0.4 / high, 1 - 0.15 / wide, 1 - 0.75 / high, wspace=0.35, hspace=0.4)
     for axes in places.flat[len(columns) :]:
         axes.set_axis_off()
     for axes, (name, (counted, units)) in zip(places.flat, columns.items(), strict=False):
@@ -484,11 +486,11 @@ def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title:
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         else:
             axes.text(0.5, 0.5, "no number", ha="center", va="center", fontsize=9, transform=axes.transAxes)
-    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    figure.suptitle(title, fontsize=11, x=0.15 / wide, ha="left")
     return figure
 
 
-def shortened(word: str, most: int = 24) -> str:
+def shortened(word: str, most: int = 14) -> str:
     """A word, or its end after dots where it is long: names of files differ at their ends."""
     return word if len(word) <= most else f"...{word[3 - most :]}"
 

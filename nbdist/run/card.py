@@ -41,6 +41,7 @@ from nbdist.store.occupancy import occupy
 from nbdist.store.places import objects_of
 from nbdist.store.reading import DatasetSummary
 from nbdist.store.samples import sample_rows
+from nbdist.store.schema import schema_of
 from nbdist.store.tables import SAMPLE
 from nbdist.store.units import CARD, README, store_id_of
 
@@ -159,6 +160,13 @@ def make_card(location: str | os.PathLike[str], *, report: Report = lambda what,
         return write_card(location, report=report)
     finally:
         occupation.release()
+
+
+def keep_card(location: str | os.PathLike[str]) -> None:
+    """Write the card of a finished data set that has none; of a series there is none. The caller holds the store."""
+    group = open_group(location)
+    if schema_of(group).frames_per_sample is not None and objects_of(group).read(CARD) is None:
+        write_card(location)
 
 
 def write_card(location: str | os.PathLike[str], *, report: Report = lambda what, done, total: None) -> Card:

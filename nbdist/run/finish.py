@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nbdist.errors import StoreError
+from nbdist.run.card import keep_card
 from nbdist.store import StoredUnits, mark_finished, open_group, read_completeness, summarize
 from nbdist.store.number_set import NumberSet
 from nbdist.store.occupancy import occupy
@@ -47,6 +48,8 @@ def finish(
 ) -> Finishing:
     """Check that every unit of a store is complete and decodes; where all are, mark it finished and consolidate the metadata.
 
+    A data set that has no card gets one.
+
     Parameters
     ----------
     location
@@ -78,6 +81,7 @@ def finish(
     try:
         if not mark_finished(location):
             raise StoreError(f"{location} changed while it was checked; check it again")
+        keep_card(location)
     finally:
         occupation.release()
     return result

@@ -10,6 +10,7 @@ from nbdist.errors import StoreError, UnfinishedError, is_fatal, one_line
 from nbdist.experiment import Experiment
 from nbdist.kernels.devices import Device
 from nbdist.planning import Cut
+from nbdist.run.card import keep_card
 from nbdist.run.events import EventLog, no_log
 from nbdist.run.executors.choice import Workers, chosen_workers
 from nbdist.run.ledger import ROUNDS, Ledger
@@ -193,6 +194,7 @@ def fill_store(
                 subject.require_ready(wanted)
             if settings.part is None and complete:
                 mark_finished(place)
+                keep_card(place)
             ended = "units failed" if progress.failed else "complete"
         finally:
             progress.ended(ended)

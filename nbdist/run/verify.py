@@ -1,5 +1,7 @@
 """Checking a store: every shard decodes, and a sample of frames is what rendering them again gives.
 
+The shards of a data set with a card have the checksums that their records and the card say.
+
 Where the compiler and the processor are those that a unit's record names, its frames must come out the same to the bit. Another compiler
 adds in another order, and another processor has other instructions; there frames agree as closely as the physics is held to: each is
 within `TOLERANCE` of the exact image, and in practice a hundred times closer, and so are its labels of pixels in photons; which spot a
@@ -30,14 +32,16 @@ from nbdist.frames.products import (
 )
 from nbdist.kernels.devices import Device, pick_device
 from nbdist.planning import Settings
+from nbdist.run.card import what_is_wrong_with_card
 from nbdist.run.context import Context, RunContext, make_context
 from nbdist.run.rendering import MIXED, in_a_store, labelled_frame, render_frame, rendered_by
 from nbdist.run.sample_contexts import sample_contexts
 from nbdist.store import StoredUnits, open_group, read_frame, summarize
 from nbdist.store.number_set import NumberSet
+from nbdist.store.places import objects_of
 from nbdist.store.reading import DatasetSummary, SeriesSummary
 from nbdist.store.table_reading import read_series_table
-from nbdist.store.units import Record
+from nbdist.store.units import CARD, Record
 
 if TYPE_CHECKING:
     from nbdist.experiment.recipe import Recipe
@@ -62,6 +66,8 @@ class Verification:
         What is wrong, by unit.
     missing
         Numbers of the units that were never finished.
+    card
+        What is wrong with the card of a data set; None where it is right, or there is none.
     compared
         Frames rendered again, with the largest difference over the frame's maximum (0.0: the same bits).
     foreign
@@ -74,6 +80,7 @@ class Verification:
     frames_decoded: int = 0
     damaged: dict[int, str] = field(default_factory=dict)
     missing: NumberSet = field(default_factory=NumberSet)
+    card: str | None = None
     compared: dict[int, float] = field(default_factory=dict)
     foreign: dict[int, str] = field(default_factory=dict)
     wrong: dict[int, str] = field(default_factory=dict)
@@ -81,7 +88,7 @@ class Verification:
     @property
     def good(self) -> bool:
         """Whether all is there, and what was rendered again is what it must be."""
-        return not (self.damaged or self.missing or self.wrong)
+        return not (self.damaged or self.missing or self.wrong or self.card)
 
     def compare(self, contexts: Context, number: int, record: Record, stored: Products) -> None:
         """Render a frame of the store again and note how it compares with what is stored of it; `record` is its unit's."""
@@ -174,9 +181,10 @@ def verify(
     complete, good = np.zeros(len(units), dtype=bool), np.zeros(len(units), dtype=bool)
     for unit, record in found.complete():
         complete[unit.number], good[unit.number] = True, record.get("kernel") != MIXED
-    begun = found.recorded()
+    begun, has_card = found.recorded(), objects_of(group).read(CARD) is not None
     result.missing = NumberSet.where(~begun.flags(len(units)))
-    for done, (unit, wrong) in enumerate(found.damages(units[number] for number in begun), start=1):
+    shards = found.damages((units[number] for number in begun), as_written=has_card)
+    for done, (unit, wrong) in enumerate(shards, start=1):
         if wrong is not None:
             result.damaged[unit.number], good[unit.number] = wrong, False
         elif not complete[unit.number]:
@@ -184,6 +192,8 @@ def verify(
         else:
             result.frames_decoded += len(unit.frames)
         report("decoded", done, len(begun))
+    if not (result.damaged or result.missing):
+        result.card = what_is_wrong_with_card(group)
     frames = NumberSet.where(good.repeat(units.size)[: units.frames])
     chosen = [frames[round(place)] for place in np.linspace(0, len(frames) - 1, min(sample, len(frames)))]
     if not chosen:

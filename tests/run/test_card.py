@@ -10,14 +10,17 @@ import sys
 
 import matplotlib.image
 import pytest
-from sample_sets import make_dataset, recipe_with, write_units
+from sample_sets import recipe_with, write_units
 from typer.testing import CliRunner
 
-from nbdist import generate, open_samples, open_series
+from nbdist import generate, open_samples, open_series, verify
 from nbdist.cli.main import app
 from nbdist.errors import StoreError
 from nbdist.run.card import make_card, what_is_wrong_with_card
+from nbdist.run.datasets import generate_dataset
+from nbdist.run.finish import finish
 from nbdist.store import grow_store, mark_finished, open_group
+from nbdist.store.parts import Part
 
 SAMPLES = 6
 
@@ -45,10 +48,8 @@ def recipe(small_experiment):
 
 @pytest.fixture(scope="module")
 def whole(recipe, tmp_path_factory):
-    location = make_dataset(tmp_path_factory.mktemp("sets") / "a.zarr", recipe, SAMPLES)
-    write_units(location, recipe)
-    mark_finished(location)
-    make_card(location)
+    location = tmp_path_factory.mktemp("sets") / "a.zarr"
+    generate_dataset(recipe, location, SAMPLES, serial=True, frames_per_shard=2)
     return location
 
 
@@ -104,10 +105,11 @@ def test_every_shard_has_a_checksum_that_sha256sum_agrees_with(whole):
 
 
 def test_the_checksum_is_that_of_the_set_and_not_of_the_run(whole, recipe, tmp_path):
-    again = make_dataset(tmp_path / "b.zarr", recipe, SAMPLES)
-    write_units(again, recipe, [2, 0, 1])
-    mark_finished(again)
-    assert make_card(again).checksum == said(whole)["checksums"]["all"]
+    again = tmp_path / "b.zarr"
+    for number in (1, 2):
+        generate_dataset(recipe, again, SAMPLES, part=Part(number, 2), serial=True, frames_per_shard=2)
+    finish(again)
+    assert said(again)["checksums"]["all"] == said(whole)["checksums"]["all"]
     assert said(again)["store_id"] != said(whole)["store_id"]
 
 
@@ -166,6 +168,33 @@ def test_a_card_that_does_not_fit_the_records_is_found(copy):
     assert what_is_wrong_with_card(open_group(copy)) == "card.json is of another store"
     (copy / "card.json").unlink()
     assert what_is_wrong_with_card(open_group(copy)) is None
+
+
+def test_shards_and_card_are_verified_by_their_checksums(copy):
+    found = verify(copy, sample=1)
+    assert found.good
+    assert found.compared.keys() == {0}
+    open_group(copy, mode="r+")["counts"][3, 5, 5] += 1
+    found = verify(copy, sample=0)
+    assert found.damaged == {1: "counts/c/1/0/0 is not what was written: it has another checksum"}
+
+
+def test_the_command_that_verifies_names_a_card_that_is_wrong(copy):
+    (copy / "card.json").write_text("{}")
+    result = CliRunner().invoke(app, ["verify", str(copy), "--sample", "0"])
+    assert "the data card is wrong: card.json does not decode" in result.output
+    assert result.exit_code == 1
+
+
+def test_a_set_that_is_finished_has_a_card(copy):
+    expected = said(copy)
+    for name in ("card.json", "README.md"):
+        (copy / name).unlink()
+    finish(copy)
+    assert said(copy)["values"] == expected["values"]
+    made = (copy / "card.json").read_bytes()
+    finish(copy)
+    assert (copy / "card.json").read_bytes() == made, "it is not made again"
 
 
 def test_the_command_makes_a_card_again(copy):
