@@ -10,12 +10,14 @@ require_extra("torch", "nbdist.learning")
 from nbdist.learning.collating import Padded, Ragged  # noqa: E402
 from nbdist.learning.crops import CropDataset  # noqa: E402
 from nbdist.learning.frames import FrameDataset  # noqa: E402
+from nbdist.learning.live import LiveDataset  # noqa: E402
 from nbdist.learning.streams import ResumableLoader, StreamDataset  # noqa: E402
 from nbdist.learning.wedges import SampleDataset, WedgeDataset  # noqa: E402
 
 __all__ = [
     "CropDataset",
     "FrameDataset",
+    "LiveDataset",
     "Padded",
     "Ragged",
     "ResumableLoader",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nbdist.errors import NbdistError
-from nbdist.learning.frames import StoreDataset
-from nbdist.learning.opened import SPOT_BOXES, Tables
+from nbdist.learning.frames import Selection, StoreDataset
+from nbdist.learning.opened import SPOT_BOXES
 from nbdist.random_words import RandomWords, uniforms
 
 KEY = 0x63726F7073
@@ -59,7 +59,7 @@ class CropDataset(StoreDataset):
         What counts as a spot, in both.
     seed
         Of the places, 0 to 2^64 - 1.
-    location, frames, products, tables
+    location, frames, products, tables, values, samples, split
         See `StoreDataset`.
 
     Raises
@@ -82,10 +82,9 @@ class CropDataset(StoreDataset):
         jitter: int = 0,
         least_signal_over_noise: float = 0.0,
         seed: int = 0,
-        products: Sequence[str] | None = None,
-        tables: Tables | None = None,
+        **selection: Unpack[Selection],
     ) -> None:
-        super().__init__(location, frames, products=products, tables=tables)
+        super().__init__(location, frames, **selection)
         self.size = (size, size) if isinstance(size, int) else size
         self.crops, self.centred, self.negatives = crops, centred, negatives
         self.jitter, self.least_signal_over_noise, self.seed = jitter, least_signal_over_noise, seed
@@ -118,14 +117,13 @@ class CropDataset(StoreDataset):
         window = tuple(slice(first, first + size) for first, size in zip(corner, self.size, strict=True))
         item = store.crop(frame, panel, window) | store.of_frame(frame)
         item |= {"panel": torch.tensor(panel), "corner": torch.tensor(corner)}
-        for name, columns in self._tables.items():
-            rows = self._rows(name, frame)
+        for name, rows in self._rows([frame]).items():
             if name == "spots":
                 inside = boxes[:, 0] == panel
                 for along, its in enumerate(window):
                     inside &= (boxes[:, 1 + along] >= its.start) & (boxes[:, 1 + along] < its.stop)
                 rows = rows[torch.from_numpy(inside)]
-                shift = [corner[ALONG[column]] if column in ALONG else 0 for column in columns]
+                shift = [corner[ALONG[column]] if column in ALONG else 0 for column in self._tables[name]]
                 rows -= torch.tensor(shift, dtype=rows.dtype)
             item[name] = rows
         return item

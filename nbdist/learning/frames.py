@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -12,10 +12,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from nbdist.errors import StoreError
 from nbdist.learning.opened import OpenStore, Tables
 from nbdist.store.completeness import read_completeness
 from nbdist.store.locations import open_group
+from nbdist.store.number_set import NumberSet
 from nbdist.store.places import normalised
+from nbdist.store.samples import open_samples
+from nbdist.store.tables import SAMPLE
+
+OF_SAMPLES = ("sample", "values")
+"""Keys of an item that are of a whole sample."""
+
+
+class Selection(TypedDict, total=False):
+    """What is used of a store; see `StoreDataset`."""
+
+    products: Sequence[str] | None
+    tables: Tables | None
+    values: Sequence[str] | None
+    samples: range | None
+    split: str | None
 
 
 class StoreDataset(Dataset[dict[str, Tensor]]):
@@ -30,13 +47,17 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
     location
         Path or URL of a store.
     frames
-        Frames to use, of those complete; all when left out.
+        Frames to use, of those complete; all when left out. Those of a data set are counted through its samples.
     products
         Names of the products of pixels that are read; all when left out.
     tables
         Columns that are read of tables, by name: `{"spots": ["slow", "fast", "photons", "h", "k", "l"]}`. Each is a tensor (row, column)
         in the common type of its columns; h, k, l are 0 where a spot's reflection does not cross the Ewald sphere. `Padded` and `Ragged`
         collate them.
+    values
+        Numeric columns of the samples of a data set (see `nbdist.open_samples`); they are `values` of an item, float64 (column,).
+    samples, split
+        Samples of a data set to use, by their numbers or by the name of the split that they are in; all when left out.
 
     Attributes
     ----------
@@ -53,26 +74,45 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
         self,
         location: str | os.PathLike[str],
         frames: range | None = None,
-        *,
-        products: Sequence[str] | None = None,
-        tables: Tables | None = None,
+        **selection: Unpack[Selection],
     ) -> None:
         self.location = normalised(location)
-        self._wanted = (None if products is None else list(products), {n: list(c) for n, c in (tables or {}).items()})
+        products, values = selection.get("products"), selection.get("values")
+        samples, split = selection.get("samples"), selection.get("split")
+        self._tables = {name: list(columns) for name, columns in (selection.get("tables") or {}).items()}
+        self._wanted = (None if products is None else list(products), self._tables, values)
         self.epoch = 0
         self._opened: tuple[int, OpenStore] | None = None
         schema, complete = self._store.schema, read_completeness(open_group(self.location)).frames
         self.frames = complete if frames is None else complete & frames
         self.frames_per_unit, self.frames_of_store, self.panels = schema.units.size, schema.frames, schema.panels
-        self.frames_per_sample = 1
-        self.frames_together = self.frames_of_store
+        self.frames_per_sample = schema.frames_per_sample or 1
+        self.frames_together = schema.frames_per_sample or schema.frames
+        if samples is not None or split is not None:
+            self.frames = self.frames & self._frames_of(samples, split)
+
+    def _frames_of(self, samples: range | None, split: str | None) -> NumberSet:
+        """Frames of some samples of a data set, or of a split, or of both."""
+        rows = open_samples(self.location, [SAMPLE, "split"], samples)
+        splits = sorted(set(rows["split"]))
+        if split is not None and split not in splits:
+            raise StoreError(f"{self.location}: there is no split {split}; splits: {', '.join(splits) or 'none'}")
+        chosen = rows[SAMPLE].to_numpy()[slice(None) if split is None else rows["split"].to_numpy() == split]
+        return NumberSet((chosen[:, None] * self.frames_per_sample + np.arange(self.frames_per_sample)).ravel())
 
     @property
     def mask(self) -> Tensor | dict[str, Tensor]:
         """Where pixels are usable, bool (slow, fast) or (panel, slow, fast): True where one is neither masked nor bad.
 
         Of panels that differ in shape it is a dictionary: `mask_0`, `mask_1`.
+
+        Raises
+        ------
+        StoreError
+            If each frame has its own: it is `mask` of an item then.
         """
+        if not self._store.usable:
+            raise StoreError(f"{self.location}: each frame has its own mask, which is a product")
         usable = {name: mask.clone() for name, mask in self._store.usable.items()}
         return usable["mask"] if usable.keys() == {"mask"} else usable
 
@@ -104,18 +144,16 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
         return self._opened[1]
 
     def _of_frames(self, frames: Sequence[int]) -> dict[str, Tensor]:
-        """Products and numbers of some frames, each with a first dimension of frames."""
+        """Products and numbers of some frames of one sample, each with a first dimension of frames; then what is of all of them."""
         store = self._store
         item = {name: store.pixels(name, frames) for name in store.arrays}
         each = [store.of_frame(frame) for frame in frames]
-        return item | {name: torch.stack([known[name] for known in each]) for name in each[0]}
+        item |= {name: torch.stack([known[name] for known in each]) for name in each[0]}
+        return item | {name: item[name][0].clone() for name in OF_SAMPLES if name in item} | self._rows(frames)
 
-    def _rows(self, name: str, frame: int) -> Tensor:
-        return torch.from_numpy(self._store.rows(name, frame).copy())
-
-    @property
-    def _tables(self) -> Tables:
-        return self._wanted[1]
+    def _rows(self, frames: Sequence[int]) -> dict[str, Tensor]:
+        """The rows of tables of some frames of one sample."""
+        return {name: torch.from_numpy(self._store.rows(name, frames)) for name in self._tables}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
@@ -125,15 +163,17 @@ class FrameDataset(StoreDataset):
     """Frames of a store as dictionaries of tensors.
 
     Keys: `intensity` float32 (slow, fast), expected photons; `counts` (slow, fast) in the type of the store, where it has them, and its
-    other products of pixels; `phi` float32 (2,), start and end in degrees; `orientation` float32 (3, 3), rows a, b, c in Angstrom at the
+    other products of pixels (a mask that each frame has of its own is bool, True where a pixel is usable); tables that are asked for,
+    (row, column). Of a series `phi` float32 (2,), start and end in degrees; `orientation` float32 (3, 3), rows a, b, c in Angstrom at the
     middle of the frame; `frame` int64 (); `fluence_factor`, `dose_MGy` and `B_factor_A2` float32 where the store has them, () or
-    (lattice,); tables that are asked for, (row, column). Of several panels, images are (panel, slow, fast) where all have the same shape;
-    else each has keys of its own, `intensity_0`, `counts_0`. The mask is the dataset's: `mask`.
+    (lattice,). Of a data set `sample` int64 (), `frame` int64 () in the sample, and `values`; what else is known is in its tables
+    `frames` and `lattices`. Of several panels, images are (panel, slow, fast) where all have the same shape; else each has keys of its
+    own, `intensity_0`, `counts_0`. A mask that is the same in all frames is the dataset's: `mask`.
 
     Parameters and errors are those of `StoreDataset`.
     """
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         frame = self.frames[index]
-        item = {name: tensor[0] for name, tensor in self._of_frames([frame]).items()}
-        return item | {name: self._rows(name, frame) for name in self._tables}
+        item, kept = self._of_frames([frame]), (*self._tables, *OF_SAMPLES)
+        return {name: tensor if name in kept else tensor[0] for name, tensor in item.items()}

@@ -15,13 +15,15 @@ from torch.utils.data import get_worker_info
 
 from nbdist.errors import StoreError
 from nbdist.frames.products import SPOTS
+from nbdist.frames.sample_products import SAMPLES
 from nbdist.store.labels import indices_appender
 from nbdist.store.locations import open_group
 from nbdist.store.places import objects_of
+from nbdist.store.samples import sample_rows
 from nbdist.store.schema import schema_of
 from nbdist.store.shard_reading import ShardReader, Window, decoding_threads
 from nbdist.store.table_reading import table_reader
-from nbdist.store.tables import FRAME
+from nbdist.store.tables import FRAME, SAMPLE
 
 if TYPE_CHECKING:
     import pyarrow
@@ -31,6 +33,7 @@ COORDINATE_CHUNKS = 24
 UNIT_TABLES = 16
 """Tables of units that a process keeps; a shuffled epoch is in a few units at once."""
 INDICES = ("h", "k", "l")
+KEYS = (SAMPLE, FRAME)
 SPOT_BOXES = (
     "panel",
     "slow",
@@ -64,11 +67,12 @@ class OpenStore:
         If there is no store of nbdist, or it lacks one of the products, tables or columns.
     """
 
-    def __init__(self, location: str, products: Sequence[str] | None, tables: Tables) -> None:
+    def __init__(
+        self, location: str, products: Sequence[str] | None, tables: Tables, values: Sequence[str] | None
+    ) -> None:
         self._group: Any = open_group(location)
         self._objects = objects_of(self._group)
         self.schema = schema_of(self._group)
-        self.frames_per_unit = self.schema.units.size
         known = {array.product.name for array in self.schema.arrays}
         for name in products or ():
             if name not in known:
@@ -81,11 +85,13 @@ class OpenStore:
             for array in self.schema.arrays
             if products is None or array.product.name in products
         }
-        self.series = [product.name for product in self.schema.series]
         self._tables = {name: _TableOfUnits(self._group, name, columns) for name, columns in tables.items()}
+        self._values = None if values is None else _ValuesOfUnits(self._group, values)
         self._boxes: _TableOfUnits | None = None
-        kept = "phi_start_deg", "phi_end_deg", "orientation", *self.series
-        self._coordinates = {name: self._group[name] for name in kept}
+        self._known: tuple[str, ...] = ()
+        if self.schema.frames_per_sample is None:
+            self._known = "phi_start_deg", "phi_end_deg", "orientation", *(its.name for its in self.schema.series)
+        self._coordinates = {name: self._group[name] for name in self._known}
         self._chunk = functools.lru_cache(COORDINATE_CHUNKS)(self._read_chunk)
 
     @functools.cached_property
@@ -132,19 +138,23 @@ class OpenStore:
         return self._boxes.of_frame(frame)
 
     def of_frame(self, frame: int) -> dict[str, Tensor]:
-        """What is known of a frame in numbers: phi, orientation, and so on."""
-        angles = [self.coordinate("phi_start_deg", frame), self.coordinate("phi_end_deg", frame)]
-        known = {"phi": torch.tensor(np.array(angles), dtype=torch.float32)}
-        for name in ("orientation", *self.series):
-            known[name] = torch.tensor(self.coordinate(name, frame), dtype=torch.float32)
-        known[FRAME] = torch.tensor(frame)
-        return known
+        """What is known of a frame in numbers: phi, orientation, and so on; in a data set which sample it is of, and its values."""
+        together = self.schema.frames_per_sample
+        if together is not None:
+            known: dict[str, Tensor] = {SAMPLE: torch.tensor(frame // together), FRAME: torch.tensor(frame % together)}
+            return known if self._values is None else known | {"values": torch.tensor(self._values.of_frame(frame))}
+        start, end, *others = (self._coordinate(name, frame) for name in self._known)
+        of_series = {
+            name: torch.tensor(its, dtype=torch.float32) for name, its in zip(self._known[2:], others, strict=True)
+        }
+        return {"phi": torch.tensor([start, end], dtype=torch.float32), **of_series, FRAME: torch.tensor(frame)}
 
-    def rows(self, name: str, frame: int) -> NDArray[Any]:
-        """The columns wanted of a table in the rows of a frame, (row, column)."""
-        return self._tables[name].of_frame(frame)
+    def rows(self, name: str, frames: Sequence[int]) -> NDArray[Any]:
+        """The columns wanted of a table in the rows of some frames, of one sample, (row, column), which the caller owns."""
+        table = self._tables[name]
+        return np.concatenate([table.of_frame(frame) for frame in (frames if table.of_frames else frames[:1])])
 
-    def coordinate(self, name: str, frame: int) -> NDArray[np.float64]:
+    def _coordinate(self, name: str, frame: int) -> NDArray[np.float64]:
         """A coordinate of a frame."""
         chunk, place = divmod(frame, self._coordinates[name].chunks[0])
         found: NDArray[np.float64] = self._chunk(name, chunk)[place]
@@ -156,25 +166,37 @@ class OpenStore:
 
 
 class _TableOfUnits:
-    """The rows of a table, a unit at a time; h, k, l of spots are looked up among the reflections where they are no columns."""
+    """Columns of a table, a unit at a time; h, k, l of spots are looked up among the reflections where they are no columns.
+
+    Attributes
+    ----------
+    of_frames
+        Whether a row is of a frame, and not of a whole sample.
+    """
 
     def __init__(self, group: Any, name: str, columns: Sequence[str]) -> None:
+        described = table_reader(group, name).columns
         self._columns = list(columns)
-        names = table_reader(group, name).columns.names
-        looked_up = [column for column in columns if name == SPOTS.name and column in INDICES and column not in names]
-        read = [column for column in columns if column not in looked_up]
-        more = [column for column in (FRAME, *["reflection"] * bool(looked_up)) if column not in read]
+        self._looked_up = [
+            its for its in columns if name == SPOTS.name and its in INDICES and its not in described.names
+        ]
+        read = [column for column in columns if column not in self._looked_up]
+        keys = [key for key in KEYS if key in described.names]
+        more = [column for column in (*keys, *["reflection"] * bool(self._looked_up)) if column not in read]
         self._reader = table_reader(group, name, [*more, *read])
-        self._appended = indices_appender(group) if looked_up else _itself
-        self._units = self._reader.schema.units
-        kinds = [self._reader.columns.field(column).type.to_pandas_dtype() for column in read]
-        self._dtype = np.result_type(*kinds, *["int32"] * bool(looked_up))
-        self._looked_up = looked_up
+        self._appended = indices_appender(group) if self._looked_up else _itself
+        self._units, together = self._reader.schema.units, self._reader.schema.frames_per_sample
+        self.of_frames = FRAME in keys
+        self._frames_of_row = 1 if together is None or self.of_frames else together
+        self._dtype = _common_type(objects_of(group).location, name, self._reader.columns, read)
+        if self._looked_up:
+            self._dtype = np.result_type(self._dtype, np.int32)
         self._of_unit = functools.lru_cache(UNIT_TABLES)(self._read_unit)
 
     def of_frame(self, frame: int) -> NDArray[Any]:
-        """The rows of a frame, (row, column)."""
+        """The rows of a frame, (row, column); of its sample, where the table's are of samples."""
         numbers, rows = self._of_unit(frame // self._units.size)
+        frame -= frame % self._frames_of_row
         first, last = np.searchsorted(numbers, [frame, frame + 1])
         return rows[first:last]
 
@@ -185,7 +207,48 @@ class _TableOfUnits:
         for name in self._columns:
             column = rows[name].fill_null(0) if name in self._looked_up else rows[name]
             of_columns.append(column.to_numpy().astype(self._dtype))
-        return rows[FRAME].to_numpy(), np.stack(of_columns, axis=1)
+        return self._reader.frame_of_rows(rows), np.stack(of_columns, axis=1)
+
+
+class _ValuesOfUnits:
+    """Columns of the samples of a data set, a unit at a time."""
+
+    def __init__(self, group: Any, columns: Sequence[str]) -> None:
+        self._group, self._columns = group, list(columns)
+        described, _ = sample_rows(group, range(0), columns)
+        _common_type(objects_of(group).location, SAMPLES, described, self._columns)
+        schema = schema_of(group)
+        self._units, self._together = schema.units, schema.frames_per_sample or 1
+        self._of_unit = functools.lru_cache(UNIT_TABLES)(self._read_unit)
+
+    def of_frame(self, frame: int) -> NDArray[np.float64]:
+        """The values of the sample of a frame, (column,)."""
+        number, place = divmod(frame, self._units.size)
+        found: NDArray[np.float64] = self._of_unit(number)[place // self._together]
+        return found
+
+    def _read_unit(self, number: int) -> NDArray[np.float64]:
+        unit = self._units[number]
+        samples = range(unit.first_frame // self._together, unit.last_frame // self._together)
+        _, parts = sample_rows(self._group, samples, self._columns)
+        (rows,) = parts
+        return np.stack([rows[name].to_numpy().astype(np.float64) for name in self._columns], axis=1)
+
+
+def _common_type(location: str, table: str, described: pyarrow.Schema, columns: Sequence[str]) -> np.dtype[Any]:
+    """The type that all of some columns fit in.
+
+    Raises
+    ------
+    StoreError
+        If one is of text.
+    """
+    import pyarrow
+
+    for name in columns:
+        if pyarrow.types.is_string(described.field(name).type):
+            raise StoreError(f"{location}: column {name} of {table} is text; a tensor has numbers")
+    return np.result_type(*(described.field(name).type.to_pandas_dtype() for name in columns))
 
 
 def _itself(rows: pyarrow.Table) -> pyarrow.Table:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from nbdist.errors import NbdistError
-from nbdist.learning.frames import StoreDataset
-from nbdist.learning.opened import Tables
+from nbdist.learning.frames import Selection, StoreDataset
 from nbdist.store.number_set import NumberSet
 
 
@@ -20,8 +18,8 @@ class WedgeDataset(StoreDataset):
     """Wedges of a store: volumes of consecutive frames, of one sample each where the store is a data set.
 
     Keys are those of `FrameDataset`, each with a first dimension of frames: `intensity` (frame, slow, fast), `phi` (frame, 2), `frame`
-    (frame,). Rows of tables follow one another; the column `frame`, where it is asked for, tells them apart. Only wedges of which all
-    frames are complete and in use are counted.
+    (frame,); `sample` () and `values` (column,) are those of its sample. Rows of tables follow one another; the column `frame`, where it
+    is asked for, tells them apart. Only wedges of which all frames are complete and in use are counted.
 
     Parameters
     ----------
@@ -29,7 +27,7 @@ class WedgeDataset(StoreDataset):
         Frames of a wedge.
     step
         Frames from the beginning of one to that of the next; `length` when left out, so that none is in two.
-    location, frames, products, tables
+    location, frames, products, tables, values, samples, split
         See `StoreDataset`.
 
     Raises
@@ -46,11 +44,9 @@ class WedgeDataset(StoreDataset):
         length: int,
         step: int | None = None,
         frames: range | None = None,
-        *,
-        products: Sequence[str] | None = None,
-        tables: Tables | None = None,
+        **selection: Unpack[Selection],
     ) -> None:
-        super().__init__(location, frames, products=products, tables=tables)
+        super().__init__(location, frames, **selection)
         self.length, self.step = length, length if step is None else step
         self._firsts = self._whole_wedges()
 
@@ -80,9 +76,7 @@ class WedgeDataset(StoreDataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         first = self._firsts[index]
-        frames = range(first, first + self.length)
-        tables = {name: torch.cat([self._rows(name, frame) for frame in frames]) for name in self._tables}
-        return self._of_frames(frames) | tables
+        return self._of_frames(range(first, first + self.length))
 
 
 class SampleDataset(WedgeDataset):
@@ -94,10 +88,8 @@ class SampleDataset(WedgeDataset):
     def __init__(
         self,
         location: str | os.PathLike[str],
-        *,
-        products: Sequence[str] | None = None,
-        tables: Tables | None = None,
+        **selection: Unpack[Selection],
     ) -> None:
-        StoreDataset.__init__(self, location, products=products, tables=tables)
+        StoreDataset.__init__(self, location, **selection)
         self.length = self.step = self.frames_per_sample
         self._firsts = self._whole_wedges()
