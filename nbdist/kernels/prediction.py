@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.kernels.reflections import Crossings
 from nbdist.kernels.spots import STILL_RAD, Diffraction
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.instrument import Instrument
@@ -175,18 +174,7 @@ class Prediction:
         self.diffraction = diffraction
         self.beam = diffraction.mean_beam
         sources = scene.instrument.sources
-        self._crossings = [
-            Crossings(
-                its.vectors,
-                spread,
-                scene.spindle_axis,
-                self.beam,
-                scene.instrument.tolerance,
-                diffraction.scan_rad,
-                scene.instrument.beam_direction,
-            )
-            for its, spread in zip(diffraction.lists, diffraction.spreads, strict=True)
-        ]
+        self._crossings = [diffraction.mean_crossings(lattice) for lattice in range(len(diffraction.lists))]
         self._masked_before = [masked_before(panel) for panel in scene.instrument.panels]
         shares = sources.weights / sources.weights.sum()
         self._F2 = []

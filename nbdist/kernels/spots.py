@@ -303,16 +303,25 @@ class Diffraction:
         """When a lattice's reflections light up for a source; worked out once."""
         found = self._crossings.get((lattice, source))
         if found is None:
-            found = self._crossings[lattice, source] = Crossings(
-                self.lists[lattice].vectors,
-                self.spreads[lattice],
-                self.scene.spindle_axis,
-                self.beam(source),
-                self.scene.instrument.tolerance,
-                self.scan_rad,
-                self.scene.instrument.beam_direction,
-            )
+            found = self._crossings[lattice, source] = self._crossings_of(lattice, self.beam(source))
         return found
+
+    def mean_crossings(self, lattice: int) -> Crossings:
+        """When a lattice's reflections light up for all sources as one: those of the only source where there is one."""
+        if self.scene.method == "integrated" and len(self.scene.instrument.sources) == 1:
+            return self.crossings(lattice, 0)
+        return self._crossings_of(lattice, self.mean_beam)
+
+    def _crossings_of(self, lattice: int, beam: SpreadBeam) -> Crossings:
+        return Crossings(
+            self.lists[lattice].vectors,
+            self.spreads[lattice],
+            self.scene.spindle_axis,
+            beam,
+            self.scene.instrument.tolerance,
+            self.scan_rad,
+            self.scene.instrument.beam_direction,
+        )
 
     def identity(self, lattice: int, index: NDArray[np.int64], branch: NDArray[np.int64]) -> NDArray[np.int64]:
         """Numbers that stand for crossings in the whole series, ascending by lattice, reflection and phi; int64 (n,).
