@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +72,8 @@ def _known(summary: StoreSummary) -> list[tuple[str, str]]:
     from nbdist.store import DatasetSummary, SeriesSummary
 
     if isinstance(summary, DatasetSummary):
-        drawn = ", ".join(summary.drawn) or "nothing"
-        return [("drawn", drawn), ("seed", str(summary.seed))]
+        fields = dict.fromkeys(re.sub(r"(\.\d+)+$", "", name) for name in summary.drawn)  # of a list, once
+        return [("drawn", ", ".join(fields) or "nothing"), ("seed", str(summary.seed))]
     assert isinstance(summary, SeriesSummary)
     scan, listed = summary.experiment.scan, summary.reflections
     return [

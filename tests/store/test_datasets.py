@@ -302,7 +302,8 @@ def test_units_hold_whole_samples(recipe):
 def test_info_tells_a_data_set(whole):
     told = " ".join(CliRunner().invoke(app, ["info", str(whole)]).stdout.split())
     assert "5 of 5 complete, 2 frames each, 3 of 3 units" in told
-    assert "let.size, let.kind, crystals" in told
+    assert "let.size, let.kind, " in told
+    assert "crystals, crystals.0.misset_deg, crystals.1.misset_deg" in told, "each field once, not each of its numbers"
     assert str(2**64 - 1) in told
 
 
