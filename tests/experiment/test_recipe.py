@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import pickle
@@ -13,6 +14,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 import yaml
 from atomic_models import write_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from nbdist.errors import ExperimentError
@@ -110,6 +113,20 @@ def test_what_is_drawn_is_in_the_experiment_and_in_the_columns():
     assert recipe(crystal={**CRYSTAL, "mosaicity": {"seed": 5}}).draw(2).experiment.crystal.mosaicity.seed == 5
 
 
+def test_no_two_samples_share_a_seed_but_where_the_sample_itself_is_counted():
+    its = recipe(
+        beam={"exposure_jitter_sigma": 0.1, "flicker": {"sigma": 0.1}},
+        crystal=None,
+        crystals=[{**CRYSTAL, "mosaic_spread_deg": 0.1}, {**CRYSTAL, "mosaicity": {"sigma_deg": 0.1}}],
+    )
+    drawn = [its.draw(number).experiment for number in range(3)]
+    assert {each.noise.seed for each in drawn} == {each.beam.flicker.seed for each in drawn} == {3}
+    seeds = [seed for each in drawn for seed in (each.crystals[0].mosaic_seed, each.crystals[1].mosaicity.seed)]
+    assert len({*seeds}) == 6
+    assert recipe(beam={"flicker": {"seed": 8}}).draw(0).experiment.beam.flicker.seed == 8
+    assert recipe().draw(0).experiment.beam.flicker.seed == 0, "nothing flickers"
+
+
 def test_lattices_are_as_many_as_are_drawn_and_lie_on_their_own():
     its = recipe(
         crystal=None,
@@ -202,6 +219,37 @@ def test_a_wrong_recipe_is_refused_in_one_line_that_names_the_field(sections, sa
     with pytest.raises(ExperimentError, match=said) as refused:
         recipe(**sections)
     assert "\n" not in str(refused.value)
+
+
+JUNK = st.sampled_from(
+    [None, True, -1, 10**400, float("nan"), "text", "= let.x", "= x.y", "= beam", "= 1 / 0", [], {}, {5: 1}, {"choice": [1, "a", {}]},
+     {"uniform": [1, 2]}, {"uniform": "= let"}, {"repeat": 2, "of": {}}, {"rotation": {"within_deg": "= crystal.cell"}},
+     {"random_cell": {"space_group": 5, "axes_A": [1, 2]}}, {"weights": [1]}, {"file_of": "*"}, {"normal": [1, 1], "within": [0, 1]}]
+)  # fmt: skip
+PLACES = st.sampled_from(
+    ["recipe", "recipe.seed", "recipe.splits", "let", "let.x", "beam", "beam.flicker", "beam.wavelength_A.uniform", "crystal", "noise",
+     "crystal.cell", "crystal.cell.0", "crystal.space_group", "crystal.mosaicity", "crystal.misset_deg.rotation", "detector.panels",
+     "structure_factors.kind", "structure_factors.F", "background.powder", "readout", "labels", "crystals"]
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(PLACES, JUNK)
+def test_whatever_stands_in_a_recipe_it_is_drawn_or_refused_in_one_line(place, junk):
+    content: Any = copy.deepcopy(content_of(let={"x": 1}, background={}, detector={}, noise={}))
+    *above, last = place.split(".")
+    inner = content
+    for name in above:
+        inner = inner[name]
+    inner[int(last) if last.isdecimal() else last] = junk
+    refused = ""
+    try:
+        its = recipe_of(content)
+        assert its.draw(5).values.keys() == {column.name for column in its.columns}
+        assert its.fingerprint
+    except ExperimentError as error:
+        refused = str(error)
+    assert "\n" not in refused
 
 
 def test_what_all_samples_share_is_watched_where_a_whole_section_is_drawn():

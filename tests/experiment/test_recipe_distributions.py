@@ -228,7 +228,7 @@ NUMBERS = {
     [
         ({"uniform": [1]}, r"x\.uniform: should be a list of the lowest number and the highest, found \[1\]"),
         ({"uniform": [2, 1]}, r"x: the first number should not be above the second, found 2, 1"),
-        ({"uniform": [1, "a"]}, r"x\.uniform\.1: should be a number, an expression or a distribution, found 'a'"),
+        ({"uniform": [1, "a"]}, r"x\.uniform\.1: should be a number, an expression or a distribution, found \"a\""),
         ({"uniform": [0, 1], "sigma": 1}, r"x\.sigma: is no part of a distribution; it has uniform alone"),
         ({"log_uniform": [0, 1]}, r"x: log_uniform is of positive numbers, found 0"),
         ({"normal": [0, -1]}, r"x: sigma should not be below 0, found -1"),

@@ -31,6 +31,7 @@ from nbdist.experiment.recipe.nodes import (
     joined,
 )
 from nbdist.experiment.space_groups import canonical_name
+from nbdist.experiment.validation import shown
 
 if TYPE_CHECKING:
     from nbdist.experiment.recipe.drawing import Drawing
@@ -46,6 +47,7 @@ MOST_CELLS = 200
 """Angles that are drawn for a cell before none of them are said to enclose a volume."""
 ESCAPED = r"\[([\[*?])\]"
 """A character of a file's name as `glob.escape` writes it."""
+LARGEST = 1.7e308
 Rows = tuple[tuple[float, float, float], ...]
 
 
@@ -227,7 +229,7 @@ class Rotation(Distribution):
     def _start(self, drawing: Drawing, about: Node) -> Rows:
         angles = drawing.value(about)
         if not isinstance(angles, list) or len(angles) != 3 or not all(isinstance(its, (int, float)) for its in angles):
-            raise ExperimentError(f"{about.path}: should be three angles in degrees, found {angles!r:.60}")
+            raise ExperimentError(f"{about.path}: should be three angles in degrees, found {shown(angles)}")
         x, y, z = (
             _rows(cos_deg(its / 2), *(sin_deg(its / 2) * part for part in axis))
             for its, axis in zip(angles, _AXES, strict=True)
@@ -396,12 +398,14 @@ def read(raw: Any, path: str = "") -> Node:
             raise ExperimentError(f"{path}: {error}") from None
         target = expression.only_reference
         return Formula(path, expression) if target is None else Reference(path, target)
+    if isinstance(raw, (int, float)) and not abs(raw) <= LARGEST:
+        raise ExperimentError(f"{path}: should be a finite number, found {shown(raw)}")
     return Constant(path, raw)
 
 
 def _two(raw: Any, path: str, what: str) -> tuple[Node, Node]:
     if not isinstance(raw, (list, tuple)) or len(raw) != 2:
-        raise ExperimentError(f"{path}: should be a list of {what}, found {raw!r:.60}")
+        raise ExperimentError(f"{path}: should be a list of {what}, found {shown(raw)}")
     first, second = (_number(each, joined(path, position)) for position, each in enumerate(raw))
     return first, second
 
@@ -409,11 +413,10 @@ def _two(raw: Any, path: str, what: str) -> tuple[Node, Node]:
 def _number(raw: Any, path: str) -> Node:
     node = read(raw, path)
     wrong = isinstance(node, (Fields, Items)) or (
-        isinstance(node, Constant)
-        and (isinstance(raw, bool) or not isinstance(raw, (int, float)) or not math.isfinite(raw))
+        isinstance(node, Constant) and (isinstance(raw, bool) or not isinstance(raw, (int, float)))
     )
     if wrong:
-        raise ExperimentError(f"{path}: should be a number, an expression or a distribution, found {raw!r:.60}")
+        raise ExperimentError(f"{path}: should be a number, an expression or a distribution, found {shown(raw)}")
     return node
 
 
@@ -421,10 +424,10 @@ def _weights(raw: Any, path: str, number: int) -> tuple[float, ...]:
     if raw is None:
         return (1.0,) * number
     good = isinstance(raw, list) and all(
-        isinstance(each, (int, float)) and not isinstance(each, bool) and 0 <= each < math.inf for each in raw
+        isinstance(each, (int, float)) and not isinstance(each, bool) and 0 <= each <= LARGEST for each in raw
     )
     if not good or len(raw) != number or not sum(raw) > 0:
-        raise ExperimentError(f"{path}: should be {number} numbers, none below 0 and one above, found {raw!r:.60}")
+        raise ExperimentError(f"{path}: should be {number} numbers, none below 0 and one above, found {shown(raw)}")
     return tuple(map(float, raw))
 
 
@@ -454,7 +457,7 @@ def _read_integer(raw: Mapping[str, Any], path: str) -> Node:
 def _read_choice(raw: Mapping[str, Any], path: str) -> Node:
     place, given = joined(path, "choice"), raw["choice"]
     if not isinstance(given, list) or not given:
-        raise ExperimentError(f"{place}: should be a list of alternatives, found {given!r:.60}")
+        raise ExperimentError(f"{place}: should be a list of alternatives, found {shown(given)}")
     weights = _weights(raw.get("weights"), joined(path, "weights"), len(given))
     return Choice(path, tuple(read(each, joined(place, number)) for number, each in enumerate(given)), weights)
 
@@ -462,7 +465,7 @@ def _read_choice(raw: Mapping[str, Any], path: str) -> Node:
 def _read_file_of(raw: Mapping[str, Any], path: str) -> Node:
     place, pattern = joined(path, "file_of"), raw["file_of"]
     if not isinstance(pattern, str):
-        raise ExperimentError(f"{place}: should be names of files with * or ?, found {pattern!r:.60}")
+        raise ExperimentError(f"{place}: should be names of files with * or ?, found {shown(pattern)}")
     files = files_of(pattern)
     if not files:
         raise ExperimentError(f"{place}: there is no file {pattern}")
@@ -499,7 +502,7 @@ def _read_rotation(raw: Mapping[str, Any], path: str) -> Node:
         return Rotation(path, None, None)
     if not isinstance(given, dict) or "within_deg" not in given or set(given) - {"within_deg", "about_deg"}:
         raise ExperimentError(
-            f"{place}: should be uniform, or {{within_deg: x}}, with about_deg where it is not about no rotation, found {given!r:.60}"
+            f"{place}: should be uniform, or {{within_deg: x}}, with about_deg where it is not about no rotation, found {shown(given)}"
         )
     about = given.get("about_deg")
     within = _number(given["within_deg"], joined(place, "within_deg"))
@@ -513,7 +516,7 @@ def _read_random_cell(raw: Mapping[str, Any], path: str) -> Node:
     place, given = joined(path, "random_cell"), raw["random_cell"]
     if not isinstance(given, dict) or "space_group" not in given or set(given) - set(CELL_PARAMETERS):
         raise ExperimentError(
-            f"{place}: should have space_group and of {', '.join(CELL_PARAMETERS[1:])}, found {given!r:.60}"
+            f"{place}: should have space_group and of {', '.join(CELL_PARAMETERS[1:])}, found {shown(given)}"
         )
     if ("volume_A3" in given) == ("axes_A" in given):
         raise ExperimentError(f"{place}: give volume_A3 or axes_A{', not both' if 'axes_A' in given else ''}")
@@ -545,7 +548,7 @@ def _read_repeat(raw: Mapping[str, Any], path: str) -> Node:
     if most is None or most != int(most) or not 0 <= most <= MOST_REPEATS:
         raise ExperimentError(
             f"{place}: should be a whole number, a choice of some, or integer with two numbers, {MOST_REPEATS} at most, "
-            f"found {raw['repeat']!r:.60}"
+            f"found {shown(raw['repeat'])}"
         )
     return Repeat(path, count, tuple(read(raw["of"], joined(path, number)) for number in range(int(most))))
 

@@ -15,6 +15,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbdist.errors import ExperimentError
+from nbdist.experiment.validation import shown
 from nbdist.random_words import RandomWords
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Drawing:
         """
         value = self.value(node)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ExperimentError(f"{node.path}: should be a number, found {value!r:.60}")
+            raise ExperimentError(f"{node.path}: should be a number, found {shown(value)}")
         return value
 
     def locate(self, path: str) -> tuple[Node, list[str]]:

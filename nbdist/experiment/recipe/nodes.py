@@ -100,7 +100,7 @@ def _dtype(value: Any) -> Dtype | None:
         return None
     if isinstance(value, str):
         return "str"
-    return "float64" if isinstance(value, float) else "int64"
+    return "float64" if isinstance(value, float) or abs(value) >= 2**63 else "int64"
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from nbdist.experiment.recipe.content import RecipeSection, anchored_document, w
 from nbdist.experiment.recipe.distributions import RECIPE_VERSION, FileOf, Integer, RandomCell, files_of, read
 from nbdist.experiment.recipe.drawing import MOST_COMBINATIONS, Drawing, TooManyError, every
 from nbdist.experiment.recipe.nodes import Choice, Fields, Items, Node, check_references, places, reachable, varies
+from nbdist.experiment.recipe.seeds import with_seeds
 from nbdist.experiment.recipe.splits import split_at, splits_of
 from nbdist.experiment.space_groups import canonical_name
 from nbdist.experiment.validation import shown, validated
@@ -274,40 +276,11 @@ class Recipe:
     def _experiment_content(self, drawing: Drawing) -> dict[str, Any]:
         """The sections of the sample, and the seeds that the recipe leaves out."""
         content = {name: drawing.value(node) for name, node in self._root.parts.items() if name != "let"}
-        given = content.get("noise")
-        content["noise"] = {**(given if isinstance(given, dict) else {}), "seed": self.seed}
-        if isinstance(content.get("crystal"), dict):
-            content["crystal"] = self._crystal("crystal", content["crystal"], drawing)
-        if isinstance(content.get("crystals"), list):
-            content["crystals"] = [
-                self._crystal(f"crystals.{number}", its, drawing) for number, its in enumerate(content["crystals"])
-            ]
-        background = content.get("background")
-        if isinstance(background, dict) and isinstance(background.get("powder"), list):
-            powder = [
-                {"texture_seed": drawing.words(f"background.powder.{number}.texture_seed")[0], **its}
-                if isinstance(its, dict) and its.get("texture")
-                else its
-                for number, its in enumerate(background["powder"])
-            ]
-            content["background"] = {**background, "powder": powder}
-        return content
-
-    def _crystal(self, place: str, content: Any, drawing: Drawing) -> Any:
-        if not isinstance(content, dict):
-            return content
-        cell, _ = drawing.locate(f"{place}.cell")
-        cell = cell.concrete(drawing)
-        if isinstance(cell, RandomCell) and content.get("space_group") is not None:
-            drawn, given = drawing.value(cell.space_group), content["space_group"]
-            if canonical_name(drawn) != canonical_name(given):
-                raise ExperimentError(f"{place}.space_group: should be that of its cell, {drawn}, found {given}")
-        if isinstance(content.get("mosaicity"), dict):
-            seed = drawing.words(f"{place}.mosaicity.seed")[0]
-            return {**content, "mosaicity": {"seed": seed, **content["mosaicity"]}}
-        if content.get("mosaic_spread_deg"):
-            return {"mosaic_seed": 1 + drawing.words(f"{place}.mosaic_seed")[0] % (2**31 - 2), **content}
-        return content
+        several = content.get("crystals")
+        for number in range(len(several) if isinstance(several, list) else 0):
+            _check_group(drawing, f"crystals.{number}")
+        _check_group(drawing, "crystal")
+        return with_seeds(content, self.seed, lambda path: drawing.words(path)[0])
 
     def _check_constants(self) -> None:
         noise = self.content.get("noise")
@@ -518,6 +491,19 @@ def _of_crystal(node: Node) -> list[Node]:
     if not isinstance(node, Fields):
         return [node]
     return [part for name in OF_A_CRYSTAL if (part := node.inner(name)) is not None]
+
+
+def _check_group(drawing: Drawing, place: str) -> None:
+    """Refuse a cell that was drawn for another space group than its crystal's."""
+    crystal = drawing.locate(place)[0].concrete(drawing)
+    cell, group = _part(drawing, crystal, "cell"), crystal.inner("space_group")
+    if not isinstance(cell, RandomCell) or group is None or (given := drawing.value(group)) is None:
+        return
+    drawn = drawing.value(cell.space_group)
+    with contextlib.suppress(ValueError):  # of a wrong name, which is refused with the experiment
+        if canonical_name(drawn) == canonical_name(given):
+            return
+        raise ExperimentError(f"{place}.space_group: should be that of its cell, {drawn}, found {given}")
 
 
 def _value_label(drawing: Drawing, path: str) -> str:
