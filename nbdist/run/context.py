@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from nbdist.kernels.backend import Backend, KernelMode
 
 
-class Context(Protocol):
-    """All of a run that travels to a worker, once: of a series, which is its own, or of the samples of a data set.
+class Planned(Protocol):
+    """What travels to a worker, once, of any run, whether it renders frames or copies them.
 
     Attributes
     ----------
@@ -41,15 +41,24 @@ class Context(Protocol):
         How all frames are cut.
     device, threads
         Where to render, and threads of the native kernel, all usable cores where None.
+    """
+
+    plan: Plan
+    device: str
+    threads: int | None
+
+
+class Context(Planned, Protocol):
+    """All of a run that travels to a worker, once: of a series, which is its own, or of the samples of a data set.
+
+    Attributes
+    ----------
     location, store_id
         The store, and the random name that it got when it was made.
     notes
         What the experiment probably does not mean.
     """
 
-    plan: Plan
-    device: str
-    threads: int | None
     location: str | None
     store_id: str | None
     notes: tuple[str, ...]

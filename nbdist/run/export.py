@@ -32,19 +32,16 @@ from nbdist.formats.zarr_labels import ZarrLabels
 from nbdist.frames.products import COUNTS, INTENSITY, SERIES_REFLECTIONS, Products
 from nbdist.planning import Unit
 from nbdist.readout.chain import masks_of
-from nbdist.run.context import RunContext
 from nbdist.run.events import EventLog, no_log
 from nbdist.run.executors.choice import Workers
 from nbdist.run.exporting import (
     TRUTH,
     Export,
     Written,
-    export_context,
     now,
     prefix_to_export,
     product_to_export,
     read_images,
-    require_complete,
     whole_counts,
     written,
 )
@@ -73,13 +70,14 @@ class SeriesExport(Export):
     ----------
     format
         The format.
-    models
-        Where everything is, for the format.
+    scene, models
+        The numbers of the series, and where everything is, for the format.
     title
         What is shown of the sample.
     """
 
     format: ImageFormat
+    scene: Scene
     models: Models
     title: str
 
@@ -124,10 +122,10 @@ class SeriesExport(Export):
             np.where(panel.usable, image, image.dtype.type(GAP)) for panel, image in zip(panels, images, strict=True)
         ]
 
-    def finish(self, context: RunContext) -> None:
+    def finish(self) -> None:
         """Write the list of files, the models, the truth, and what XDS is told."""
         if "#" not in self.images.name:
-            marks = _marks(context.scene, self.product)
+            marks = _marks(self.scene, self.product)
             try:
                 with whole_path(self.images) as beside:
                     self.format.write_list(beside, self.series, marks)
@@ -143,7 +141,7 @@ class SeriesExport(Export):
             with written_whole(for_xds) as file:
                 file.write(xds_input(models, self.format.name, images).encode())
         if _is_labelled(schema_of(group)) and _may_have_truth(self.series):
-            write_truth(group, context.scene, self.frames, models, self.folder, f"{name}{TRUTH}", images)
+            write_truth(group, self.scene, self.frames, models, self.folder, f"{name}{TRUTH}", images)
 
 
 def whole_photons(photons: NDArray[np.floating[Any]]) -> NDArray[np.int32]:
@@ -220,19 +218,17 @@ def export(
     how: dict[str, Any] = dict(resume=resume, overwrite=overwrite, report=report, log=log)
     if isinstance(format, LabelledFormat):
         store = summarize(location)
-        context, labelled = labelled_export(store, folder, format, frames, what, prefix, experiment)
-        require_complete(store, labelled.frames)
-        return written(labelled, context, FORMATS, workers, labelled.notes(), **how)
+        labelled = labelled_export(store, folder, format, frames, what, prefix)
+        return written(labelled, store, FORMATS, workers, labelled.notes(), **how)
     summary = summarize_series(location)
-    context, wanted = _wanted(summary, folder, format, frames, what, prefix, experiment)
+    wanted = _wanted(summary, folder, format, frames, what, prefix, experiment)
     notes = wanted.notes()
     if _is_labelled(summary.schema) and not _may_have_truth(wanted.series):
         notes.append(
             f"no truth is written of {wanted.series.images} stills, of which DIALS has no scan; that of one has it: "
             f"--frames {wanted.frames.start}:{wanted.frames.start + 1}"
         )
-    require_complete(summary, wanted.frames)
-    return written(wanted, context, FORMATS, workers, notes, **how)
+    return written(wanted, summary, FORMATS, workers, notes, **how)
 
 
 def _wanted(
@@ -243,8 +239,8 @@ def _wanted(
     what: str | None,
     prefix: str | None,
     experiment: Experiment | None,
-) -> tuple[RunContext, SeriesExport]:
-    """The context of the run and what it exports; nothing is written.
+) -> SeriesExport:
+    """What is exported; nothing is written.
 
     Raises
     ------
@@ -264,7 +260,7 @@ def _wanted(
     panels = (panel._replace(usable=its) for panel, its in zip(models.panels, usable, strict=True))
     models = replace(models, panels=tuple(panels))
     models = replace(models, trusted=format.trusted(models))
-    return export_context(scene, summary.settings, location), SeriesExport(
+    return SeriesExport(
         source=Source(location, store_id_of(group)),
         frames=chosen,
         product=product,
@@ -274,6 +270,7 @@ def _wanted(
         folder=user_path(folder).absolute(),
         made_at=now(),
         run_id=uuid.uuid4().hex,
+        scene=scene,
         models=models,
         title=scene.experiment.title or "",
     )

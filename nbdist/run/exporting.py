@@ -28,11 +28,11 @@ from nbdist.experiment.readout import LARGEST_READING
 from nbdist.formats.files import written_whole
 from nbdist.formats.image_files import FileNames
 from nbdist.formats.xds_input import WRITTEN, XDS_INPUT
-from nbdist.frames.products import COUNTS, INTENSITY, Products, products_of
+from nbdist.frames.products import COUNTS, INTENSITY, Products
 from nbdist.frames.sample_products import MASK
-from nbdist.planning import Settings, Unit, Units, make_plan
+from nbdist.planning import Plan, Unit, Units
+from nbdist.planning.cost import Cost, Memory
 from nbdist.planning.plan import LARGEST_SHARD_BYTES
-from nbdist.run.context import RunContext
 from nbdist.run.events import EventLog
 from nbdist.run.executors.choice import Workers, this_process
 from nbdist.run.failures import ErrorLine
@@ -41,7 +41,6 @@ from nbdist.run.ledger import Ledger
 from nbdist.run.loop import run_units
 from nbdist.run.progress import Progress, Record, Report
 from nbdist.run.stored_frames import FrameReader, Source
-from nbdist.scene import Scene
 from nbdist.scene.models import LARGEST_VALUE
 from nbdist.store import StoreSummary
 from nbdist.store.number_set import NumberSet
@@ -55,6 +54,8 @@ PROBE = ".nbdist-writable"
 """File that is written into a folder and removed, to see whether it can be."""
 TRUTH = "_truth"
 """What the names of the models and reflections that were simulated end with."""
+PIXEL_BYTES = 4
+"""Of what is read and written."""
 SECONDS_PER_PIXEL = 2e-8
 """What reading a pixel, packing and writing it takes, about."""
 GO_ON = "files that are whole are kept, go on with --resume"
@@ -134,7 +135,7 @@ class Export(abc.ABC):
         """Write a file whole, after `require_there`."""
 
     @abc.abstractmethod
-    def finish(self, context: RunContext) -> None:
+    def finish(self) -> None:
         """Write what lies beside the files, when all of them are there.
 
         Raises
@@ -196,7 +197,24 @@ AnExport = TypeVar("AnExport", bound=Export)
 
 
 @dataclass
-class ExportJob(Job[RunContext]):
+class Copied:
+    """Frames that are copied: nothing is rendered of their plan."""
+
+    plan: Plan
+    device: str = "cpu"
+    threads: int | None = None
+
+    @classmethod
+    def of(cls, summary: StoreSummary) -> Copied:
+        """The frames of a store, whatever has become of the files that it was made of."""
+        pixels = sum(slow * fast for slow, fast in summary.schema.panels)
+        cost = Cost(pixels, 0.0, SECONDS_PER_PIXEL * pixels, 0.0, PIXEL_BYTES * pixels)
+        memory = Memory(0, cost.product_bytes * summary.settings.frames_per_shard)
+        return cls(Plan(summary.frames, (), (), summary.settings, False, cost, memory))
+
+
+@dataclass
+class ExportJob(Job[Copied]):
     """Writes files of an export.
 
     Attributes
@@ -235,7 +253,7 @@ class ExportJob(Job[RunContext]):
         """See whether the store can be read from here, and the folder written: a file a worker, where the disk was full there."""
         self.export.require_there()
         FrameReader(self.export.source)
-        files = self.context.scene.instrument.pixels * 4 * self.export.format.images_per_file * workers
+        files = self.context.plan.cost.product_bytes * self.export.format.images_per_file * workers
         _require_writable(self.export.folder, min(LARGEST_SHARD_BYTES, files) if error.disk_full else 1)
 
     def unit(self, number: int) -> Unit:
@@ -321,13 +339,6 @@ def prefix_to_export(location: str, prefix: str | None) -> str:
     return prefix
 
 
-def export_context(scene: Scene, settings: Settings, location: str) -> RunContext:
-    """What a run has of a scene whose store is written as other files."""
-    plan = make_plan(scene, products=products_of(scene.experiment), kernel=settings.kernel, settings=settings)
-    cost = replace(plan.cost, seconds=SECONDS_PER_PIXEL * scene.instrument.pixels)
-    return RunContext(scene, replace(plan, cost=cost), "cpu", location)
-
-
 def now() -> str:
     """The time as ISO 8601 has it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -335,7 +346,7 @@ def now() -> str:
 
 def written(
     wanted: AnExport,
-    context: RunContext,
+    summary: StoreSummary,
     formats: Mapping[str, FileNames],
     workers: Workers | None,
     notes: Sequence[str],
@@ -349,8 +360,8 @@ def written(
 
     Parameters
     ----------
-    context
-        The scene and the plan of what is written.
+    summary
+        The store.
     formats
         All formats by name: an export that is replaced may be of another.
     notes
@@ -360,6 +371,7 @@ def written(
     -------
     What was exported, and the final progress.
     """
+    _require_complete(summary, wanted.frames)
     wanted = _begun(wanted, formats, resume=resume, overwrite=overwrite)
     wanted.begin()
     left = Units(len(wanted.frames), wanted.format.images_per_file, wanted.missing())
@@ -373,17 +385,17 @@ def written(
             progress.noted(note)
         report(progress)
         if left:
-            _write_files(ExportJob(context, wanted), left, workers, progress, report)
+            _write_files(ExportJob(Copied.of(summary), wanted), left, workers, progress, report)
         if not progress.failed:
             wanted.require_there()
-            wanted.finish(context)
+            wanted.finish()
         ended = "units failed" if progress.failed else "complete"
     finally:
         progress.ended(ended)
     return wanted, progress
 
 
-def require_complete(summary: StoreSummary, frames: range) -> None:
+def _require_complete(summary: StoreSummary, frames: range) -> None:
     """Check that frames of a store are complete.
 
     Raises

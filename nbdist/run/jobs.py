@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from nbdist.errors import StoreError, is_fatal, one_line
 from nbdist.planning import PhiChunk, Tile, Unit
 from nbdist.planning.plan import LARGEST_SHARD_BYTES
-from nbdist.run.context import Context, RunContext
+from nbdist.run.context import Context, Planned, RunContext
 from nbdist.run.failures import ErrorLine
 from nbdist.run.progress import Record
 from nbdist.run.rendering import Photons, render_partial, render_unit
@@ -22,20 +22,21 @@ from nbdist.store import UnitWriter
 
 FrameRenderer = Callable[[RunContext, int], Photons]
 """Renders the expected photons of a frame, given by its number in its series or sample."""
+P = TypeVar("P", bound=Planned)
 C = TypeVar("C", bound=Context)
 
 
 @dataclass
-class Job(abc.ABC, Generic[C]):
-    """What the processes of a run do: what a store and an image have in common.
+class Job(abc.ABC, Generic[P]):
+    """What the processes of a run do: what a store, an image and an export have in common.
 
     Attributes
     ----------
     context
-        What is rendered, and its plan.
+        What is done, and its plan.
     """
 
-    context: C
+    context: P
 
     @property
     def split(self) -> bool:
@@ -52,10 +53,9 @@ class Job(abc.ABC, Generic[C]):
         """Make what is needed; called in the process that renders, before the first unit."""
 
     @property
+    @abc.abstractmethod
     def kernel(self) -> dict[str, str]:
         """What computes here, made where it is first asked for: its `kernel`, and `why_eager` where it could not be compiled."""
-        backend = self.context.backend
-        return {"kernel": backend.mode, "why_eager": backend.why_eager}
 
     @abc.abstractmethod
     def require_usable(self, workers: int, error: ErrorLine) -> None:
@@ -79,7 +79,18 @@ class Job(abc.ABC, Generic[C]):
 
 
 @dataclass
-class StoreJob(Job[C]):
+class RenderingJob(Job[C]):
+    """Renders."""
+
+    @property
+    def kernel(self) -> dict[str, str]:
+        """The kernel of the backend."""
+        backend = self.context.backend
+        return {"kernel": backend.mode, "why_eager": backend.why_eager}
+
+
+@dataclass
+class StoreJob(RenderingJob[C]):
     """Renders units of a store, and writes their shards and records.
 
     Attributes
@@ -144,7 +155,7 @@ class Piece(NamedTuple):
 
 
 @dataclass
-class ImageJob(Job[RunContext]):
+class ImageJob(RenderingJob[RunContext]):
     """Renders frame 0 tile by tile; the partial intensities travel back, as `values` of the records."""
 
     @property

@@ -17,7 +17,6 @@ import numpy as np
 import zarr
 
 from nbdist.errors import RunError, one_line
-from nbdist.experiment import Experiment
 from nbdist.formats.image_files import GAP, stacked, stacked_shape
 from nbdist.formats.labelled_images import (
     ImageColumn,
@@ -31,11 +30,9 @@ from nbdist.frames.products import COUNTS, SPOT
 from nbdist.frames.sample_products import FRAMES, LATTICES, MASK
 from nbdist.frames.tables import EDGE_NAMES, FRAME_COLUMNS, LATTICE_COLUMNS, QUATERNION_NAMES
 from nbdist.planning import Unit
-from nbdist.run.context import RunContext
 from nbdist.run.exporting import (
     Export,
     Written,
-    export_context,
     now,
     panel_masks,
     prefix_to_export,
@@ -44,8 +41,7 @@ from nbdist.run.exporting import (
     whole_counts,
 )
 from nbdist.run.stored_frames import FrameReader, Source
-from nbdist.scene import resolve
-from nbdist.store import DatasetSummary, SeriesSummary, open_group
+from nbdist.store import StoreSummary, open_group
 from nbdist.store.samples import sample_rows
 from nbdist.store.schema import schema_of
 from nbdist.store.table_reading import consecutive_frames, table_reader
@@ -136,7 +132,7 @@ class LabelledExport(Export):
                 None if spots is None else stacked(spots, shape, "int32", nothing=0),
             )
 
-    def finish(self, context: RunContext) -> None:
+    def finish(self) -> None:
         """Write the table of all images."""
         group = open_group(self.source.location)
         starts = range(self.frames.start, self.frames.stop, ROWS_TOGETHER)
@@ -148,15 +144,14 @@ class LabelledExport(Export):
 
 
 def labelled_export(
-    summary: SeriesSummary | DatasetSummary,
+    summary: StoreSummary,
     folder: str | os.PathLike[str],
     format: LabelledFormat,
     frames: slice | range | None,
     what: str | None,
     prefix: str | None,
-    experiment: Experiment | None,
-) -> tuple[RunContext, LabelledExport]:
-    """The context of the run and what it exports; nothing is written.
+) -> LabelledExport:
+    """What is exported; nothing is written.
 
     Raises
     ------
@@ -168,8 +163,7 @@ def labelled_export(
     if format.wants_spots and not any(its.name == SPOT.name for its in schema.products):
         raise RunError(f"{location}: holds no {SPOT.name}, which {format.name} has of each pixel; labels.spot makes it")
     group = open_group(location)
-    scene = summary.scene_of(experiment) if isinstance(summary, SeriesSummary) else resolve(summary.recipe.example)
-    return export_context(scene, summary.settings, location), LabelledExport(
+    return LabelledExport(
         source=Source(location, store_id_of(group)),
         frames=consecutive_frames(group, frames),
         product=product,

@@ -246,6 +246,16 @@ def test_a_data_set_is_exported_with_what_was_drawn_for_each_image(frames, sampl
         np.testing.assert_array_equal(found["samples"][name][:], lattices[name])
 
 
+def test_a_data_set_is_exported_where_the_files_of_its_recipe_are_not(samples, tmp_path):
+    copy = shutil.copytree(samples, tmp_path / "copy.zarr")
+    root = json.loads((copy / "zarr.json").read_bytes())
+    root["attributes"]["recipe"]["structure_factors"] = {"kind": "file", "file": "/gone.mtz"}
+    (copy / "zarr.json").write_text(json.dumps(root))
+    export(copy, tmp_path / "out", "hdf5")
+    with h5py.File(tmp_path / "out" / "copy.h5") as file:
+        assert len(file["images"]) == 6
+
+
 def test_a_data_set_is_no_series_for_programs_that_process_one(samples, tmp_path):
     with pytest.raises(StoreError, match=r"train\.zarr is a data set of 3 samples; expected a series"):
         export(samples, tmp_path, "nxmx")
