@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nbdist.errors import NbdistError
     from nbdist.experiment import Experiment, load_experiment
+    from nbdist.experiment.recipe import load_recipe
     from nbdist.run.datasets import generate_dataset, sample
     from nbdist.run.export import export
     from nbdist.run.generate import generate
@@ -27,6 +28,7 @@ _HOMES = {
     "generate": "nbdist.run.generate",
     "generate_dataset": "nbdist.run.datasets",
     "load_experiment": "nbdist.experiment",
+    "load_recipe": "nbdist.experiment.recipe",
     "open_reflections": "nbdist.store",
     "open_samples": "nbdist.store",
     "open_series": "nbdist.store",
@@ -46,6 +48,7 @@ __all__ = [
     "generate",
     "generate_dataset",
     "load_experiment",
+    "load_recipe",
     "open_reflections",
     "open_samples",
     "open_series",

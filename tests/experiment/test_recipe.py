@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import pickle
+import re
 from collections import Counter
 from pathlib import Path
 from types import UnionType
@@ -490,6 +491,17 @@ def test_units_follow_from_the_names_of_fields():
         "detector.panels.0.near_point_pixels.0": "pixel",
     }.items():
         assert units_of(name) == units, name
+
+
+def test_the_recipe_of_the_manual_is_one():
+    [text] = re.findall(
+        r"```yaml\n(.*?)```",
+        (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+    its = recipe_of(yaml.safe_load(text))
+    assert (its.split_by, its.kept_together) == ("crystal", 300)
+    assert {its.draw(number).experiment.detector.name for number in range(8)} == {"Pilatus3 300K", "Eiger 1M"}
 
 
 def test_the_recipe_that_init_writes_is_one_and_its_schema_holds_every_section(tmp_path):
