@@ -267,6 +267,8 @@ def schema_of(group: zarr.Group) -> Schema:
             raise ValueError("no frames, panels or products")
         if frames_per_sample is not None and schema.frames_per_shard % frames_per_sample:
             raise ValueError("units of parts of samples")
+        if frames_per_sample is not None and SAMPLES not in names:
+            raise ValueError(f"no table {SAMPLES}")
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"{objects_of(group).location}: its attributes are not those of a {kind_of(group)} ({one_line(error)})"

@@ -99,7 +99,7 @@ class StoredUnits:
         return bool(self._objects.sizes([self.packers[name].key(frame // self.units.size)]))
 
     def complete(self, units: Iterable[Unit] | None = None) -> Iterator[tuple[Unit, Record]]:
-        """Those of some units (default: all) whose record is there and whose shards have the size it says, each with its record.
+        """Those of some units (default: all) whose record is there, of their frames, and whose shards have its sizes; each with its record.
 
         They are read in order, a batch at a time, so that going through the records of a million units takes no memory.
         """

@@ -363,6 +363,7 @@ def test_a_data_set_needs_pyarrow_and_says_so_before_anything_is_rendered(recipe
             "column a of type O; possible: float64",
         ),
         ({"columns": None}, "not iterable"),
+        ({"products": ["intensity", "frames"]}, "no table samples"),
     ],
 )
 def test_attributes_that_are_those_of_no_data_set_are_refused(copy, change, wrong):
