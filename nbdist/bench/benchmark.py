@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nbdist.bench.cases import Case, cases
+from nbdist.bench.dataset import DatasetRecord, dataset_recipe, measure_dataset
 from nbdist.bench.integrated import IntegratedRecord, integrated_cases, measure_integrated, own_processes
 from nbdist.bench.labels import LabelsRecord, measure_labels
 from nbdist.bench.limit import SLOTS_PER_PIXEL_STEP, vector_fma_per_cycle
@@ -17,7 +18,7 @@ from nbdist.bench.measure import Record, first_frame_seconds, in_own_process, me
 from nbdist.bench.readout import ReadoutRecord, measure_readout, readout_experiment
 from nbdist.kernels.devices import cuda_is_available
 
-AnyRecord = Record | IntegratedRecord | LabelsRecord | ReadoutRecord | LoaderRecord
+AnyRecord = Record | IntegratedRecord | LabelsRecord | ReadoutRecord | LoaderRecord | DatasetRecord
 
 BOTH_PRECISIONS = ("reference", "mosaic", "sources")
 """Groups that are measured in float64, too."""
@@ -68,6 +69,10 @@ class Benchmark:
             return
         if group == "loader":
             yield in_own_process(measure_loader, "eiger_frames", loader_experiment(), self.repeats)
+            return
+        if group == "dataset":
+            with own_processes(max(self.cores)) as processes:
+                yield measure_dataset("megapixel_stills", dataset_recipe(), processes, self.repeats)
             return
         if group == "series":
             [case] = cases("reference", self.inputs)

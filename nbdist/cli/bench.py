@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from nbdist.bench.benchmark import AnyRecord
+    from nbdist.bench.dataset import DatasetRecord
     from nbdist.bench.integrated import IntegratedRecord
     from nbdist.bench.labels import LabelsRecord
     from nbdist.bench.loader import LoaderRecord
@@ -45,6 +46,7 @@ def bench(
 
     from nbdist.bench.benchmark import Benchmark, limit_line
     from nbdist.bench.cases import input_folder
+    from nbdist.bench.dataset import DatasetRecord
     from nbdist.bench.integrated import IntegratedRecord
     from nbdist.bench.labels import LabelsRecord
     from nbdist.bench.loader import LoaderRecord
@@ -75,6 +77,8 @@ def bench(
                 print_table(_readout_table(readout))
             if loaders := [record for record in records if isinstance(record, LoaderRecord)]:
                 print_table(_loader_table(loaders))
+            if samples := [record for record in records if isinstance(record, DatasetRecord)]:
+                print_table(_dataset_table(samples))
             if json_file is not None:
                 _write(json_file, records)
         if "start" in wanted:
@@ -194,6 +198,20 @@ def _loader_table(records: list[LoaderRecord]) -> Table:
             "crops": f"{record.crops_ratio:.1f}",
             "growth": f"{record.growth_mib:.1f}",
             "once": "yes" if record.once else "no",
+        },
+    )
+
+
+def _dataset_table(records: list[DatasetRecord]) -> Table:
+    return _of_records(
+        "samples of a recipe, seconds of the processor of each process, of its steps: what a sample is made\nof, "
+        "its frames, counts and labels, packing, writing; ratio: all over packing and writing",
+        records,
+        lambda record: {
+            "processes": str(record.threads),
+            "ms/sample": f"{1e3 * record.sample_s:.0f}",
+            "steps": " ".join(f"{1e3 * seconds:.0f}" for seconds in record.steps_s.values()),
+            "ratio": f"{record.ratio:.2f}",
         },
     )
 

@@ -94,6 +94,13 @@ class ReflectionList:
         """
         reciprocal = dual_vectors(lattice.real_vectors_A)
         longest = 1 / (BEYOND_THE_DETECTOR * finest_A)
+        if not reflections.default_F and _in_order(reflections.indices):
+            miller, amplitudes = reflections.indices, np.atleast_2d(reflections.amplitudes)
+            vectors = miller @ reciprocal
+            h, k, l = miller.T
+            within = _squares(vectors) <= longest * longest
+            kept = np.flatnonzero(within & ((h | k | l) != 0) & amplitudes.any(axis=0))
+            return cls(miller.take(kept, axis=0).astype(np.int32), vectors.take(kept, axis=0), amplitudes[:, kept])
         table = AmplitudeTable.of(reflections)
         if reflections.default_F:
             limits = np.floor(np.linalg.norm(lattice.real_vectors_A, axis=1) * longest)
@@ -132,6 +139,18 @@ class ReflectionList:
         keys, wanted = key(self.miller), np.where(within, key(miller), -1)
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         return np.where(keys[place] == wanted, place, -1)
+
+
+def _squares(vectors: Array) -> Array:
+    """Squared lengths (n,) of vectors (n, 3)."""
+    x, y, z = vectors.T  # a sum over an axis of three takes seven times as long
+    return np.asarray(x * x + y * y + z * z)
+
+
+def _in_order(miller: NDArray[np.integer[Any]]) -> bool:
+    """Whether indices (n, 3) are in the order of h, then k, then l, none of them twice."""
+    h, k, l = np.diff(miller, axis=0).T
+    return bool(((h > 0) | ((h == 0) & ((k > 0) | ((k == 0) & (l > 0))))).all())
 
 
 class SpreadBeam(NamedTuple):
@@ -188,7 +207,7 @@ class _Approach(NamedTuple):
         if (counted_from != direction).any():
             counted = np.arctan2(across @ counted_from, vectors @ counted_from - along * (spindle_axis @ counted_from))
             middle += 2 * np.pi * np.round((counted - middle) / (2 * np.pi))
-        square = (vectors * vectors).sum(axis=1)
+        square = _squares(vectors)
         return cls(reach, middle, (-beam.wavelength_A / 2 * square - (spindle_axis @ direction) * along) / reach)
 
 
@@ -284,9 +303,11 @@ class Crossings:
         scan_rad: tuple[float, float],
         counted_from: Array,
     ) -> None:
+        deviations = math.sqrt(-2 * math.log(tolerance)) + 0.3
+        near_by = _near_by(vectors, spread, spindle_axis, beam, deviations, scan_rad)
+        vectors = vectors.take(near_by, axis=0)
         reach, middle, level = _Approach.of(vectors, spindle_axis, beam, counted_from)
         half_turn = np.arccos(np.clip(level, -1, 1))
-        deviations = math.sqrt(-2 * math.log(tolerance)) + 0.3
         begins, ends, index, halves, crossings, middles, sigmas = [], [], [], [], [], [], []
         for half in (0, 1):
             sign = 1 - 2 * half
@@ -306,7 +327,7 @@ class Crossings:
             crossings.append(crossing[lit])
             middles.append(middle[lit])
             sigmas.append(sigma[lit])
-        begin, end, number = np.concatenate(begins), np.concatenate(ends), np.concatenate(index)
+        begin, end, number = np.concatenate(begins), np.concatenate(ends), near_by[np.concatenate(index)]
         which, crossing, centre = np.concatenate(halves), np.concatenate(crossings), np.concatenate(middles)
         deviation = np.concatenate(sigmas)
         turns = np.floor(begin / (2 * np.pi))  # each begins within the first turn
@@ -352,6 +373,30 @@ class Crossings:
             return Lit(nothing, nothing, *np.zeros((6, 0)))
         index, branch = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return Lit(index, branch, *np.concatenate(reals, axis=1))
+
+
+def _near_by(
+    vectors: Array,
+    spread: Spread,
+    spindle_axis: Array,
+    beam: SpreadBeam,
+    deviations: float,
+    scan_rad: tuple[float, float],
+) -> NDArray[np.int64]:
+    """Numbers of the vectors (n, 3) that may light up in a scan, ascending, and of others: of a short one most are left out.
+
+    The excitation error changes by at most |v| times the turn, and its deviation is at most that of the largest variances of the spread.
+    Never a single vector: a matrix product of one adds up in another order.
+    """
+    half_rad = (scan_rad[1] - scan_rad[0]) / 2
+    square = _squares(vectors)
+    (towards,) = _from_crystal(beam.direction, np.array([scan_rad[0] + half_rad]), spindle_axis)
+    error = np.abs(vectors @ towards + beam.wavelength_A / 2 * square)
+    shape, mosaic = (float(np.linalg.eigvalsh(matrix)[-1]) for matrix in spread)
+    beams = float(((beam.divergence_sigma_rad / beam.wavelength_A) ** 2).sum())
+    variance = shape + beams + square * (mosaic + beam.bandwidth_sigma**2)
+    found = np.flatnonzero(error <= (1 + 1e-6) * (deviations * np.sqrt(variance) + np.sqrt(square) * half_rad))
+    return found if len(found) > 1 else np.arange(min(2, len(vectors)))
 
 
 def _from_crystal(vector: Array, phi: Array, spindle_axis: Array) -> Array:

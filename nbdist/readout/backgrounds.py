@@ -9,7 +9,8 @@ the mean direction and wavelength of the sources.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,12 +18,17 @@ from numpy.typing import NDArray
 
 from nbdist.experiment.beam import EV_ANGSTROM
 from nbdist.readout.air import air_photons
+from nbdist.readout.interpolation import STEPS, OfDirections, changes_slowly, interpolated, near_the_beam
 from nbdist.readout.powder import ring_photons_per_sr
+from nbdist.scene.background import PowderRings
 from nbdist.scene.instrument import Factor, Instrument, Ray
-from nbdist.scene.tile import Tile, bands
+from nbdist.scene.panels import PanelGeometry
+from nbdist.scene.tile import ROWS_AT_ONCE, Tile, bands
 
 Array = NDArray[np.float64]
 ELECTRON_REST_EV = 510998.95
+ROWS_BETWEEN_NODES = 128
+"""Rows of pixels that are interpolated together: what is in hand of them fits a core's cache."""
 FEW_PIXELS = 64
 """So many are not worth the background of their panel."""
 
@@ -58,10 +64,13 @@ class Backgrounds:
         Whose.
     pixels
         What evaluates the factors of pixels.
+    interpolates
+        Whether what changes slowly from pixel to pixel is interpolated (see `interpolation`), in a tenth of the time: for a background that
+        one sample alone has.
     """
 
-    def __init__(self, instrument: Instrument, pixels: PixelFactors) -> None:
-        self._instrument, self._pixels = instrument, pixels
+    def __init__(self, instrument: Instrument, pixels: PixelFactors, interpolates: bool = False) -> None:
+        self._instrument, self._pixels, self._interpolates = instrument, pixels, interpolates
         self._kept: dict[int, PanelBackground] = {}
         self._making = threading.Lock()  # threads of a worker share a renderer
 
@@ -86,21 +95,38 @@ class Backgrounds:
     def _worked_out(self, tile: Tile, part: Tile) -> PanelBackground:
         """Images of a tile, 0 outside of a part of it."""
         instrument, given = self._instrument, self._instrument.background
-        usable = instrument.panels[tile.panel].usable
+        panel = instrument.panels[tile.panel]
+        rough = bool(given.powders) or instrument.obstacles.any
+        between_nodes = self._interpolates and changes_slowly(panel) and not rough
+        band = ROWS_BETWEEN_NODES if between_nodes else ROWS_AT_ONCE
 
         def image(photons: Callable[[Tile], Array]) -> NDArray[np.floating[Any]]:
             made = np.zeros(tile.shape, dtype=instrument.precision)
-            for rows in bands(part):
-                made[rows.within(tile)] = np.where(usable[rows.slices], photons(rows), 0.0)
+            for rows in bands(part, band):
+                made[rows.within(tile)] = np.where(panel.usable[rows.slices], photons(rows), 0.0)
             return made
 
+        def scattered(rows: Tile, steps: Sequence[int] = STEPS if between_nodes else ()) -> Array:
+            if not steps:
+                return scattered_photons(instrument, self._pixels, rows)
+            photons = scattered_photons(instrument, self._pixels, rows, partial(interpolated, panel, rows, steps[0]))
+            near = near_the_beam(panel, rows, instrument.sources.mean[0], steps[0])
+            if near is not None:
+                photons[near.within(rows)] = scattered(near, steps[1:])
+            return photons
+
         return PanelBackground(
-            image(lambda rows: scattered_photons(instrument, self._pixels, rows)) if given.scatters else None,
+            image(scattered) if given.scatters else None,
             image(lambda rows: steady_photons(instrument, rows)) if given.steady else None,
         )
 
 
-def scattered_photons(instrument: Instrument, pixels: PixelFactors, tile: Tile) -> Array:
+def scattered_photons(
+    instrument: Instrument,
+    pixels: PixelFactors,
+    tile: Tile,
+    of_pixels: Callable[[OfDirections], Array] | None = None,
+) -> Array:
     """Photons a pixel that water, other materials, powders and air scatter, float64 (rows, columns); not divided by steps.
 
     Of n molecules at the sample's place, with F electrons and the incoherent scattering function S,
@@ -109,14 +135,18 @@ def scattered_photons(instrument: Instrument, pixels: PixelFactors, tile: Tile) 
 
     nanoBragg's formula, and that of Klein and Nishina for S free electrons: P = 1/(1 + E/(m c^2) (1 - cos 2theta)) is the energy that a
     photon keeps. (O. Klein, Y. Nishina, Z. Phys. 52 (1929) 853; International Tables C, 7.4.3.)
+
+    Parameters
+    ----------
+    of_pixels
+        Gives values of the pixels' directions and distances (rows, columns); they are worked out for each pixel where left out.
     """
     given, panel = instrument.background, instrument.panels[tile.panel]
-    towards, distance = panel.pixel_directions(tile)
-    pixel_sr = panel.solid_angle_sr(distance)
+    of_pixels = of_pixels or _of_each_pixel(panel, tile)
     beam, wavelength_A = instrument.sources.mean
     photons = np.zeros(tile.shape)
     if given.materials or given.powders:
-        cosine = np.clip(towards @ beam, -1, 1)
+        cosine = np.clip(of_pixels(lambda towards, distance: towards @ beam), -1, 1)
         stol_per_A = np.sqrt((1 - cosine) / 2) / wavelength_A
         coherent, incoherent = np.zeros(tile.shape), np.zeros(tile.shape)
         for material in given.materials:
@@ -128,15 +158,32 @@ def scattered_photons(instrument: Instrument, pixels: PixelFactors, tile: Tile) 
         if incoherent.any():
             kept = 1 / (1 + EV_ANGSTROM / wavelength_A / ELECTRON_REST_EV * (1 - cosine))
             coherent += incoherent * kept**2
+            distance = of_pixels(lambda towards, distance: distance)
             omega = panel.solid_angle_sr(distance, instrument.point_pixels)
             photons += incoherent * kept**2 * ((kept + 1 / kept) / 2 - 1) * omega
         for powder in given.powders:
-            coherent += ring_photons_per_sr(powder, instrument, towards, pixel_sr)
+            coherent += of_pixels(partial(_rings, powder, instrument, panel))
         photons += coherent * seen
-        photons *= instrument.obstacles.absorption(towards)
+        if instrument.obstacles.any:
+            photons *= of_pixels(lambda towards, distance: instrument.obstacles.absorption(towards))
     if given.air is not None:
-        photons += air_photons(given.air, instrument, panel, towards, distance)
-    return photons * instrument.obstacles.shadow(towards, distance, pixel_sr)
+        photons += of_pixels(partial(air_photons, given.air, instrument, panel))
+    if instrument.obstacles.any:
+        photons *= of_pixels(partial(_shadow, instrument, panel))
+    return photons
+
+
+def _of_each_pixel(panel: PanelGeometry, tile: Tile) -> Callable[[OfDirections], Array]:
+    middles = panel.pixel_directions(tile)
+    return lambda values: values(*middles)
+
+
+def _rings(powder: PowderRings, instrument: Instrument, panel: PanelGeometry, towards: Array, distance: Array) -> Array:
+    return ring_photons_per_sr(powder, instrument, towards, panel.solid_angle_sr(distance))
+
+
+def _shadow(instrument: Instrument, panel: PanelGeometry, towards: Array, distance: Array) -> Array:
+    return instrument.obstacles.shadow(towards, distance, panel.solid_angle_sr(distance))
 
 
 def steady_photons(instrument: Instrument, tile: Tile) -> Array:
@@ -152,11 +199,14 @@ def solid_angle_polarization(instrument: Instrument, pixels: PixelFactors, tile:
     """Solid angle (sr) times polarization of the first layer: at the first subpixel, or the mean of all where each has its own."""
     both = Factor.OMEGA | Factor.POLAR
     fixed, varying = instrument.whole_pixel(tile.panel) & both, instrument.every_term(tile.panel) & both
-    rays = [ray for ray in instrument.rays(tile.panel) if ray.layer == 0] if varying else [instrument.first_ray(0)]
+    first = pixels.factors(tile, instrument.first_ray(0), fixed)
+    if not varying:
+        return first
+    rays = [ray for ray in instrument.rays(tile.panel) if ray.layer == 0]
     sources = range(len(instrument.sources)) if varying & Factor.POLAR else range(1)
     total = np.zeros(tile.shape)
     for ray in rays:
         for source in sources:
             weight = instrument.sources.weights[source] if len(sources) > 1 else 1.0
             total += weight * pixels.factors(tile, ray, varying, source)
-    return total * pixels.factors(tile, instrument.first_ray(0), fixed) / (len(rays) * len(sources))
+    return total * first / (len(rays) * len(sources))

@@ -8,6 +8,7 @@ the same memory however many samples it renders.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ KEPT_INSTRUMENT_BYTES = 256 * 2**20
 """What instruments keep at most, besides that of the sample in hand."""
 INSTRUMENT_BYTES_PER_PIXEL = 24
 """What an instrument keeps of a pixel, about: factors, background, calibration and masks."""
+KEPT_READOUTS = 4
+"""Detectors whose calibration, bad pixels and masks are kept: where they stand does not matter to these."""
 OF_AN_INSTRUMENT: dict[str, Any] = {
     "beam": True,
     "detector": True,
@@ -92,6 +95,7 @@ class SampleContexts:
     def __post_init__(self) -> None:
         self._lock, self._gpu, self._here = threading.RLock(), threading.Lock(), threading.local()
         self._instruments: OrderedDict[str, SharedInstrument] = OrderedDict()
+        self._readouts: OrderedDict[str, Readout] = OrderedDict()
         self._amplitudes = AmplitudeCache()
         self._products: tuple[Product, ...] | None = None
         self._example: Backend | None = None
@@ -196,13 +200,32 @@ class SampleContexts:
             if found is None:
                 mode = kernel_mode(self.plan.settings)
                 backend = make_backend(scene.instrument, pick_device(self.device), mode, self.threads)
-                backgrounds = Backgrounds(scene.instrument, backend)
-                found = SharedInstrument(scene.instrument, backend, backgrounds, Readout(scene))
+                backgrounds = Backgrounds(scene.instrument, backend, interpolates=True)
+                found = SharedInstrument(scene.instrument, backend, backgrounds, self._readout(scene))
                 kept = sum(its.kept_bytes for its in self._instruments.values())
                 while self._instruments and kept + found.kept_bytes > KEPT_INSTRUMENT_BYTES:
                     kept -= self._instruments.popitem(last=False)[1].kept_bytes
             self._instruments[key] = found
             return found
+
+    def _readout(self, scene: Scene) -> Readout:
+        """The read-out of a scene, or of another one whose detector is the same but for its place."""
+        key = _readout_key(scene)
+        found = self._readouts.pop(key, None) or Readout(scene)
+        while len(self._readouts) >= KEPT_READOUTS:
+            self._readouts.popitem(last=False)
+        self._readouts[key] = found
+        return found
+
+
+def _readout_key(scene: Scene) -> str:
+    experiment = scene.experiment
+    panels = [
+        (panel.pixel_m, panel.shape, panel.region, hashlib.blake2b(panel.usable.tobytes()).hexdigest())
+        for panel in scene.instrument.panels
+    ]
+    said = experiment.model_dump_json(include={"readout", "noise"})
+    return f"{said} {experiment.beam.seconds_a_frame} {experiment.saturation_adu} {experiment.writes_counts} {panels}"
 
 
 def _instrument_key(scene: Scene) -> str:

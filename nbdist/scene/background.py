@@ -34,6 +34,8 @@ class Curve:
 
     def at(self, stol_per_A: Array) -> Array:
         """Values at sin(theta)/lambda of any shape."""
+        if len(self.values) == 1:
+            return np.full(stol_per_A.shape, self.values[0])
         return np.interp(stol_per_A, self.stol_per_A, self.values)
 
     @classmethod

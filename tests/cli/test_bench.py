@@ -193,6 +193,32 @@ def test_the_read_out_is_measured_against_what_it_is_compared_with(small_experim
     assert line[2] == f"{record.times_numpy:.1f}"
 
 
+def test_samples_are_measured_against_packing_and_writing_them(capsys):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from nbdist.bench.dataset import RECIPE, dataset_recipe, measure_dataset
+    from nbdist.cli.bench import _dataset_table
+    from nbdist.cli.display import print_table
+    from nbdist.experiment.recipe import recipe_of
+
+    whole = dataset_recipe()
+    assert whole.shapes == ((1024, 1024),)
+    assert not whole.one_geometry, "each sample has an instrument of its own"
+    small = {**RECIPE["detector"]["panels"][0], "spixels": 40, "fpixels": 50, "beam_center_mm": [4.0, 4.0]}
+    amplitudes = {"kind": "wilson", "d_min_A": 6.0}
+    recipe = recipe_of(
+        {**RECIPE, "detector": {"convention": "xds", "panels": [small]}, "structure_factors": amplitudes}
+    )
+    with ThreadPoolExecutor(1) as one:
+        record = measure_dataset("small", recipe, [one], repeats=1, samples=2)
+    assert record.ratio > 1, "all steps take longer than two of them"
+    assert min(record.steps_s.values()) > 0
+    print_table(_dataset_table([record]))
+    [line] = [line.split() for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["small"]]
+    assert line[1] == "1"
+    assert line[-3] == f"{record.ratio:.2f}"
+
+
 def test_every_integrated_case_has_its_sum(tmp_path):
     from nbdist.bench.cases import input_folder
     from nbdist.bench.integrated import integrated_cases, summed

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
 import shutil
+import signal
+import subprocess
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from command_line import run_command
+from harm import Harm
 from injected import in_process_client
-from recipes import OTHERS, STILL, recipe
+from recipes import OTHERS, PANEL, STILL, recipe
+from waiting import until
 
 import nbdist
 from nbdist import generate_dataset, verify
@@ -23,6 +30,7 @@ from nbdist.run.generate import fill_store
 from nbdist.run.rendering import padded, render_frame
 from nbdist.run.sample_contexts import KEPT_INSTRUMENT_BYTES, sample_contexts
 from nbdist.run.settings import RunSettings
+from nbdist.scene.amplitudes import _rung_A
 from nbdist.store import open_group, summarize
 from nbdist.store.parts import Part
 from nbdist.store.schema import schema_of
@@ -275,6 +283,49 @@ def test_samples_share_what_they_have_alike_and_no_more():
     assert len({id(other.of(number).scene.instrument) for number in range(3)}) == 3, "their wavelengths differ"
 
 
+def test_amplitudes_do_not_depend_on_who_asked_for_them_first():
+    model = {"kind": "wilson", "d_min_A": 2.5, "seed": 3}
+    turned = sample_contexts(recipe(structure_factors=model), 6)
+    alone = [sample_contexts(turned.recipe, 6).of(number).renderer.diffraction.lists[0].amplitudes for number in (4, 1)]
+    for number in (1, 4):
+        turned.of(number)
+    again = [turned.of(number).renderer.diffraction.lists[0].amplitudes for number in (4, 1)]
+    for one, other in zip(alone, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(turned._amplitudes._kept) == 1
+
+
+def test_amplitudes_that_reach_to_the_detector_are_made_for_a_few_resolutions(tmp_path):
+    file = tmp_path / "F.hkl"
+    file.write_text("".join(f"{h} {k} {l} {5 + h % 3}\n" for h in range(-9, 10) for k in range(9) for l in range(1, 9)))
+    panel = {**PANEL, "distance_mm": {"uniform": [100.0, 300.0]}}
+    drawn = recipe(
+        crystal={**STILL["crystal"], "space_group": "P 1"},
+        detector={"convention": "xds", "panels": [panel]},
+        structure_factors={"kind": "file", "file": str(file), "missing": "wilson"},
+    )
+    contexts = sample_contexts(drawn, 12)
+    finest = {contexts.of(number).scene.finest_A for number in range(12)}
+    assert len(finest) == 12
+    assert len(contexts._amplitudes._kept) < 9, "four an octave"
+    rungs = np.array([_rung_A(its) for its in finest])
+    assert (rungs <= [*finest]).all()
+    assert (rungs > 0.84 * np.array([*finest])).all()
+
+
+def test_calibration_is_the_detectors_wherever_it_stands():
+    panel = {**PANEL, "distance_mm": {"uniform": [100.0, 300.0]}}
+    drawn = recipe(detector={"convention": "xds", "panels": [panel]}, readout={"calibration_sigma": 0.1})
+    contexts = sample_contexts(drawn, 3)
+    samples = [contexts.of(number) for number in range(3)]
+    assert len({id(its.scene.instrument) for its in samples}) == 3
+    assert len({id(its.readout) for its in samples}) == 1
+    two = sample_contexts(recipe("two detectors", readout={"calibration_sigma": 0.1}), SAMPLES)
+    samples = [two.of(number) for number in range(SAMPLES)]
+    for its in samples:
+        assert its.readout.panels[0].usable.shape == its.scene.instrument.shapes[0]
+
+
 def test_what_samples_share_takes_a_fixed_number_of_bytes(monkeypatch):
     contexts = sample_contexts(recipe(), 40)
     one = contexts.of(0).scene.instrument.pixels
@@ -312,3 +363,43 @@ def test_a_sample_that_is_another_is_found(copy):
     group = zarr.open_group(str(copy), mode="r+")
     group["intensity"][2] = group["intensity"][1]
     assert not verify(copy, sample=SAMPLES).good
+
+
+def test_the_command_makes_continues_and_grows_a_data_set(whole, tmp_path, monkeypatch, capsys):
+    file, store = tmp_path / "stills.json", tmp_path / "a.zarr"
+    file.write_text(json.dumps(recipe().content))
+
+    def command(*words):
+        return run_command(["dataset", str(file), "-o", str(store), *words], monkeypatch, capsys)
+
+    assert "samples: should be given" in command().err
+    assert "--grow and --samples exclude each other" in command("--grow", "4", "--samples", "3").err
+    made = command("--samples", "3", "--serial", "--frames-per-shard", "2")
+    assert made.status == 0
+    assert ": 3 samples in " in made.out
+    assert "3/3 samples, 1 cpu worker(s)" in made.err
+    (store / "records/00000000.json").unlink()
+    assert ": 2 samples in " in command("--resume", "--serial").out
+    assert ": 3 samples in " in command("--grow", "5", "--serial").out, "the last unit was not full"
+    assert_same_samples(store, whole("still"))
+    (store / "records/00000001.json").unlink()
+    missing = run_command(["finish", str(store)], monkeypatch, capsys)
+    assert f"nbdist dataset {file} -o {store} --resume" in missing.out
+    planned = run_command(["plan", str(file), "--samples", "1000"], monkeypatch, capsys)
+    assert "1000 samples of 1 frame(s)" in planned.out
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path):
+    file, store = tmp_path / "wedges.json", tmp_path / "a.zarr"
+    file.write_text(json.dumps(recipe("wedge").content))
+    harm = Harm(tmp_path, "while context.scene.sample >= 3:\n    time.sleep(0.01)")
+    words = ["dataset", str(file), "-o", str(store), "--samples", str(SAMPLES), "--workers", "2"]
+    environment = {**os.environ, **harm.environment}
+    process = subprocess.Popen([shutil.which("nbdist"), *words], env=environment, start_new_session=True)
+    until(lambda: list((store / "records").glob("0*.json")), "a finished sample", process=process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert generate_dataset(recipe("wedge"), store, resume=True, serial=True).done >= 2
+    assert_same_samples(store, whole("wedge"))
