@@ -15,14 +15,26 @@ import zarr
 from command_line import run_command
 from harm import Harm
 from labelled import INTEGRATED, labelled_store, reflection_rows, spot_rows
+from sample_sets import make_dataset, recipe_with, write_units
 from waiting import LIMIT_S, until
 
-from nbdist import generate, load_experiment, open_reflections, open_series, open_spots, read_out, verify
+from nbdist import generate, load_experiment, open_reflections, open_samples, open_series, open_spots, read_out, verify
 from nbdist.errors import StoreError
 from nbdist.experiment import experiment_to_yaml
 from nbdist.frames.products import PRODUCTS, Column, TableProduct
 from nbdist.run.finish import finish
-from nbdist.store import StoredUnits, bucket, consolidate, open_group, read_table, remove, summarize
+from nbdist.store import (
+    StoredUnits,
+    bucket,
+    consolidate,
+    grow_store,
+    mark_finished,
+    open_group,
+    read_completeness,
+    read_table,
+    remove,
+    summarize,
+)
 from nbdist.store.parts import Part
 from nbdist.store.places import objects_at
 
@@ -332,3 +344,22 @@ def test_resume_reads_only_the_shards_that_changed(experiment, local, location, 
     generate(experiment, location, serial=True, resume=True)
     assert decoded == [1]
     assert_same_series(location, local)
+
+
+def test_a_data_set_in_a_bucket_grows_and_is_read(experiment, location):
+    still = experiment.with_changes(scan={"frames": 1})
+    recipe = recipe_with(still, scan={**still.content()["scan"], "phi_start_deg": {"uniform": [0, 90]}})
+    write_units(make_dataset(location, recipe, 3), recipe)
+    assert mark_finished(location)
+    grow_store(location, 4)
+    write_units(location, recipe, read_completeness(open_group(location)).missing)
+    samples = open_samples(location)
+    assert list(samples["scan.phi_start_deg"]) == [
+        recipe.draw(number).experiment.scan.phi_start_deg for number in range(4)
+    ]
+    series = open_series(location, chunks=None)
+    np.testing.assert_array_equal(series["sample"], range(4))
+    assert series["complete"].all()
+    np.testing.assert_allclose(
+        samples["photons"], series["intensity"].values.sum(axis=(1, 2), dtype=np.float64), rtol=1e-12
+    )
