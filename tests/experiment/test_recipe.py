@@ -8,6 +8,7 @@ import math
 import pickle
 import re
 from collections import Counter
+from datetime import date
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -208,6 +209,7 @@ def test_a_reference_stands_for_whatever_is_there():
         ({"recipe": {"split_by": "let.x"}}, r"recipe\.split_by: should be crystal, sample or a field of the recipe, found let\.x"),
         ({"recipe": 5}, r"recipe: should be fields in a mapping, found 5"),
         ({"recipe": None}, r"recipe: is required in a recipe"),
+        ({"let": {"day": date(2026, 1, 2)}}, r'let\.day: should be a number, a text, true, false or null, found "2026-01-02"'),
         ({"nothing": 1}, r"sample 0: nothing: unknown field"),
         ({"detector": {"panels": [{"spixels": {"uniform": [10, 20]}}]}}, r"detector: name, binning and numbers of pixels should be"),
         (

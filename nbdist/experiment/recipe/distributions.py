@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment.recipe.drawing import MOST_ATTEMPTS
+from nbdist.experiment.recipe.drawing import MOST_ATTEMPTS, Weights
 from nbdist.experiment.recipe.expressions import parse
 from nbdist.experiment.recipe.functions import atan2_deg, cos_deg, exp, log, sin_deg
 from nbdist.experiment.recipe.nodes import (
@@ -158,13 +159,13 @@ class FileOf(Distribution):
     pattern: str
     files: tuple[Path, ...]
     names: tuple[str, ...]
-    weights: tuple[float, ...]
+    weights: Weights
     dtype = "str"
 
     @property
     def varies(self) -> bool:
         """Whether there are several."""
-        return sum(weight > 0 for weight in self.weights) > 1
+        return self.weights.several
 
     def draw(self, drawing: Drawing) -> str:
         """Return the file's path."""
@@ -398,6 +399,10 @@ def read(raw: Any, path: str = "") -> Node:
             raise ExperimentError(f"{path}: {error}") from None
         target = expression.only_reference
         return Formula(path, expression) if target is None else Reference(path, target)
+    if not isinstance(raw, (str, int, float, NoneType)):
+        raise ExperimentError(
+            f"{path}: should be a number, a text, true, false or null, found {shown(raw)}; quotes make a text"
+        )
     if isinstance(raw, (int, float)) and not abs(raw) <= LARGEST:
         raise ExperimentError(f"{path}: should be a finite number, found {shown(raw)}")
     return Constant(path, raw)
@@ -420,15 +425,15 @@ def _number(raw: Any, path: str) -> Node:
     return node
 
 
-def _weights(raw: Any, path: str, number: int) -> tuple[float, ...]:
+def _weights(raw: Any, path: str, number: int) -> Weights:
     if raw is None:
-        return (1.0,) * number
+        return Weights([1.0] * number)
     good = isinstance(raw, list) and all(
         isinstance(each, (int, float)) and not isinstance(each, bool) and 0 <= each <= LARGEST for each in raw
     )
     if not good or len(raw) != number or not sum(raw) > 0:
         raise ExperimentError(f"{path}: should be {number} numbers, none below 0 and one above, found {shown(raw)}")
-    return tuple(map(float, raw))
+    return Weights([*map(float, raw)])
 
 
 def _read_uniform(raw: Mapping[str, Any], path: str) -> Node:
@@ -472,7 +477,8 @@ def _read_file_of(raw: Mapping[str, Any], path: str) -> Node:
     names = tuple(name for name, _ in files)
     given = raw.get("weights")
     if isinstance(given, dict):
-        unknown = next((name for name in given if name not in names), None)
+        known = {*names}
+        unknown = next((name for name in given if name not in known), None)
         if unknown is not None:
             raise ExperimentError(
                 f"{joined(path, 'weights')}: there is no file {unknown} among the {len(names)} of {pattern}"

@@ -40,6 +40,27 @@ def path_word(path: str) -> int:
     return int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big")
 
 
+class Weights:
+    """How likely alternatives are, in proportion.
+
+    Attributes
+    ----------
+    possible
+        Numbers of the alternatives whose weight is not 0.
+    several
+        Whether there are several of them.
+    """
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        self.possible = tuple(number for number, weight in enumerate(weights) if weight > 0)
+        self.several = len(self.possible) > 1
+        self._sums = [*accumulate(weights)]
+
+    def at(self, share: float) -> int:
+        """Return the alternative in which a share of their sum lies, counted up from the first."""
+        return min(bisect_right(self._sums, share * self._sums[-1]), self.possible[-1])
+
+
 class Drawing:
     """The values of one sample.
 
@@ -68,18 +89,16 @@ class Drawing:
         """Return its four uniform deviates: the middle of that of 2^52 equal parts of (0, 1) which the highest 52 bits name."""
         return [((word >> 12) + 0.5) * 2.0**-52 for word in self.words(path, attempt)]
 
-    def pick(self, path: str, labels: Sequence[str], weights: Sequence[float]) -> int:
+    def pick(self, path: str, labels: Sequence[str], weights: Weights) -> int:
         """Return which of the alternatives of a distribution is taken, each with a probability in proportion to its weight."""
         if path not in self._picks:
             chosen = self._picks[path] = self._picked(path, weights)
-            if sum(weight > 0 for weight in weights) > 1:
+            if weights.several:
                 self.decisions[path] = labels[chosen]
         return self._picks[path]
 
-    def _picked(self, path: str, weights: Sequence[float]) -> int:
-        sums = [*accumulate(weights)]
-        share = self.uniforms(path)[0] * sums[-1]
-        return min(bisect_right(sums, share), max(number for number, weight in enumerate(weights) if weight > 0))
+    def _picked(self, path: str, weights: Weights) -> int:
+        return weights.at(self.uniforms(path)[0])
 
     def whole(self, path: str, first: int, last: int) -> int:
         """Return a whole number from `first` to `last`, each as likely as another."""
@@ -142,13 +161,16 @@ class Drawing:
 class _Scripted(Drawing):
     """A drawing whose choices are given, to go through all of them."""
 
-    def __init__(self, root: Node, script: list[tuple[int, list[int]]], largest: bool) -> None:
+    def __init__(self, root: Node, script: list[tuple[int, Sequence[int]]], largest: bool) -> None:
         super().__init__(root, 0, 0)
         self._script, self._made, self._largest = script, 0, largest
 
-    def _picked(self, path: str, weights: Sequence[float]) -> int:
+    def _picked(self, path: str, weights: Weights) -> int:
+        return self._next(weights.possible)
+
+    def _next(self, possible: Sequence[int]) -> int:
         if self._made == len(self._script):
-            self._script.append((0, [number for number, weight in enumerate(weights) if weight > 0]))
+            self._script.append((0, possible))
         position, numbers = self._script[self._made]
         self._made += 1
         return numbers[position]
@@ -158,7 +180,7 @@ class _Scripted(Drawing):
             return last
         if last - first >= MOST_COMBINATIONS:
             raise TooManyError(f"{path}: has more than {MOST_COMBINATIONS} whole numbers")
-        number = first + self._picked(path, [1.0] * (last - first + 1))
+        number = self._next(range(first, last + 1))
         if first < last:
             self.decisions[path] = str(number)
         return number
@@ -169,7 +191,7 @@ def every(root: Node, found: Callable[[Drawing], Found], largest: bool = False) 
 
     There may be very many: who asks for them, counts them.
     """
-    script: list[tuple[int, list[int]]] = []
+    script: list[tuple[int, Sequence[int]]] = []
     while True:
         yield found(_Scripted(root, script, largest))
         while script and script[-1][0] == len(script[-1][1]) - 1:

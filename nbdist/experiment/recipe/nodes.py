@@ -16,7 +16,7 @@ from nbdist.errors import ExperimentError
 from nbdist.experiment.recipe.expressions import Expression
 
 if TYPE_CHECKING:
-    from nbdist.experiment.recipe.drawing import Drawing
+    from nbdist.experiment.recipe.drawing import Drawing, Weights
 
 Dtype = Literal["float64", "int64", "str"]
 Columns = Iterator[tuple[str, Dtype | None, bool]]
@@ -233,7 +233,7 @@ class Choice(Node):
     """One of some alternatives, each with a probability in proportion to its weight."""
 
     alternatives: tuple[Node, ...]
-    weights: tuple[float, ...]
+    weights: Weights
     labels: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -257,7 +257,7 @@ class Choice(Node):
     @property
     def possible(self) -> tuple[Node, ...]:
         """The alternatives whose weight is not 0."""
-        return tuple(each for each, weight in zip(self.alternatives, self.weights, strict=True) if weight > 0)
+        return tuple(self.alternatives[number] for number in self.weights.possible)
 
     @property
     def varies(self) -> bool:

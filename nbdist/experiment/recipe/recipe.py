@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -528,7 +529,7 @@ def _as(column: DrawnColumn, value: Any) -> float | int | str:
     if column.dtype == "str":
         return "" if value is None else str(value)
     if value is None:
-        return float("nan")
+        return math.nan
     return int(value) if column.dtype == "int64" else float(value)
 
 
