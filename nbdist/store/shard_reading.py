@@ -257,10 +257,6 @@ def _as_nbdist_packs(array: Any) -> bool:
     [sharding] = array.metadata.codecs
     of_shard = [*sharding.codecs, *sharding.index_codecs]
     names = [[type(codec).__name__ for codec in codecs] for codecs in (sharding.codecs, sharding.index_codecs)]
-    ends = {_word(codec.endian) for codec in of_shard if type(codec).__name__ == "BytesCodec" and codec.endian}
-    return tuple(names) == CODECS and ends == {"little"} and _word(sharding.index_location) == "end"
-
-
-def _word(value: Any) -> Any:
-    """What a setting of zarr is called, which is an enumeration or a word by version."""
-    return getattr(value, "value", value)
+    ends = {codec.endian.value for codec in of_shard if type(codec).__name__ == "BytesCodec" and codec.endian}
+    location = getattr(sharding.index_location, "value", sharding.index_location)
+    return tuple(names) == CODECS and ends == {"little"} and location == "end"

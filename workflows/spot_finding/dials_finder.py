@@ -21,7 +21,9 @@ from nbdist.scene import resolve
 from nbdist.scene.models import models_of
 
 SIDE = Path(__file__).with_name("dials_side.py")
-PIXELS = (1, 2, 3, 4, 6, 9)
+Grid = Mapping[str, Sequence[tuple[str, ...]]]
+"""Settings, options of dials.find_spots, by threshold."""
+PIXELS = (1, 2, 3, 4, 6)
 """Fewest pixels of a spot that are tried."""
 
 
@@ -30,16 +32,17 @@ def missing() -> str:
     return "" if shutil.which("dials.find_spots") else "DIALS is not installed"
 
 
-def grid() -> dict[str, list[tuple[str, ...]]]:
-    """The settings that are tried, options of dials.find_spots by threshold; each also with every number of `PIXELS`."""
+def grid() -> Grid:
+    """The settings that are tried, each also with every number of `PIXELS`."""
     threshold = "spotfinder.threshold"
     dispersion = [
         (
             f"{threshold}.dispersion.kernel_size={kernel},{kernel}",
             f"{threshold}.dispersion.sigma_strong={strong}",
             f"{threshold}.dispersion.sigma_background={background}",
+            f"{threshold}.dispersion.gain={gain}",
         )
-        for kernel, strong, background in product((2, 3, 5, 7), (2, 3, 4, 5, 6, 8), (3, 6))
+        for kernel, strong, background, gain in product((2, 4, 7), (2, 3, 4, 6), (3, 6), (1, 2))
     ]
     radial = [
         (f"{threshold}.radial_profile.blur={blur}", f"{threshold}.radial_profile.n_iqr={n_iqr}")

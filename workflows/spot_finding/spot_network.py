@@ -52,7 +52,8 @@ def _local_mean(image: Tensor, usable: Tensor) -> Tensor:
     size = 2 * AROUND + 1
 
     def mean(values: Tensor) -> Tensor:
-        return functional.avg_pool2d(values, size, stride=1, padding=AROUND, count_include_pad=False)
+        along = functional.avg_pool2d(values, (size, 1), stride=1, padding=(AROUND, 0), count_include_pad=False)
+        return functional.avg_pool2d(along, (1, size), stride=1, padding=(0, AROUND), count_include_pad=False)
 
     return mean(image * usable) / mean(usable).clamp_min(1e-3)
 
@@ -81,7 +82,7 @@ def _block(given: int, made: int) -> nn.Sequential:
 class SpotNet(nn.Module):
     """A U-Net of three levels. Gives (n, 3, slow, fast): the logit of a centre, and the way to it along slow and fast, pixels."""
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, width: int = 12) -> None:
         super().__init__()
         self.first, self.second, self.third = _block(4, width), _block(width, 2 * width), _block(2 * width, 4 * width)
         self.up_second, self.up_first = _block(6 * width, 2 * width), _block(3 * width, width)
