@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from nbdist.experiment.recipe import Draw, Recipe
 
 
+WIDEST_TEXT = 24
+"""Characters of a text in the table; `--json` writes all of it."""
+
+
 def check_recipe(path: Path, samples: int, json_file: Path | None) -> None:
     """Draw the first samples of a recipe, check each as an experiment, and print what was drawn."""
     from nbdist.experiment.recipe import load_recipe
@@ -49,7 +53,7 @@ def _facts(recipe: Recipe) -> list[tuple[str, str]]:
 def _table(recipe: Recipe, draws: Sequence[Draw]) -> Any:
     table = table_of_numbers("", ["sample", *(str(draw.number) for draw in draws)], first="left")
     table.add_row("split", *(draw.split for draw in draws))
-    table.add_row("crystal", *(draw.crystal for draw in draws))
+    table.add_row("crystal", *(_written(draw.crystal) for draw in draws))
     for column in recipe.columns:
         table.add_row(column.name, *(_written(draw.values[column.name]) for draw in draws))
     return table
@@ -58,7 +62,8 @@ def _table(recipe: Recipe, draws: Sequence[Draw]) -> Any:
 def _written(value: float | int | str) -> str:
     if isinstance(value, float):
         return "" if value != value else f"{value:.6g}"
-    return str(value)
+    text = str(value)
+    return text if len(text) <= WIDEST_TEXT else f"{text[: WIDEST_TEXT - 3]}..."
 
 
 def _notes(draws: Sequence[Draw]) -> list[str]:

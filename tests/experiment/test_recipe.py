@@ -475,6 +475,18 @@ def test_quotas_add_up_and_leave_no_split_out():
     assert splits_of(["b", "a", "c"], {"x": 2, "y": 1}, 5) == splits_of(["c", "b", "a", "a"], {"x": 2, "y": 1}, 5)
 
 
+def test_a_value_that_fields_refer_to_is_described_as_they_are():
+    cell = {"random_cell": {"space_group": "P 1", "volume_A3": {"uniform": [1e5, 2e5]}}}
+    its = recipe(let={"its": cell, "unused": {"uniform": [0, 1]}}, crystal={**CRYSTAL, "cell": "= let.its"})
+    columns = {column.name: column for column in its.columns}
+    for number, units in enumerate(["angstrom"] * 3 + ["degree"] * 3):
+        column = columns[f"let.its.{number}"]
+        assert column.units == units
+        assert column.long_name.startswith("a, b, c (Angstrom)")
+    assert columns["let.its.volume_A3"].units == "angstrom^3"
+    assert columns["let.unused"].long_name == "let.unused"
+
+
 def test_units_follow_from_the_names_of_fields():
     for name, units in {
         "beam.fluence_photons_per_m2": "photon/m^2",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,8 +57,8 @@ class DrawnColumn:
 
 def units_of(name: str) -> str:
     """Units of measure of a field, by the end of its name: "photon/m^2" of fluence_photons_per_m2; "" of one without."""
-    *above, last = [part for part in name.split(".") if not part.isdecimal()] or [""]
-    if last == "cell" or (above and above[-1] == "cell"):
+    last = next((part for part in reversed(name.split(".")) if not part.isdecimal()), "")
+    if last == "cell":
         number = name.rpartition(".")[2]
         return "angstrom" if number in ("0", "1", "2") else "degree" if number in ("3", "4", "5") else ""
     units: list[str] = []
@@ -69,16 +69,33 @@ def units_of(name: str) -> str:
     return re.sub(r" ?/ ?", "/", " ".join(units)).removeprefix("/")
 
 
-def described(found: Iterable[tuple[str, Dtype | None, bool]]) -> tuple[DrawnColumn, ...]:
-    """Return the columns of what nodes yield: of a name that comes twice, with a dtype that holds both; where some lack it, no integer."""
+def described(found: Iterable[tuple[str, Dtype | None, bool]], fields: Mapping[str, str]) -> tuple[DrawnColumn, ...]:
+    """Return the columns of what nodes yield: of a name that comes twice, with a dtype that holds both; where some lack it, no integer.
+
+    `fields` are those that refer to other paths, by these: such a column is what its field is.
+    """
     kinds: dict[str, set[Any]] = {}
     for name, dtype, optional in found:
         kinds.setdefault(name, set()).update({dtype, "float64" if optional and dtype == "int64" else dtype})
     return tuple(
-        DrawnColumn(name, dtype, "" if dtype == "str" else units_of(name), _long_name(name))
+        DrawnColumn(
+            name,
+            dtype,
+            "" if dtype == "str" else units_of(_field(name, fields)),
+            _long_name(_field(name, fields)) or name,
+        )
         for name, its in kinds.items()
         if (dtype := _joined(its)) is not None
     )
+
+
+def _field(name: str, fields: Mapping[str, str]) -> str:
+    """The field of a column: what refers to it, or to what holds it."""
+    start, rest = name, ""
+    while start not in fields and start:
+        start, _, last = start.rpartition(".")
+        rest = f".{last}{rest}"
+    return f"{fields[start]}{rest}" if start else name
 
 
 def _joined(kinds: set[Any]) -> Dtype | None:
@@ -92,4 +109,4 @@ def _joined(kinds: set[Any]) -> Dtype | None:
 
 def _long_name(name: str) -> str:
     fields = fields_at(Experiment, tuple(int(part) if part.isdecimal() else part for part in name.split(".")))
-    return next((its.description for its in fields if its.description), name)
+    return next((its.description for its in fields if its.description), "")

@@ -7,6 +7,7 @@ repeated template has the number in place of `of`, as in `crystals.0.misset_deg`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -348,7 +349,7 @@ class Distribution(Node):
         for name in [joined(place, number) for number in range(self.length)] or [place]:
             yield name, dtype, optional
         for child in self.children:
-            yield from child.columns(f"{place}{child.path.removeprefix(self.path)}", optional)
+            yield from child.columns(self._parameter(place, child), optional)
 
     def observe(self, drawing: Drawing, place: str, chosen: bool = False) -> Observed:
         """Yield the same of a sample."""
@@ -358,7 +359,12 @@ class Distribution(Node):
         else:
             yield place, self.observed(value, drawing)
         for child in self.children:
-            yield from child.observe(drawing, f"{place}{child.path.removeprefix(self.path)}")
+            yield from child.observe(drawing, self._parameter(place, child))
+
+    def _parameter(self, place: str, child: Node) -> str:
+        """Where a parameter is shown: one with a name of its own without the distribution's, as in let.cell.volume_A3."""
+        head, _, name = child.path.removeprefix(f"{self.path}.").partition(".")
+        return joined(place, f"{head}.{name}" if name[:1].isdecimal() else name or head)
 
     def observed(self, value: Any, drawing: Drawing) -> Any:
         """Return what a table has of the value."""
@@ -397,6 +403,13 @@ def references(node: Node) -> tuple[str, ...]:
     if isinstance(node, Reference):
         return (node.target,)
     return node.expression.references if isinstance(node, Formula) else ()
+
+
+def fields_of(root: Node) -> dict[str, str]:
+    """Of paths to which fields refer and nothing else, the path of the first such field, without choices."""
+    its = (node for node in reachable(root, root) if isinstance(node, Reference) and not node.path.startswith("let."))
+    ordered = sorted(its, key=lambda node: node.path, reverse=True)
+    return {node.target: re.sub(r"\.choice\.\d+", "", node.path) for node in ordered}
 
 
 def check_references(root: Node) -> None:

@@ -29,7 +29,17 @@ from nbdist.experiment.recipe.columns import DrawnColumn, described
 from nbdist.experiment.recipe.content import RecipeSection, anchored_document, with_file_names, with_files
 from nbdist.experiment.recipe.distributions import RECIPE_VERSION, FileOf, Integer, RandomCell, files_of, read
 from nbdist.experiment.recipe.drawing import MOST_COMBINATIONS, Drawing, TooManyError, every
-from nbdist.experiment.recipe.nodes import Choice, Fields, Items, Node, check_references, places, reachable, varies
+from nbdist.experiment.recipe.nodes import (
+    Choice,
+    Fields,
+    Items,
+    Node,
+    check_references,
+    fields_of,
+    places,
+    reachable,
+    varies,
+)
 from nbdist.experiment.recipe.seeds import with_seeds
 from nbdist.experiment.recipe.splits import split_at, splits_of
 from nbdist.experiment.space_groups import canonical_name
@@ -191,7 +201,7 @@ class Recipe:
     @cached_property
     def columns(self) -> tuple[DrawnColumn, ...]:
         """The columns of `Draw.values`."""
-        return described(self._root.columns(""))
+        return described(self._root.columns(""), fields_of(self._root))
 
     @property
     def frames_per_sample(self) -> int:

@@ -13,12 +13,12 @@ recipe:
 
 let:                              # values that others refer to, drawn once a sample
   group: {choice: [P 21 21 21, P 43 21 2, P 61 2 2, C 1 2 1], weights: [4, 2, 1, 2]}
-  cell: {random_cell: {space_group: = let.group, volume_A3: {log_uniform: [1.0e+5, 1.0e+6]}}}
+  cell: {random_cell: {space_group: = let.group, volume_A3: {log_uniform: [5.0e+4, 3.0e+5]}}}
   # model: {file_of: "models/*.pdb"}     # for structure_factors.file: = let.model
 
 beam:
   wavelength_A: {choice: [0.9795, 1.0332, {uniform: [0.9, 1.2]}], weights: [2, 1, 1]}
-  fluence_photons_per_m2: {log_uniform: [1.0e+24, 3.0e+25]}
+  fluence_photons_per_m2: {log_uniform: [3.0e+18, 1.0e+20]}
   polarization_factor: 0.99
 
 crystals:
@@ -27,7 +27,7 @@ crystals:
     cell: = let.cell
     space_group: = let.group
     misset_deg: {rotation: uniform}                    # or {rotation: {within_deg: 5, about_deg: [10, 20, 30]}}
-    size_um: {log_uniform: [0.3, 1.5]}
+    size_um: {log_uniform: [10, 40]}
     shape: gauss
     mosaicity: {sigma_deg: {uniform: [0.02, 0.4]}}     # its seed is drawn, too
 
@@ -44,7 +44,7 @@ detector:
 
 structure_factors:
   kind: wilson
-  d_min_A: {uniform: [1.6, 3.5]}
+  d_min_A: {uniform: [2.0, 3.5]}
   mean_F2: 2.0e+5
   B_factor_A2: "= 8 * structure_factors.d_min_A ** 2"
   seed: {integer: [1, 100]}
@@ -52,8 +52,8 @@ structure_factors:
 sampling: {method: integrated}
 
 background:
-  water_um: {uniform: [0, 20]}
-  air: {before_mm: 5, after_mm: 30, width_um: 50}
+  water_um: {uniform: [0, 150]}
+  air: {before_mm: 2, after_mm: 20, width_um: 30}
 
 noise: {photon_noise: true}       # its seed is the recipe's
 
