@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from typing import Unpack
 
 import numpy as np
@@ -17,12 +18,15 @@ from torch import Tensor
 from nbdist.errors import NbdistError
 from nbdist.learning.frames import Selection, StoreDataset
 from nbdist.learning.opened import SPOT_BOXES
+from nbdist.learning.order import checked_seed
 from nbdist.random_words import RandomWords, uniforms
 
 KEY = 0x63726F7073
 """Second word of the key that crops are drawn by, after the seed."""
 ATTEMPTS = 64
 """Places that are tried for a crop without spots; the one of fewest is taken after them."""
+READ_WITH_A_CROP = 8
+"""Pixels that are read for one of a crop, about: chunks are larger."""
 ALONG = {
     "slow": 0,
     "first_slow": 0,
@@ -65,7 +69,7 @@ class CropDataset(StoreDataset):
     Raises
     ------
     NbdistError
-        If a size or share is none, or a window is larger than a panel.
+        If a size, share or seed is none, or a window is larger than a panel.
     StoreError
         See `StoreDataset`; or if centred or negative crops are asked for of a store without a table of spots.
     """
@@ -87,7 +91,7 @@ class CropDataset(StoreDataset):
         super().__init__(location, frames, **selection)
         self.size = (size, size) if isinstance(size, int) else size
         self.crops, self.centred, self.negatives = crops, centred, negatives
-        self.jitter, self.least_signal_over_noise, self.seed = jitter, least_signal_over_noise, seed
+        self.jitter, self.least_signal_over_noise, self.seed = jitter, least_signal_over_noise, checked_seed(seed)
         if crops < 1 or jitter < 0:
             raise NbdistError(f"crops {crops}, jitter {jitter}: at least 1 and 0")
         if not (0 <= centred <= 1 and 0 <= negatives <= 1 and centred + negatives <= 1):
@@ -105,6 +109,12 @@ class CropDataset(StoreDataset):
     def item_bytes(self) -> int:
         """Bytes of the images of a crop, its mask included."""
         return math.prod(self.size) * (1 + sum(its.dtype.itemsize for its in self._store.arrays.values()))
+
+    def hold(self, units: Sequence[int]) -> None:
+        """Keep shards in memory where crops take a good part of them."""
+        frame = max(math.prod(shape) for shape in self.panels) * len(self.panels)
+        if self.crops * math.prod(self.size) * READ_WITH_A_CROP >= frame:
+            super().hold(units)
 
     def __len__(self) -> int:
         return self.crops * len(self.frames)

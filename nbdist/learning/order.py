@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.errors import NbdistError
 from nbdist.random_words import WORDS_PER_BLOCK, RandomWords, uniforms
 
 SHARDS, BUFFER = 0, 1
@@ -19,6 +20,19 @@ SHARDS, BUFFER = 0, 1
 KEY = 0x6C6561726E
 """Second word of the key, after the seed."""
 BLOCKS_AT_ONCE = 64
+
+
+def checked_seed(seed: int) -> int:
+    """A seed that there can be.
+
+    Raises
+    ------
+    NbdistError
+        If it is none.
+    """
+    if not 0 <= seed < 2**64:
+        raise NbdistError(f"seed {seed}: from 0 to 2^64 - 1")
+    return seed
 
 
 def share(span: range, place: int, places: int) -> range:

@@ -7,7 +7,7 @@ and the numbers of ranks and workers alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -19,7 +19,7 @@ from nbdist.errors import NbdistError
 from nbdist.learning.batch_memory import BatchMemory, Lying, memory_for
 from nbdist.learning.collating import Stacked
 from nbdist.learning.frames import StoreDataset
-from nbdist.learning.order import items_in_order, share
+from nbdist.learning.order import checked_seed, items_in_order, share
 
 BUFFER = 64
 """Items of the buffer when nothing is said."""
@@ -41,13 +41,14 @@ class StreamDataset(IterableDataset[Item]):
     Parameters
     ----------
     dataset
-        A `FrameDataset`, `SampleDataset`, `WedgeDataset` or `CropDataset`.
+        Any other dataset of this package.
     shuffle
         Whether to mix at all; else items come in the order of the store.
     seed
         Of the order, 0 to 2^64 - 1.
     buffer
-        Items that the next one is drawn from; as many as a few shards have mix well.
+        Items that the next one is drawn from; as many as a few shards have mix well. Of a store in a bucket their shards are in memory,
+        packed, half a gigabyte of each array at most.
     rank, ranks
         Of this process, and how many there are; of `torch.distributed` where it is initialized when the iteration begins or the
         dataset goes to another process, else 0 and 1.
@@ -57,7 +58,7 @@ class StreamDataset(IterableDataset[Item]):
     Raises
     ------
     NbdistError
-        If rank or buffer are none.
+        If rank, seed or buffer are none.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class StreamDataset(IterableDataset[Item]):
             raise NbdistError(f"buffer {buffer}: at least 1")
         if (rank is None) != (ranks is None) or (rank is not None and ranks is not None and not 0 <= rank < ranks):
             raise NbdistError(f"rank {rank} of {ranks} ranks: both are given, from rank 0 on, or neither")
-        self.dataset, self.seed, self.equal = dataset, seed, equal
+        self.dataset, self.seed, self.equal = dataset, checked_seed(seed), equal
         self.buffer = buffer if shuffle else None
         self._rank = None if rank is None or ranks is None else (rank, ranks)
         # in memory that a loader's processes share, so that those that live on hear of the next epoch
@@ -219,6 +220,20 @@ class _Made:
     items: int
     slot: int | None = None
     lying: dict[str, Lying] = field(default_factory=dict)
+
+    def pin_memory(self) -> _Made:
+        """The batch in page-locked memory, as a DataLoader asks for it."""
+        return replace(self, batch=_pinned(self.batch))
+
+
+def _pinned(batch: Any) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.pin_memory()
+    if isinstance(batch, Mapping):
+        return {name: _pinned(its) for name, its in batch.items()}
+    if isinstance(batch, list | tuple):
+        return [_pinned(its) for its in batch]
+    return batch
 
 
 class _Collate:

@@ -41,6 +41,8 @@ JOINED_BYTES = 2**16
 """Chunks with no more bytes than these between them are read in one piece."""
 INDEX_CACHE_BYTES = 2**23
 """What a process keeps of the indices of an array's shards in a bucket, where each is a request."""
+HELD_BYTES = 2**29
+"""What is held of an array's shards; where it is used up, chunks are read as they are wanted."""
 THREADED_BYTES = 2**21
 """Fewer bytes than these are decoded by the thread that asks: to hand them to others takes as long."""
 CODECS = (["BytesCodec", "BloscCodec", "Crc32cCodec"], ["BytesCodec", "Crc32cCodec"])
@@ -98,12 +100,8 @@ class ShardReader:
         return tuple(slice(0, size) for size in self.shape[1:])
 
     def hold(self, shards: Sequence[int]) -> None:
-        """Keep these shards in memory, packed as they are, from their next use on, and let go of all others."""
-        wanted = set(shards)
-        for shard in self._held.keys() - wanted:
-            del self._held[shard]
-        for shard in wanted - self._held.keys():
-            self._held[shard] = None
+        """Keep these shards in memory, packed as they are, from their next use on, as far as there is room; let go of all others."""
+        self._held = {shard: self._held.get(shard) for shard in shards}
 
     def read(self, frames: Sequence[int], window: Window | None = None) -> NDArray[Any]:
         """Pixels of some frames, (frame, *window).
@@ -164,17 +162,21 @@ class ShardReader:
         if shard in self._indices:
             self._indices.move_to_end(shard)
             return self._indices[shard], True
-        if shard in self._held:
-            held = self._held[shard]
-            if held is None:
-                self._held[shard] = held = self._there(shard, self._objects.read(self.key(shard)))
+        held = self._held.get(shard)
+        if (
+            held is None
+            and shard in self._held
+            and sum(its.nbytes for its in self._held.values() if its is not None) < HELD_BYTES
+        ):
+            self._held[shard] = held = self._there(shard, self._objects.read(self.key(shard)))
+        if held is not None:
             end = held[-self._index_bytes :]
         else:
             end = self._there(shard, self._objects.read_end(self.key(shard), self._index_bytes))
         if len(end) != self._index_bytes or not _sum_is_right(end):
             raise StoreError(f"{self._objects.location}: {self.key(shard)} does not decode (its index is damaged)")
         index = np.frombuffer(end[:-CHECKSUM_BYTES].tobytes(), dtype="<u8").reshape(*self._grid, 2)
-        if self._kept and shard not in self._held:
+        if self._kept and held is None:
             self._indices[shard] = index
             if len(self._indices) > self._kept:
                 self._indices.popitem(last=False)

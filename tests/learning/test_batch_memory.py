@@ -50,7 +50,7 @@ def test_a_slot_is_free_again_when_the_last_of_its_tensors_is_gone(memory):
 
 def test_tensors_of_a_slot_lie_beside_one_another_and_keep_their_type(memory):
     slot = memory.take(0)
-    likes = [torch.zeros(2, dtype=dtype) for dtype in (torch.bool, torch.float32, torch.uint16, torch.int64)]
+    likes = [torch.zeros(2, dtype=dtype) for dtype in (torch.bool, torch.float32, torch.uint16, torch.uint32)]
     tensors = [slot.tensor((3, 2), like) for like in likes]
     for tensor in tensors:
         tensor.fill_(1)

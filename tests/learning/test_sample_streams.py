@@ -87,6 +87,19 @@ def test_a_rank_that_is_none_is_refused(location, rank, ranks):
         StreamDataset(FrameDataset(location), rank=rank, ranks=ranks)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_that_is_none_is_refused(location, seed):
+    for make in (lambda: StreamDataset(FrameDataset(location), seed=seed), lambda: CropDataset(location, 3, seed=seed)):
+        with pytest.raises(NbdistError, match=f"seed {seed}: from 0 to"):
+            make()
+
+
+def test_batches_are_locked_in_memory_where_it_is_asked_for(stream, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 100)
+    [made, *_] = DataLoader.__iter__(ResumableLoader(stream, batch_size=4))
+    assert made.pin_memory().batch["frame"].tolist() == [frame + 100 for frame in made.batch["frame"].tolist()]
+
+
 def test_frames_of_a_map_style_dataset_are_shared_out_by_pytorchs_own_sampler(location):
     dataset = FrameDataset(location, frames=range(20))
     found = []

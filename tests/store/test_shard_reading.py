@@ -123,6 +123,17 @@ def test_shards_that_are_held_are_read_once_and_whole(tmp_path):
     assert [key for key, _ in objects.read_in_spans] == ["counts/c/0/0/0"]
 
 
+def test_no_more_shards_are_held_than_there_is_room_for(tmp_path, monkeypatch):
+    array, values = written(tmp_path)
+    monkeypatch.setattr(shard_reading, "HELD_BYTES", 1)
+    reader = reader_of(array, tmp_path)
+    reader.hold([0, 1])
+    for frame in (4, 0, 5, 1):
+        np.testing.assert_array_equal(reader.read([frame])[0], values[frame])
+    assert reader._objects.read_whole == ["counts/c/1/0/0"]
+    assert [key for key, _ in reader._objects.read_in_spans] == ["counts/c/0/0/0"] * 2
+
+
 def test_an_index_that_is_kept_is_read_again_where_the_shard_was_written_again(tmp_path, monkeypatch):
     array, values = written(tmp_path)
     monkeypatch.setattr(shard_reading, "is_url", lambda location: True)
