@@ -72,6 +72,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(len(os.sched_getaffinity(0)) + 1, MOST_PROCESSES)
 
 
+def pytest_configure() -> None:
+    """Tests are modules of one folder to pytest: the second file of a name would break the collection of all, and not of its own."""
+    names = Counter(file.name for file in Path(__file__).parent.rglob("test_*.py"))
+    if twice := [name for name, number in names.items() if number > 1]:
+        raise pytest.UsageError(f"two files of tests are called {', '.join(twice)}")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files that take long begin first, so that no process is left alone with one at the end.
 

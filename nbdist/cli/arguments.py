@@ -41,7 +41,9 @@ ExperimentFile = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT", help="Experiment file (YAML or JSON).", show_default=False)
 ]
 StoreLocation = Annotated[str, typer.Argument(metavar="STORE", help="Zarr store of nbdist.", show_default=False)]
-DeviceOption = Annotated[DeviceName, typer.Option("--device", help="Where to render.")]
+DeviceOption = Annotated[
+    DeviceName, typer.Option("--device", help="Where to render; auto: a GPU, or cores where frames are integrated.")
+]
 PrecisionOption = Annotated[
     Precision | None, typer.Option("--precision", help="Of the sum over orientations; the experiment's by default.")
 ]

@@ -49,14 +49,16 @@ def plan(
     """Show how a run is cut, and its expected size and time."""
     from nbdist.clusters.local_workers import default_workers
     from nbdist.experiment.recipe import load_recipe
-    from nbdist.kernels.devices import pick_device
+    from nbdist.kernels.devices import device_notes, pick_device
     from nbdist.planning import Cut
     from nbdist.run.context import make_context
     from nbdist.run.sample_contexts import sample_contexts
     from nbdist.scene import resolve
     from nbdist.store.schema import schema_for, schema_of_samples
 
-    where = pick_device(device.value)
+    recipe = load_recipe(path) if is_recipe(path) else None
+    experiment = load(path, precision) if recipe is None else recipe.example
+    where = pick_device(device.value, experiment.sampling.method)
     number = workers or default_workers(where)
     asked: dict[str, Any] = {
         "workers": number,
@@ -64,23 +66,23 @@ def plan(
         "kernel": kernel.value if kernel else "compiled",
         "cut": Cut(read_tile(tile), phi_chunk, frames_per_shard),
     }
-    if is_recipe(path):
+    if recipe is not None:
         if precision is not None:
             raise NbdistError("--precision: is of an experiment; a recipe says it in sampling.precision")
-        recipe, samples = load_recipe(path), samples or 1
+        samples = samples or 1
         contexts = sample_contexts(recipe, samples, **asked)
         schema = schema_of_samples(recipe, samples, contexts.plan.settings)
-        rows = _rows(resolve(recipe.example), contexts.plan, schema, number, where)
+        rows = _rows(resolve(experiment), contexts.plan, schema, number, where)
         facts(rows, f"{path}: {samples} samples of {recipe.frames_per_sample} frame(s), as sample 0 is")
         notes = contexts.notes
     else:
         if samples is not None:
             raise NbdistError("--samples: is of a recipe, which this is not")
-        context = make_context(load(path, precision), **asked)
+        context = make_context(experiment, **asked)
         schema, notes = schema_for(context.scene, context.plan.settings), context.notes
         rows = _rows(context.scene, context.plan, schema, number, where)
         facts(rows, f"{path}: {context.plan.frames} frames")
-    for note in notes:
+    for note in (*device_notes(device.value, where), *notes):
         console.print(f"note: {note}")
 
 

@@ -191,7 +191,11 @@ def render_logged(
 
 
 def watched(
-    work: Callable[[ChosenWorkers, RunSettings, Report], Progress], where: Workers, settings: RunSettings, again: str
+    work: Callable[[ChosenWorkers, RunSettings, Report], Progress],
+    where: Workers,
+    settings: RunSettings,
+    again: str,
+    method: str = "sum",
 ) -> Progress:
     """Do work with a progress display; raises typer.Exit where it was interrupted or units are left, and says how it goes on.
 
@@ -201,13 +205,15 @@ def watched(
         Is given the workers, the settings with theirs, and what shows progress.
     again
         The command that goes on.
+    method
+        Of the sampling of what is rendered.
     """
     from nbdist.run.executors.choice import chosen_workers
 
     with Display() as display:
         try:
             with where.opened(settings) as (client, settings):
-                progress = work(chosen_workers(settings, client), settings, display)
+                progress = work(chosen_workers(settings, client, method), settings, display)
         except BaseException as stopped:
             display.close()
             interrupted = status_of(stopped)
@@ -254,7 +260,7 @@ def render(
     def work(workers: ChosenWorkers, settings: RunSettings, report: Report) -> Progress:
         return fill_store(subject, output, settings, workers, report=report, log=log)
 
-    progress = watched(work, where, settings, again)
+    progress = watched(work, where, settings, again, subject.method)
     if settings.frames is not None and progress.frames_done > len(settings.frames):
         console.print(f"note: {len(settings.frames)} frames were asked for; a shard is rendered whole")
     if progress.frames_total == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -33,8 +34,16 @@ def _has_driver() -> bool:
     return Path("/dev/kfd").exists()  # of AMD's GPUs, which PyTorch calls CUDA devices, too
 
 
-def pick_device(wanted: str) -> str:
-    """Turn auto into cuda where there is a GPU, else cpu.
+def preferred_device(wanted: Device, method: str) -> Device:
+    """What is asked of whoever renders: cpu for auto where frames are integrated, else what is wanted.
+
+    A core integrates a frame sooner than a GPU does, whose work it is to do the same for many pixels: spots have few.
+    """
+    return "cpu" if wanted == "auto" and method == "integrated" else wanted
+
+
+def pick_device(wanted: str, method: str = "sum", available: Callable[[], bool] = cuda_is_available) -> str:
+    """Turn auto into cuda where there is a GPU that is the faster for the method of the sampling, else cpu.
 
     Raises
     ------
@@ -42,9 +51,16 @@ def pick_device(wanted: str) -> str:
         If cuda is wanted and cannot be had.
     """
     if wanted == "auto":
-        return "cuda" if cuda_is_available() else "cpu"
+        return "cuda" if preferred_device("auto", method) == "auto" and available() else "cpu"
     if wanted.startswith("cuda"):
         require_extra("torch", f"device {wanted}")
-        if not cuda_is_available():
+        if not available():
             raise RunError(f"device {wanted}: there is no CUDA device that PyTorch can use here")
     return wanted
+
+
+def device_notes(wanted: str, taken: str, available: Callable[[], bool] = cuda_is_available) -> Sequence[str]:
+    """A line where auto has left a GPU alone."""
+    if wanted != "auto" or taken != "cpu" or not available():
+        return ()
+    return ("device auto: the GPU is left alone, as a core integrates frames faster; --device cuda takes it",)

@@ -112,7 +112,7 @@ def series_at(location: str, device: Device = "auto") -> Series:
     """
     if Path(location).suffix in EXPERIMENT_SUFFIXES:
         experiment = load_experiment(user_path(Path(location)))
-        context = make_context(experiment, device=pick_device(device))
+        context = make_context(experiment, device=pick_device(device, experiment.sampling.method))
         return Series(
             location, context.scene, range(experiment.scan.frames), lambda frame: render_frame(context, frame)
         )

@@ -155,7 +155,8 @@ class RunContext:
         with self._lock:
             if self._renderer is None:
                 mode = kernel_mode(self.plan.settings)
-                self._renderer = Renderer(self.scene, self._amplitudes(), pick_device(self.device), mode, self.threads)
+                device = pick_device(self.device, self.scene.method)
+                self._renderer = Renderer(self.scene, self._amplitudes(), device, mode, self.threads)
                 self.reflections = None
             return self._renderer
 

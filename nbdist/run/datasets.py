@@ -69,6 +69,11 @@ class DatasetSubject:
         return self.recipe.frames_per_sample
 
     @property
+    def method(self) -> str:
+        """The same for all samples."""
+        return self.recipe.example.sampling.method
+
+    @property
     def provenance(self) -> Mapping[str, object]:
         """Nothing: the recipe says it all."""
         return {}
@@ -189,7 +194,8 @@ def generate_dataset(
         made_by=made_by,
     )
     subject = DatasetSubject(recipe, samples, grow)
-    return fill_store(subject, location, settings, chosen_workers(settings, client), report=report, log=log)
+    workers_chosen = chosen_workers(settings, client, subject.method)
+    return fill_store(subject, location, settings, workers_chosen, report=report, log=log)
 
 
 @dataclass(frozen=True)
@@ -267,7 +273,7 @@ def sample(recipe: Recipe, number: int, *, device: Device = "auto", kernel: str 
 def _kept_contexts(recipe: Recipe, device: Device, kernel: str) -> SampleContexts:
     """The contexts of a recipe, kept for the next call."""
     with _lock:
-        key = (recipe.fingerprint, pick_device(device), kernel)
+        key = (recipe.fingerprint, pick_device(device, recipe.example.sampling.method), kernel)
         contexts = _contexts.pop(key, None) or sample_contexts(recipe, 1, device=key[1], kernel=kernel)
         while len(_contexts) >= KEPT_RECIPES:
             del _contexts[next(iter(_contexts))]

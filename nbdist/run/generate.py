@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import StoreError, UnfinishedError, is_fatal, one_line
 from nbdist.experiment import Experiment
-from nbdist.kernels.devices import Device
+from nbdist.kernels.devices import Device, device_notes
 from nbdist.planning import Cut
 from nbdist.run.card import keep_card
 from nbdist.run.events import EventLog, no_log
@@ -83,7 +83,8 @@ def generate(
     tile, phi_chunk, frames_per_shard
         How to cut; chosen from the cost where left out.
     device, kernel
-        Where to render, and "compiled" (the default) or "eager"; a store that goes on keeps its own.
+        Where to render ("auto": on a GPU that is there, and integrated frames on cores), and "compiled" (the default) or "eager"; a
+        store that goes on keeps its own kernel.
     resume
         Go on with the store that exists; units that are complete and decode are kept.
     overwrite
@@ -121,7 +122,8 @@ def generate(
         pacing=Pacing(stuck_after_s=stuck_after),
         made_by=made_by,
     )
-    return run_series(experiment, location, settings, chosen_workers(settings, client), report=report, log=log)
+    chosen = chosen_workers(settings, client, experiment.sampling.method)
+    return run_series(experiment, location, settings, chosen, report=report, log=log)
 
 
 def run_series(
@@ -169,7 +171,7 @@ def fill_store(
     NbdistError, UnfinishedError
         As `run_series`.
     """
-    place, workers = normalised(location), workers or chosen_workers(settings)
+    place, workers = normalised(location), workers or chosen_workers(settings, method=subject.method)
     planned_for = workers.count * (settings.part.of if settings.part else 1)
     with opened(subject, place, settings, planned_for, workers.device) as store:
         subject, wanted, store = store.subject, store.units, replace(store, units=store.subject.ready(store.units))
@@ -185,7 +187,7 @@ def fill_store(
         ended = "stopped"
         try:
             if store.units:
-                for note in store.context.notes:
+                for note in (*device_notes(settings.device, workers.device), *store.context.notes):
                     progress.noted(note)
             if progress.notes:
                 reported(progress)

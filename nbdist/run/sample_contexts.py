@@ -199,7 +199,8 @@ class SampleContexts:
             found = self._instruments.pop(key, None)
             if found is None:
                 mode = kernel_mode(self.plan.settings)
-                backend = make_backend(scene.instrument, pick_device(self.device), mode, self.threads)
+                device = pick_device(self.device, scene.method)
+                backend = make_backend(scene.instrument, device, mode, self.threads)
                 backgrounds = Backgrounds(scene.instrument, backend, interpolates=True)
                 found = SharedInstrument(scene.instrument, backend, backgrounds, self._readout(scene))
                 kept = sum(its.kept_bytes for its in self._instruments.values())

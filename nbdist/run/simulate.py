@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nbdist.errors import RunError
 from nbdist.experiment import Experiment, validate
 from nbdist.frames.products import INTENSITY
-from nbdist.kernels.devices import Device, pick_device
+from nbdist.kernels.devices import Device, pick_device, preferred_device
 from nbdist.run.context import RunContext, make_context
 from nbdist.run.rendering import render_frame
 from nbdist.scene import Tile
@@ -58,6 +58,7 @@ def simulate_frame(
     NbdistError
         If the experiment or one of its files is wrong, or the frame or the panel is not there.
     """
+    device = preferred_device(device, experiment.sampling.method)
     context = _context(experiment.fingerprint, lambda: experiment, device, kernel)
     if not 0 <= frame < context.plan.frames:
         raise RunError(f"frame {frame} lies outside the series of {context.plan.frames} frames")
@@ -112,7 +113,7 @@ def simulate_series(
     import dask.array
     import xarray
 
-    fingerprint = experiment.fingerprint
+    fingerprint, device = experiment.fingerprint, preferred_device(device, experiment.sampling.method)
     _context(fingerprint, lambda: experiment, device, kernel)  # what is wrong is said here, not at the first slice
     frames = range(experiment.scan.frames)
     chosen = _chosen_panels(experiment, panel)

@@ -41,7 +41,7 @@ def single_context(experiment: Experiment, device: Device, kernel: str = "compil
     NbdistError
         If the experiment, one of its files or the device is wrong.
     """
-    device = "cuda" if pick_device(device) == "cuda" else "cpu"
+    device = "cuda" if pick_device(device, experiment.sampling.method) == "cuda" else "cpu"
     side = TILE
     while device == "cpu" and side > SMALLEST_TILE and _tiles(experiment.detector.shapes[0], side) < PIECES:
         side //= 2

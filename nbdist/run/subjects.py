@@ -26,6 +26,10 @@ class Subject(Protocol[C]):
         """Frames of each of its samples, by which it is counted; None of a series."""
 
     @property
+    def method(self) -> str:
+        """Of its sampling: "sum" or "integrated"."""
+
+    @property
     def provenance(self) -> Mapping[str, object]:
         """What a new store says of it, besides its content."""
 
@@ -90,6 +94,11 @@ class SeriesSubject:
     @property
     def frames_per_sample(self) -> None:
         """None: it is counted by frames."""
+
+    @property
+    def method(self) -> str:
+        """The experiment's."""
+        return self.experiment.sampling.method
 
     @property
     def provenance(self) -> Mapping[str, object]:

@@ -206,8 +206,10 @@ def verify(
         )
     records = {frame: found.record(frame // units.size) or {} for frame in chosen}
     kernels = {frame: str(record.get("kernel")) for frame, record in records.items()}
+    method = (subject if isinstance(subject, Experiment) else subject.example).sampling.method
+    where = pick_device(device, method)
     contexts = {
-        kernel: _context(summary, subject, pick_device(device), replace(summary.settings, kernel=kernel))
+        kernel: _context(summary, subject, where, replace(summary.settings, kernel=kernel))
         for kernel in set(kernels.values())
     }
     for done, frame in enumerate(chosen, start=1):

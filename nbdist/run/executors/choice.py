@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nbdist.clusters.local_workers import LocalWorkers, local_workers
-from nbdist.kernels.devices import Device, pick_device
+from nbdist.kernels.devices import Device, pick_device, preferred_device
 from nbdist.run.executors import Executor
 from nbdist.run.executors.serial import SerialExecutor
 from nbdist.run.jobs import Job
@@ -48,8 +48,8 @@ class Workers:
     kinds: Mapping[str, int] = field(default_factory=dict)
 
 
-def chosen_workers(settings: RunSettings, client: Client | OpensClient | None = None) -> Workers:
-    """The workers that a run is asked to have.
+def chosen_workers(settings: RunSettings, client: Client | OpensClient | None = None, method: str = "sum") -> Workers:
+    """The workers that a run is asked to have, for the method of its sampling.
 
     Raises
     ------
@@ -57,12 +57,13 @@ def chosen_workers(settings: RunSettings, client: Client | OpensClient | None = 
         If a GPU that is asked for is not there.
     """
     local = settings.local
+    device = preferred_device(settings.device, method) if local.gpus is None else settings.device
     if client is not None:
         count = local.workers or (1 if callable(client) else sum(client.nthreads().values()))
-        return Workers(max(1, count), settings.device, partial(_on_client, client, settings.pacing))
+        return Workers(max(1, count), device, partial(_on_client, client, settings.pacing))
     if settings.serial or (settings.part is not None and local.workers is None and local.gpus is None):
-        return this_process(settings.device)
-    return local_processes(local_workers(settings.device, local.workers, local.gpus), local, settings.pacing)
+        return this_process(device)
+    return local_processes(local_workers(device, local.workers, local.gpus), local, settings.pacing)
 
 
 def this_process(device: Device) -> Workers:
