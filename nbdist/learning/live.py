@@ -82,6 +82,10 @@ class LiveDataset(SampleDataset):
         super().__init__(location, **selection)
         self._there, self._seen = self.frames, set[int]()
         numbers: Sequence[int] = range(count) if chosen is None else chosen
+        if len(numbers) and not (min(numbers) >= 0 and max(numbers) < count):
+            raise StoreError(
+                f"{self.location}: samples {min(numbers)} to {max(numbers)} lie outside the {count} there are"
+            )
         if split is not None:
             self._require_split(recipe, split)
             numbers = [number for number in numbers if recipe.draw(number).split == split]

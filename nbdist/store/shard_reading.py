@@ -37,6 +37,10 @@ ABSENT = 2**64 - 1
 """Offset and size in an index of a chunk that is not there."""
 CHECKSUM_BYTES = 4
 BLOSC_HEADER_BYTES = 16
+PACKED_BYTES = 2**12
+"""More than these a chunk never takes besides its pixels."""
+LARGEST_SHARD_BYTES = 2**62
+"""No object is as large."""
 JOINED_BYTES = 2**16
 """Chunks with no more bytes than these between them are read in one piece."""
 INDEX_CACHE_BYTES = 2**23
@@ -60,8 +64,6 @@ class ShardReader:
         The zarr array, of which the layout is taken.
     described
         What the array is.
-    units
-        Frames of a shard.
     threads
         Threads that decode, this one among them.
 
@@ -81,6 +83,7 @@ class ShardReader:
             raise StoreError(f"{objects.location}: the shards of {self._name} are packed in another way than nbdist's")
         self.frames_per_shard = shard[0]
         self._grid = tuple(size // chunk for size, chunk in zip(shard, self._chunk, strict=True))
+        self._largest = prod(self._chunk) * self.dtype.itemsize + PACKED_BYTES
         self._index_bytes = 16 * prod(self._grid) + CHECKSUM_BYTES
         self._rest = "/0" * (len(self.shape) - 1)
         self._kept = max(1, INDEX_CACHE_BYTES // self._index_bytes) if is_url(objects.location) else 0
@@ -134,6 +137,8 @@ class ShardReader:
                 offset, size = (int(number) for number in index[(local, *chunk)])
                 if offset == ABSENT:
                     self._put(None, chunk, window, pixels[place])
+                elif offset >= LARGEST_SHARD_BYTES or size > self._largest:
+                    raise self._damaged(shard, "its index is damaged")
                 else:
                     pieces.append(((offset, offset + size), place, chunk))
         contents = self._contents(shard, [span for span, _, _ in pieces])
@@ -153,9 +158,7 @@ class ShardReader:
         except (ValueError, RuntimeError) as error:
             if known:
                 raise _OldIndexError from None  # of a shard that was written again since, perhaps
-            raise StoreError(
-                f"{self._objects.location}: {self.key(shard)} does not decode ({one_line(error)})"
-            ) from None
+            raise self._damaged(shard, one_line(error)) from None
 
     def _index(self, shard: int) -> tuple[NDArray[np.uint64], bool]:
         """The index of a shard, (*grid, 2), and whether it was known before."""
@@ -174,7 +177,7 @@ class ShardReader:
         else:
             end = self._there(shard, self._objects.read_end(self.key(shard), self._index_bytes))
         if len(end) != self._index_bytes or not _sum_is_right(end):
-            raise StoreError(f"{self._objects.location}: {self.key(shard)} does not decode (its index is damaged)")
+            raise self._damaged(shard, "its index is damaged")
         index = np.frombuffer(end[:-CHECKSUM_BYTES].tobytes(), dtype="<u8").reshape(*self._grid, 2)
         if self._kept and held is None:
             self._indices[shard] = index
@@ -189,6 +192,9 @@ class ShardReader:
 
     def _gone(self, shard: int) -> StoreError:
         return StoreError(f"{self._objects.location}: {self.key(shard)} is gone since the store was opened")
+
+    def _damaged(self, shard: int, why: str) -> StoreError:
+        return StoreError(f"{self._objects.location}: {self.key(shard)} does not decode ({why})")
 
     def _contents(self, shard: int, spans: Sequence[Span]) -> list[Packed]:
         """Bytes of a shard for each span, read in as few pieces as chunks lie near each other."""
@@ -259,6 +265,10 @@ def _as_nbdist_packs(array: Any) -> bool:
     [sharding] = array.metadata.codecs
     of_shard = [*sharding.codecs, *sharding.index_codecs]
     names = [[type(codec).__name__ for codec in codecs] for codecs in (sharding.codecs, sharding.index_codecs)]
-    ends = {codec.endian.value for codec in of_shard if type(codec).__name__ == "BytesCodec" and codec.endian}
-    location = getattr(sharding.index_location, "value", sharding.index_location)
-    return tuple(names) == CODECS and ends == {"little"} and location == "end"
+    ends = {_word(codec.endian) for codec in of_shard if type(codec).__name__ == "BytesCodec" and codec.endian}
+    return tuple(names) == CODECS and ends == {"little"} and _word(sharding.index_location) == "end"
+
+
+def _word(value: Any) -> Any:
+    """What a setting of zarr is called, which is an enumeration or a word by version."""
+    return getattr(value, "value", value)

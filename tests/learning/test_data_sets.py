@@ -158,6 +158,11 @@ def test_a_split_of_samples_that_are_rendered_live_is_that_of_the_store(location
         LiveDataset(made, tmp_path / "live.zarr", SAMPLES, split="tset")
 
 
+def test_samples_that_there_are_not_are_refused(made, tmp_path):
+    with pytest.raises(StoreError, match="samples 3 to 5 lie outside the 5 there are"):
+        LiveDataset(made, tmp_path / "live.zarr", 5, samples=range(3, 6))
+
+
 def test_a_store_of_larger_units_is_not_rendered_live(location, made):
     with pytest.raises(NbdistError, match="was begun with frames_per_shard 6; it cannot go on with 3"):
         LiveDataset(made, location, SAMPLES)

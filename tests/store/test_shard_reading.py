@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -159,6 +160,11 @@ def test_a_shard_that_is_gone_or_damaged_is_named(tmp_path):
         shard.write_bytes(cut)
         with pytest.raises(StoreError, match="counts/c/1/0/0 does not decode"):
             reader.read([3, 4, 5])
+    for offset, size in ((2**63, 100), (0, 2**40)):
+        index = np.tile(np.array([offset, size], dtype="<u8"), (SHARD * 3 * 4, 1)).tobytes()
+        shard.write_bytes(whole + index + google_crc32c.value(index).to_bytes(4, "little"))
+        with pytest.raises(StoreError, match="its index is damaged"):
+            reader.read([3])
     shard.unlink()
     with pytest.raises(StoreError, match="counts/c/1/0/0 is gone since the store was opened"):
         reader.read([3])
