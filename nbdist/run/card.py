@@ -1,7 +1,7 @@
 """The data card of a data set: what it is, how much of what it has, how its values are distributed, and by what it can be checked.
 
 DATASET.zarr/
-  README.md           for people
+  README.md           for people; one that someone else wrote is left alone
   card.json           the same and more for programs; written last
   card/values.png, card/samples.png
   card/checksums-00000.txt ...   SHA-256 of each shard, by its key, as `sha256sum -c` checks them
@@ -43,7 +43,7 @@ from nbdist.store.reading import DatasetSummary
 from nbdist.store.samples import sample_rows
 from nbdist.store.schema import schema_of
 from nbdist.store.tables import SAMPLE
-from nbdist.store.units import CARD, README, store_id_of
+from nbdist.store.units import CARD, OUR_README, README, has_our_readme, store_id_of
 
 FORMAT = "nbdist data card"
 FORMAT_VERSION = 1
@@ -203,7 +203,8 @@ def write_card(location: str | os.PathLike[str], *, report: Report = lambda what
         for key, picture in _pictures(group, card):
             objects.write(key, picture)
             card.pictures.append(key)
-        objects.write(README, read_me(card).encode())
+        if objects.read(README) is None or has_our_readme(objects):
+            objects.write(README, read_me(card).encode())
         objects.write(CARD, json.dumps(card.as_json(), indent=2).encode())
     except OSError as error:
         raise StoreError(f"{objects.location} cannot be written: {one_line(error)}") from None
@@ -442,7 +443,7 @@ def read_me(card: Card) -> str:
         "",
         f"    {card.checksum}",
         "",
-        f"This card was made by nbdist {version('nbdist')} on {card.made_at}; `nbdist card` makes it again.",
+        f"{OUR_README} {version('nbdist')} on {card.made_at}; `nbdist card` makes it again.",
         "",
     ]
     return "\n".join(lines)

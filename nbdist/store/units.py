@@ -44,6 +44,8 @@ FINISHED = f"{LAST_MADE}/finished.json"
 """Key of the object that says that every unit is complete; see `completeness`."""
 README, CARD = "README.md", "card.json"
 """Keys of the objects that say what a finished data set is; see `run.card`."""
+OUR_README = "This card was made by nbdist"
+"""What a README.md says that is part of a card, and not someone's own."""
 SHARD_SUMS = "shard_sha256"
 """What a record calls the SHA-256 of the unit's shards, in hexadecimal, by array or table."""
 
@@ -270,8 +272,15 @@ class UnitWriter:
 
 def take_back(objects: Objects) -> None:
     """Remove what a store says of being finished, before it is written into."""
-    for key in (FINISHED, CARD, README):
+    for key in (FINISHED, CARD):
         objects.delete(key)
+    if has_our_readme(objects):
+        objects.delete(README)
+
+
+def has_our_readme(objects: Objects) -> bool:
+    """Whether the README.md of a store is one that a card has, and not someone's own."""
+    return OUR_README.encode() in (objects.read(README) or b"")
 
 
 def _name_in(root: bytes) -> str:

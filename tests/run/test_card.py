@@ -155,6 +155,14 @@ def test_a_card_is_taken_back_before_anything_is_written(copy, recipe):
         make_card(copy)
 
 
+def test_what_someone_wrote_of_a_set_is_left_alone(copy, recipe):
+    (copy / "README.md").write_text("mine")
+    make_card(copy)
+    write_units(copy, recipe, [1])
+    assert (copy / "README.md").read_text() == "mine"
+    assert not (copy / "card.json").exists()
+
+
 def test_a_card_that_does_not_fit_the_records_is_found(copy):
     record = json.loads((copy / "records/00000001.json").read_bytes())
     record["shard_sha256"]["counts"] = "0" * 64
