@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from nbdist.formats.files import whole_path
 from nbdist.formats.image_files import GAP
 from nbdist.formats.labelled_images import LabelledFormat, LabelledImage, LabelledSet, Rows
 
 ROWS_PER_CHUNK = 2**16
 """Rows of a column that lie in one file."""
-WRITTEN_WHOLE = {"write_empty_chunks": True}
-"""A chunk in which nothing is seen is written, too: that it is there says that its image was written."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class ZarrLabels(LabelledFormat):
         import zarr
 
         place = folder / self.images_name(described.prefix)
-        for part in place.rglob("*.partial"):
+        for part in place.rglob(".*.part"):
             part.unlink(missing_ok=True)
         group: Any = zarr.open_group(place, mode="a", zarr_format=2)
         group.attrs.update(dict(described.attributes))
@@ -84,25 +86,19 @@ class ZarrLabels(LabelledFormat):
         require_there: Callable[[], None],
     ) -> int:
         """Write the chunks of some images, the labels of the first of them last."""
-        import zarr
-
         place = folder / self.images_name(described.prefix)
-        group: Any = zarr.open_group(place, mode="r+", zarr_format=2)
-        pixels, labels = (group[name].with_config(WRITTEN_WHOLE) for name in ("images", "labels"))
-        first = None
+        first, size = None, 0
         for number, frame in zip(images, frames, strict=True):
             assert frame.spots is not None
             require_there()
-            pixels[number] = frame.pixels
+            size += _write_chunk(place / "images" / f"{number}.0.0", frame.pixels)
             if first is None:
                 first = frame.spots
             else:
-                labels[number] = frame.spots
+                size += _write_chunk(place / "labels" / f"{number}.0.0", frame.spots)
+        assert first is not None, "a file has an image at least"
         require_there()
-        labels[images.start] = first
-        return sum(
-            (place / name / f"{number}.0.0").stat().st_size for number in images for name in ("images", "labels")
-        )
+        return size + _write_chunk(place / "labels" / f"{images.start}.0.0", first)
 
     def finish(self, folder: Path, described: LabelledSet, parts: Iterator[Rows]) -> None:
         """Write the columns of the table, and all metadata in one file besides."""
@@ -129,6 +125,14 @@ class ZarrLabels(LabelledFormat):
                 arrays[name][following : following + len(values)] = values
             following += len(next(iter(rows.values())))
         zarr.consolidate_metadata(group.store, zarr_format=2)
+
+
+def _write_chunk(path: Path, image: NDArray[Any]) -> int:
+    """Write an image as a chunk, one in which nothing is seen, too: that it is there says that it was written; its size in bytes."""
+    content = _packed().encode(np.ascontiguousarray(image))
+    with whole_path(path) as beside:
+        beside.write_bytes(content)
+    return len(content)
 
 
 def _packed() -> Any:
