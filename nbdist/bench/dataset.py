@@ -5,10 +5,12 @@ Two processes render at a time, as on two cores; seconds are of the processor, s
 
 from __future__ import annotations
 
+import contextlib
+import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +110,9 @@ def measure_dataset(
 ) -> DatasetRecord:
     """Make data sets of so many samples in each of some processes at a time, `repeats` times."""
     ratios, steps = [], []
+    with _a_thread_each():
+        for its in [each.submit(dataset_recipe) for each in processes]:
+            its.result()  # the process is there, with the threads that it has been told
     for _ in range(repeats):
         running = [each.submit(_sample_seconds, recipe, samples) for each in processes]
         found = [its.result() for its in running]
@@ -125,6 +130,19 @@ def measure_dataset(
         ratio=statistics.median(ratios),
         spread=(max(ratios) - min(ratios)) / statistics.median(ratios),
     )
+
+
+@contextlib.contextmanager
+def _a_thread_each() -> Iterator[None]:
+    """Have processes that start meanwhile one thread each, as Dask's workers have: others of linear algebra would wait by computing."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("OMP_NUM_THREADS")
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _sample_seconds(recipe: Recipe, samples: int) -> dict[str, float]:

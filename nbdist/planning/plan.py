@@ -24,6 +24,8 @@ UNIT_S = 2.0
 """What a unit should take, so that scheduling costs nothing."""
 SPLIT_TASK_S = 10.0
 """A frame is split only into tasks of at least about this length ..."""
+SAMPLE_S, SAMPLE_PIXEL_S = 0.03, 1.5e-7
+"""What a sample takes besides its frames, and each of its pixels: drawing it, its lists, factors and background."""
 UNITS_PER_WORKER = 4
 """... and only where fewer whole frames than this are left for each worker."""
 
@@ -197,10 +199,13 @@ def make_plan(
     cost = frame_cost(scene, rendered, device, kernel, products)
     together, phi_steps = experiment.scan.frames, scene.phi_steps
     frames = together * (1 if samples is None else samples)
-    if samples is not None and (frames_per_shard or together) % together:
-        raise RunError(
-            f"frames per shard: {frames_per_shard} are not whole samples of {together} frames; a multiple of {together}"
-        )
+    pixels = sum(slow * fast for slow, fast in shapes)
+    if samples is not None:
+        if (frames_per_shard or together) % together:
+            raise RunError(
+                f"frames per shard: {frames_per_shard} are not whole samples of {together} frames; a multiple of {together}"
+            )
+        cost = replace(cost, seconds=cost.seconds + (SAMPLE_S + SAMPLE_PIXEL_S * pixels) / together)
     split = (
         samples is None
         and cost.seconds > 2 * SPLIT_TASK_S
@@ -209,7 +214,6 @@ def make_plan(
         and frames_per_shard in (None, 1)
     )
     if frames_per_shard is None:
-        pixels = sum(slow * fast for slow, fast in shapes)
         frames_per_shard = 1 if split else _frames_per_shard(frames, workers, cost, pixels)
         if samples is not None:
             frames_per_shard = max(1, frames_per_shard // together) * together

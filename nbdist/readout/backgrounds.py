@@ -146,7 +146,9 @@ def scattered_photons(
     beam, wavelength_A = instrument.sources.mean
     photons = np.zeros(tile.shape)
     if given.materials or given.powders:
-        cosine = np.clip(of_pixels(lambda towards, distance: towards @ beam), -1, 1)
+        cosine = np.ones(())  # of whatever angle, where all scatter alike to every one
+        if not all(material.isotropic for material in given.materials):
+            cosine = np.clip(of_pixels(lambda towards, distance: towards @ beam), -1, 1)
         stol_per_A = np.sqrt((1 - cosine) / 2) / wavelength_A
         coherent, incoherent = np.zeros(tile.shape), np.zeros(tile.shape)
         for material in given.materials:

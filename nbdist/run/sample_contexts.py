@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 KEPT_INSTRUMENT_BYTES = 256 * 2**20
 """What instruments keep at most, besides that of the sample in hand."""
-INSTRUMENT_BYTES_PER_PIXEL = 24
-"""What an instrument keeps of a pixel, about: factors, background, calibration and masks."""
+PIXEL_BYTES, LAYER_BYTES = 16, 12
+"""What an instrument keeps of a pixel, about: background, spacing and masks, and the factors of each layer."""
 KEPT_READOUTS = 4
 """Detectors whose calibration, bad pixels and masks are kept: where they stand does not matter to these."""
 OF_AN_INSTRUMENT: dict[str, Any] = {
@@ -64,7 +64,8 @@ class SharedInstrument(NamedTuple):
     @property
     def kept_bytes(self) -> int:
         """What it keeps, about."""
-        return INSTRUMENT_BYTES_PER_PIXEL * self.instrument.pixels
+        panels = self.instrument.panels
+        return sum((PIXEL_BYTES + LAYER_BYTES * panel.layers) * panel.usable.size for panel in panels)
 
 
 @dataclass

@@ -62,6 +62,11 @@ class Scatterer:
     F: Curve
     incoherent: Curve | None = None
 
+    @property
+    def isotropic(self) -> bool:
+        """Whether it has one F at every angle, and no Compton scattering."""
+        return len(self.F.values) == 1 and self.incoherent is None
+
 
 @dataclass(frozen=True)
 class AirPath:

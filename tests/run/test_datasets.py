@@ -329,7 +329,7 @@ def test_calibration_is_the_detectors_wherever_it_stands():
 def test_what_samples_share_takes_a_fixed_number_of_bytes(monkeypatch):
     contexts = sample_contexts(recipe(), 40)
     one = contexts.of(0).scene.instrument.pixels
-    monkeypatch.setattr("nbdist.run.sample_contexts.KEPT_INSTRUMENT_BYTES", 3 * 24 * one)
+    monkeypatch.setattr("nbdist.run.sample_contexts.KEPT_INSTRUMENT_BYTES", 3 * 28 * one)
     monkeypatch.setattr(contexts, "_amplitudes", type(contexts._amplitudes)(1))
     for number in range(20):
         contexts.of(number)
