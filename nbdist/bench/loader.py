@@ -11,12 +11,12 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nbdist.bench.integrated import TETRAGONAL
 from nbdist.experiment import Experiment, validate
@@ -44,6 +44,8 @@ class LoaderRecord:
         Frames (intensity and counts) of the loader, mixed by shard.
     sequential_ratio, shuffled_ratio
         Rate of the loader over that of zarr in as many processes: in the order of the store, and mixed by shard.
+    processor_ratio
+        Seconds of processors that zarr takes, over those of the loader, mixed: what rates come to if nobody else uses the machine.
     crops_ratio
         Rate of crops at random over that of a reader of whole frames that crops them, both of this package and in one process.
     growth_mib
@@ -61,6 +63,7 @@ class LoaderRecord:
     frames_per_s: float
     sequential_ratio: float
     shuffled_ratio: float
+    processor_ratio: float
     crops_ratio: float
     growth_mib: float
     once: bool
@@ -87,15 +90,16 @@ def measure_loader(name: str, experiment: Experiment, repeats: int) -> LoaderRec
         crops = [_crops_ratio(location) for _ in range(repeats)]
         rates, growth = _rates(location, max(repeats, EPOCHS))
         once = _exactly_once(location)
-    shuffled = [mixed / plain for _, mixed, plain in rates]
+    shuffled = [mixed.rate / plain.rate for _, mixed, plain in rates]
     return LoaderRecord(
         case=name,
         device="cpu",
         dtype=experiment.sampling.precision,
         threads=WORKERS,
-        frames_per_s=statistics.median(mixed for _, mixed, _ in rates),
-        sequential_ratio=statistics.median(in_order / plain for in_order, _, plain in rates),
+        frames_per_s=statistics.median(mixed.rate for _, mixed, _ in rates),
+        sequential_ratio=statistics.median(in_order.rate / plain.rate for in_order, _, plain in rates),
         shuffled_ratio=statistics.median(shuffled),
+        processor_ratio=statistics.median(plain.processor_s / mixed.processor_s for _, mixed, plain in rates),
         crops_ratio=statistics.median(crops),
         growth_mib=growth / 2**20,
         once=once,
@@ -103,8 +107,15 @@ def measure_loader(name: str, experiment: Experiment, repeats: int) -> LoaderRec
     )
 
 
-def _rates(location: str, epochs: int) -> tuple[list[tuple[float, float, float]], float]:
-    """Frames a second of each epoch, in the order of the store, mixed, and by zarr; and bytes that the loaders' processes grew by."""
+class _Epoch(NamedTuple):
+    """Frames a second of an epoch, and seconds of processors that it took, of all processes that read."""
+
+    rate: float
+    processor_s: float
+
+
+def _rates(location: str, epochs: int) -> tuple[list[tuple[_Epoch, _Epoch, _Epoch]], float]:
+    """Epochs in the order of the store, mixed, and by zarr; and bytes that the loaders' processes grew by."""
     from nbdist.learning import FrameDataset, ResumableLoader, StreamDataset
 
     def loader(shuffle: bool) -> ResumableLoader:
@@ -113,22 +124,28 @@ def _rates(location: str, epochs: int) -> tuple[list[tuple[float, float, float]]
         return ResumableLoader(stream, multiprocessing_context=METHOD, **options)
 
     in_order, mixed = loader(False), loader(True)
-    found, first = [], 0
+    for its in (in_order, mixed):  # processes are started, the store comes into the memory of the machine
+        _drain(its)
+    processes = [os.getpid(), *(child.pid for child in multiprocessing.active_children() if child.pid)]
+    first, found = _memory_bytes(processes), []
+
+    def by_loader(its: ResumableLoader) -> _Epoch:
+        before = _processor_s(processes)
+        seconds = _seconds(lambda: _drain(its))
+        return _Epoch(FRAMES / seconds, _processor_s(processes) - before)
+
     with ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context(METHOD)) as pool:
 
-        def by_zarr() -> None:
-            for reading in [pool.submit(_read_by_zarr, location, worker) for worker in range(WORKERS)]:
-                reading.result()
+        def by_zarr() -> _Epoch:
+            started = time.perf_counter()
+            reading = [pool.submit(_read_by_zarr, location, worker) for worker in range(WORKERS)]
+            spent = sum(its.result() for its in reading)
+            return _Epoch(FRAMES / (time.perf_counter() - started), spent)
 
-        for epoch in range(1 + epochs):
-            rates = tuple(
-                FRAMES / _seconds(work) for work in (lambda: _drain(in_order), lambda: _drain(mixed), by_zarr)
-            )
-            if epoch == 0:  # processes are started, the store comes into the memory of the machine
-                first = _memory_bytes()
-            else:
-                found.append((rates[0], rates[1], rates[2]))
-        return found, _memory_bytes() - first
+        by_zarr()
+        for _ in range(epochs):
+            found.append((by_loader(in_order), by_loader(mixed), by_zarr()))
+    return found, _memory_bytes(processes) - first
 
 
 def _drain(batches: Any) -> None:
@@ -136,10 +153,9 @@ def _drain(batches: Any) -> None:
         pass
 
 
-def _read_by_zarr(location: str, worker: int) -> None:
-    """Every frame of a worker's share."""
-    for _ in _frames_by_zarr(location, range(worker, FRAMES, WORKERS)):
-        pass
+def _read_by_zarr(location: str, worker: int) -> float:
+    """Read every frame of a worker's share; seconds of the processor that it took."""
+    return _seconds(lambda: _drain(_frames_by_zarr(location, range(worker, FRAMES, WORKERS))), time.process_time)
 
 
 def _frames_by_zarr(location: str, frames: range) -> Iterator[list[Any]]:
@@ -190,12 +206,16 @@ def _frames(batches: Any) -> list[int]:
     return [frame for batch in batches for frame in batch["frame"].tolist()]
 
 
-def _memory_bytes() -> int:
-    """Memory that this process and those that it started have for themselves; that of batches is bounded from the beginning."""
-    processes = [os.getpid(), *(child.pid for child in multiprocessing.active_children() if child.pid)]
-    page = os.sysconf("SC_PAGE_SIZE")
+def _memory_bytes(processes: Sequence[int]) -> int:
+    """Memory that some processes have for themselves; that of batches, which they share, is bounded from the beginning."""
     sizes = [Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split() for pid in processes]
-    return sum(page * (int(resident) - int(shared)) for _, resident, shared, *_ in sizes)
+    return sum(os.sysconf("SC_PAGE_SIZE") * (int(resident) - int(shared)) for _, resident, shared, *_ in sizes)
+
+
+def _processor_s(processes: Sequence[int]) -> float:
+    """Seconds of processors that some processes have taken so far."""
+    after_name = [Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split() for pid in processes]
+    return sum(int(ticks) for its in after_name for ticks in its[11:13]) / os.sysconf("SC_CLK_TCK")
 
 
 def _seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:

@@ -188,13 +188,14 @@ def _readout_table(records: list[ReadoutRecord]) -> Table:
 
 def _loader_table(records: list[LoaderRecord]) -> Table:
     return _of_records(
-        "reading for training; in order, mixed: rate of two workers over that of zarr in two processes; crops:\n"
-        "over whole frames that are cropped; growth: MiB in 10 epochs; once: each frame, over ranks and a resume",
+        "reading for training; in order, mixed: rate of two workers over that of zarr in two processes; cpu: the same of\n"
+        "processor time; crops: over whole frames cropped; growth: MiB in 10 epochs; once: each frame, over ranks and a resume",
         records,
         lambda record: {
             "frames/s": f"{record.frames_per_s:.0f}",
             "in order": f"{record.sequential_ratio:.2f}",
             "mixed": f"{record.shuffled_ratio:.2f}",
+            "cpu": f"{record.processor_ratio:.2f}",
             "crops": f"{record.crops_ratio:.1f}",
             "growth": f"{record.growth_mib:.1f}",
             "once": "yes" if record.once else "no",

@@ -26,6 +26,7 @@ from nbdist.formats.views import COLOURS, NAMES, State, View, shrunk
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
@@ -36,6 +37,8 @@ SHEET_DOTS = 1600
 """Across all images of a contact sheet."""
 NAME_APART_DOTS = 4
 """Between the name of a ring and the edge of an image or another name."""
+GREYS = 0.01, 0.998
+"""Shares of the pixels of an image below the white and below the black end of its own greys."""
 MOST_BARS = 8
 """Words of a column that have a bar each."""
 SHEET_ASPECT = 1.3
@@ -128,8 +131,8 @@ class Layout:
         Of an image, (high, wide).
     between
         Dots between images, (above each, left of each).
-    head, foot, left
-        Dots above, below and left of all of them.
+    head, foot, left, right
+        Dots above, below, left and right of all of them.
     """
 
     rows: int
@@ -139,8 +142,9 @@ class Layout:
     head: int = 100
     foot: int = 145
     left: int = 105
+    right: int = 210
 
-    RIGHT, BAR_WIDE, BAR_APART = 210, 34, 38
+    BAR_WIDE, BAR_APART = 34, 38
     LEAST = (360, 480)
 
     @property
@@ -153,7 +157,7 @@ class Layout:
     def size(self) -> tuple[int, int]:
         """Dots of the picture, (high, wide)."""
         high, wide = (max(least, size) for least, size in zip(self.LEAST, self.images, strict=True))
-        return self.head + high + self.foot, self.left + wide + self.RIGHT
+        return self.head + high + self.foot, self.left + wide + self.right
 
     def figure(self) -> Figure:
         """A figure of this size with nothing in it."""
@@ -195,7 +199,7 @@ def new_figure(size_inches: tuple[float, float], layout: Literal["constrained"] 
 
 
 def _draw(
-    axes: Axes, view: View, scale: Scale, extent: tuple[float, float, float, float], labels: bool = False
+    axes: Axes, view: View, norm: Normalize, extent: tuple[float, float, float, float], labels: bool = False
 ) -> None:
     """Draw values in greys, or numbers of spots in colours, and states over them."""
     hidden = np.ma.masked_array(view.values, ~view.drawn)
@@ -204,7 +208,7 @@ def _draw(
         numbers = np.ma.masked_where((view.values <= 0) | ~view.drawn, view.values % 20)
         axes.imshow(numbers, cmap="tab20", vmin=0, vmax=19, **options)
     else:
-        axes.imshow(hidden, cmap="gray_r", norm=scale.norm, **options)
+        axes.imshow(hidden, cmap="gray_r", norm=norm, **options)
     colours = np.zeros((len(State), 4))
     for state, colour in COLOURS.items():
         colours[state] = colour
@@ -289,7 +293,7 @@ def frame_figure(
         origin[0] + small.values.shape[0] * factor,
         float(origin[0]),
     )
-    _draw(axes, small, chosen, extent, labels)
+    _draw(axes, small, chosen.norm, extent, labels)
     axes.set(xlabel="fast (pixels)", ylabel="slow (pixels)")
     axes.tick_params(labelsize=9)
     axes.set_title(title, fontsize=11, loc="left")
@@ -313,7 +317,6 @@ def sheet_figure(
     labels: bool = False,
     factor: int = 1,
     counted: dict[State, int] | None = None,
-    spots: Sequence[NDArray[np.floating[Any]]] = (),
 ) -> Figure:
     """A figure of several images of one size side by side, on one scale.
 
@@ -329,8 +332,6 @@ def sheet_figure(
         How many pixels a side of the squares has that they were shrunk by before; see `sheet_side`.
     counted
         What the legend says of how many pixels of all images are in which state; what is found where left out.
-    spots
-        Of each image, where circles are drawn (n, 2), slow and fast in its pixels.
     """
     columns, side = sheet_side(len(views), views[0].values.shape)
     made = [shrunk(view, side) for view in views]
@@ -341,15 +342,11 @@ def sheet_figure(
     figure, chosen = layout.figure(), Scale.of(small, scale)
     for number, (view, name) in enumerate(zip(small, titles, strict=True)):
         axes = layout.image(figure, number)
-        _draw(axes, view, chosen, (0.0, float(wide), float(high), 0.0), labels)
+        _draw(axes, view, chosen.norm, (0.0, float(wide), float(high), 0.0), labels)
         axes.set_title(name, fontsize=9, pad=3)
         axes.set(xticks=[], yticks=[])
         for spine in axes.spines.values():
             spine.set(linewidth=0.5, color="0.5")
-        if number < len(spots):
-            slow, fast = (spots[number] / further).T
-            axes.scatter(fast, slow, s=22, facecolors="none", edgecolors="tab:red", linewidths=0.5)
-            axes.set(xlim=(0.0, float(wide)), ylim=(float(high), 0.0))
     figure.text(layout.left / layout.size[1], 1 - 18 / layout.size[0], title, fontsize=12, va="top")
     if not labels:
         _draw_scale(layout.scale(figure), chosen, unit_label(units, factor * further))
@@ -448,6 +445,45 @@ def radial_figure(profile: RadialProfile, title: str, units: str, scale: ScaleNa
     return figure
 
 
+def samples_figure(
+    views: Sequence[View], names: Sequence[str], spots: Sequence[NDArray[np.floating[Any]]], title: str, units: str
+) -> Figure:
+    """A figure of several images of one size side by side, each in greys of its own, whose ends its title says.
+
+    Parameters
+    ----------
+    views, names
+        The images, and what each is called.
+    spots
+        Where circles are drawn in each (n, 2), slow and fast in its pixels.
+    title, units
+        What all of them show, and what they count.
+    """
+    from matplotlib.colors import Normalize
+
+    columns, side = sheet_side(len(views), views[0].values.shape)
+    made = [shrunk(view, side) for view in views]
+    factor, (high, wide) = made[0][1], made[0][0].values.shape
+    size = max(1, side // max(high, wide))
+    layout = Layout(
+        -(-len(views) // columns), columns, (high * size, wide * size), (40, 18), head=50, foot=20, left=20, right=20
+    )
+    figure = layout.figure()
+    for number, ((view, _), name) in enumerate(zip(made, names, strict=True)):
+        axes, values = layout.image(figure, number), view.values[view.drawn]
+        low, top = np.quantile(values, GREYS) if values.size else (0.0, 1.0)
+        norm = Normalize(float(low), float(top) if top > low else float(low) + 1)
+        _draw(axes, view, norm, (0.0, float(wide), float(high), 0.0))
+        axes.set_title(f"{name}: {low:.3g} to {top:.3g}", fontsize=8, pad=3)
+        slow, fast = (spots[number] / factor).T
+        axes.scatter(fast, slow, s=30, facecolors="none", edgecolors="tab:red", linewidths=0.5)
+        axes.set(xlim=(0.0, float(wide)), ylim=(float(high), 0.0), xticks=[], yticks=[])
+    counted = unit_label(units, factor)
+    whole = f"{title}; {counted} from white to black" if counted else title
+    figure.text(layout.left / layout.size[1], 1 - 18 / layout.size[0], whole, fontsize=10, va="top")
+    return figure
+
+
 def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title: str) -> Figure:
     """A figure of histograms side by side.
 
@@ -462,35 +498,36 @@ def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title:
 
     across = min(4, max(1, len(columns)))
     down = max(1, -(-len(columns) // across))
-    wide, high = 3.6 * across, 2.5 * down + 0.5
+    wide, high = 3.6 * across, 2.6 * down + 0.5
     figure = new_figure((wide, high))
     places = figure.subplots(down, across, squeeze=False)
-    figure.subplots_adjust(0.9 / wide, 0.4 / high, 1 - 0.15 / wide, 1 - 0.75 / high, wspace=0.35, hspace=0.4)
+    figure.subplots_adjust(1.0 / wide, 0.5 / high, 1 - 0.15 / wide, 1 - 0.8 / high, wspace=0.4, hspace=0.55)
     for axes in places.flat[len(columns) :]:
         axes.set_axis_off()
     for axes, (name, (counted, units)) in zip(places.flat, columns.items(), strict=False):
-        axes.set_title(name if not units else f"{name} ({units})", fontsize=9, loc="left")
-        axes.tick_params(labelsize=8)
+        axes.set_title(shortened(name, 40), fontsize=8, loc="left")
+        axes.tick_params(labelsize=7)
         if isinstance(counted, Words):
             commonest = counted.commonest(MOST_BARS)
             rest = counted.count - sum(commonest.values())
-            bars = {shortened(word): number for word, number in commonest.items()} | ({"others": rest} if rest else {})
-            axes.barh(range(len(bars)), list(bars.values()), color="tab:blue")
+            words = [shortened(word, 16) for word in commonest] + ["others"] * (rest > 0)
+            axes.barh(range(len(words)), [*commonest.values(), *[rest] * (rest > 0)], color="tab:blue")
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-            axes.set_yticks(range(len(bars)), list(bars), fontsize=8)
+            axes.set_yticks(range(len(words)), words, fontsize=7)
             axes.invert_yaxis()
         elif counted.count:
             axes.stairs(counted.counts, counted.edges, fill=True, color="tab:blue")
             axes.set_xscale("log" if counted.logarithmic else "linear")
+            axes.set_xlabel(units, fontsize=7, labelpad=1)
             axes.set_ylim(0, None)
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         else:
-            axes.text(0.5, 0.5, "no number", ha="center", va="center", fontsize=9, transform=axes.transAxes)
-    figure.suptitle(title, fontsize=11, x=0.15 / wide, ha="left")
+            axes.text(0.5, 0.5, "no number", ha="center", va="center", fontsize=8, transform=axes.transAxes)
+    figure.text(0.15 / wide, 1 - 0.15 / high, title, fontsize=11, va="top")
     return figure
 
 
-def shortened(word: str, most: int = 14) -> str:
+def shortened(word: str, most: int) -> str:
     """A word, or its end after dots where it is long: names of files differ at their ends."""
     return word if len(word) <= most else f"...{word[3 - most :]}"
 
@@ -508,7 +545,7 @@ def comparison_figure(images: tuple[NDArray[Any], NDArray[Any]], names: tuple[st
     axes = figure.subplots(1, 3)
     scale = Scale.of(small, "log")
     for place, view, name in zip(axes, small, names, strict=False):
-        _draw(place, view, scale, extent)
+        _draw(place, view, scale.norm, extent)
         place.set_title(name, fontsize=9)
     bar = figure.colorbar(axes[0].images[0], ax=list(axes[:2]), label="photons per pixel", shrink=0.7)
     bar.set_ticks(scale.ticks, labels=scale.labels)

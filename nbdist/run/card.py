@@ -291,7 +291,7 @@ def _pictures(group: zarr.Group, card: Card) -> Iterator[tuple[str, bytes]]:
     except MissingExtraError as error:
         logger.warning("the data card has no pictures: %s", error)
         return
-    from nbdist.formats.pictures import distributions_figure, drawn, sheet_figure
+    from nbdist.formats.pictures import distributions_figure, drawn, samples_figure
 
     title, drawn_columns = card.summary.title or "data set", dict(islice(_worth_drawing(card), MOST_HISTOGRAMS))
     yield VALUES_PICTURE, drawn(distributions_figure(drawn_columns, f"{title}: {card.summary.samples:,} samples"))
@@ -299,18 +299,14 @@ def _pictures(group: zarr.Group, card: Card) -> Iterator[tuple[str, bytes]]:
     shown = [_shown(group, card.summary, sample) for sample in samples]
     has_spots = any(table.name == SPOTS.name for table in card.summary.schema.tables)
     marked = f", and their spots of signal over noise from {VISIBLE:g} on" if has_spots else ""
-    yield (
-        SAMPLES_PICTURE,
-        drawn(
-            sheet_figure(
-                [view for view, _, _ in shown],
-                [f"sample {sample}" for sample in samples],
-                f"{title}: first frames{marked}",
-                shown[0][2].units,
-                spots=[spots for _, spots, _ in shown],
-            )
-        ),
+    picture = samples_figure(
+        [view for view, _, _ in shown],
+        [f"sample {sample}" for sample in samples],
+        [spots for _, spots, _ in shown],
+        f"{title}: first frames{marked}",
+        shown[0][2].units,
     )
+    yield SAMPLES_PICTURE, drawn(picture)
 
 
 def _worth_drawing(card: Card) -> Iterator[tuple[str, tuple[Numbers | Words, str]]]:
@@ -406,7 +402,7 @@ def read_me(card: Card) -> str:
                         "" if math.isnan(value) else f"{value:.5g}"
                         for value in (its.least, its.mean, its.greatest, its.deviation)
                     ),
-                    card.columns[name]["long_name"],
+                    _meaning(card, name),
                 )
                 for name, its in card.distributions.items()
                 if isinstance(its, Numbers)
@@ -420,7 +416,7 @@ def read_me(card: Card) -> str:
                     name,
                     ", ".join(f"{word or '(none)'} ({count:,})" for word, count in its.commonest(MOST_ROWS).items())
                     + (" ..." if len(its.counts) > MOST_ROWS or its.others else ""),
-                    card.columns[name]["long_name"],
+                    _meaning(card, name),
                 )
                 for name, its in card.distributions.items()
                 if isinstance(its, Words)
@@ -447,6 +443,12 @@ def read_me(card: Card) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _meaning(card: Card, name: str) -> str:
+    """What a column is, where that is more than its name."""
+    said = card.columns[name]["long_name"]
+    return "" if said == name else said
 
 
 def _table(head: tuple[str, ...], rows: Iterable[Iterable[object]]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,6 +168,33 @@ def test_samples_that_there_are_not_are_refused(made, tmp_path):
 def test_a_store_of_larger_units_is_not_rendered_live(location, made):
     with pytest.raises(NbdistError, match="was begun with frames_per_shard 6; it cannot go on with 3"):
         LiveDataset(made, location, SAMPLES)
+
+
+def test_ranks_render_into_one_store(location, made, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    whole = SampleDataset(location, products=["counts"])
+    for rank in (1, 0):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        live = LiveDataset(made, tmp_path / "live.zarr", SAMPLES, products=["counts"])
+        torch.testing.assert_close(live[rank], whole[rank], rtol=0, atol=0)
+    assert read_completeness(open_group(tmp_path / "live.zarr")).complete == [0, 1]
+
+
+def test_the_manual_says_how_to_load(tmp_path):
+    location = tmp_path / "train.zarr"
+    generate_dataset(recipe(), location, 12, serial=True)
+    manual = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text()
+    [example] = [its for its in re.findall(r"```python\n(.*?)```", manual, re.DOTALL) if "ResumableLoader" in its]
+    example = example.replace('"train.zarr"', repr(str(location))).replace("num_workers=2", "num_workers=0")
+    found = {}
+    exec(example, found)
+    assert set(found["state"]["given"]) == {0}, "all of an epoch was handed out, and the next one is to follow"
+    assert found["state"]["epoch"] == 1
+    batch = found["batch"]
+    assert batch["counts"].shape[1:] == found["usable"].shape
+    assert batch["spots"].shape == (len(batch["sample"]), int(batch["spots_rows"].max()), 6)
+    assert batch["values"].shape == (len(batch["sample"]), 2)
 
 
 @pytest.mark.integration

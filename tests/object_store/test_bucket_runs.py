@@ -213,6 +213,29 @@ def test_a_dataset_reads_a_bucket_in_loader_processes(local, series):
     np.testing.assert_array_equal(counts, open_series(local).counts)
 
 
+def test_streams_and_crops_of_a_bucket_are_those_of_a_folder(local, series):
+    from nbdist.learning import CropDataset, FrameDataset, StreamDataset
+
+    for make in (FrameDataset, lambda location: CropDataset(location, 7, crops=2, centred=0, negatives=0)):
+        streams = [StreamDataset(make(location), seed=1, buffer=3) for location in (series, local)]
+        for here, there in zip(*streams, strict=True):
+            assert here.keys() == there.keys()
+            for name, value in here.items():
+                np.testing.assert_array_equal(value, there[name])
+
+
+def test_pieces_of_objects_are_read_alike_in_a_bucket_and_a_folder(local, series):
+    in_folder, in_bucket = objects_at(local), objects_at(series)
+    key, size = "counts/c/0/0/0", len(in_folder.read("counts/c/0/0/0"))
+    for objects in (in_folder, in_bucket):
+        whole = objects.read(key)
+        spans = [(5, 9), (0, 3), (size - 4, size)]
+        assert [bytes(piece) for piece in objects.read_spans(key, spans)] == [whole[a:b] for a, b in spans]
+        assert objects.read_end(key, 20) == whole[-20:]
+        assert objects.read_end(key, 10 * size) == whole
+        assert objects.read_spans("counts/c/99/0/0", spans) is objects.read_end("counts/c/99/0/0", 20) is None
+
+
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # fork is what is tested
 def test_a_forked_process_is_refused_instead_of_hanging(series):
     from torch.utils.data import DataLoader

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -254,6 +256,30 @@ def test_a_data_set_is_exported_where_the_files_of_its_recipe_are_not(samples, t
     export(copy, tmp_path / "out", "hdf5")
     with h5py.File(tmp_path / "out" / "copy.h5") as file:
         assert len(file["images"]) == 6
+
+
+def test_the_readers_of_the_manual_read_what_was_exported(samples, tmp_path):
+    pytest.importorskip("torch")
+    manual = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text()
+    readers: dict[str, object] = {}
+    for code in re.findall(r"```python\n(.*?)```", manual, re.DOTALL):
+        if "Dataset)" in code:
+            exec(code, readers)
+    export(samples, tmp_path, "zarr-labels")
+    export(samples, tmp_path / "hdf5", "hdf5")
+    series = open_series(samples, chunks=None)
+    masks, numbers = (
+        readers["Masks"](tmp_path / "train.zarr"),
+        readers["Numbers"](tmp_path / "hdf5/train.h5", ["q_w", "sample"]),
+    )
+    assert len(masks) == len(numbers) == 6
+    for frame in (0, 5):
+        image, mask = masks[frame]
+        np.testing.assert_array_equal(image, series.counts[frame])
+        np.testing.assert_array_equal(mask, series.spot[frame] > 0)
+        image, (q_w, sample) = numbers[frame]
+        np.testing.assert_array_equal(image, series.counts[frame])
+        assert (sample, 0 < q_w <= 1) == (frame // 2, True)
 
 
 def test_a_data_set_is_no_series_for_programs_that_process_one(samples, tmp_path):
