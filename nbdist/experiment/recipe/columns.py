@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nbdist.experiment.model import Experiment
-from nbdist.experiment.recipe.nodes import Dtype
+from nbdist.experiment.recipe.drawing import Dtype
 from nbdist.experiment.validation import fields_at
 
 UNITS = {

@@ -1,5 +1,8 @@
 """One sample of a recipe: the values of its nodes, each drawn once, from random words of its own.
 
+A node gives its value for a sample (`draw`), and what a table of samples keeps of it: which columns (`columns`) and their values
+(`observe`). `nodes` has its kinds.
+
 The words of a distribution are those of Philox (`nbdist.random_words`) under the key (seed of the recipe, `DRAWS`), with the counter
 (attempt, the first 64 bits of the SHA-256 of its path, number of the sample, 0). So a value depends on the seed, the path and the sample,
 and on nothing else of the recipe.
@@ -10,17 +13,19 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.validation import shown
 from nbdist.random_words import RandomWords
 
-if TYPE_CHECKING:
-    from nbdist.experiment.recipe.nodes import Node
-
+Dtype = Literal["float64", "int64", "str"]
+Columns = Iterator[tuple[str, Dtype | None, bool]]
+"""Name and dtype of each column, None where there is no value, and whether some samples lack it."""
+Observed = Iterator[tuple[str, Any]]
 DRAWS = 0x6E62646973740001
 """Second word of the key of all draws: no other random numbers of nbdist have it."""
 MOST_ATTEMPTS = 20_000
@@ -59,6 +64,60 @@ class Weights:
     def at(self, share: float) -> int:
         """Return the alternative in which a share of their sum lies, counted up from the first."""
         return min(bisect_right(self._sums, share * self._sums[-1]), self.possible[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A node; of the base class, one that is a value of its own.
+
+    Attributes
+    ----------
+    path
+        Where it stands in the recipe.
+    """
+
+    path: str
+
+    length = 0
+    """Numbers in its value, where that is always a list of so many."""
+
+    def draw(self, drawing: Drawing) -> Any:
+        """Return its value in a sample."""
+        raise NotImplementedError
+
+    @property
+    def varies(self) -> bool:
+        """Whether its value may differ from sample to sample, references aside."""
+        return any(child.varies for child in self.children)
+
+    @property
+    def children(self) -> tuple[Node, ...]:
+        """The nodes of which its value is made, references aside."""
+        return ()
+
+    def concrete(self, drawing: Drawing) -> Node:
+        """Return the node that stands for it in a sample: the alternative that was chosen."""
+        return self
+
+    def inner(self, part: str) -> Node | None:
+        """Return the node of one of its parts."""
+        return None
+
+    def columns(self, place: str, optional: bool = False, chosen: bool = False) -> Columns:
+        """Yield what a table of samples has of it, as the field at `place`.
+
+        Parameters
+        ----------
+        optional
+            Whether some samples lack it.
+        chosen
+            Whether it stands in an alternative, so that what is constant in it varies with the choice.
+        """
+        yield from ()
+
+    def observe(self, drawing: Drawing, place: str, chosen: bool = False) -> Observed:
+        """Yield the values of its columns in a sample, by name."""
+        yield from ()
 
 
 class Drawing:

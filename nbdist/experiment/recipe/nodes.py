@@ -1,7 +1,6 @@
 """What stands in a recipe: values, lists, mappings, expressions and choices, as a tree of nodes, each with its path.
 
-A node gives its value for a sample (`draw`), and what a table of samples keeps of it: which columns (`columns`) and their values
-(`observe`). The path of what stands in an alternative names the choice and the alternative, as in `crystal.choice.1.cell`; that of a
+The path of what stands in an alternative names the choice and the alternative, as in `crystal.choice.1.cell`; that of a
 repeated template has the number in place of `of`, as in `crystals.0.misset_deg`.
 """
 
@@ -11,18 +10,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from nbdist.errors import ExperimentError
+from nbdist.experiment.recipe.drawing import Columns, Drawing, Dtype, Node, Observed, Weights
 from nbdist.experiment.recipe.expressions import Expression
 
-if TYPE_CHECKING:
-    from nbdist.experiment.recipe.drawing import Drawing, Weights
-
-Dtype = Literal["float64", "int64", "str"]
-Columns = Iterator[tuple[str, Dtype | None, bool]]
-"""Name and dtype of each column, None where there is no value, and whether some samples lack it."""
-Observed = Iterator[tuple[str, Any]]
 LONGEST_LIST = 9
 """Of constants in alternatives, whose items have columns."""
 
@@ -30,60 +23,6 @@ LONGEST_LIST = 9
 def joined(path: str, part: object) -> str:
     """The path of a part."""
     return f"{path}.{part}" if path else str(part)
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """A node; of the base class, one that is a value of its own.
-
-    Attributes
-    ----------
-    path
-        Where it stands in the recipe.
-    """
-
-    path: str
-
-    length = 0
-    """Numbers in its value, where that is always a list of so many."""
-
-    def draw(self, drawing: Drawing) -> Any:
-        """Return its value in a sample."""
-        raise NotImplementedError
-
-    @property
-    def varies(self) -> bool:
-        """Whether its value may differ from sample to sample, references aside."""
-        return any(child.varies for child in self.children)
-
-    @property
-    def children(self) -> tuple[Node, ...]:
-        """The nodes of which its value is made, references aside."""
-        return ()
-
-    def concrete(self, drawing: Drawing) -> Node:
-        """Return the node that stands for it in a sample: the alternative that was chosen."""
-        return self
-
-    def inner(self, part: str) -> Node | None:
-        """Return the node of one of its parts."""
-        return None
-
-    def columns(self, place: str, optional: bool = False, chosen: bool = False) -> Columns:
-        """Yield what a table of samples has of it, as the field at `place`.
-
-        Parameters
-        ----------
-        optional
-            Whether some samples lack it.
-        chosen
-            Whether it stands in an alternative, so that what is constant in it varies with the choice.
-        """
-        yield from ()
-
-    def observe(self, drawing: Drawing, place: str, chosen: bool = False) -> Observed:
-        """Yield the values of its columns in a sample, by name."""
-        yield from ()
 
 
 class FileName(str):
