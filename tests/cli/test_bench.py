@@ -230,3 +230,23 @@ def test_every_integrated_case_has_its_sum(tmp_path):
         assert (scene.method, its_sum.method) == ("integrated", "sum")
         assert its_sum.orientations_per_frame == 2000
         assert its_sum.instrument.oversample == scene.instrument.oversample
+
+
+@pytest.mark.integration
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # workers are forked
+def test_the_loader_is_compared_with_zarr_and_has_each_frame_once(small_experiment):
+    pytest.importorskip("torch")
+    from nbdist.bench.loader import FRAMES, measure_loader
+
+    experiment = small_experiment(
+        panel={"spixels": 140, "fpixels": 130},
+        crystal={"shape": "gauss"},
+        sampling={"method": "integrated"},
+        scan={"frames": FRAMES},
+        noise={"photon_noise": True},
+    )
+    record = measure_loader("small", experiment, 1)
+    assert record.once
+    assert min(record.frames_per_s, record.sequential_ratio, record.shuffled_ratio, record.processor_ratio) > 0
+    assert record.crops_ratio > 0
+    assert abs(record.growth_mib) < 20, "of seven processes"
