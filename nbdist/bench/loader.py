@@ -80,15 +80,15 @@ def loader_experiment() -> Experiment:
     )
 
 
-def measure_loader(name: str, experiment: Experiment, repeats: int) -> LoaderRecord:
-    """Make a series of an experiment and read it, for `EPOCHS` epochs at least."""
+def measure_loader(name: str, experiment: Experiment, repeats: int, epochs: int = EPOCHS) -> LoaderRecord:
+    """Make a series of an experiment and read it, for so many epochs at least."""
     from nbdist.run.generate import generate
 
     with tempfile.TemporaryDirectory(prefix="nbdist-bench-") as scratch:
         location = str(Path(scratch) / "series.zarr")
         generate(experiment, location, serial=True, frames_per_shard=FRAMES_PER_SHARD)
         crops = [_crops_ratio(location) for _ in range(repeats)]
-        rates, growth = _rates(location, max(repeats, EPOCHS))
+        rates, growth = _rates(location, max(repeats, epochs))
         once = _exactly_once(location)
     shuffled = [mixed.rate / plain.rate for _, mixed, plain in rates]
     return LoaderRecord(
