@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import gc
 import ipaddress
@@ -259,6 +260,28 @@ def client() -> Iterator[Any]:
 
     with local_cluster(2) as cluster, Client(cluster, set_as_default=False) as connected:
         yield connected
+
+
+@pytest.fixture(scope="module")
+def cards_without_pictures() -> Iterator[None]:
+    """See `_no_pictures`; of a module whose cards nobody looks at."""
+    with _no_pictures():
+        yield
+
+
+@pytest.fixture
+def card_without_pictures() -> Iterator[None]:
+    """See `_no_pictures`; of one test."""
+    with _no_pictures():
+        yield
+
+
+@contextlib.contextmanager
+def _no_pictures() -> Iterator[None]:
+    """Data cards have no pictures, as where matplotlib is not installed: to draw them takes longer than to render a small data set."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("nbdist.run.card._pictures", lambda group, card: ())
+        yield
 
 
 @pytest.fixture(scope="session")

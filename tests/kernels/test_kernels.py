@@ -118,10 +118,17 @@ def test_a_source_without_weight_gives_no_background(small_experiment, make_rend
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", ["square", "gauss"])
-def test_the_functions_that_a_gpu_compiles_equal_the_eager_ones(small_experiment, make_renderer, shape, monkeypatch):
+@pytest.mark.parametrize(("shape", "backend"), [("gauss", "inductor"), ("square", "aot_eager")])
+def test_the_functions_that_a_gpu_compiles_equal_the_eager_ones(
+    small_experiment, make_renderer, shape, backend, monkeypatch
+):
+    """They are traced whole, of any size; one is compiled to its end, in C++, of which a GPU has none."""
     # vector instructions of this processor say nothing of a GPU, and take g++ most of a minute
     monkeypatch.setitem(kernels.COMPILE_OPTIONS, "cpp.vec_isa_ok", False)
+    if backend != "inductor":
+        real = torch.compile
+        monkeypatch.delitem(kernels._compiled, "orientation_sum fused", raising=False)
+        monkeypatch.setattr(torch, "compile", lambda *given, options, **how: real(*given, backend=backend, **how))
     experiment = small_experiment(crystal={"shape": shape})
     renderer = make_renderer(experiment, "eager")
     expected = renderer.frame(0)

@@ -29,6 +29,7 @@ from nbdist.run.datasets import generate_dataset, sample
 from nbdist.store import read_completeness
 from nbdist.store.locations import open_group
 
+pytestmark = pytest.mark.usefixtures("cards_without_pictures")
 SAMPLES, TOGETHER = 5, 3
 
 
@@ -38,7 +39,7 @@ def made():
 
 
 @pytest.fixture(scope="module")
-def location(made, tmp_path_factory):
+def location(made, tmp_path_factory, cards_without_pictures):
     location = tmp_path_factory.mktemp("sets") / "set.zarr"
     generate_dataset(made, location, SAMPLES, serial=True, frames_per_shard=2 * TOGETHER)
     return location

@@ -103,6 +103,7 @@ def test_every_shard_has_a_checksum_that_sha256sum_agrees_with(whole):
         subprocess.run(["sha256sum", "--quiet", "-c", *card["files"]], cwd=whole, check=True)
 
 
+@pytest.mark.usefixtures("card_without_pictures")
 def test_the_checksum_is_that_of_the_set_and_not_of_the_run(whole, recipe, tmp_path):
     again = tmp_path / "b.zarr"
     for number in (1, 2):
@@ -142,6 +143,7 @@ def test_readers_find_nothing_strange_in_a_store_with_a_card(whole):
     assert "card" not in open_series(whole)
 
 
+@pytest.mark.usefixtures("card_without_pictures")
 def test_a_card_is_taken_back_before_anything_is_written(copy, recipe):
     assert what_is_wrong_with_card(open_group(copy)) is None
     write_units(copy, recipe, [1])
@@ -156,6 +158,7 @@ def test_a_card_is_taken_back_before_anything_is_written(copy, recipe):
         make_card(copy)
 
 
+@pytest.mark.usefixtures("card_without_pictures")
 def test_what_someone_wrote_of_a_set_is_left_alone(copy, recipe):
     (copy / "README.md").write_text("mine")
     make_card(copy)
@@ -195,6 +198,7 @@ def test_the_command_that_verifies_names_a_card_that_is_wrong(copy):
     assert result.exit_code == 1
 
 
+@pytest.mark.usefixtures("card_without_pictures")
 def test_a_set_that_is_finished_has_a_card(copy):
     expected = said(copy)
     for name in ("card.json", "README.md"):

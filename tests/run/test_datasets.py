@@ -36,11 +36,12 @@ from nbdist.store.parts import Part
 from nbdist.store.schema import schema_of
 from nbdist.store.table_reading import read_table
 
+pytestmark = pytest.mark.usefixtures("cards_without_pictures")
 SAMPLES = 5
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, cards_without_pictures):
     """Make, once for each name, the store of a data set that is rendered here, a unit after the other."""
     made: dict[str, Path] = {}
 
