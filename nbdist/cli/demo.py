@@ -102,7 +102,7 @@ def _draw(store: Path, sheet: Path) -> None:
     """Draw all frames of a store side by side."""
     require_extra("pictures", "the contact sheet")
     from nbdist.formats.pictures import save
-    from nbdist.run.preview import StoredImages, sheet_of
+    from nbdist.run.preview import Preview, sheet_of
 
-    images = StoredImages(store)
-    save(sheet_of(images, range(images.summary.frames)), sheet)
+    preview = Preview(store)
+    save(sheet_of(preview, range(preview.images.schema.frames)), sheet)

@@ -1,18 +1,24 @@
-"""`nbdist preview`: a picture of a frame, of several, or of what lies how far from the beam."""
+"""`nbdist preview`: a picture of a frame, of several, or of what lies how far from the beam, of a series, a data set or a recipe."""
 
 from __future__ import annotations
 
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nbdist.cli.arguments import StoreLocation, read_span
+from nbdist.cli.arguments import is_recipe, read_span
 from nbdist.cli.display import console, error_console, interactive
 from nbdist.errors import NbdistError, one_line, require_extra
 from nbdist.formats.text import user_path
+
+if TYPE_CHECKING:
+    from nbdist.run.shown import ShownImages
+
+RECIPES = (".yaml", ".yml", ".json")
+"""How the names of recipes end."""
 
 
 class Scale(StrEnum):
@@ -24,9 +30,18 @@ class Scale(StrEnum):
 
 
 def preview(
-    location: StoreLocation,
+    location: Annotated[
+        str,
+        typer.Argument(
+            metavar="STORE", help="Zarr store of nbdist, or a recipe to render samples of.", show_default=False
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("preview.png"),
-    frame: Annotated[int, typer.Option("--frame", min=0, help="Frame to show.")] = 0,
+    frame: Annotated[int, typer.Option("--frame", min=0, help="Frame to show, counted in its sample.")] = 0,
+    sample: Annotated[
+        int | None,
+        typer.Option("--sample", min=0, help="Sample of a data set, or of a recipe; the first.", show_default=False),
+    ] = None,
     maximum: Annotated[
         str | None,
         typer.Option(
@@ -38,7 +53,11 @@ def preview(
     ] = None,
     sheet: Annotated[
         str | None,
-        typer.Option("--sheet", metavar="N|FIRST:LAST", help="Show N frames of all, or these, side by side instead."),
+        typer.Option(
+            "--sheet",
+            metavar="N|FIRST:LAST",
+            help="Show N frames of all, or these, side by side instead; samples of a data set.",
+        ),
     ] = None,
     radial: Annotated[
         bool,
@@ -66,7 +85,11 @@ def preview(
         ),
     ] = Scale.auto,
     spots: Annotated[
-        bool, typer.Option("--spots", help="Circle the predicted spots; with resolution rings and the beam's centre.")
+        bool,
+        typer.Option(
+            "--spots",
+            help="Circle the spots that are predicted, or labels of a data set; with resolution rings and the beam's centre.",
+        ),
     ] = False,
     indices: Annotated[bool, typer.Option("--indices", help="The same, with h, k, l of the brightest.")] = False,
 ) -> None:
@@ -80,12 +103,12 @@ def preview(
     if csv is not None and not radial:
         raise NbdistError("--csv goes with --radial: it writes its numbers")
     from nbdist.formats.pictures import save
-    from nbdist.run.preview import MOST_INDICES, StoredImages, marks_of, picture_of, profile_of, sheet_of, spread_frames
+    from nbdist.run.preview import MOST_INDICES, Preview, marks_of, picture_of, profile_of, sheet_of, spread_frames
     from nbdist.run.radial import radial_csv
-    from nbdist.store import summarize_series
 
-    summary = summarize_series(location)
-    schema = summary.schema
+    some = int(sheet) if sheet is not None and re.fullmatch(r"[1-9]\d*", sheet) else 0
+    images = _images(location, sample, sheet, some)
+    schema, together = images.schema, images.together
     if panel is None and (marked or zoom is not None):
         if len(schema.panels) > 1:
             raise NbdistError(f"{'--zoom' if zoom is not None else '--spots'}: shows one panel; --panel says which")
@@ -93,22 +116,32 @@ def preview(
     shown = None
     if zoom is not None and panel is not None and panel < len(schema.panels):
         shown = _zoom(zoom, *schema.panels[panel])
-    images = StoredImages(summary, what, panel, shown)
+    preview = Preview(images, what, panel, shown)
+    if frame >= together:
+        raise NbdistError(f"--frame {frame}: lies outside 0:{together}")
+    first = together * (sample or 0)
     over = maximum or mean
     wanted = range(frame, frame + 1)
     if over is not None:
-        wanted = read_span(over, "--mean" if maximum is None else "--maximum", schema.frames)
+        wanted = read_span(over, "--mean" if maximum is None else "--maximum", together)
+    wanted = range(first + wanted.start, first + wanted.stop)
 
     def report(done: int, total: int) -> None:
         if interactive():
             error_console.print(f"read {done}/{total} frames", end="\r")
 
     if sheet is not None:
-        some = int(sheet) if re.fullmatch(r"[1-9]\d*", sheet) else 0
-        frames = spread_frames(images, some) if some else read_span(sheet, "--sheet", schema.frames)
-        figure = sheet_of(images, frames, scale=scale.value, report=report)
+        every = together if sample is None and schema.samples is not None else 1
+        within = frame if every > 1 else 0
+        if some:
+            among = None if sample is None else range(first, first + together)
+            frames = spread_frames(images, some, among, every, within)
+        else:
+            span = read_span(sheet, "--sheet", schema.frames // every if sample is None else together)
+            frames = [first + number * every + within for number in span]
+        figure = sheet_of(preview, frames, scale=scale.value, report=report)
     elif radial:
-        profile, figure = profile_of(images, wanted, scale.value, report)
+        profile, figure = profile_of(preview, wanted, scale.value, report)
         if csv is not None:
             try:
                 user_path(csv).write_text(radial_csv(profile), encoding="utf-8")
@@ -117,14 +150,40 @@ def preview(
             console.print(f"wrote {csv}: {len(profile.d_A)} shells")
     else:
         images.require_complete(wanted)
-        marks = marks_of(images, wanted, MOST_INDICES if indices else 0) if marked else None
+        marks = marks_of(preview, wanted, MOST_INDICES if indices else 0) if marked else None
         if indices and marks is not None and len(marks.names) < len(marks.spots):
             console.print(
                 f"note: h, k, l are written at the {len(marks.names)} brightest of {len(marks.spots):,} spots; --zoom shows fewer"
             )
-        figure = picture_of(images, wanted, mean=mean is not None, scale=scale.value, marks=marks, report=report)
+        figure = picture_of(preview, wanted, mean=mean is not None, scale=scale.value, marks=marks, report=report)
     save(figure, output)
     console.print(f"wrote {output}")
+
+
+def _images(location: str, sample: int | None, sheet: str | None, some: int) -> ShownImages:
+    """What is shown: the images of a store, or of as many samples of a recipe as are asked for."""
+    from nbdist.run.shown import RenderedSamples, shown_images
+    from nbdist.store import summarize
+
+    path = Path(location)
+    if path.suffix in RECIPES and path.is_file():
+        if not is_recipe(path):
+            raise NbdistError(
+                f"{path} is an experiment; a store is expected, or a recipe: a file with the section recipe"
+            )
+        from nbdist.experiment.recipe import load_recipe
+
+        last = re.fullmatch(r"\d*:?(\d+)", sheet or "")
+        samples = (
+            (sample or 0) + 1 if sample is not None or sheet is None else some or max(1, int(last[1]) if last else 1)
+        )
+        return RenderedSamples(load_recipe(path), samples)
+    images = shown_images(summarize(location))
+    if sample is not None and images.schema.samples is None:
+        raise NbdistError(f"--sample {sample}: the store is a series, which has no samples")
+    if sample is not None and sample >= (images.schema.samples or 0):
+        raise NbdistError(f"--sample {sample}: lies outside 0:{images.schema.samples}")
+    return images
 
 
 def _refuse_together(options: dict[str, object]) -> None:

@@ -446,7 +446,13 @@ def radial_figure(profile: RadialProfile, title: str, units: str, scale: ScaleNa
 
 
 def samples_figure(
-    views: Sequence[View], names: Sequence[str], spots: Sequence[NDArray[np.floating[Any]]], title: str, units: str
+    views: Sequence[View],
+    names: Sequence[str],
+    spots: Sequence[NDArray[np.floating[Any]]],
+    title: str,
+    units: str,
+    *,
+    factor: int = 1,
 ) -> Figure:
     """A figure of several images of one size side by side, each in greys of its own, whose ends its title says.
 
@@ -455,15 +461,17 @@ def samples_figure(
     views, names
         The images, and what each is called.
     spots
-        Where circles are drawn in each (n, 2), slow and fast in its pixels.
+        Where circles are drawn in each (n, 2), slow and fast in its pixels; none where left empty.
     title, units
         What all of them show, and what they count.
+    factor
+        How many pixels a side of the squares has that they were shrunk by before; see `sheet_side`.
     """
     from matplotlib.colors import Normalize
 
     columns, side = sheet_side(len(views), views[0].values.shape)
     made = [shrunk(view, side) for view in views]
-    factor, (high, wide) = made[0][1], made[0][0].values.shape
+    further, (high, wide) = made[0][1], made[0][0].values.shape
     size = max(1, side // max(high, wide))
     layout = Layout(
         -(-len(views) // columns), columns, (high * size, wide * size), (40, 18), head=50, foot=20, left=20, right=20
@@ -475,10 +483,11 @@ def samples_figure(
         norm = Normalize(float(low), float(top) if top > low else float(low) + 1)
         _draw(axes, view, norm, (0.0, float(wide), float(high), 0.0))
         axes.set_title(f"{name}: {low:.3g} to {top:.3g}", fontsize=8, pad=3)
-        slow, fast = (spots[number] / factor).T
-        axes.scatter(fast, slow, s=30, facecolors="none", edgecolors="tab:red", linewidths=0.5)
+        if number < len(spots):
+            slow, fast = (spots[number] / further).T
+            axes.scatter(fast, slow, s=30, facecolors="none", edgecolors="tab:red", linewidths=0.5)
         axes.set(xlim=(0.0, float(wide)), ylim=(float(high), 0.0), xticks=[], yticks=[])
-    counted = unit_label(units, factor)
+    counted = unit_label(units, factor * further)
     whole = f"{title}; {counted} from white to black" if counted else title
     figure.text(layout.left / layout.size[1], 1 - 18 / layout.size[0], whole, fontsize=10, va="top")
     return figure

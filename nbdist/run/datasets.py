@@ -250,7 +250,7 @@ def sample(recipe: Recipe, number: int, *, device: Device = "auto", kernel: str 
     """
     if number < 0:
         raise RunError(f"sample {number}: samples are counted from 0")
-    contexts = _kept_contexts(recipe, device, kernel)
+    contexts = kept_contexts(recipe, device, kernel)
     frames, draw = [], None
     with contexts.turn:
         for each in range(number * recipe.frames_per_sample, (number + 1) * recipe.frames_per_sample):
@@ -270,7 +270,7 @@ def sample(recipe: Recipe, number: int, *, device: Device = "auto", kernel: str 
     return Sample(number, draw.experiment, draw.values, draw.crystal, draw.split, images, tables)
 
 
-def _kept_contexts(recipe: Recipe, device: Device, kernel: str) -> SampleContexts:
+def kept_contexts(recipe: Recipe, device: Device = "auto", kernel: str = "compiled") -> SampleContexts:
     """The contexts of a recipe, kept for the next call."""
     with _lock:
         key = (recipe.fingerprint, pick_device(device, recipe.example.sampling.method), kernel)

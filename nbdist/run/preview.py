@@ -1,11 +1,10 @@
-"""Looking at a store: images of its frames with what each pixel is, and figures of them."""
+"""Looking at images with what each pixel is, and figures of them; whose they are, and where their scenes come from, `shown` knows."""
 
 from __future__ import annotations
 
-import functools
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import NbdistError
-from nbdist.formats.pictures import Marks, RadialProfile, frame_figure, radial_figure, sheet_figure, sheet_side
+from nbdist.formats.pictures import (
+    Marks,
+    RadialProfile,
+    frame_figure,
+    radial_figure,
+    samples_figure,
+    sheet_figure,
+    sheet_side,
+)
 from nbdist.formats.scales import ScaleName
 from nbdist.formats.views import State, View, shrunk
 from nbdist.frames.products import COUNTS, INTENSITY, SHADOW, SPOT
-from nbdist.kernels.prediction import Prediction, frame_reflections
-from nbdist.kernels.spots import Diffraction
+from nbdist.frames.sample_products import MASK
 from nbdist.run.radial import radial_profile
+from nbdist.run.shown import ShownImages, shown_images
 from nbdist.scene.panels import PanelGeometry
 from nbdist.scene.rocking import panel_resolutions_A
-from nbdist.store import SeriesSummary, open_group, read_reflections, summarize_series
+from nbdist.store import summarize
+from nbdist.store.schema import FrameArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,15 +108,15 @@ class Arrangement:
         return cls(corners, (rows * (slow + apart) - apart, columns * (fast + apart) - apart))
 
 
-class StoredImages:
-    """The images of a product in a store, with the state of each pixel.
+class Preview:
+    """The images of a product that a picture shows, with the state of each pixel.
 
     Parameters
     ----------
-    store
-        Path or URL of the store, or what was read of it.
+    images
+        What is shown: a path or URL of a store, or its images, or those of samples.
     what
-        The product; counts where the store has them, else intensity.
+        The product; counts where there are some, else intensity.
     panel
         Which panel; all of them where left out.
     zoom
@@ -117,91 +125,75 @@ class StoredImages:
     Raises
     ------
     NbdistError
-        If there is no series of nbdist, no such product in it, or no such panel.
+        If there is no store of nbdist, no such product in it, or no such panel.
     """
 
     def __init__(
         self,
-        store: str | os.PathLike[str] | SeriesSummary,
+        images: str | os.PathLike[str] | ShownImages,
         what: str | None = None,
         panel: int | None = None,
         zoom: tuple[range, range] | None = None,
     ) -> None:
-        self.summary = store if isinstance(store, SeriesSummary) else summarize_series(store)
-        self._group: Any = open_group(self.summary.location)
-        schema, self.zoom = self.summary.schema, zoom
+        self.images = images if isinstance(images, ShownImages) else shown_images(summarize(images))
+        schema, self.zoom = self.images.schema, zoom
         names = list(dict.fromkeys(array.product.name for array in schema.arrays))
         if what is not None and what not in names:
-            raise NbdistError(f"--what {what}: the store holds {' and '.join(names)}")
+            raise NbdistError(f"--what {what}: {self.images.holder} holds {' and '.join(names)}")
         what = what or (COUNTS.name if COUNTS.name in names else INTENSITY.name)
         if panel is not None and panel >= len(schema.panels):
             raise NbdistError(f"--panel {panel}: lies outside 0:{len(schema.panels)}")
         self.panels = range(len(schema.panels)) if panel is None else range(panel, panel + 1)
         arrays = [array for array in schema.arrays if array.product.name == what]
         self._arrays = {number: its for its in arrays for number in its.panels.numbers if number in self.panels}
-        stored = self._group[next(iter(self._arrays.values())).name]
-        self.product, self.units = arrays[0].product, str(stored.attrs.get("units", arrays[0].product.units))
-        limit = stored.attrs.get("saturation_value", self.product.held_at)
-        self._limit: float | None = float(limit) if isinstance(limit, int | float) else None
-        self._states = {number: self._of_pixels(number) for number in self.panels}
+        self._array = self._arrays[self.panels[0]]
+        self.product, self.units = self._array.product, self.images.units(self._array)
+        self._kept: tuple[int, list[NDArray[np.uint8]]] | None = None
 
-    @functools.cached_property
-    def geometry(self) -> list[PanelGeometry]:
-        """The panels that are shown, where they are."""
-        panels = self.summary.scene.instrument.panels
+    def geometry(self, frame: int) -> list[PanelGeometry]:
+        """The panels that are shown, where they are in a frame."""
+        panels = self.images.scene(self.images.sample(frame)).instrument.panels
         return [panels[number] for number in self.panels]
 
-    @functools.cached_property
-    def arrangement(self) -> Arrangement:
-        """Where they lie in one image."""
+    def arrangement(self, frame: int) -> Arrangement:
+        """Where they lie in one image: one panel with what its array has beside it, several with their own pixels alone."""
         if len(self.panels) == 1:
-            return Arrangement([(0, 0)], self._states[self.panels[0]].shape)
-        return Arrangement.of(self.geometry)
-
-    def require_complete(self, frames: Iterable[int]) -> None:
-        """Check that frames are there: those that are not would look like empty ones.
-
-        Raises
-        ------
-        NbdistError
-            Naming the first that is not.
-        """
-        summary, complete = self.summary, self.summary.found.frames
-        for frame in frames:
-            if not 0 <= frame < summary.frames:
-                raise NbdistError(f"--frame {frame}: lies outside 0:{summary.frames}")
-            if frame not in complete:
-                raise NbdistError(
-                    f"{summary.location}: frame {frame} is not rendered yet ({len(complete)} of {summary.frames} are)"
-                )
+            shape = self.images.schema.panels[self.panels[0]]
+            return Arrangement([(0, 0)], shape if self.zoom is None else (len(self.zoom[0]), len(self.zoom[1])))
+        return Arrangement.of(self.geometry(frame))
 
     def views(self, frame: int) -> list[View]:
         """A frame, panel by panel."""
-        return self._with_states(self._values(frame))
+        return self._with_states(self._values(frame), frame)
 
     def maximum(self, frames: Sequence[int], report: Report = quiet) -> list[View]:
         """The brightest value of each pixel over some frames, panel by panel."""
-        return self._with_states(self._over(frames, np.maximum, report))
+        return self._with_states(self._over(frames, np.maximum, report), frames[0])
 
     def mean(self, frames: Sequence[int], report: Report = quiet) -> list[View]:
         """The mean of each pixel over some frames, panel by panel, float64."""
-        saturated = [np.zeros(states.shape, dtype=bool) for states in self._states.values()]
+        saturated = [np.zeros(states.shape, dtype=bool) for states in self._fixed(frames[0])]
 
         def added(sums: NDArray[Any], more: NDArray[Any]) -> NDArray[Any]:
             return np.add(sums, more, out=sums)
 
         sums = self._over(frames, added, report, np.float64, saturated)
-        return self._with_states([values / len(frames) for values in sums], saturated)
+        return self._with_states([values / len(frames) for values in sums], frames[0], saturated)
 
-    def together(self, views: Sequence[View]) -> View:
-        """Panels as one image."""
-        if len(views) == 1:
+    def together(self, views: Sequence[View], frame: int, least: tuple[int, int] = (0, 0)) -> View:
+        """Panels of a frame as one image, which has at least so many rows and columns."""
+        arrangement = self.arrangement(frame)
+        shape = tuple(map(max, arrangement.shape, least))
+        if len(views) == 1 and shape == views[0].values.shape:
             return views[0]
-        values = np.zeros(self.arrangement.shape, dtype=views[0].values.dtype)
-        states = np.full(self.arrangement.shape, State.NOWHERE, dtype=np.uint8)
-        for (slow, fast), view in zip(self.arrangement.corners, views, strict=True):
-            place = slice(slow, slow + view.values.shape[0]), slice(fast, fast + view.values.shape[1])
-            values[place], states[place] = view.values, view.states
+        values = np.zeros(shape, dtype=views[0].values.dtype)
+        states = np.full(shape, State.NOWHERE, dtype=np.uint8)
+        sizes = (
+            [view.values.shape for view in views] if len(views) == 1 else [its.shape for its in self.geometry(frame)]
+        )
+        for (slow, fast), view, (rows, columns) in zip(arrangement.corners, views, sizes, strict=True):
+            place = slice(slow, slow + rows), slice(fast, fast + columns)
+            values[place], states[place] = view.values[:rows, :columns], view.states[:rows, :columns]
         return View(values, states)
 
     def _over(
@@ -217,12 +209,17 @@ class StoredImages:
             raise NbdistError(
                 f"--what {SPOT.name}: numbers the spots of each frame by itself; --frame shows one, --sheet several side by side"
             )
+        if self.images.sample(frames[0]) != self.images.sample(frames[-1]):
+            raise NbdistError(
+                f"frames {frames[0]} to {frames[-1]} are of several samples; a maximum or a mean is of one"
+            )
         joined: list[NDArray[Any]] = []
+        limit = self.images.limit(self._array, self.images.sample(frames[0]))
         for done, frame in enumerate(frames, start=1):
             images = self._values(frame)
             for where, image in zip(saturated, images, strict=False):
-                if self._limit is not None:
-                    where |= image >= self._limit
+                if limit is not None:
+                    where |= image >= limit
             if joined:
                 joined = [join(before, image) for before, image in zip(joined, images, strict=True)]
             else:
@@ -231,50 +228,53 @@ class StoredImages:
         return joined
 
     def _values(self, frame: int) -> list[NDArray[Any]]:
-        found = []
-        for panel in self.panels:
-            array = self._arrays[panel]
-            found.append(np.asarray(self._group[array.name][frame, *array.index(panel), *self._pixels]))
-        return found
+        return [self.images.image(array, panel, frame, self._pixels) for panel, array in self._arrays.items()]
 
     @property
-    def _pixels(self) -> tuple[slice, ...]:
+    def _pixels(self) -> tuple[slice, slice]:
         if self.zoom is None:
             return slice(None), slice(None)
-        return tuple(slice(span.start, span.stop) for span in self.zoom)
+        rows, columns = self.zoom
+        return slice(rows.start, rows.stop), slice(columns.start, columns.stop)
 
-    def _of_pixels(self, panel: int) -> NDArray[np.uint8]:
-        """The states of the pixels of a panel that no frame changes."""
-        array = self._arrays[panel]
-        place = (*array.index(panel), *self._pixels)
-        mask = np.asarray(self._group[f"mask{array.panels.suffix}"][place])
+    def _fixed(self, frame: int) -> list[NDArray[np.uint8]]:
+        """The states of pixels that no value decides, panel by panel; the same in all frames of a sample, and often in all samples."""
+        whose = self.images.sample(frame) if self.images.pixels_change else -1
+        if self._kept is None or self._kept[0] != whose:
+            self._kept = whose, [self._of_pixels(panel, array, frame) for panel, array in self._arrays.items()]
+        return self._kept[1]
+
+    def _of_pixels(self, panel: int, array: FrameArray, frame: int) -> NDArray[np.uint8]:
+        mask, shadow = (
+            self.images.of_pixels(name, array, panel, frame, self._pixels) for name in (MASK.name, SHADOW.name)
+        )
+        assert mask is not None, "there is one of every panel"
         states = np.zeros(mask.shape, dtype=np.uint8)
-        if SHADOW in self.summary.schema.maps:
-            states[np.asarray(self._group[f"{SHADOW.name}{array.panels.suffix}"][place]) == 1] = State.SHADOW
+        if shadow is not None:
+            states[shadow == 1] = State.SHADOW
         states[mask == 1] = State.MASKED
         states[mask == 2] = State.BAD
         return states
 
     def _with_states(
-        self, images: Sequence[NDArray[Any]], saturated: Sequence[NDArray[np.bool_]] | None = None
+        self, values: Sequence[NDArray[Any]], frame: int, saturated: Sequence[NDArray[np.bool_]] | None = None
     ) -> list[View]:
-        views = []
-        for place, (image, fixed) in enumerate(zip(images, self._states.values(), strict=True)):
+        views, limit = [], self.images.limit(self._array, self.images.sample(frame))
+        for place, (image, fixed) in enumerate(zip(values, self._fixed(frame), strict=True)):
             states = fixed.copy()
             view = View(image, states)
             if saturated is not None:
                 states[saturated[place] & view.drawn] = State.SATURATED
-            elif self._limit is not None:
-                states[(image >= self._limit) & view.drawn] = State.SATURATED
+            elif limit is not None:
+                states[(image >= limit) & view.drawn] = State.SATURATED
             views.append(view)
         return views
 
 
-def phi_title(images: StoredImages, frames: range) -> str:
-    """Which frames, and where the spindle is in them."""
-    scan = images.summary.experiment.scan
-    start, end = scan.frame_start_deg(frames.start), scan.frame_start_deg(frames.stop)
-    return f"phi {start:g} to {end:g} deg"
+def phi_title(images: ShownImages, frames: range) -> str:
+    """Where the spindle is in some frames."""
+    start, end = images.phi_deg(frames)
+    return f"phi {start:g} to {end:g} deg" if start != end else f"phi {start:g} deg"
 
 
 def _amount(value: float) -> str:
@@ -282,7 +282,7 @@ def _amount(value: float) -> str:
 
 
 def picture_of(
-    images: StoredImages,
+    preview: Preview,
     frames: range,
     *,
     mean: bool = False,
@@ -299,91 +299,109 @@ def picture_of(
     report
         Called with (frames read, all frames).
     """
+    images = preview.images
     images.require_complete(frames)
-    views = images.mean(frames, report) if mean else images.maximum(frames, report)
-    view = images.together(views)
+    views = preview.mean(frames, report) if mean else preview.maximum(frames, report)
+    view = preview.together(views, frames.start)
     values = view.values[view.drawn]
-    several = f"{'mean' if mean else 'maximum'} over frames {frames.start} to {frames.stop - 1}"
-    which = f"frame {frames.start}" if len(frames) == 1 else several
-    if len(images.panels) == 1 and len(images.summary.schema.panels) > 1:
-        which += f", panel {images.panels[0]}"
-    title = f"{which}, {phi_title(images, frames)}\n{images.product.name}: "
-    labels = images.product.name == SPOT.name
+    title = f"{_which(preview, frames, 'mean' if mean else 'maximum')}, {phi_title(images, frames)}\n{preview.product.name}: "
+    labels = preview.product.name == SPOT.name
     if labels:
         title += f"{len(np.unique(values[values > 0])):,} spots, each in a colour"
     else:
         title += f"brightest {_amount(values.max(initial=0))}, sum {_amount(values.sum(dtype=float))}"
-    corners = images.arrangement.corners if len(images.panels) > 1 else []
+    corners = preview.arrangement(frames.start).corners if len(preview.panels) > 1 else []
     names = [
-        (f"{number}", (float(slow), float(fast))) for number, (slow, fast) in zip(images.panels, corners, strict=False)
+        (f"{number}", (float(slow), float(fast))) for number, (slow, fast) in zip(preview.panels, corners, strict=False)
     ]
-    origin = (images.zoom[0].start, images.zoom[1].start) if images.zoom else (0, 0)
-    return frame_figure(view, title, images.units, origin=origin, scale=scale, labels=labels, names=names, marks=marks)
+    origin = (preview.zoom[0].start, preview.zoom[1].start) if preview.zoom else (0, 0)
+    return frame_figure(view, title, preview.units, origin=origin, scale=scale, labels=labels, names=names, marks=marks)
 
 
-def sheet_of(
-    images: StoredImages, frames: Sequence[int], *, scale: ScaleName = "auto", report: Report = quiet
-) -> Figure:
-    """A figure of several frames side by side; each is shrunk as soon as it is read."""
+def _which(preview: Preview, frames: range, joined: str) -> str:
+    """Which frames of what, and which panel where there are others."""
+    name = preview.images.frame_name(frames)
+    name = name if len(frames) == 1 else f"{joined} over {name}"
+    alone = len(preview.panels) == 1 and len(preview.images.schema.panels) > 1
+    return f"{name}, panel {preview.panels[0]}" if alone else name
+
+
+def sheet_of(preview: Preview, frames: Sequence[int], *, scale: ScaleName = "auto", report: Report = quiet) -> Figure:
+    """A figure of several frames side by side; each is shrunk as soon as it is read.
+
+    Frames of one sample have one scale, and so have others where a scale is asked for; else each has greys of its own.
+    """
+    images = preview.images
     images.require_complete(frames)
+    shapes = [preview.arrangement(frame).shape for frame in frames]
+    largest = max(slow for slow, _ in shapes), max(fast for _, fast in shapes)
     views, factor, counted, brightest = [], 1, dict.fromkeys(State, 0), 0.0
-    side = sheet_side(len(frames), images.arrangement.shape)[1]
+    side = sheet_side(len(frames), largest)[1]
+    several = len({images.sample(frame) for frame in frames}) > 1
     for done, frame in enumerate(frames, start=1):
-        view = images.together(images.views(frame))
+        view = preview.together(preview.views(frame), frame, largest)
         for state, number in view.counted().items():
-            counted[state] = counted[state] + number if state == State.SATURATED else number
+            counted[state] = counted[state] + number if several or state == State.SATURATED else number
         brightest = max(brightest, float(view.values[view.drawn].max(initial=0)))
         small, factor = shrunk(view, side)
         views.append(small)
         report(done, len(frames))
-    titles = [f"frame {frame}: {phi_title(images, range(frame, frame + 1)).removeprefix('phi ')}" for frame in frames]
-    title = images.summary.experiment.title
-    title = f"{title + ': ' if title else ''}{len(frames)} frames, {images.product.name}"
-    labels = images.product.name == SPOT.name
-    title += "" if labels else f", brightest pixel {_amount(brightest)}"
-    return sheet_figure(views, titles, title, images.units, scale=scale, labels=labels, factor=factor, counted=counted)
+    titles = [images.caption(frame) for frame in frames]
+    title = f"{images.title + ': ' if images.title else ''}{len(frames)} {'samples' if several else 'frames'}"
+    labels = preview.product.name == SPOT.name
+    if several and scale == "auto" and not labels:
+        return samples_figure(views, titles, (), f"{title}, {preview.product.name}", preview.units, factor=factor)
+    title += f", {preview.product.name}" + ("" if labels else f", brightest pixel {_amount(brightest)}")
+    return sheet_figure(views, titles, title, preview.units, scale=scale, labels=labels, factor=factor, counted=counted)
 
 
-def spread_frames(images: StoredImages, number: int) -> list[int]:
+def spread_frames(
+    images: ShownImages, number: int, among: range | None = None, every: int = 1, frame: int = 0
+) -> list[int]:
     """So many of the frames that are complete, at most, evenly spread from the first to the last.
+
+    Parameters
+    ----------
+    among
+        Those of a sample; all where left out.
+    every, frame
+        Which one of each `every` frames, those of a sample.
 
     Raises
     ------
     NbdistError
         If none is.
     """
-    complete = images.summary.found.frames
-    if not len(complete):
-        images.require_complete(range(1))
-    places = np.rint(np.linspace(0, len(complete) - 1, min(number, len(complete)))).astype(int)
-    return [complete[int(place)] for place in places]
+    complete = images.complete if among is None else [its for its in among if its in images.complete]
+    there = len(complete) // every
+    if not there:
+        images.require_complete(among or range(1))
+    places = np.rint(np.linspace(0, there - 1, min(number, there))).astype(int)
+    return [complete[int(place) * every + frame] for place in places]
 
 
 def profile_of(
-    images: StoredImages, frames: range, scale: ScaleName = "auto", report: Report = quiet
+    preview: Preview, frames: range, scale: ScaleName = "auto", report: Report = quiet
 ) -> tuple[RadialProfile, Figure]:
     """The radial profile of a frame, or of the mean over several, and a figure of it."""
+    images = preview.images
     images.require_complete(frames)
-    views = images.views(frames.start) if len(frames) == 1 else images.mean(frames, report)
-    profile = radial_profile(images.geometry, views, images.summary.experiment.beam.mean_wavelength_A)
-    which = f"frame {frames.start}" if len(frames) == 1 else f"mean over frames {frames.start} to {frames.stop - 1}"
-    if len(images.panels) < len(images.summary.schema.panels):
-        which += f", panel {images.panels[0]}"
-    title = f"{images.product.name}, {which}, {phi_title(images, frames)}"
-    return profile, radial_figure(profile, title, images.units, scale)
+    views = preview.views(frames.start) if len(frames) == 1 else preview.mean(frames, report)
+    wavelength_A = images.scene(images.sample(frames.start)).experiment.beam.mean_wavelength_A
+    profile = radial_profile(preview.geometry(frames.start), views, wavelength_A)
+    title = f"{preview.product.name}, {_which(preview, frames, 'mean')}, {phi_title(images, frames)}"
+    return profile, radial_figure(profile, title, preview.units, scale)
 
 
-def marks_of(images: StoredImages, frames: Iterable[int], most_named: int = 0) -> Marks:
-    """The predicted spots of some frames within what is shown of a panel, its resolution rings, and where the beam meets it.
+def marks_of(preview: Preview, frames: Sequence[int], most_named: int = 0) -> Marks:
+    """The spots of some frames within what is shown of a panel, its resolution rings, and where the beam meets it.
 
-    Brighter spots come first; so many of them, at most, have their indices as names.
+    They are those that a data set has in a table, and else those that are predicted. Brighter ones come first; so many of them, at most,
+    have their indices as names.
     """
-    panel = images.panels[0]
-    shown = images.zoom or tuple(range(size) for size in images.summary.schema.panels[panel])
-    prediction = Prediction(Diffraction(images.summary.scene, read_reflections(images.summary.location)))
-    geometry = images.geometry[0]
-    tables = [frame_reflections(prediction, frame) for frame in frames]
-    rows = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    panel, images = preview.panels[0], preview.images
+    shown = preview.zoom or tuple(range(size) for size in images.schema.panels[panel])
+    rows, (geometry,) = images.spots(frames), preview.geometry(frames[0])
     places = np.stack([rows["slow"], rows["fast"]], axis=1)
     here = rows["panel"] == panel
     for axis, span in enumerate(shown):
@@ -393,18 +411,18 @@ def marks_of(images: StoredImages, frames: Iterable[int], most_named: int = 0) -
     drawn = drawn[np.argsort(-rows["photons"][drawn], kind="stable")]
     named = drawn[:most_named]
     names = [f"{h} {k} {l}" for h, k, l in zip(*(rows[name][named] for name in "hkl"), strict=True)]
-    wavelength_A = prediction.beam.wavelength_A
+    beam, wavelength_A = images.scene(images.sample(frames[0])).instrument.sources.mean
     coarsest, finest = (1 / d_A for d_A in panel_resolutions_A(geometry, wavelength_A))
     rings = []
     for fraction in RINGS:
         d_A = float(f"{1 / (coarsest + fraction * (finest - coarsest)):.2g}")
-        rings.append((geometry.coordinates(_cone(prediction.beam.direction, d_A, wavelength_A)), f"{d_A:g} Å"))
+        rings.append((geometry.coordinates(_cone(beam, d_A, wavelength_A)), f"{d_A:g} Å"))
     return Marks(
         places[drawn],
         rows["lattice"][drawn],
         names,
         rings,
-        geometry.coordinates(prediction.beam.direction),
+        geometry.coordinates(beam),
     )
 
 

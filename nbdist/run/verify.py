@@ -65,7 +65,7 @@ class Verification:
     damaged
         What is wrong, by unit.
     missing
-        Numbers of the units that were never finished.
+        Numbers of the units that were never finished, and of one that got more frames when its data set grew.
     card
         What is wrong with the card of a data set; None where it is right, or there is none.
     compared
@@ -182,6 +182,7 @@ def verify(
     for unit, record in found.complete():
         complete[unit.number], good[unit.number] = True, record.get("kernel") != MIXED
     begun, has_card = found.recorded(), objects_of(group).read(CARD) is not None
+    begun -= [number for number in begun if not complete[number] and found.outgrown(units[number])]
     result.missing = NumberSet.where(~begun.flags(len(units)))
     shards = found.damages((units[number] for number in begun), as_written=has_card)
     for done, (unit, wrong) in enumerate(shards, start=1):

@@ -96,6 +96,11 @@ class StoredUnits:
             int(stem) for stem in stems if stem.isdecimal() and len(stem) < 10 and int(stem) < len(self.units)
         )
 
+    def outgrown(self, unit: Unit) -> bool:
+        """Whether a unit has other frames than its record speaks of: the last one of a data set that grew has more."""
+        record = self.record(unit.number)
+        return record is not None and not _of_frames(record, unit)
+
     def has_shard(self, name: str, frame: int) -> bool:
         """Whether the shard of an array or table that holds a frame is there."""
         return bool(self._objects.sizes([self.packers[name].key(frame // self.units.size)]))
@@ -115,12 +120,12 @@ class StoredUnits:
         stored = self._objects.read_all(record_key(unit.number) for unit in units)
         records: dict[Unit, Record] = {}
         for unit, (_, content) in zip(units, stored, strict=True):
-            record, frames = _record(content), [unit.first_frame, unit.last_frame]
+            record = _record(content)
             if (
                 record
                 and record.get("store_id") == self._store_id
                 and isinstance(record.get("shard_bytes"), dict)
-                and record.get("frames", frames) == frames  # the last unit of a data set that grew has more
+                and _of_frames(record, unit)
             ):
                 records[unit] = record
         for name, packer in self.packers.items():
@@ -306,6 +311,11 @@ def _record(stored: bytes | None) -> Record | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
+
+
+def _of_frames(record: Record, unit: Unit) -> bool:
+    frames = [unit.first_frame, unit.last_frame]
+    return bool(record.get("frames", frames) == frames)
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

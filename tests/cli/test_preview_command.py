@@ -64,6 +64,7 @@ def test_the_numbers_of_a_radial_profile_are_written(nbdist, finished, tmp_path)
         (("--zoom", "0:96,0:81"), "--zoom 0:81: lies outside 0:80"),
         (("--zoom", "0:10"), "--zoom 0:10: expected S0:S1,F0:F1"),
         (("--what", "counts"), "--what counts: the store holds intensity"),
+        (("--sample", "1"), "--sample 1: the store is a series, which has no samples"),
         (("--panel", "1"), "--panel 1: lies outside 0:1"),
         (("--maximum", "0:2", "--sheet", "2"), "--maximum and --sheet exclude each other"),
         (("--maximum", "0:2", "--radial"), "--maximum and --radial exclude each other"),
