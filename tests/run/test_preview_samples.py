@@ -28,7 +28,7 @@ def drawn():
 
 
 @pytest.fixture(scope="module")
-def store(drawn, tmp_path_factory):
+def store(drawn, tmp_path_factory, cards_without_pictures):
     location = tmp_path_factory.mktemp("shown") / "a.zarr"
     generate_dataset(drawn, location, SAMPLES, serial=True, frames_per_shard=2 * TOGETHER)
     return location
