@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from injected import in_process_client
-from waiting import LIMIT_S
 
 from nbdist import generate, simulate_frame
 from nbdist.planning import Cut
@@ -35,25 +34,22 @@ def serial_store(experiment, tmp_path_factory):
     return location
 
 
-@pytest.fixture(scope="module")
-def growing_cluster():
-    from distributed import Client
-
-    from nbdist.clusters.local import local_cluster
-
-    with local_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
-        yield cluster, client
+@pytest.fixture
+def client_of(workers, request):
+    """Two workers are processes, which the session has; one or three live in this process."""
+    if workers == 2:
+        yield request.getfixturevalue("client")
+    else:
+        with in_process_client(*[{}] * workers) as connected:
+            yield connected
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_any_number_of_workers_gives_the_bits_of_a_serial_run(
-    workers, experiment, serial_store, growing_cluster, tmp_path, assert_same_bits
+    workers, client_of, experiment, serial_store, tmp_path, assert_same_bits
 ):
-    cluster, client = growing_cluster
-    cluster.scale(workers)
-    client.wait_for_workers(workers, timeout=LIMIT_S)
-    progress = generate(experiment, tmp_path / "dask.zarr", client, frames_per_shard=1)
+    progress = generate(experiment, tmp_path / "dask.zarr", client_of, frames_per_shard=1)
     assert (progress.frames_done, progress.failed) == (FRAMES, {})
     assert progress.workers == workers
     assert_same_bits(serial_store, tmp_path / "dask.zarr")
@@ -99,14 +95,15 @@ def client_for(kernel, request):
 def test_frames_split_into_tasks_have_the_bits_of_whole_frames(
     kernel, experiment, client_for, tmp_path, monkeypatch, assert_same_bits
 ):
+    few = experiment.with_changes(scan={"frames": 2})
     cut = {"tile": (40, 32), "phi_chunk": 3, "frames_per_shard": 1}
-    generate(experiment, tmp_path / "whole.zarr", serial=True, kernel=kernel, **cut)
+    generate(few, tmp_path / "whole.zarr", serial=True, kernel=kernel, **cut)
     monkeypatch.setattr(planning, "SPLIT_TASK_S", 1e-9)
-    context = make_context(experiment, workers=2, kernel=kernel, cut=Cut(**cut))
+    context = make_context(few, workers=2, kernel=kernel, cut=Cut(**cut))
     assert context.plan.split
     assert context.plan.tasks_per_frame == 3 * 3 * 2, "96 x 80 pixels in 40 x 32, 4 phi steps in 3"
-    progress = generate(experiment, tmp_path / "split.zarr", client_for, kernel=kernel, **cut)
-    assert (progress.frames_done, progress.failed) == (FRAMES, {})
+    progress = generate(few, tmp_path / "split.zarr", client_for, kernel=kernel, **cut)
+    assert (progress.frames_done, progress.failed) == (2, {})
     assert_same_bits(tmp_path / "whole.zarr", tmp_path / "split.zarr")
 
 
