@@ -313,6 +313,21 @@ def test_it_is_known_whether_masks_and_geometry_are_one(sections, one_mask, one_
     assert (its.one_mask, its.one_geometry) == (one_mask, one_geometry)
 
 
+@pytest.mark.parametrize(
+    ("sections", "one"),
+    [
+        ({"beam": None}, True),
+        ({"beam": None, "let": {"level": {"uniform": [1, 2]}}, "background": {"level_photons": "= let.level"}}, False),
+        ({"beam": None, "sampling": {"oversample": {"choice": [1, 2]}}}, False),
+        ({"beam": None, "scan": {"phi_start_deg": {"uniform": [0, 90]}}}, True),
+        ({"beam": None, "scan": {"spindle_axis": {"choice": [[1, 0, 0], [0, 1, 0]]}}}, False),
+        ({}, False),
+    ],
+)
+def test_it_is_known_whether_all_samples_have_one_instrument(sections, one):
+    assert recipe(**sections).one_instrument is one
+
+
 @pytest.fixture
 def models(tmp_path) -> Path:
     folder = tmp_path / "models [a]"

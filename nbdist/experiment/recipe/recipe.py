@@ -67,6 +67,8 @@ OF_DIRECTIONS = {
     "scan": ("spindle_axis",),
 }
 """Fields beside the detector's that decide what lies in the direction of a pixel."""
+OF_AN_INSTRUMENT = ("beam", "detector", "sampling", "background", "shadows", "readout")
+"""Sections that make the instrument of a sample, its background and its read-out, with the spindle."""
 LARGEST_SAMPLE = 2**32 - 1
 
 
@@ -253,6 +255,16 @@ class Recipe:
         return not any(node is not None and varies(self._root, node) for node in whole) and not any(
             self._differs(self._root.inner(section), fields) for section, fields in OF_DIRECTIONS.items()
         )
+
+    @cached_property
+    def one_instrument(self) -> bool:
+        """Whether all samples have one instrument, background and read-out: none of their fields is drawn.
+
+        Seeds of the texture of a powder that the recipe leaves out aside, which are each sample's.
+        """
+        its = {name: self._root.inner(name) for name in OF_AN_INSTRUMENT}
+        drawn = any(node is not None and varies(self._root, node) for node in its.values())
+        return not drawn and not self._differs(self._root.inner("scan"), OF_DIRECTIONS["scan"])
 
     def draw(self, number: int) -> Draw:
         """Return a sample, which depends on the recipe, its seed and the number alone.
