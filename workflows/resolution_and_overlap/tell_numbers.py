@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "-o", "--output", type=Path, required=True, help="folder of the data set; made, or gone on with"
     )
     parser.add_argument("--samples", type=int, default=2000, help="of the data set")
-    parser.add_argument("--epochs", type=int, default=14, help="of the training")
+    parser.add_argument("--epochs", type=int, default=12, help="of the training")
     parser.add_argument("--workers", type=int, default=2, help="processes that render")
     options = parser.parse_args(arguments)
     began = time.monotonic()
