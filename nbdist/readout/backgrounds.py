@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nbdist.experiment.beam import EV_ANGSTROM
 from nbdist.readout.air import air_photons
-from nbdist.readout.interpolation import STEPS, OfDirections, changes_slowly, interpolated, near_the_beam
+from nbdist.readout.interpolation import OfDirections, interpolated, near_the_beam, steps_on
 from nbdist.readout.powder import ring_photons_per_sr
 from nbdist.scene.background import PowderRings
 from nbdist.scene.instrument import Factor, Instrument, Ray
@@ -66,7 +66,7 @@ class Backgrounds:
         What evaluates the factors of pixels.
     interpolates
         Whether what changes slowly from pixel to pixel is interpolated (see `interpolation`), in a tenth of the time: for a background that
-        one sample alone has.
+        one sample alone has. In float64 nothing is.
     """
 
     def __init__(self, instrument: Instrument, pixels: PixelFactors, interpolates: bool = False) -> None:
@@ -87,18 +87,24 @@ class Backgrounds:
             return self._kept[panel]
 
     def within(self, tile: Tile) -> PanelBackground:
-        """The background of a tile; a few pixels, as a trace asks for, are worked out alone."""
-        if tile.pixels <= FEW_PIXELS and tile.panel not in self._kept:
+        """The background of a tile; a few pixels, as a trace asks for, are worked out alone, unless they lie between nodes of the panel."""
+        if tile.pixels <= FEW_PIXELS and tile.panel not in self._kept and not self._steps(tile.panel):
             return self._worked_out(tile, tile)
         return PanelBackground(*(None if image is None else image[tile.slices] for image in self.of(tile.panel)))
+
+    def _steps(self, panel: int) -> tuple[int, ...]:
+        """Pixels from node to node of a panel; none where every pixel is worked out."""
+        instrument = self._instrument
+        rough = bool(instrument.background.powders) or instrument.obstacles.any
+        if not self._interpolates or rough or instrument.precision == "float64":
+            return ()
+        return steps_on(instrument.panels[panel], instrument.sources.mean[1])
 
     def _worked_out(self, tile: Tile, part: Tile) -> PanelBackground:
         """Images of a tile, 0 outside of a part of it."""
         instrument, given = self._instrument, self._instrument.background
-        panel = instrument.panels[tile.panel]
-        rough = bool(given.powders) or instrument.obstacles.any
-        between_nodes = self._interpolates and changes_slowly(panel) and not rough
-        band = ROWS_BETWEEN_NODES if between_nodes else ROWS_AT_ONCE
+        panel, all_steps = instrument.panels[tile.panel], self._steps(tile.panel)
+        band = ROWS_BETWEEN_NODES if all_steps else ROWS_AT_ONCE
 
         def image(photons: Callable[[Tile], Array]) -> NDArray[np.floating[Any]]:
             made = np.zeros(tile.shape, dtype=instrument.precision)
@@ -106,12 +112,11 @@ class Backgrounds:
                 made[rows.within(tile)] = np.where(panel.usable[rows.slices], photons(rows), 0.0)
             return made
 
-        def scattered(rows: Tile, steps: Sequence[int] = STEPS if between_nodes else ()) -> Array:
+        def scattered(rows: Tile, steps: Sequence[int] = all_steps) -> Array:
             if not steps:
                 return scattered_photons(instrument, self._pixels, rows)
             photons = scattered_photons(instrument, self._pixels, rows, partial(interpolated, panel, rows, steps[0]))
-            near = near_the_beam(panel, rows, instrument.sources.mean[0], steps[0])
-            if near is not None:
+            for near in near_the_beam(panel, rows, instrument.sources.mean[0], steps[0]):
                 photons[near.within(rows)] = scattered(near, steps[1:])
             return photons
 

@@ -1,29 +1,32 @@
 """Values of pixels that change slowly over a panel: worked out at some rows and columns, with cubic polynomials in between.
 
 Between nodes a step h apart, a polynomial through four of them is off by 3/128 h^4 times the fourth derivative at most. What a beam
-scatters changes over lengths of the distance to the panel, so this is done where that is `LEAST_PIXELS` at least; near the beam it
-changes over the distance to that, too, so pixels within `EXACT_STEPS` steps of it are not interpolated so.
+scatters changes over lengths of the distance to the panel, the faster the shorter its wave is, so a step is taken where that is
+`LEAST_STEPS` of it; near the beam it changes over the distance to that, too, so pixels within `EXACT_STEPS` steps of it are not
+interpolated so.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.scene.panels import PanelGeometry
+from nbdist.scene.panels import SMALLEST_OBLIQUITY, PanelGeometry
 from nbdist.scene.tile import Tile
 
 Array = NDArray[np.float64]
 OfDirections = Callable[[Array, Array], Array]
 """Values (...) of unit vectors (..., 3) from the sample to the middles of pixels, and of their distances (...) in metres."""
 
-STEPS = (8, 2)
-"""Pixels from node to node, far from the beam and next to it."""
-EXACT_STEPS = 16
+STEPS = (8, 4, 2)
+"""Pixels from node to node, far from the beam and nearer to it."""
+EXACT_STEPS = 24
 """From the beam, in steps: what is nearer is left to the next smaller step, and at last to be worked out pixel by pixel."""
-LEAST_PIXELS = 512
+LEAST_STEPS = 128
+"""From the sample to a panel, for wavelengths of 1 Angstrom and more; in proportion more for shorter ones."""
 
 
 def _weights(step: int) -> Array:
@@ -36,9 +39,10 @@ def _weights(step: int) -> Array:
 WEIGHTS = {step: _weights(step) for step in STEPS}
 
 
-def changes_slowly(panel: PanelGeometry) -> bool:
-    """Whether what is scattered changes slowly from pixel to pixel, but near the beam."""
-    return panel.close_distance_m >= LEAST_PIXELS * panel.pixel_m
+def steps_on(panel: PanelGeometry, wavelength_A: float) -> tuple[int, ...]:
+    """Those of `STEPS` from pixel to pixel of which what is scattered changes slowly, but near the beam."""
+    slowly_m = panel.close_distance_m * min(1.0, wavelength_A)
+    return tuple(step for step in STEPS if slowly_m >= LEAST_STEPS * step * panel.pixel_m)
 
 
 def interpolated(panel: PanelGeometry, tile: Tile, step: int, values: OfDirections) -> Array:
@@ -57,14 +61,24 @@ def interpolated(panel: PanelGeometry, tile: Tile, step: int, values: OfDirectio
     return found.reshape(tile.shape[0], -1)[:, : tile.shape[1]]
 
 
-def near_the_beam(panel: PanelGeometry, tile: Tile, beam: Array, step: int) -> Tile | None:
-    """The pixels of a tile about the place where a beam (3,) meets its panel that a step is too large for; None for none."""
-    slow, fast = panel.coordinates(beam).tolist()
-    if not np.isfinite([slow, fast]).all():
-        return None
-    reach = EXACT_STEPS * step
-    (first, last), (left, right) = (
-        (max(start, round(at) - reach), min(stop, round(at) + reach))
-        for at, start, stop in ((slow, *tile[1:3]), (fast, *tile[3:5]))
-    )
-    return Tile(tile.panel, first, last, left, right) if first < last and left < right else None
+def near_the_beam(panel: PanelGeometry, tile: Tile, beam: Array, step: int) -> list[Tile]:
+    """The pixels of a tile that a step is too large for: about the places where the line of a beam (3,) meets its panel.
+
+    Those behind the sample are among them, where the air is that scatters before the beam comes to it.
+    """
+    reach, spots = EXACT_STEPS * step, panel.coordinates([beam, -beam])
+    if panel.curved:
+        half = np.pi * panel.distance_m / panel.pixel_m
+        spots = spots[0] + half * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
+    else:
+        obliquity = max(abs(float(panel.normal @ beam)), SMALLEST_OBLIQUITY)
+        reach = math.ceil(reach / obliquity)  # where a panel is tilted, the line comes near it slowly
+    near = []
+    for slow, fast in spots[np.isfinite(spots).all(axis=1)].tolist():
+        (first, last), (left, right) = (
+            (max(start, round(at) - reach), min(stop, round(at) + reach))
+            for at, start, stop in ((slow, *tile[1:3]), (fast, *tile[3:5]))
+        )
+        if first < last and left < right:
+            near.append(Tile(tile.panel, first, last, left, right))
+    return near
