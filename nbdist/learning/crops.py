@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -109,6 +109,14 @@ class CropDataset(StoreDataset):
     def item_bytes(self) -> int:
         """Bytes of the images of a crop, its mask included."""
         return math.prod(self.size) * (1 + sum(its.dtype.itemsize for its in self._store.arrays.values()))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Store, frames, and all that decides where crops lie."""
+        shares = {"centred": self.centred, "negatives": self.negatives, "jitter": self.jitter}
+        spots = {"least_signal_over_noise": self.least_signal_over_noise}
+        places = {"size": list(self.size), "crops": self.crops, **shares, **spots, "crop_seed": self.seed}
+        return {**super().identity, **places}
 
     def hold(self, units: Sequence[int]) -> None:
         """Keep shards in memory where crops take a good part of them."""

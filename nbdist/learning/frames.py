@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
@@ -119,6 +120,12 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
     def first_frames(self) -> NDArray[np.int64]:
         """The first frame of each item, int64 (items,), ascending."""
         return self.frames.array()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides which items there are, in plain numbers and texts: the store, the frames that they begin with, and their cut."""
+        first_frames = hashlib.sha256(self.first_frames().astype("<i8").tobytes()).hexdigest()
+        return {"store": self._store.store_id, "first_frames": first_frames}
 
     def __len__(self) -> int:
         return len(self.frames)

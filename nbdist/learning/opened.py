@@ -18,12 +18,13 @@ from nbdist.frames.products import SPOTS
 from nbdist.frames.sample_products import SAMPLES
 from nbdist.store.labels import indices_appender
 from nbdist.store.locations import open_group
-from nbdist.store.places import objects_of
+from nbdist.store.places import is_url, objects_of
 from nbdist.store.samples import sample_rows
 from nbdist.store.schema import schema_of
 from nbdist.store.shard_reading import ShardReader, Window, decoding_threads
 from nbdist.store.table_reading import table_reader
 from nbdist.store.tables import FRAME, SAMPLE
+from nbdist.store.units import store_id_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -56,8 +57,8 @@ class OpenStore:
 
     Attributes
     ----------
-    schema
-        What it holds.
+    schema, store_id
+        What it holds, and its random name.
     arrays
         What reads each array of pixels.
 
@@ -72,7 +73,7 @@ class OpenStore:
     ) -> None:
         self._group: Any = open_group(location)
         self._objects = objects_of(self._group)
-        self.schema = schema_of(self._group)
+        self.schema, self.store_id = schema_of(self._group), store_id_of(self._group)
         known = {array.product.name for array in self.schema.arrays}
         for name in products or ():
             if name not in known:
@@ -108,7 +109,7 @@ class OpenStore:
 
     def hold(self, units: Sequence[int]) -> None:
         """Keep the shards of these units in memory, where each piece of one would be a request to a bucket."""
-        if self._objects.location.partition("://")[1]:
+        if is_url(self._objects.location):
             for array in self.arrays.values():
                 array.hold(units)
 
@@ -230,8 +231,9 @@ class _ValuesOfUnits:
     def _read_unit(self, number: int) -> NDArray[np.float64]:
         unit = self._units[number]
         samples = range(unit.first_frame // self._together, unit.last_frame // self._together)
-        _, parts = sample_rows(self._group, samples, self._columns)
-        (rows,) = parts
+        rows = next(sample_rows(self._group, samples, self._columns)[1], None)
+        if rows is None:
+            raise StoreError(f"{objects_of(self._group).location}: unit {number} is gone, or not complete any more")
         return np.stack([rows[name].to_numpy().astype(np.float64) for name in self._columns], axis=1)
 
 

@@ -6,10 +6,11 @@ and the numbers of ranks and workers alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -111,11 +112,23 @@ class StreamDataset(IterableDataset[Item]):
         """Say which epoch is gone through next, from its beginning."""
         self.go_on(epoch, 0, [])
 
-    def go_on(self, epoch: int, turn: int, given: Sequence[int]) -> None:
-        """Say where to begin: in which epoch, at whose turn among the workers, and how many items each has given before."""
+    def go_on(self, epoch: int, turn: int, given: Sequence[int], apart: bool = False) -> None:
+        """Say where to begin: in which epoch, at whose turn among the workers, and how many items each has given before.
+
+        Processes that have the stream already hear of it, unless this is said `apart` from what they were told.
+        """
+        if apart:
+            self._begin = torch.zeros_like(self._begin).share_memory_()
         self._begin.zero_()
         self._begin[0], self._begin[1] = epoch, turn
         self._begin[2 : 2 + len(given)] = torch.tensor(given, dtype=torch.int64)
+
+    def copy(self) -> Self:
+        """The same stream, which is told by itself where to begin."""
+        its = object.__new__(type(self))
+        its.__dict__.update(self.__dict__)
+        its.go_on(self.epoch, 0, [], apart=True)
+        return its
 
     def place(self, worker: int, workers: int) -> int:
         """Which of the workers' shares a worker has: the first one that of whose turn it is."""
@@ -124,11 +137,11 @@ class StreamDataset(IterableDataset[Item]):
     def __iter__(self) -> Iterator[Item]:
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
-        place, dataset = self.place(worker, workers), self.dataset
-        dataset.set_epoch(self.epoch)
+        place, dataset, epoch = self.place(worker, workers), self.dataset, self.epoch
         shards = dataset.first_frames() // dataset.frames_per_unit
-        order = items_in_order(shards, share(self.span, place, workers), self.seed, self.epoch, self.buffer)
+        order = items_in_order(shards, share(self.span, place, workers), self.seed, epoch, self.buffer)
         for item, waiting in islice(order, int(self._begin[2 + place]), None):
+            dataset.set_epoch(epoch)  # each time: another iteration may be in another
             dataset.hold(list(waiting))
             yield dataset[item]
 
@@ -144,6 +157,7 @@ class ResumableLoader(DataLoader[Any]):
 
     Its workers use the memory of a batch again when nobody has any of its tensors any more (not with `pin_memory`, nor with a function of
     one's own for collating), which takes a third of the time of new memory. So the rate does not depend on how long batches are kept.
+    Several iterations may go on at once, except with `persistent_workers`, which PyTorch has one of; the state is that of the last batch.
 
     Parameters
     ----------
@@ -156,34 +170,46 @@ class ResumableLoader(DataLoader[Any]):
     def __init__(self, stream: StreamDataset, **options: Any) -> None:
         size = options.get("batch_size", 1)
         collate = options.pop("collate_fn", None) or (default_convert if size is None else Stacked())
-        memory = None
-        if isinstance(collate, Stacked) and not options.get("pin_memory"):
-            ahead = (options.get("prefetch_factor") or PREFETCHED) + HELD
-            memory = memory_for(options.get("num_workers", 0), ahead, size * (stream.dataset.item_bytes + SMALL_BYTES))
-        super().__init__(stream, collate_fn=_Collate(collate, size is not None, memory), **options)
-        self._stream, self._memory = stream, memory
+        self._stream, self._collate = stream.copy(), _Collate(collate, size is not None)
+        super().__init__(self._stream, collate_fn=self._collate, **options)
         self._epoch, self._turn, self._given = 0, 0, [0] * max(1, self.num_workers)
 
     def set_epoch(self, epoch: int) -> None:
         """Begin this epoch, from its beginning."""
         self._epoch, self._turn, self._given = epoch, 0, [0] * len(self._given)
 
+    def __len__(self) -> int:
+        """Batches of an epoch: each worker's last one may be smaller, or is left out with `drop_last`."""
+        span, workers, size = self._stream.span, len(self._given), self.batch_size or 1
+        more = 0 if self.drop_last else size - 1
+        return sum((len(share(span, place, workers)) + more) // size for place in range(workers))
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self._stream.go_on(self._epoch, self._turn, self._given)
-        if self._memory is not None:
-            self._memory.begin()
-        begun = self._turn
+        epoch, begun, given = self._epoch, self._turn, list(self._given)
+        self._stream.go_on(epoch, begun, given, apart=not self.persistent_workers)
+        memory = self._memory()
         for made in super().__iter__():
-            place = (made.worker + begun) % len(self._given)
-            self._given[place] += made.items
-            self._turn = (place + 1) % len(self._given)
+            place = (made.worker + begun) % len(given)
+            given[place] += made.items
+            self._epoch, self._turn, self._given = epoch, (place + 1) % len(given), list(given)
             batch = made.batch
-            if made.slot is not None and self._memory is not None:
-                batch |= zip(made.lying, self._memory.received(made.slot, list(made.lying.values())), strict=True)
+            if made.slot is not None and memory is not None:
+                batch |= zip(made.lying, memory.received(made.slot, list(made.lying.values())), strict=True)
             del made
             yield batch
             del batch
-        self.set_epoch(self._epoch + 1)
+        self.set_epoch(epoch + 1)
+
+    def _memory(self) -> BatchMemory | None:
+        """Memory for an iteration's batches: that of workers that live on, or new, as those of another iteration may be at work."""
+        memory = self._collate.memory
+        if memory is not None and self.persistent_workers:
+            memory.begin()
+        elif isinstance(self._collate.collate, Stacked) and not self.pin_memory and self.num_workers:
+            ahead = (self.prefetch_factor or PREFETCHED) + HELD
+            size = (self.batch_size or 1) * (self._stream.dataset.item_bytes + SMALL_BYTES)
+            memory = self._collate.memory = memory_for(self.num_workers, ahead, size)
+        return memory
 
     def state_dict(self) -> dict[str, Any]:
         """What was handed out: of plain numbers and lists."""
@@ -195,7 +221,7 @@ class ResumableLoader(DataLoader[Any]):
         Raises
         ------
         NbdistError
-            If it was one of another store, rank, order, batch or number of workers.
+            If it was one of another store, of other items, or of another rank, order, batch or number of workers.
         """
         for name, value in self._order.items():
             if state["order"].get(name) != value:
@@ -208,7 +234,12 @@ class ResumableLoader(DataLoader[Any]):
         stream = self._stream
         (rank, ranks), items = stream.rank, len(stream.dataset)
         of_stream = {"seed": stream.seed, "buffer": stream.buffer, "rank": rank, "ranks": ranks, "equal": stream.equal}
-        return {"items": items, **of_stream, "batch_size": self.batch_size, "workers": len(self._given)}
+        of_loader = {"batch_size": self.batch_size, "workers": len(self._given)}
+        return {**self._identity, "items": items, **of_stream, **of_loader}
+
+    @functools.cached_property
+    def _identity(self) -> dict[str, Any]:
+        return self._stream.dataset.identity
 
 
 @dataclass(frozen=True)
@@ -239,8 +270,9 @@ def _pinned(batch: Any) -> Any:
 class _Collate:
     """Collates, in memory that is used again where there is some, and tells from which worker how many items are in the batch."""
 
-    def __init__(self, collate: Callable[..., Any], batched: bool, memory: BatchMemory | None) -> None:
-        self.collate, self.batched, self.memory = collate, batched, memory
+    def __init__(self, collate: Callable[..., Any], batched: bool) -> None:
+        self.collate, self.batched = collate, batched
+        self.memory: BatchMemory | None = None
 
     def __call__(self, items: Any) -> _Made:
         info = get_worker_info()
@@ -250,7 +282,7 @@ class _Collate:
             return _Made(self.collate(items), worker, number)
         batch, lying = self.collate(items, slot.tensor), {}
         for name, tensor in list(batch.items()):
-            if tensor.data_ptr() in slot.lying:
+            if isinstance(tensor, Tensor) and tensor.data_ptr() in slot.lying:
                 lying[name] = slot.lying[tensor.data_ptr()]
                 del batch[name]
         return _Made(batch, worker, number, slot.number, lying)

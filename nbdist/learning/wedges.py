@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,11 @@ class WedgeDataset(StoreDataset):
     def item_bytes(self) -> int:
         """Bytes of the images of a wedge."""
         return self.length * super().item_bytes
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Store, first frames, and length and step of wedges."""
+        return {**super().identity, "length": self.length, "step": self.step}
 
     def __len__(self) -> int:
         return len(self._firsts)

@@ -99,7 +99,39 @@ def test_batches_of_workers_are_those_of_this_process_kept_or_changed_in_place(l
             torch.testing.assert_close(batch, its, rtol=0, atol=0, equal_nan=True)
             batch["intensity"] += 1
             batch["frame"].zero_()
-    assert loader._memory is not None
+    assert loader._collate.memory is not None
+
+
+@pytest.mark.integration
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_several_iterations_at_once_have_batches_and_places_of_their_own(location):
+    stream = StreamDataset(FrameDataset(location), seed=3, buffer=6)
+    whole = list(ResumableLoader(stream, batch_size=4))
+    loader = ResumableLoader(stream, batch_size=4, num_workers=1, multiprocessing_context="fork")
+    first = iter(loader)
+    found = [next(first)]
+    rest = list(loader)
+    found += first
+    torch.testing.assert_close(rest, whole[1:], rtol=0, atol=0)
+    torch.testing.assert_close(found, whole, rtol=0, atol=0)
+    assert loader.state_dict()["epoch"] == 1, "the one that follows, whoever ended last"
+
+
+class Named(Padded):
+    """Collates with a text beside the tensors."""
+
+    def __call__(self, items, *allocate):
+        return super().__call__(items, *allocate) | {"what": "frames"}
+
+
+@pytest.mark.integration
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_batch_of_a_worker_may_hold_more_than_tensors(location):
+    stream = StreamDataset(FrameDataset(location), shuffle=False)
+    options = {"num_workers": 1, "multiprocessing_context": "fork", "collate_fn": Named()}
+    [batch] = ResumableLoader(stream, batch_size=FRAMES, **options)
+    assert batch["what"] == "frames"
+    assert batch["frame"].tolist() == list(range(FRAMES))
 
 
 @pytest.mark.integration
@@ -120,5 +152,5 @@ def test_workers_that_are_started_anew_have_the_same_order_and_use_their_memory_
 def test_a_function_of_ones_own_collates_as_it_does(location):
     stream = StreamDataset(FrameDataset(location), shuffle=False)
     loader = ResumableLoader(stream, batch_size=4, collate_fn=lambda items: default_collate(items)["frame"])
-    assert loader._memory is None
+    assert loader._collate.memory is None
     assert torch.cat(list(loader)).tolist() == list(range(FRAMES))

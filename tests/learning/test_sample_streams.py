@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from labelled import labelled_store, reflection_rows, spot_rows
 from torch.utils.data import DataLoader, DistributedSampler
 
 from nbdist.errors import NbdistError
-from nbdist.learning import CropDataset, FrameDataset, ResumableLoader, StreamDataset
+from nbdist.learning import CropDataset, FrameDataset, ResumableLoader, StreamDataset, WedgeDataset
 
 FRAMES, SHARD = 23, 4
 
@@ -142,6 +143,49 @@ def test_a_state_of_another_order_is_refused(location, stream, name, changed):
         ResumableLoader(other, batch_size=4).load_state_dict(state)
     with pytest.raises(NbdistError, match="batch_size: the state is of 4, this loader has 5"):
         ResumableLoader(stream, batch_size=5).load_state_dict(state)
+
+
+def test_a_state_of_another_store_or_of_other_items_is_refused(location, tmp_path):
+    def loader(dataset):
+        return ResumableLoader(StreamDataset(dataset), batch_size=4)
+
+    twin = tmp_path / "twin.zarr"
+    shutil.copytree(location, twin)
+    state = json.loads(json.dumps(loader(FrameDataset(location)).state_dict()))
+    loader(FrameDataset(twin)).load_state_dict(state)
+    root = json.loads((twin / "zarr.json").read_text())
+    root["attributes"]["store_id"] = "other"
+    (twin / "zarr.json").write_text(json.dumps(root))
+    with pytest.raises(NbdistError, match="store: the state is of"):
+        loader(FrameDataset(twin)).load_state_dict(state)
+    half, other = (FrameDataset(location, frames=frames) for frames in (range(10), range(10, 20)))
+    with pytest.raises(NbdistError, match="first_frames: the state is of"):
+        loader(other).load_state_dict(loader(half).state_dict())
+    wedges = WedgeDataset(location, 3, 1, frames=range(12)), WedgeDataset(location, 2, 1, frames=range(11))
+    with pytest.raises(NbdistError, match="length: the state is of 3, this loader has 2"):
+        loader(wedges[1]).load_state_dict(loader(wedges[0]).state_dict())
+    with pytest.raises(NbdistError, match="jitter: the state is of 0, this loader has 1"):
+        loader(CropDataset(location, 3, jitter=1)).load_state_dict(loader(CropDataset(location, 3)).state_dict())
+
+
+def test_iterations_that_are_in_several_epochs_have_the_crops_of_each(location):
+    loader = ResumableLoader(StreamDataset(CropDataset(location, 3, centred=0, negatives=0)), batch_size=4)
+    whole = list(loader)
+    loader.set_epoch(0)
+    first = iter(loader)
+    found = [next(first)]
+    loader.set_epoch(1)
+    next(iter(loader))
+    torch.testing.assert_close([*found, *first], whole, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_a_loader_says_how_many_batches_an_epoch_has(stream, drop_last):
+    loaders = [
+        ResumableLoader(stream, batch_size=size, drop_last=drop_last and size is not None) for size in (4, 5, None)
+    ]
+    assert [len(loader) for loader in loaders] == [len(list(loader)) for loader in loaders]
+    assert len(ResumableLoader(stream, batch_size=4, num_workers=3, drop_last=drop_last)) == (5 if drop_last else 6)
 
 
 def test_a_loader_takes_items_alone(stream):
