@@ -91,7 +91,9 @@ def read_completeness(group: zarr.Group, believe: bool = True) -> Completeness:
 def complete_units(group: zarr.Group, units: Units) -> Iterator[Unit]:
     """Those of some units that are complete, in order; a store that says it is finished is believed where many are asked for."""
     stored = StoredUnits(group)
-    if len(units) > PROBED and _said(group, stored):
+    if len(units) <= PROBED:
+        yield from stored.complete_among(units)
+    elif _said(group, stored):
         yield from units
     else:
         yield from (unit for unit, _ in stored.complete(units))
@@ -174,12 +176,16 @@ def _probed_bytes(group: zarr.Group, stored: StoredUnits) -> dict[str, int]:
 def consolidate(location: str | os.PathLike[str]) -> None:
     """Gather all metadata into one object, so that readers open the store with one request.
 
+    Nothing is done where they are: since then they may have been changed by a growth that was cut short.
+
     Raises
     ------
     StoreError
         If the store is not there or cannot be written.
     """
     group = open_group(location, mode="r+")
+    if group.metadata.consolidated_metadata is not None:
+        return
     objects, schema = objects_of(group), schema_of(group)
     groups = [*schema.groups, LAST_MADE]
     metadata = {name: json.loads(objects.read(f"{name}/{ROOT}") or b"{}") for name in sorted([*schema.dtypes, *groups])}

@@ -264,24 +264,39 @@ def test_a_store_that_says_it_is_finished_is_not_believed_after_it_grew_within_i
     assert read_completeness(open_group(copy)).missing == {2}
 
 
+@pytest.mark.parametrize("again", range(1, 4))
 @pytest.mark.parametrize("written", range(1, 5))
-def test_growing_that_is_cut_short_leaves_the_data_set_as_it_was(whole, copy, monkeypatch, written):
+def test_growing_that_is_cut_short_again_and_again_leaves_the_data_set_as_it_was(
+    whole, copy, monkeypatch, written, again
+):
     """At each of the objects that it writes: the metadata in one, those of two arrays, and the root."""
-    left = iter(range(written - 1))
+    for writes, samples in ((written, SAMPLES + 4), (again, SAMPLES + 3)):
+        left = iter(range(writes - 1))
 
-    def write(objects, key, content, real=Folder.write):
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        return real(objects, key, content)
+        def write(objects, key, content, real=Folder.write, left=left):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return real(objects, key, content)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Folder, "write", write)
-        with pytest.raises(KeyboardInterrupt):
-            grow_store(copy, SAMPLES + 4)
-    assert open_series(copy).equals(open_series(whole))
+        with monkeypatch.context() as patched:
+            patched.setattr(Folder, "write", write)
+            with pytest.raises(KeyboardInterrupt):
+                grow_store(copy, samples)
+        assert open_series(copy).equals(open_series(whole))
     pandas.testing.assert_frame_equal(open_samples(copy), open_samples(whole))
+    assert mark_finished(copy)
+    assert open_series(copy).equals(open_series(whole))
     grow_store(copy, SAMPLES + 4)
     assert open_series(copy).sizes["frame"] == (SAMPLES + 4) * TOGETHER
+
+
+def test_rows_of_a_few_units_are_read_without_a_list_of_all_records(copy, monkeypatch):
+    listed = []
+    for name in ("names", "each_name"):
+        real = getattr(Folder, name)
+        monkeypatch.setattr(Folder, name, lambda its, place, real=real: listed.append(place) or real(its, place))
+    assert list(open_samples(copy, samples=range(2, 3))["sample"]) == [2]
+    assert not listed
 
 
 def test_what_cannot_grow_says_so(copy):
