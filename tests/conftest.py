@@ -83,12 +83,12 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files that take long begin first, so that no process is left alone with one at the end.
 
-    Those that take minutes of other programs are skipped unless they are asked for.
+    Whole workflows are skipped unless they are asked for.
     """
     weights: Counter[Path] = Counter()
-    minutes = pytest.mark.skip(reason="takes minutes of DIALS: pytest -s -m processing, as .ci/run does")
+    minutes = pytest.mark.skip(reason="a whole workflow: pytest -s -m workflows, as .ci/run does")
     for item in items:
-        if item.get_closest_marker("processing") and "processing" not in config.option.markexpr:
+        if item.get_closest_marker("workflows") and "workflows" not in config.option.markexpr:
             item.add_marker(minutes)
         slow, starts_processes = (item.get_closest_marker(name) is not None for name in ("slow", "integration"))
         weights[item.path] += 10_000 * slow + 100 * starts_processes + 1

@@ -77,6 +77,7 @@ def test_turned_images_have_the_same_pixels():
 
 @pytest.mark.slow
 @pytest.mark.integration
+@pytest.mark.workflows
 def test_a_network_is_trained_on_a_data_set_and_compared_on_its_test(tmp_path, capsys):
     content = nbdist.load_recipe(tell_numbers.RECIPE).content
     halves = recipe_of({**content, "recipe": {**content["recipe"], "splits": {"train": 0.5, "test": 0.5}}})

@@ -13,7 +13,7 @@ from processing import missing
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.slow,
-    pytest.mark.processing,
+    pytest.mark.workflows,
     pytest.mark.skipif(bool(missing()), reason=missing()),
     pytest.mark.filterwarnings("ignore"),  # of ImageD11
 ]

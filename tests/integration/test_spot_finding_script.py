@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib")
 import dials_finder
 import find_spots
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.workflows]
 
 
 def settled(value: Any) -> Any:
