@@ -193,6 +193,7 @@ def test_a_reference_stands_for_whatever_is_there():
         ({"let": {"a": "= let.b + 1", "b": "= let.a"}}, r"let\.a: refers to itself: let\.a from let\.b from let\.a"),
         ({"let": {"a": {"uniform": [0, "= let.a"]}}}, r"let\.a: refers to itself: let\.a from let\.a\.uniform\.1"),
         ({"let": "= let"}, r"let: refers to itself"),
+        ({"let": {"a.b": 1}}, r"let: names of values should have no dot, found a\.b"),
         ({"let": {"c": {"rotation": "uniform"}, "x": "= let.c.3"}}, r"let\.x: let\.c\.3 is not in the recipe"),
         ({"beam": {"wavelength_A": "= __import__('os')"}}, r"beam\.wavelength_A: .* is no expression at ''os'"),
         ({"beam": {"wavelength_A": "= 1 - 1"}}, r"sample 0: beam\.wavelength_A: should be greater than 0, found 0\.0"),
@@ -389,6 +390,43 @@ def test_the_fingerprint_is_of_what_decides_a_sample(models):
     assert recipe_of(content_of(crystal={"N_cells": [3, 3, 3]}, structure_factors=source), moved).fingerprint == first
 
 
+def chosen_model(folder: Path, *names: str) -> Recipe:
+    source = {"kind": "model", "file": {"choice": [*names]}}
+    splits = {"seed": 3, "splits": {"a": 1, "b": 1}}
+    return recipe_of(content_of(recipe=splits, crystal={"N_cells": [3, 3, 3]}, structure_factors=source), folder)
+
+
+def test_files_of_one_name_in_different_folders_are_different_crystals(tmp_path):
+    names = ("one/model.pdb", "two/model.pdb", "other.pdb")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_model(tmp_path / name)
+    its = chosen_model(tmp_path, *names[:2])
+    drawn = [its.draw(number) for number in range(12)]
+    for each in drawn:
+        file = each.experiment.structure_factors.file.relative_to(tmp_path).as_posix()
+        assert file == each.crystal == each.values["structure_factors.file"]
+    assert len({(each.crystal, each.split) for each in drawn}) == len({each.split for each in drawn}) == 2
+    its = chosen_model(tmp_path, *names[1:])
+    assert {its.draw(number).crystal for number in range(9)} == {"model.pdb", "other.pdb"}
+
+
+def test_a_file_that_is_called_otherwise_is_another_crystal_in_the_fingerprint(tmp_path):
+    for name in ("a.pdb", "b.pdb", "c.pdb"):
+        write_model(tmp_path / name)
+    first = chosen_model(tmp_path, "a.pdb", "b.pdb").fingerprint
+    assert chosen_model(tmp_path, "a.pdb", "c.pdb").fingerprint != first
+    moved = tmp_path.rename(tmp_path.with_name("elsewhere"))
+    assert chosen_model(moved, "a.pdb", "b.pdb").fingerprint == first
+
+
+def test_a_number_is_not_taken_for_the_place_of_an_alternative():
+    its = recipe(structure_factors={"kind": "wilson", "d_min_A": 5.0, "seed": {"choice": [1, {"integer": [5, 6]}]}})
+    crystals = {its.draw(number).crystal for number in range(20)}
+    assert {each for each in crystals if "alternative 1" in each} == crystals - {"structure_factors.seed 1"}
+    assert len(crystals) == 3
+
+
 def test_every_field_of_a_file_has_a_name_that_says_so():
     """By which a recipe knows which texts are files."""
 
@@ -438,6 +476,7 @@ def test_samples_of_one_crystal_are_in_one_split():
         ({"kind": "uniform", "F": 1}, "sample"),
         ({"kind": "wilson", "d_min_A": 5.0, "seed": {"choice": [1, 2]}}, "sample"),
         ({"kind": "wilson", "d_min_A": 5.0, "seed": {"integer": [0, 10**12]}}, "crystal"),
+        ({"kind": "wilson", "d_min_A": 5.0, "seed": {"integer": [0, "= round(100 * beam.wavelength_A)"]}}, "crystal"),
     ],
 )
 def test_samples_are_split_by_themselves_where_there_is_no_list_of_crystals(source, by):
@@ -475,6 +514,19 @@ def test_crystals_that_meet_in_a_sample_are_not_split():
     assert recipe(recipe={"split_by": "sample"}, crystal=None, crystals=lattices).split_by == "sample"
     lattices["of"]["structure_factors"]["seed"] = "= let.seed"
     assert recipe(let={"seed": {"integer": [1, 9]}}, crystal=None, crystals=lattices).kept_together == 9
+    fixed = {**CRYSTAL, "structure_factors": {"kind": "wilson", "d_min_A": 5.0}}
+    assert recipe(crystal=None, crystals=[lattices["of"], fixed], let={"seed": {"integer": [1, 9]}}).kept_together == 9
+
+
+def test_names_among_let_are_the_recipes_own(tmp_path):
+    write_model(tmp_path / "model.pdb")
+    let = {"rotation": {"uniform": [0.9, 1.1]}, "choice": "model.pdb", "of": 5.0, "integer": {"integer": [4, 6]}}
+    crystal = {"misset_deg": ["= let.rotation", 0, 0], "N_cells": ["= let.integer"] * 3}
+    source = {"kind": "model", "file": "= let.choice", "d_min_A": "= let.of"}
+    drawn = recipe_of(content_of(let=let, crystal=crystal, structure_factors=source), tmp_path).draw(2)
+    assert drawn.experiment.structure_factors.file == tmp_path / "model.pdb"
+    assert drawn.experiment.crystal.misset_deg[0] == drawn.values["let.rotation"]
+    assert drawn.experiment.crystal.N_cells[0] == drawn.values["let.integer"]
 
 
 def test_quotas_add_up_and_leave_no_split_out():

@@ -14,7 +14,7 @@ from pydantic import Field
 from nbdist.errors import ExperimentError
 from nbdist.experiment.fields import NotNegative, Section, anchored
 from nbdist.experiment.recipe.expressions import parse
-from nbdist.experiment.recipe.nodes import FileName, joined
+from nbdist.experiment.recipe.nodes import LET, FileName, joined
 
 SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 OnFile = Callable[[str, str], Any]
@@ -56,11 +56,11 @@ def with_files(document: dict[str, Any], on_file: OnFile, on_pattern: OnFile) ->
         if isinstance(value, (dict, list)):
             for inner, item in value.items() if isinstance(value, dict) else enumerate(value):
                 its_place = joined(place, inner)
-                if inner == "file_of" and isinstance(item, str):
+                if place != LET and inner == "file_of" and isinstance(item, str):
                     if (id(value), inner) not in done:
                         done.add((id(value), inner))
                         value[inner] = on_pattern(its_place, item)
-                elif inner in ("choice", "of") and isinstance(value, dict):
+                elif place != LET and inner in ("choice", "of") and isinstance(value, dict):
                     alternatives = item if isinstance(item, list) else None
                     for number in range(len(alternatives or ())):
                         visit(item, number, joined(its_place, number), is_file)
@@ -92,13 +92,13 @@ def _targets(document: dict[str, Any], reference: str) -> Iterator[tuple[Any, An
     limit = 1000
     while found and (limit := limit - 1):
         value, place, parts = found.pop()
-        if isinstance(value, dict) and isinstance(value.get("choice"), list):
+        if place != LET and isinstance(value, dict) and isinstance(value.get("choice"), list):
             found += [(each, joined(place, f"choice.{n}"), parts) for n, each in enumerate(value["choice"])]
         elif isinstance(value, str) and value.startswith("="):
             found += [(holder[part], its_place, parts) for holder, part, its_place in _targets(document, value)]
         else:
             key: Any = parts[0]
-            if isinstance(value, dict) and "of" in value and "repeat" in value:
+            if place != LET and isinstance(value, dict) and "of" in value and "repeat" in value:
                 key = "of"
             elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
                 key = int(key)

@@ -20,6 +20,7 @@ from nbdist.experiment.recipe.drawing import MOST_ATTEMPTS, Weights
 from nbdist.experiment.recipe.expressions import parse
 from nbdist.experiment.recipe.functions import atan2_deg, cos_deg, exp, log, sin_deg
 from nbdist.experiment.recipe.nodes import (
+    LET,
     Choice,
     Constant,
     Distribution,
@@ -381,7 +382,9 @@ def read(raw: Any, path: str = "") -> Node:
         wrong = next((name for name in raw if not isinstance(name, str)), None)
         if wrong is not None:
             raise ExperimentError(f"{joined(path, wrong)}: names of fields are text, found {wrong!r}")
-        heads = [name for name in DISTRIBUTIONS if name in raw]
+        if path == LET and (dotted := next((name for name in raw if "." in name), None)) is not None:
+            raise ExperimentError(f"{LET}: names of values should have no dot, found {dotted}")
+        heads = [name for name in DISTRIBUTIONS if name in raw and path != LET]
         if not heads:
             return Fields(path, {name: read(value, joined(path, name)) for name, value in raw.items()})
         reader, beside = DISTRIBUTIONS[heads[0]]

@@ -175,6 +175,10 @@ class Drawing:
             self._values[node.path] = node.draw(self)
         return self._values[node.path]
 
+    def has(self, path: str) -> bool:
+        """Whether the value of the node of a path was asked for."""
+        return path in self._values
+
     def number(self, node: Node) -> float:
         """Return the value of a node that should be a number.
 

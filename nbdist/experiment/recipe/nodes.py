@@ -16,6 +16,8 @@ from nbdist.errors import ExperimentError
 from nbdist.experiment.recipe.drawing import Columns, Drawing, Dtype, Node, Observed, Weights
 from nbdist.experiment.recipe.expressions import Expression
 
+LET = "let"
+"""The section of values for others to refer to, whose names are the recipe's own, those of distributions among them."""
 LONGEST_LIST = 9
 """Of constants in alternatives, whose items have columns."""
 
@@ -26,13 +28,13 @@ def joined(path: str, part: object) -> str:
 
 
 class FileName(str):
-    """The name of a file in a recipe, with its folder: a table of samples has what it is called alone."""
+    """The name of a file in a recipe, with its folder: a table of samples has what it is called alone, where that says which it is."""
 
     __slots__ = ()
 
 
-def _shown(value: Any) -> Any:
-    return Path(value).name if isinstance(value, FileName) else value
+def _shown(value: Any, folders: int = 0) -> Any:
+    return Path(*Path(value).parts[-1 - folders :]).as_posix() if isinstance(value, FileName) else value
 
 
 def _dtype(value: Any) -> Dtype | None:
@@ -170,18 +172,30 @@ class Reference(Node):
 
 @dataclass(frozen=True, eq=False)
 class Choice(Node):
-    """One of some alternatives, each with a probability in proportion to its weight."""
+    """One of some alternatives, each with a probability in proportion to its weight.
+
+    Attributes
+    ----------
+    labels
+        What each is called, alternatives that differ differently: a value; a file's name, with as many of its folders as tell the files
+        apart; or the number of a mapping, list or distribution.
+    """
 
     alternatives: tuple[Node, ...]
     weights: Weights
     labels: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        labels = (
-            f"{_shown(each.value)}" if isinstance(each, Constant) else str(number)
-            for number, each in enumerate(self.alternatives)
-        )
-        object.__setattr__(self, "labels", tuple(labels))
+        values = {number: each.value for number, each in enumerate(self.alternatives) if isinstance(each, Constant)}
+        files = {Path(value) for value in values.values() if isinstance(value, FileName)}
+        folders = 0
+        while len({file.parts[-1 - folders :] for file in files}) < len(files):
+            folders += 1
+        called = {number: f"{_shown(value, folders)}" for number, value in values.items()}
+        taken = {*called.values()}
+        for number in range(len(self.alternatives)):
+            called.setdefault(number, f"alternative {number}" if str(number) in taken else str(number))
+        object.__setattr__(self, "labels", tuple(called[number] for number in range(len(self.alternatives))))
 
     def concrete(self, drawing: Drawing) -> Node:
         """Return the alternative that was chosen."""
@@ -228,7 +242,17 @@ class Choice(Node):
         several, its = len(self.possible) > 1, self._chosen(drawing)
         if not self._of_scalars and several:
             yield place, self.alternatives.index(its)
-        yield from its.observe(drawing, place, chosen or several)
+        if isinstance(its, Constant) and isinstance(its.value, FileName) and (chosen or several):
+            yield place, self.labels[self.alternatives.index(its)]
+        else:
+            yield from its.observe(drawing, place, chosen or several)
+
+    @property
+    def files(self) -> Iterator[tuple[str, str]]:
+        """The files among the alternatives, and what each is called."""
+        for each, label in zip(self.alternatives, self.labels, strict=True):
+            if isinstance(each, Constant) and isinstance(each.value, FileName):
+                yield str(each.value), label
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,6 +31,7 @@ from nbdist.experiment.recipe.distributions import RECIPE_VERSION, FileOf, Integ
 from nbdist.experiment.recipe.drawing import MOST_COMBINATIONS, Drawing, TooManyError, every
 from nbdist.experiment.recipe.nodes import (
     Choice,
+    Distribution,
     Fields,
     Items,
     Node,
@@ -175,9 +176,18 @@ class Recipe:
         ExperimentError
             If a file cannot be read.
         """
+        called: dict[str, set[str]] = {}
+        for node in reachable(self._root, self._root):
+            for name, label in node.files if isinstance(node, Choice) else ():
+                called.setdefault(name, set()).add(label)
+
+        def of_file(place: str, name: str) -> str | list[str]:
+            digest = file_digest(place, Path(name))
+            return [*sorted(called[name]), digest] if name in called else digest  # splits go by what it is called
+
         content = with_files(
             self.content,
-            lambda place, name: file_digest(place, Path(name)),
+            of_file,
             lambda place, pattern: [[name, file_digest(place, file)] for name, file in files_of(pattern)],
         )
         content.pop("title", None)
@@ -391,12 +401,32 @@ class Recipe:
 
     def _labels(self, by: str) -> set[str] | None:
         """Of everything that there may be of crystals, or of a field; None where that is no short list."""
+
+        def found(drawing: Drawing) -> str:
+            label = _crystal_label(drawing) if by == "crystal" else _value_label(drawing, by)
+            endless = next((path for path in self._endless if drawing.has(path)), None)
+            if endless is not None:
+                raise TooManyError(f"{endless}: its limits are no list")
+            return label
+
         try:
-            return set(
-                _listed(self._root, _crystal_label if by == "crystal" else lambda its: _value_label(its, by), by)
-            )
+            return set(_listed(self._root, found, by))
         except TooManyError:
             return None
+
+    @cached_property
+    def _endless(self) -> list[str]:
+        """The paths of whole numbers whose limits follow from what cannot be listed."""
+        return [
+            node.path
+            for node in reachable(self._root, self._root)
+            if isinstance(node, Integer)
+            and any(
+                isinstance(its, Distribution) and not isinstance(its, (Integer, FileOf))
+                for limit in node.children
+                for its in reachable(self._root, limit)
+            )
+        ]
 
     def _check_one_crystal(self) -> None:
         """Refuse samples of several crystals that are chosen one by one: whatever is kept apart, they meet in a sample."""
@@ -406,7 +436,8 @@ class Recipe:
             if not nodes:
                 break
             of_crystal = [inner for node in nodes for inner in _of_crystal(node)]
-            choices.append({its for node in of_crystal for its in reachable(self._root, node) if _is_choice(its)})
+            its = {its for node in of_crystal for its in reachable(self._root, node) if _is_choice(its)}
+            choices += [its] if its else []  # a crystal that is the same in all samples is in all splits
         if any(its != choices[0] for its in choices):
             raise ExperimentError(
                 "recipe.split_by: a sample may have several crystals here, each chosen by itself, so that no split can be by crystal; "
