@@ -224,7 +224,8 @@ def products_of_samples(recipe: Recipe) -> tuple[Product, ...]:
     for place, product in enumerate(pixels):
         if product.name == COUNTS.name:
             kept = {name: value for name, value in product.attributes.items() if name in marks}
-            pixels[place] = replace(product, held_at=None, attributes=kept)
+            units = product.units if recipe.one_readout else "ADU"
+            pixels[place] = replace(product, units=units, held_at=None, attributes=kept)
     alike: list[Product] = []
     if recipe.one_geometry:
         alike = [of_scene for of_scene in (RESOLUTION, SHADOW) if of_scene.made_for(experiment)]
@@ -232,7 +233,9 @@ def products_of_samples(recipe: Recipe) -> tuple[Product, ...]:
         pixels += [RESOLUTION_IMAGES] if RESOLUTION_IMAGES.made_for(experiment) else []
         pixels += [SHADOW_IMAGES] if "shadows" in recipe.content and SHADOW_IMAGES.made_for(experiment) else []
     pixels += [] if recipe.one_mask else [MASK]
-    drawn = (Column(its.name, its.dtype, its.units, its.long_name) for its in recipe.columns)
-    samples = samples_table((*SAMPLE_COLUMNS, *(READOUT_COLUMNS if experiment.writes_counts else ()), *drawn))
+    fixed = (*SAMPLE_COLUMNS, *(READOUT_COLUMNS if experiment.writes_counts else ()))
+    taken = {column.name for column in fixed}  # which of some whole crystals it is, "crystal" says anyhow
+    drawn = (Column(its.name, its.dtype, its.units, its.long_name) for its in recipe.columns if its.name not in taken)
+    samples = samples_table((*fixed, *drawn))
     tables = (table for table in SAMPLE_TABLES.values() if table.made_for(experiment))
     return *pixels, *alike, samples, *tables

@@ -154,10 +154,11 @@ def _decided_beside(lattice: Lattice, scene: Scene) -> str:
     source, sources, decide = lattice.structure_factors, scene.instrument.sources, list[object]()
     if isinstance(source, FromModel):
         if source.d_min_A is None:
-            decide.append(float(sources.wavelengths_A.min()) / scene.experiment.beam.mean_wavelength_A)
+            shortest = float(sources.wavelengths_A.min()) / scene.experiment.beam.mean_wavelength_A
+            decide += [shortest, _rung_A(scene.finest_A)]
         if source.anomalous != "none":
             decide += [sources.wavelengths_A.tolist(), sources.weights.tolist()]
-    if isinstance(source, FromFile | FromModel):
+    if isinstance(source, FromFile) and source.asks_for_unlisted:
         decide.append(_rung_A(scene.finest_A))
     return str(decide)
 

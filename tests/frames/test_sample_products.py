@@ -92,6 +92,21 @@ def test_what_counts_mean_is_of_each_sample(experiment):
     assert counts.attributes.keys() == {"gap_value", "bad_value"}, "an array says of itself what all samples have alike"
 
 
+def test_counts_are_photons_where_they_are_in_all_samples(experiment):
+    for readout, units in (({}, "photon"), ({"offset_adu": {"choice": [0, 100]}}, "ADU")):
+        its = recipe_with(experiment, readout=readout)
+        assert {product.name: product for product in products_of_samples(its)}["counts"].units == units
+
+
+def test_crystals_may_be_chosen_whole(experiment):
+    crystal = experiment.content()["crystal"]
+    its = recipe_with(experiment, crystal={"choice": [crystal, {**crystal, "N_cells": [3, 4, 5]}]})
+    for number in range(2):
+        row = frames_of_sample(its, number)[0]["samples"]
+        assert list(row["crystal"]) == [its.draw(number).crystal]
+        assert row["crystal.N_cells.0"] == its.draw(number).experiment.crystal.N_cells[0]
+
+
 def test_a_frame_of_no_sample_has_no_row_of_one(experiment):
     scene = resolve(experiment)
     frame = rendered_frame(scene, 0, [np.zeros((12, 10))], Readout(scene))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 import pytest
+from atomic_models import write_model
 from merged_files import CELL, unit, write_mtz
 
 from nbdist.errors import ExperimentError, FileFormatError
 from nbdist.scene import resolve
-from nbdist.scene.amplitudes import load_reflections
+from nbdist.scene.amplitudes import AmplitudeCache, load_reflections
 from nbdist.scene.completeness import Completeness, completeness
 from nbdist.scene.notes import file_completeness, notes
 
@@ -263,6 +264,28 @@ def test_lattices_share_the_reflections_of_a_file_whatever_their_cells(small_exp
     experiment = small_experiment(crystal=None, crystals=crystals, structure_factors={"kind": "file", "file": path})
     first, second = load_reflections(resolve(experiment))
     assert first is second
+
+
+def test_detectors_share_the_amplitudes_that_go_no_further_for_any_of_them(small_experiment, scene_of, tmp_path):
+    model = write_model(tmp_path / "model.pdb")
+    for further, source in ((False, {"d_min_A": 6.0}), (True, {})):
+        cache = AmplitudeCache()
+        near, far = (
+            resolve(
+                small_experiment(
+                    panel={"distance_mm": distance_mm},
+                    crystal={"cell": None, "shape": "gauss"},
+                    structure_factors={"kind": "model", "file": model, **source},
+                    sampling={"method": "integrated"},
+                )
+            )
+            for distance_mm in (300, 600)
+        )
+        assert (load_reflections(near, cache)[0] is load_reflections(far, cache)[0]) is not further
+    for further, source in ((False, {}), (True, {"missing": "wilson"})):
+        cache = AmplitudeCache()
+        near, far = (scene_of({"F": F}, d_min_A=d_min_A, **source) for d_min_A in (2.5, 4.0))
+        assert (load_reflections(near, cache)[0] is load_reflections(far, cache)[0]) is not further
 
 
 def test_a_crystal_without_a_cell_has_that_of_its_file(scene_of, tmp_path, small_experiment):

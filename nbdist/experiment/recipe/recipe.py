@@ -261,8 +261,7 @@ class Recipe:
     @cached_property
     def one_geometry(self) -> bool:
         """Whether every pixel has the same resolution and shadow in all samples: nothing is drawn of detector, shadows or directions."""
-        whole = (self._root.inner(name) for name in ("detector", "shadows"))
-        return not any(node is not None and varies(self._root, node) for node in whole) and not any(
+        return not any(self._drawn(section) for section in ("detector", "shadows")) and not any(
             self._differs(self._root.inner(section), fields) for section, fields in OF_DIRECTIONS.items()
         )
 
@@ -272,9 +271,13 @@ class Recipe:
 
         Seeds of the texture of a powder that the recipe leaves out aside, which are each sample's.
         """
-        its = {name: self._root.inner(name) for name in OF_AN_INSTRUMENT}
-        drawn = any(node is not None and varies(self._root, node) for node in its.values())
-        return not drawn and not self._differs(self._root.inner("scan"), OF_DIRECTIONS["scan"])
+        whole = any(self._drawn(section) for section in OF_AN_INSTRUMENT)
+        return not whole and not self._differs(self._root.inner("scan"), OF_DIRECTIONS["scan"])
+
+    @property
+    def one_readout(self) -> bool:
+        """Whether counts mean the same in all samples: nothing is drawn of their read-out."""
+        return not self._drawn("readout")
 
     def draw(self, number: int) -> Draw:
         """Return a sample, which depends on the recipe, its seed and the number alone.
@@ -325,6 +328,11 @@ class Recipe:
         by = self._section.split_by
         if by not in (None, "sample", "crystal") and not places(self._root, by):
             raise ExperimentError(f"recipe.split_by: should be crystal, sample or a field of the recipe, found {by}")
+
+    def _drawn(self, section: str) -> bool:
+        """Whether something of a section is drawn."""
+        node = self._root.inner(section)
+        return node is not None and varies(self._root, node)
 
     def _differs(self, node: Node | None, fields: Iterable[str]) -> bool:
         """Whether some of the fields of a section are drawn: all of a section that is no mapping of its own."""
