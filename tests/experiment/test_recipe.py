@@ -454,6 +454,7 @@ def test_every_field_of_a_file_has_a_name_that_says_so():
 
 def shares(its: Recipe, number: int = 1000) -> tuple[dict[str, float], dict[str, set[str]]]:
     drawn = [its.draw(sample) for sample in range(number)]
+    assert [its.split_of(sample) for sample in range(20)] == [each.split for each in drawn[:20]]
     of_crystals: dict[str, set[str]] = {}
     for each in drawn:
         of_crystals.setdefault(each.split, set()).add(each.crystal)
@@ -496,6 +497,7 @@ def test_splits_may_be_by_a_field():
     groups: dict[str, set[str]] = {}
     for number in range(60):
         drawn = its.draw(number)
+        assert its.split_of(number) == drawn.split
         groups.setdefault(drawn.split, set()).add(drawn.values["let.group"])
     assert [len(each) for each in groups.values()] == [2, 2]
     with pytest.raises(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.crystal import LATTICE_FIELDS
@@ -71,6 +71,7 @@ OF_DIRECTIONS = {
 OF_AN_INSTRUMENT = ("beam", "detector", "sampling", "background", "shadows", "readout")
 """Sections that make the instrument of a sample, its background and its read-out, with the spindle."""
 LARGEST_SAMPLE = 2**32 - 1
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -294,18 +295,33 @@ class Recipe:
         """
         return self._draw(number, self.example)
 
-    def _draw(self, number: int, example: Experiment | None) -> Draw:
+    def split_of(self, number: int) -> str:
+        """The split of a sample, as `draw` gives it, without its experiment.
+
+        Raises
+        ------
+        ExperimentError
+            If it cannot be drawn; it names the sample and the field.
+        """
+        return self._of_sample(number, lambda drawing: self._sorted_by(drawing)[1])
+
+    def _of_sample(self, number: int, drawn: Callable[[Drawing], T]) -> T:
         if not 0 <= number <= LARGEST_SAMPLE:
             raise ExperimentError(f"sample {number}: numbers of samples are 0 to {LARGEST_SAMPLE}")
-        drawing = Drawing(self._root, self.seed, number)
         try:
+            return drawn(Drawing(self._root, self.seed, number))
+        except ExperimentError as error:
+            raise ExperimentError(f"sample {number}: {error}") from None
+
+    def _draw(self, number: int, example: Experiment | None) -> Draw:
+        def drawn(drawing: Drawing) -> tuple[Experiment, dict[str, Any], str, str]:
             crystal, split = self._sorted_by(drawing)
             experiment = validate(self._experiment_content(drawing))
             if example is not None:
                 _check_shared(experiment, example)
-            observed = dict(self._root.observe(drawing, ""))
-        except ExperimentError as error:
-            raise ExperimentError(f"sample {number}: {error}") from None
+            return experiment, dict(self._root.observe(drawing, "")), crystal, split
+
+        experiment, observed, crystal, split = self._of_sample(number, drawn)
         values = {column.name: _as(column, observed.get(column.name)) for column in self.columns}
         return Draw(number, experiment, values, crystal, split)
 
