@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nbdist.errors import NbdistError
+from nbdist.frames.products import SPOTS
 from nbdist.learning.frames import Selection, StoreDataset
 from nbdist.learning.opened import SPOT_BOXES
 from nbdist.learning.order import checked_seed
@@ -46,6 +47,7 @@ class CropDataset(StoreDataset):
     Keys: the products of pixels, `intensity`, `counts`, ..., (slow, fast); `mask` bool, True where a pixel is usable; `corner` int64
     (2,), first row and column of the window, and `panel` int64 (); what is known of its frame as in `FrameDataset`. Of a table of spots
     that is asked for it has those whose centroid lies in the window, in pixels from its corner; of other tables, all rows of the frame.
+    Where each frame has its own mask, windows lie where its detector has pixels, or begin there where it has fewer.
 
     Parameters
     ----------
@@ -99,7 +101,9 @@ class CropDataset(StoreDataset):
         least = tuple(min(sizes) for sizes in zip(*self.panels, strict=True))
         if any(not 1 <= its <= most for its, most in zip(self.size, least, strict=True)):
             raise NbdistError(f"size {self.size[0]} x {self.size[1]}: 1 x 1 to {least[0]} x {least[1]} pixels here")
-        self._boxes = bool(centred or negatives) or "spots" in self._tables
+        self._boxes = bool(centred or negatives) or SPOTS.name in self._tables
+        if self._boxes:
+            _ = self._store.spots  # refused here where there are none
 
     def first_frames(self) -> NDArray[np.int64]:
         """The frame of each crop, int64 (items,), ascending."""
@@ -131,12 +135,12 @@ class CropDataset(StoreDataset):
         index = range(len(self))[index]
         frame, store = self.frames[index // self.crops], self._store
         boxes = store.boxes(frame) if self._boxes else np.zeros((0, len(SPOT_BOXES)))
-        panel, corner = self._place(index, boxes)
+        panel, corner = self._place(index, frame, boxes)
         window = tuple(slice(first, first + size) for first, size in zip(corner, self.size, strict=True))
         item = store.crop(frame, panel, window) | store.of_frame(frame)
         item |= {"panel": torch.tensor(panel), "corner": torch.tensor(corner)}
         for name, rows in self._rows([frame]).items():
-            if name == "spots":
+            if name == SPOTS.name:
                 inside = boxes[:, 0] == panel
                 for along, its in enumerate(window):
                     inside &= (boxes[:, 1 + along] >= its.start) & (boxes[:, 1 + along] < its.stop)
@@ -146,7 +150,7 @@ class CropDataset(StoreDataset):
             item[name] = rows
         return item
 
-    def _place(self, index: int, boxes: NDArray[np.float64]) -> tuple[int, tuple[int, int]]:
+    def _place(self, index: int, frame: int, boxes: NDArray[np.float64]) -> tuple[int, tuple[int, int]]:
         """Panel, and first row and column, of a crop of a frame with these spots."""
         words = RandomWords((self.seed, KEY))
         kind, which, *offsets = uniforms(words.blocks((0, index, self.epoch, 0), 1))[0].tolist()
@@ -156,14 +160,16 @@ class CropDataset(StoreDataset):
             moved = (int(offset * (2 * self.jitter + 1)) - self.jitter for offset in offsets)
             middle = (int(at) + by - size // 2 for at, by, size in zip(spot[1:3], moved, self.size, strict=True))
             panel = int(spot[0])
-            most = (of_panel - size for of_panel, size in zip(self.panels[panel], self.size, strict=True))
-            slow, fast = (min(max(0, first), last) for first, last in zip(middle, most, strict=True))
+            slow, fast = (
+                min(max(of[0], first), of[-1]) for first, of in zip(middle, self._firsts(frame, panel), strict=True)
+            )
             return panel, (slow, fast)
         places = []
         for _, which, *offsets in uniforms(words.blocks((0, index, self.epoch, 1), ATTEMPTS)).tolist():
             panel = int(which * len(self.panels))
-            rest = (of_panel - size + 1 for of_panel, size in zip(self.panels[panel], self.size, strict=True))
-            slow, fast = (int(offset * its) for offset, its in zip(offsets, rest, strict=True))
+            slow, fast = (
+                of[int(offset * len(of))] for offset, of in zip(offsets, self._firsts(frame, panel), strict=True)
+            )
             if not self.centred <= kind < self.centred + self.negatives:
                 return panel, (slow, fast)
             touching = (spots[:, 0] == panel) & (spots[:, 3] < slow + self.size[0]) & (spots[:, 4] > slow)
@@ -173,3 +179,11 @@ class CropDataset(StoreDataset):
                 break
         _, panel, slow, fast = min(places)
         return panel, (slow, fast)
+
+    def _firsts(self, frame: int, panel: int) -> list[range]:
+        """First rows and first columns of the windows that there are in a panel of a frame."""
+        firsts = []
+        for its, pixels, size in zip(self._store.extent(frame, panel), self.panels[panel], self.size, strict=True):
+            first = min(its.start, pixels - size)
+            firsts.append(range(first, max(first, its.stop - size) + 1))
+        return firsts

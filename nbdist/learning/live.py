@@ -23,7 +23,7 @@ from nbdist.learning.wedges import SampleDataset
 from nbdist.planning import Cut
 from nbdist.run.datasets import DatasetSubject
 from nbdist.run.jobs import StoreJob
-from nbdist.run.opening import opened
+from nbdist.run.opening import incomplete, opened
 from nbdist.run.sample_contexts import SampleContexts
 from nbdist.run.settings import RunSettings
 from nbdist.store import StoredUnits, exists, open_group
@@ -39,8 +39,8 @@ class LiveDataset(SampleDataset):
     """Samples of a recipe, rendered by the processes that ask for them and kept in a store, which the next epoch reads.
 
     Keys are those of `SampleDataset`. The store is a data set of one sample a unit, as `nbdist dataset --frames-per-shard` makes it; it is
-    made, or made longer, where it has to be. It can be left at any time, and `nbdist dataset --resume` completes it. While it is in use no
-    run may write into it.
+    made, or made longer, where it has to be. It can be left at any time, and `nbdist dataset --resume` completes it. Several live datasets
+    may share a store, as those of training and validation do; while it is in use no run may write into it.
 
     Parameters
     ----------
@@ -73,14 +73,17 @@ class LiveDataset(SampleDataset):
         part = None
         if distributed.is_available() and distributed.is_initialized():
             part = Part(distributed.get_rank() + 1, distributed.get_world_size())
-        settings = RunSettings(cut=Cut(frames_per_shard=recipe.frames_per_sample), resume=True, part=part)
+        cut = Cut(frames_per_shard=recipe.frames_per_sample)
+        settings = RunSettings(cut=cut, resume=True, part=part, sweep=False)
         subject = DatasetSubject(recipe, count, grows=exists(location))
         with opened(subject, normalised(location), settings, 1, device) as store:
             self._context: SampleContexts = store.context
+            missing = store.units if part is None else incomplete(store.context, store.context.plan.units(), doubt=True)
         self._at_work: tuple[int, StoreJob[SampleContexts], StoredUnits] | None = None
         chosen, split = selection.pop("samples", None), selection.pop("split", None)
         super().__init__(location, **selection)
-        self._there, self._seen = self.frames, set[int]()
+        self._missing, self._seen = NumberSet(np.array(missing.numbers, dtype=np.int64) * self.length), set[int]()
+        self._damaged = self._missing & self.frames
         numbers: Sequence[int] = range(count) if chosen is None else chosen
         if len(numbers) and not (min(numbers) >= 0 and max(numbers) < count):
             raise StoreError(
@@ -88,7 +91,7 @@ class LiveDataset(SampleDataset):
             )
         if split is not None:
             self._require_split(recipe, split)
-            numbers = [number for number in numbers if recipe.draw(number).split == split]
+            numbers = [number for number in numbers if recipe.split_of(number) == split]
         firsts = np.array(numbers, dtype=np.int64)[:, None] * self.length
         self.frames = NumberSet((firsts + np.arange(self.length)).ravel())
         self._firsts = self._whole_wedges()
@@ -99,7 +102,7 @@ class LiveDataset(SampleDataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         first = self._firsts[index]
-        if first not in self._there and first not in self._seen:
+        if first in self._missing and first not in self._seen:
             self._complete(first // self.length)
             self._seen.add(first)
         return super().__getitem__(index)
@@ -112,7 +115,7 @@ class LiveDataset(SampleDataset):
             self._at_work = os.getpid(), job, StoredUnits(open_group(self.location))
         _, job, stored = self._at_work
         unit = job.unit(sample)
-        if unit not in stored.complete_among([unit]):
+        if unit.first_frame in self._damaged or unit not in stored.complete_among([unit]):
             job.render(unit)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 COORDINATE_CHUNKS = 24
 """Chunks of coordinates that a process keeps: three for each of the places that it reads from in turn."""
+EXTENTS = 4096
+"""Extents of panels in frames with masks of their own that a process keeps."""
 UNIT_TABLES = 16
 """Tables of units that a process keeps; a shuffled epoch is in a few units at once."""
 INDICES = ("h", "k", "l")
@@ -46,7 +48,8 @@ SPOT_BOXES = (
     "signal_over_noise",
 )
 """Columns of spots that say where they are and how clear."""
-MASK = "mask"
+MASK, MASKED = "mask", 1
+"""The product, and its value where there is no pixel."""
 
 Tables = Mapping[str, Sequence[str]]
 """Columns that are wanted of each table."""
@@ -81,18 +84,24 @@ class OpenStore:
                     f"{location}: there is no product {name} of pixels; products: {', '.join(sorted(known))}"
                 )
         threads = decoding_threads() if get_worker_info() is None else 1
-        self.arrays = {
+        readers = {
             array.name: ShardReader(self._objects, self._group[array.name], array, threads)
+            for array in self.schema.arrays
+            if products is None or array.product.name in {*products, MASK}
+        }
+        self._masks = {name: reader for name, reader in readers.items() if name.startswith(MASK)}
+        self.arrays = {
+            array.name: readers[array.name]
             for array in self.schema.arrays
             if products is None or array.product.name in products
         }
         self._tables = {name: _TableOfUnits(self._group, name, columns) for name, columns in tables.items()}
         self._values = None if values is None else _ValuesOfUnits(self._group, values)
-        self._boxes: _TableOfUnits | None = None
         self._known: tuple[str, ...] = ()
         if self.schema.frames_per_sample is None:
             self._known = "phi_start_deg", "phi_end_deg", "orientation", *(its.name for its in self.schema.series)
         self._coordinates = {name: self._group[name] for name in self._known}
+        self._extent = functools.lru_cache(EXTENTS)(self._read_extent)
         self._chunk = functools.lru_cache(COORDINATE_CHUNKS)(self._read_chunk)
 
     @functools.cached_property
@@ -101,6 +110,11 @@ class OpenStore:
         of_frames = {array.name for array in self.schema.arrays}
         masks = [name for name in self.schema.dtypes if name.startswith(MASK) and name not in of_frames]
         return {name: torch.from_numpy(self._group[name][:] == 0) for name in masks}
+
+    @functools.cached_property
+    def spots(self) -> _TableOfUnits:
+        """Where the spots of each frame are, `SPOT_BOXES`."""
+        return _TableOfUnits(self._group, SPOTS.name, SPOT_BOXES)
 
     @property
     def frame_bytes(self) -> int:
@@ -132,11 +146,26 @@ class OpenStore:
         usable = self.usable.get(MASK + panels.suffix)
         return found if usable is None else found | {MASK: usable[whole].reshape(shape).clone()}
 
+    def extent(self, frame: int, panel: int) -> tuple[range, range]:
+        """Rows and columns of a panel between which a frame's own mask leaves pixels; all of them where its mask is that of all."""
+        if not self._masks:
+            slow, fast = self.schema.panels[panel]
+            return range(slow), range(fast)
+        return self._extent(frame, panel)
+
+    def _read_extent(self, frame: int, panel: int) -> tuple[range, range]:
+        [panels] = [group for group in self.schema.panel_groups if panel in group.numbers]
+        mask, place = self._masks[MASK + panels.suffix], panel - panels.numbers.start
+        window = (slice(place, place + 1), *mask.whole[1:]) if len(panels.shape) == 3 else None
+        there = mask.read([frame], window).reshape(self.schema.panels[panel]) != MASKED
+        slow, fast = (np.flatnonzero(there.any(axis=axis)) for axis in (1, 0))
+        if not len(slow):
+            return range(there.shape[0]), range(there.shape[1])
+        return range(slow[0], slow[-1] + 1), range(fast[0], fast[-1] + 1)
+
     def boxes(self, frame: int) -> NDArray[Any]:
         """Where the spots of a frame are, (row, `SPOT_BOXES`)."""
-        if self._boxes is None:
-            self._boxes = _TableOfUnits(self._group, SPOTS.name, SPOT_BOXES)
-        return self._boxes.of_frame(frame)
+        return self.spots.of_frame(frame)
 
     def of_frame(self, frame: int) -> dict[str, Tensor]:
         """What is known of a frame in numbers: phi, orientation, and so on; in a data set which sample it is of, and its values."""

@@ -86,7 +86,10 @@ def opened(
         context.forget()
         subject.grow(location)
         with _failing_in_one_line(objects.location):
-            note_part(objects, part) if part else objects.sweep()
+            if part:
+                note_part(objects, part)
+            elif settings.sweep:
+                objects.sweep()
         units = part.share(context.plan.units()) if part else context.plan.units(settings.frames)
         yield OpenStore(subject, context, incomplete(context, units, doubt=True), occupation)
     finally:

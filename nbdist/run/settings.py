@@ -81,6 +81,8 @@ class RunSettings:
         The share of the series that this process renders, beside others that render the other shares.
     resume, overwrite
         Go on with the store that exists, or remove it first.
+    sweep
+        Remove what writers that were killed left half written; not where others may write meanwhile.
     serial
         Render in this process.
     local
@@ -103,6 +105,7 @@ class RunSettings:
     part: Part | None = None
     resume: bool = False
     overwrite: bool = False
+    sweep: bool = True
     serial: bool = False
     local: LocalProcesses = field(default_factory=LocalProcesses)
     pacing: Pacing = field(default_factory=Pacing)

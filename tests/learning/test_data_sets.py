@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -118,10 +119,37 @@ def test_crops_and_streams_take_data_sets(location):
     assert sorted(number for its in found for number in its) == list(range(SAMPLES))
 
 
-def test_a_mask_that_is_drawn_comes_with_each_frame(tmp_path):
-    two = recipe("two detectors")
-    generate_dataset(two, tmp_path / "a.zarr", 6, serial=True)
-    dataset = FrameDataset(tmp_path / "a.zarr")
+@pytest.fixture(scope="module")
+def of_two_detectors(tmp_path_factory, cards_without_pictures):
+    location = tmp_path_factory.mktemp("detectors") / "set.zarr"
+    generate_dataset(recipe("two detectors"), location, 6, serial=True)
+    return location
+
+
+@pytest.mark.parametrize("products", [None, ["counts"]])
+def test_crops_lie_where_the_detector_of_their_frame_has_pixels(of_two_detectors, products):
+    usable = [FrameDataset(of_two_detectors)[frame]["mask"] for frame in range(6)]
+    crops = CropDataset(of_two_detectors, 30, crops=12, centred=0.3, negatives=0.3, products=products)
+    for index in range(len(crops)):
+        item = crops[index]
+        slow, fast = item["corner"].tolist()
+        assert usable[int(item["sample"])][slow : slow + 30, fast : fast + 30].all()
+        assert products is None or "mask" not in item
+    larger = CropDataset(of_two_detectors, (80, 85), centred=0, negatives=0)
+    corners = np.array([larger[index]["corner"].tolist() for index in range(6)])
+    sizes = np.array([[int(mask.any(axis).sum()) for axis in (1, 0)] for mask in usable])
+    assert (corners[sizes < (80, 85)] == 0).all(), "it begins where the pixels begin"
+
+
+def test_crops_on_spots_of_a_store_without_spots_are_refused_at_once(tmp_path):
+    generate_dataset(recipe(labels=None), tmp_path / "a.zarr", 1, serial=True)
+    with pytest.raises(StoreError, match="there is no table spots"):
+        CropDataset(tmp_path / "a.zarr", 30)
+    assert len(CropDataset(tmp_path / "a.zarr", 30, centred=0, negatives=0)) == 1
+
+
+def test_a_mask_that_is_drawn_comes_with_each_frame(of_two_detectors):
+    two, dataset = recipe("two detectors"), FrameDataset(of_two_detectors)
     shapes = set()
     for number in range(6):
         item, [panel] = dataset[number], two.draw(number).experiment.detector.panels
@@ -169,6 +197,30 @@ def test_samples_that_there_are_not_are_refused(made, tmp_path):
 def test_a_store_of_larger_units_is_not_rendered_live(location, made):
     with pytest.raises(NbdistError, match="was begun with frames_per_shard 6; it cannot go on with 3"):
         LiveDataset(made, location, SAMPLES)
+
+
+def test_live_data_sets_share_a_store_and_render_what_is_damaged_again(location, made, tmp_path):
+    place, whole = tmp_path / "live.zarr", SampleDataset(location, products=["counts"])
+    live = LiveDataset(made, place, SAMPLES, samples=range(2), products=["counts"])
+    for index in range(2):
+        _ = live[index]
+    shard = place / "counts/c/1/0/0"
+    shard.write_bytes(bytes(len(shard.read_bytes())))
+    being_written = shard.with_name("0.partial")
+    being_written.write_bytes(b"half of it")
+    other = LiveDataset(made, place, SAMPLES, products=["counts"])
+    assert being_written.exists(), "a worker of the first one may be at it"
+    for index in (0, 1, 2):
+        torch.testing.assert_close(other[index], whole[index], rtol=0, atol=0)
+
+
+def test_a_sample_that_is_gone_again_is_said_to_be(location, made, tmp_path):
+    values = [column.name for column in made.columns if column.dtype != "str"]
+    place = shutil.copytree(location, tmp_path / "set.zarr")
+    dataset = FrameDataset(place, values=values, products=[])
+    shutil.rmtree(place / "samples")
+    with pytest.raises(StoreError, match="unit 0 is gone, or not complete any more"):
+        _ = dataset[0]
 
 
 def test_ranks_render_into_one_store(location, made, tmp_path, monkeypatch):
