@@ -68,7 +68,7 @@ class LabelledHdf5(LabelledFormat):
         described: LabelledSet,
         images: range,
         frames: Iterable[LabelledImage],
-        rows: Rows,
+        rows: Callable[[], Rows],
         require_there: Callable[[], None],
     ) -> int:
         """Write a file of images."""
@@ -88,7 +88,7 @@ class LabelledHdf5(LabelledFormat):
                 )
                 for place, frame in enumerate(frames):
                     stored[place] = frame.pixels
-                _write_tables(file, described, len(images), iter([rows]))
+                _write_tables(file, described, len(images), iter([rows()]))
             require_there()
         return path.stat().st_size
 

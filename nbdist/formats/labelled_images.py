@@ -110,13 +110,15 @@ class LabelledFormat(abc.ABC):
         described: LabelledSet,
         images: range,
         frames: Iterable[LabelledImage],
-        rows: Rows,
+        rows: Callable[[], Rows],
         require_there: Callable[[], None],
     ) -> int:
-        """Write the images of a file, which come one after the other, with their rows; how many bytes they take.
+        """Write the images of a file, which come one after the other, and where they belong there their rows; how many bytes they take.
 
         Parameters
         ----------
+        rows
+            Reads the rows of these images.
         require_there
             Called before anything is moved to its place; it raises where the folder is another run's by now.
         """

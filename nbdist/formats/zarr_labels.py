@@ -82,7 +82,7 @@ class ZarrLabels(LabelledFormat):
         described: LabelledSet,
         images: range,
         frames: Iterable[LabelledImage],
-        rows: Rows,
+        rows: Callable[[], Rows],
         require_there: Callable[[], None],
     ) -> int:
         """Write the chunks of some images, the labels of the first of them last."""

@@ -6,6 +6,7 @@ frame to frame; of a data set the values of its sample besides.
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ from nbdist.run.exporting import (
 )
 from nbdist.run.stored_frames import FrameReader, Source
 from nbdist.store import StoreSummary, open_group
-from nbdist.store.samples import sample_rows
+from nbdist.store.samples import IN_ALL, sample_rows
 from nbdist.store.schema import schema_of
 from nbdist.store.table_reading import consecutive_frames, table_reader
 from nbdist.store.tables import FRAME, SAMPLE
@@ -106,11 +107,9 @@ class LabelledExport(Export):
     def write(self, file: Unit, reader: FrameReader) -> Written:
         """Write a file of images."""
         frames = range(self.frames.start + file.first_frame, self.frames.start + file.last_frame)
-        rows = image_rows(reader.group, frames)
-        size = self.format.write(
-            self.folder, self.described, file.frames, self._images(frames, reader), rows, self.require_there
-        )
-        return Written(size)
+        rows = functools.partial(image_rows, reader.group, frames)
+        images = self._images(frames, reader)
+        return Written(self.format.write(self.folder, self.described, file.frames, images, rows, self.require_there))
 
     def _images(self, frames: range, reader: FrameReader) -> Iterator[LabelledImage]:
         names, shape = {self.product}, stacked_shape(self.shapes)
@@ -212,7 +211,8 @@ def image_rows(group: zarr.Group, frames: range) -> Rows:
     import pyarrow
 
     samples = range(frames.start // together, (frames.stop - 1) // together + 1)
-    schema, parts = sample_rows(group, samples)
+    of_samples = [name for name in sample_rows(group)[0].names if name not in {column.name for column in IN_ALL}]
+    schema, parts = sample_rows(group, samples, of_samples)
     own = pyarrow.concat_tables([schema.empty_table(), *parts])
     rows = {name: own[name].to_numpy()[numbers // together - samples.start] for name in own.column_names}
     for table, names in ((FRAMES, None), (LATTICES, [*OF_FIRST_LATTICE, "lattice"])):
