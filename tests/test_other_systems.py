@@ -31,7 +31,8 @@ for module in pkgutil.walk_packages(nbdist.__path__, "nbdist."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 from nbdist.clusters.local_workers import default_workers
-assert default_workers("cpu") == os.cpu_count()
+from nbdist.store.shard_reading import decoding_threads
+assert default_workers("cpu") == os.cpu_count() >= decoding_threads()
 experiment = nbdist.load_experiment(sys.argv[1])
 for kernel, resume in (("eager", False), ("eager", True)):
     nbdist.generate(experiment, sys.argv[2], serial=True, kernel=kernel, resume=resume)

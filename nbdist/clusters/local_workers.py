@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from nbdist.clusters.gpus import chosen_gpus, visible_gpus
+from nbdist.cores import usable_cores
 from nbdist.errors import RunError
 from nbdist.kernels.devices import Device, pick_device
 
@@ -72,4 +72,4 @@ def default_workers(device: str) -> int:
     """One worker a usable core, or one a GPU."""
     if device == "cuda":
         return len(visible_gpus())
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()

@@ -37,11 +37,3 @@ def checksum_lines(group: zarr.Group) -> Iterator[str]:
                     raise StoreError(f"{objects.location}: {key} is missing")
                 found = hashlib.sha256(shard).hexdigest()
             yield f"{found}  {key}"
-
-
-def sum_of(lines: Iterator[str]) -> str:
-    """SHA-256 of lines, each with an end: that of the file that they make."""
-    found = hashlib.sha256()
-    for line in lines:
-        found.update(f"{line}\n".encode())
-    return found.hexdigest()

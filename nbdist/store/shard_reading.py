@@ -9,7 +9,6 @@ A shard is chunks in any order and, at its end, the index: offset and size of ea
 
 from __future__ import annotations
 
-import os
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
@@ -24,6 +23,7 @@ import numpy as np
 from numcodecs.blosc import decompress
 from numpy.typing import NDArray
 
+from nbdist.cores import usable_cores
 from nbdist.errors import StoreError, one_line
 from nbdist.store.objects import Objects, Span
 from nbdist.store.places import is_url
@@ -246,7 +246,7 @@ class _OldIndexError(Exception):
 
 def decoding_threads() -> int:
     """Threads that decode in a process that has the machine's cores for itself."""
-    return min(4, len(os.sched_getaffinity(0)))
+    return min(4, usable_cores())
 
 
 def _touched(window: Window, chunk: Sequence[int]) -> Iterator[tuple[int, ...]]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.cores import usable_cores
 from nbdist.kernels.backend import Turned, WholePixelFactors
 from nbdist.kernels.diffuse import Exposed, Halos
 from nbdist.kernels.native.diffuse import DiffuseRequest
@@ -107,7 +108,7 @@ class NativeBackend:
     processor = processor()
 
     def __init__(self, instrument: Instrument, threads: int | None = None, skip: bool = True) -> None:
-        self._instrument, self._threads, self._skip = instrument, threads or usable_cores(), skip
+        self._instrument, self._threads, self._skip = instrument, threads or usable_threads(), skip
         self._library = load(factors_source())
         self.compiler = self._library.compiler
         sources = instrument.sources
@@ -276,12 +277,12 @@ class NativeBackend:
         )
 
 
-def usable_cores() -> int:
+def usable_threads() -> int:
     """Threads that a process may use: what OMP_NUM_THREADS says, or the cores it may run on."""
     named = os.environ.get("OMP_NUM_THREADS", "")
     if named.isdecimal() and int(named):
         return int(named)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def is_sharp(lattice: Lattice) -> bool:
