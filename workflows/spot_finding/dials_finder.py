@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,27 @@ PIXELS = (1, 2, 3, 4, 6)
 def missing() -> str:
     """Why DIALS finds nothing here; empty where it does."""
     return "" if shutil.which("dials.find_spots") else "DIALS is not installed"
+
+
+def dials_python() -> list[str]:
+    """The command of DIALS' own Python: dials.python where there is one, else what dials.find_spots says that it is a script of.
+
+    Raises
+    ------
+    RuntimeError
+        If it is a script of something else.
+    """
+    if python := shutil.which("dials.python"):
+        return [python]
+    program = shutil.which("dials.find_spots")
+    assert program is not None, "`missing` tells"
+    with Path(program).open("rb") as file:
+        first = file.readline().decode(errors="replace").strip()
+    if not (first.startswith("#!") and "python" in first):
+        raise RuntimeError(
+            f"{program}: expected a script of DIALS' Python, found {first[:80]!r}; put dials.python on PATH"
+        )
+    return first.removeprefix("#!").split()
 
 
 def grid() -> Grid:
@@ -106,11 +128,10 @@ def find_spots(
     np.save(folder / "images.npy", np.stack(counts))
     (folder / "models.json").write_text(json.dumps(detectors), encoding="utf-8")
     (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-    program = shutil.which("dials.find_spots")
-    assert program is not None
-    python = Path(program).read_text(encoding="utf-8").splitlines()[0].removeprefix("#!").strip()
-    ended = subprocess.run([python, SIDE, folder], capture_output=True, text=True, env={"OMP_NUM_THREADS": "1"})
+    python = dials_python()
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([*python, SIDE, folder], capture_output=True, text=True, env=alone)
     if ended.returncode:
-        raise RuntimeError(f"{python} {SIDE.name}\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+        raise RuntimeError(f"{' '.join(python)} {SIDE.name}\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
     with np.load(folder / "found.npz") as content:
         return Found({name: content[name] for name in content.files})
