@@ -40,17 +40,8 @@ PIXEL_BYTES, LAYER_BYTES = 16, 12
 """What an instrument keeps of a pixel, about: background, spacing and masks, and the factors of each layer."""
 KEPT_READOUTS = 4
 """Detectors whose calibration, bad pixels and masks are kept: where they stand does not matter to these."""
-OF_AN_INSTRUMENT: dict[str, Any] = {
-    "beam": True,
-    "detector": True,
-    "sampling": True,
-    "background": True,
-    "shadows": True,
-    "readout": True,
-    "noise": True,
-    "scan": {"spindle_axis"},
-}
-"""Fields of an experiment that make its instrument, its backgrounds and its read-out."""
+NOT_OF_AN_INSTRUMENT = {"title", "crystal", "crystals", "structure_factors", "labels", "scan"}
+"""Sections of an experiment that make neither its instrument, nor its backgrounds or its read-out, but for the scan's spindle axis."""
 
 
 class SharedInstrument(NamedTuple):
@@ -100,6 +91,7 @@ class SampleContexts:
         self._amplitudes = AmplitudeCache()
         self._products: tuple[Product, ...] | None = None
         self._example: Backend | None = None
+        self._compiles = True
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
@@ -115,16 +107,17 @@ class SampleContexts:
 
     @property
     def backend(self) -> Backend:
-        """What computes here, of the example, which is made where it is first asked for."""
+        """What computes here, of the example; its kernel is compiled where it is first asked for."""
         with self._lock:
             if self._example is None:
-                self._example = self._shared(resolve(self.recipe.example)).backend
+                self._example = self._made(0).backend
             return self._example
 
     @property
     def turn(self) -> AbstractContextManager[object]:
         """Held while a thread computes: one at a time on a GPU, whose worker writes in its other thread; all at once on a CPU."""
-        return nullcontext() if self.backend.device == "cpu" else self._gpu
+        device = pick_device(self.device, self.recipe.example.sampling.method)
+        return nullcontext() if device == "cpu" else self._gpu
 
     @contextlib.contextmanager
     def frame(self, number: int) -> Iterator[tuple[RunContext, int]]:
@@ -180,6 +173,10 @@ class SampleContexts:
             if self._products is None:
                 self._products = products_of_samples(self.recipe)
         reflections = load_reflections(scene, self._amplitudes)
+        renderer = Renderer(scene, reflections, backend=shared.backend, backgrounds=shared.backgrounds)
+        if self._compiles and renderer.backend.why_eager:  # the others are not tried, and nothing more is said
+            self._compiles = False
+            self._instruments.clear()
         return RunContext(
             scene,
             self.plan.of_sample(scene),
@@ -189,7 +186,7 @@ class SampleContexts:
             draw=draw,
             products=self._products,
             shapes=self.recipe.shapes,
-            _renderer=Renderer(scene, reflections, backend=shared.backend, backgrounds=shared.backgrounds),
+            _renderer=renderer,
             _readout=shared.readout,
         )
 
@@ -199,7 +196,7 @@ class SampleContexts:
         with self._lock:
             found = self._instruments.pop(key, None)
             if found is None:
-                mode = kernel_mode(self.plan.settings)
+                mode = kernel_mode(self.plan.settings) if self._compiles else "eager"
                 device = pick_device(self.device, scene.method)
                 backend = make_backend(scene.instrument, device, mode, self.threads)
                 backgrounds = Backgrounds(scene.instrument, backend, interpolates=True)
@@ -232,7 +229,8 @@ def _readout_key(scene: Scene) -> str:
 
 def _instrument_key(scene: Scene) -> str:
     experiment: Experiment = scene.experiment
-    return f"{scene.instrument.oversample} {experiment.model_dump_json(include=OF_AN_INSTRUMENT)}"
+    said = experiment.model_dump_json(exclude=NOT_OF_AN_INSTRUMENT)
+    return f"{scene.instrument.oversample} {experiment.scan.spindle_axis} {said}"
 
 
 def sample_contexts(

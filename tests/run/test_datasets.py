@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,10 +26,11 @@ import nbdist
 from nbdist import generate_dataset, verify
 from nbdist.errors import ExperimentError, RunError, StoreError
 from nbdist.frames.exposure import fluence_factors
+from nbdist.native import build
 from nbdist.run.datasets import DatasetSubject
 from nbdist.run.finish import finish
 from nbdist.run.generate import fill_store
-from nbdist.run.rendering import padded, render_frame
+from nbdist.run.rendering import finished_frame, padded, render_frame
 from nbdist.run.sample_contexts import KEPT_INSTRUMENT_BYTES, sample_contexts
 from nbdist.run.settings import RunSettings
 from nbdist.scene.amplitudes import _rung_A
@@ -58,6 +61,16 @@ def whole(tmp_path_factory, cards_without_pictures):
 @pytest.fixture
 def copy(whole, tmp_path):
     return Path(shutil.copytree(whole("still"), tmp_path / "copy.zarr"))
+
+
+@pytest.fixture
+def no_compiler(monkeypatch, tmp_path):
+    """No compiler, and no kernel compiled yet, neither in the process nor on the disk."""
+    monkeypatch.setenv("NBDIST_KERNELS", str(tmp_path))
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    build.load.cache_clear()
+    yield
+    build.load.cache_clear()
 
 
 def contents(location):
@@ -282,6 +295,48 @@ def test_samples_share_what_they_have_alike_and_no_more():
     assert len(contexts._amplitudes._kept) == len(kept) < 9, "one for each crystal, however it is turned"
     other = sample_contexts(recipe(), 3)
     assert len({id(other.of(number).scene.instrument) for number in range(3)}) == 3, "their wavelengths differ"
+
+
+DRAWN: dict[str, dict[str, Any]] = {
+    "beam": {"beam": {"wavelength_A": 1.0, "fluence_photons_per_m2": {"uniform": [1e24, 1e25]}}},
+    "detector": {"detector": {"convention": "xds", "panels": [{**PANEL, "distance_mm": {"uniform": [90, 110]}}]}},
+    "sampling": {"sampling": {"method": "integrated", "d_min_A": {"uniform": [2.0, 4.0]}}},
+    "background": {"background": {"water_um": {"uniform": [1.0, 9.0]}}},
+    "absorption": {
+        "absorption": {
+            "capillary": {"inner_radius_um": 200, "wall_um": {"uniform": [5, 90]}, "attenuation_length_um": 50}
+        }
+    },
+    "shadows": {"shadows": {"beam_stop": {"distance_mm": 20, "size_mm": {"uniform": [1.0, 9.0]}}}},
+    "readout": {"readout": {"offset_adu": {"uniform": [0.0, 50.0]}}},
+    "scan": {
+        "scan": {"frames": 1, "osc_range_deg": 0.0, "spindle_axis": [1, {"uniform": [-0.5, 0.5]}, 0]},
+        "absorption": {"capillary": {"inner_radius_um": 200, "wall_um": 50, "attenuation_length_um": 50}},
+    },
+}
+"""Something that is drawn of each section of which instruments, their backgrounds and their read-out are made."""
+
+
+@pytest.mark.parametrize("section", DRAWN)
+def test_samples_of_other_instruments_share_none(section):
+    of_one = {"beam": {"wavelength_A": 1.0, "fluence_photons_per_m2": 1e24}, "background": {"level_photons": 1.0}}
+    contexts = sample_contexts(recipe(**{**of_one, **DRAWN[section]}), 3)
+    samples = [contexts.of(number) for number in range(3)]
+    assert len({id(its.scene.instrument) for its in samples}) == 3
+    images = [finished_frame(its, 0, render_frame(its, 0))["counts"][0] for its in samples]
+    assert not np.array_equal(images[0], images[1]), "or there is nothing to see"
+    alone = sample_contexts(contexts.recipe, 3).of(2)
+    np.testing.assert_array_equal(images[2], finished_frame(alone, 0, render_frame(alone, 0))["counts"][0])
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_that_no_kernel_can_be_compiled_is_met_once(caplog):
+    pytest.importorskip("torch")
+    contexts = sample_contexts(recipe(), 3)
+    with caplog.at_level(logging.WARNING, logger="nbdist"):
+        assert contexts.backend.why_eager, "a worker says so before its first task"
+        assert {contexts.of(number).backend.mode for number in range(3)} == {"eager"}
+    assert sum("the kernel cannot be compiled" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_amplitudes_do_not_depend_on_who_asked_for_them_first():
