@@ -35,7 +35,7 @@ class FileFormatError(NbdistError):
 
 
 class StoreError(NbdistError):
-    """A Zarr store cannot be written, continued or read as a series of nbdist."""
+    """A Zarr store cannot be written, continued or read as a series or a data set of nbdist."""
 
 
 class UnreachableError(StoreError):

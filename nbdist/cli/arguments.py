@@ -95,14 +95,6 @@ def read_tile(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def is_recipe(path: Path) -> bool:
-    """Whether a file has the section `recipe`, which makes it one."""
-    from nbdist.experiment.files import read_document
-
-    content = read_document(path, f"experiment {path}")
-    return isinstance(content, dict) and "recipe" in content
-
-
 def load(path: Path, precision: Precision | None = None) -> Experiment:
     """Load an experiment, in another precision where one is given."""
     from nbdist.experiment import load_experiment

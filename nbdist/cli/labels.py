@@ -60,6 +60,8 @@ def labels(
         raise NbdistError("nothing to write: --parquet FILE, --csv FILE or --dials DIR")
     schema = schema_of(open_group(location))
     chosen = read_span(frames, "--frames", schema.frames) if frames is not None else None
+    if samples is not None and schema.samples is None:
+        raise NbdistError(f"--samples {samples}: {location} is a series, which has no samples; --frames chooses of it")
     some = read_span(samples, "--samples", schema.samples or 0) if samples is not None else None
 
     def report(done: int, total: int) -> None:

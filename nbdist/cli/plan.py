@@ -16,7 +16,6 @@ from nbdist.cli.arguments import (
     PrecisionOption,
     ShardOption,
     TileOption,
-    is_recipe,
     load,
     read_tile,
 )
@@ -48,6 +47,7 @@ def plan(
 ) -> None:
     """Show how a run is cut, and its expected size and time."""
     from nbdist.clusters.local_workers import default_workers
+    from nbdist.experiment.files import is_recipe
     from nbdist.experiment.recipe import load_recipe
     from nbdist.kernels.devices import device_notes, pick_device
     from nbdist.planning import Cut

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nbdist.cli.arguments import is_recipe, read_span
+from nbdist.cli.arguments import read_span
 from nbdist.cli.display import console, error_console, interactive
 from nbdist.errors import NbdistError, one_line, require_extra
 from nbdist.formats.text import user_path
@@ -162,10 +162,11 @@ def preview(
 
 def _images(location: str, sample: int | None, sheet: str | None, some: int) -> ShownImages:
     """What is shown: the images of a store, or of as many samples of a recipe as are asked for."""
+    from nbdist.experiment.files import is_recipe
     from nbdist.run.shown import RenderedSamples, shown_images
     from nbdist.store import summarize
 
-    path = Path(location)
+    path = user_path(location)
     if path.suffix in RECIPES and path.is_file():
         if not is_recipe(path):
             raise NbdistError(

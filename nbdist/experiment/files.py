@@ -36,7 +36,9 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     if not isinstance(content, dict):
         raise ExperimentError(f"{path}: expected the sections of an experiment, found {shown(content)}")
     if RECIPE in content:
-        raise ExperimentError(f"{path}: is a recipe, with a section {RECIPE}; expected an experiment")
+        raise ExperimentError(
+            f"{path}: is a recipe, with a section {RECIPE}; expected an experiment; nbdist dataset renders it"
+        )
     try:
         return validate(content, path.parent.absolute())
     except ExperimentError as error:

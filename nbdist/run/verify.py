@@ -40,6 +40,7 @@ from nbdist.store import StoredUnits, open_group, read_frame, summarize
 from nbdist.store.number_set import NumberSet
 from nbdist.store.places import objects_of
 from nbdist.store.reading import DatasetSummary, SeriesSummary
+from nbdist.store.schema import kind_of
 from nbdist.store.table_reading import read_series_table
 from nbdist.store.units import CARD, Record
 
@@ -171,9 +172,14 @@ def verify(
     Raises
     ------
     StoreError
-        If there is no store of nbdist, a table of the series does not decode, or the experiment is not the store's.
+        If there is no store of nbdist, a table of the series does not decode, or the experiment or recipe is not the store's.
     """
     summary, result = summarize(location), Verification()
+    its, other = ("experiment", "recipe") if isinstance(summary, SeriesSummary) else ("recipe", "experiment")
+    if {"recipe": recipe, "experiment": experiment}[other] is not None:
+        raise StoreError(
+            f"{location} is a {kind_of(open_group(location))}; --{its} names its files, and --{other} does not"
+        )
     group = open_group(location)
     found, units = StoredUnits(group), summary.units
     for table in found.schema.series_tables:
@@ -199,12 +205,9 @@ def verify(
     chosen = [frames[round(place)] for place in np.linspace(0, len(frames) - 1, min(sample, len(frames)))]
     if not chosen:
         return result
-    what = "recipe" if isinstance(summary, DatasetSummary) else "experiment"
     subject = recipe or summary.recipe if isinstance(summary, DatasetSummary) else experiment or summary.experiment
     if subject.fingerprint != summary.fingerprint:
-        raise StoreError(
-            f"{location} was made from other files or another {what} than the one given; --{what} names it"
-        )
+        raise StoreError(f"{location} was made from other files or another {its} than the one given; --{its} names it")
     records = {frame: found.record(frame // units.size) or {} for frame in chosen}
     kernels = {frame: str(record.get("kernel")) for frame, record in records.items()}
     method = (subject if isinstance(subject, Experiment) else subject.example).sampling.method

@@ -122,3 +122,11 @@ def test_a_file_stays_as_it_was_where_rows_cannot_be_read(store, nbdist, tmp_pat
     assert "spots/00000002.parquet does not decode" in ended.err
     assert (tmp_path / "a.csv").read_text() == "as it was"
     assert {path.name for path in tmp_path.iterdir()} == {"copy.zarr", "a.csv"}
+
+
+def test_samples_of_a_series_are_refused_in_one_line(nbdist, finished, tmp_path):
+    refused = nbdist("labels", finished, "--csv", tmp_path / "a.csv", "--samples", "0:2")
+    assert refused.code == 2
+    assert (
+        refused.err == f"nbdist: --samples 0:2: {finished} is a series, which has no samples; --frames chooses of it\n"
+    )
