@@ -31,6 +31,8 @@ MODEL_VERSION = 1
 """Raised when the same atomic model would give other amplitudes; it enters the fingerprint where there is one. gemmi's tables do not."""
 NOT_OF_PHOTONS = ("title", "noise", "readout", "labels")
 """Sections that decide no photon."""
+NOT_OF_AN_INSTRUMENT = ("title", "crystal", "crystals", "structure_factors", "labels", "scan")
+"""Sections that make neither an instrument, nor its backgrounds or its read-out, but for the scan's spindle axis."""
 EXPOSURE = ("fluence_photons_per_m2", "flux_photons_per_s", "exposure_s", "beam_size_mm")
 """Fields of the beam that decide how many photons there are, and nothing else but the width of some backgrounds."""
 

@@ -89,13 +89,15 @@ class Cost:
     product_bytes: int
 
 
-def frame_cost(scene: Scene, rendered_pixels: int, device: str, mode: str, products: Sequence[Product]) -> Cost:
+def frame_cost(
+    scene: Scene, rendered_pixels: int, image_pixels: int, device: str, mode: str, products: Sequence[Product]
+) -> Cost:
     """Cost of one frame on one worker.
 
     Parameters
     ----------
-    rendered_pixels
-        Pixels that tiles cover.
+    rendered_pixels, image_pixels
+        Pixels that tiles cover, and all that a store has of a frame.
     device, mode
         "cpu" or "cuda", "compiled" or "eager".
     products
@@ -117,7 +119,7 @@ def frame_cost(scene: Scene, rendered_pixels: int, device: str, mode: str, produ
         pixel_steps=rays * scene.orientations_per_frame,
         seconds=weighed / rate,
         disk_bytes=sum(product.disk_bytes(rendered_pixels) for product in products),
-        product_bytes=sum(product.frame_bytes(instrument.pixels) for product in products),
+        product_bytes=sum(product.frame_bytes(image_pixels) for product in products),
     )
 
 
@@ -166,11 +168,12 @@ class Memory(NamedTuple):
 
 
 class Pieces(NamedTuple):
-    """What a thread has in hand at a time: pixels of a tile, phi steps and number of a frame's chunks, frames of a shard."""
+    """What a thread has in hand at a time: pixels of a tile, phi steps and number of a frame's chunks, its pixels, frames of a shard."""
 
     tile_pixels: int
     phi_chunk: int
     chunks: int
+    frame_pixels: int
     frames_per_shard: int
     split: bool
 
@@ -183,6 +186,7 @@ def worker_memory(
     device: str,
     kernel: str,
     products: Sequence[Product],
+    kept_bytes: int | None = None,
 ) -> Memory:
     """Memory of a worker process.
 
@@ -196,40 +200,24 @@ def worker_memory(
         "cpu" or "cuda", "compiled" or "eager".
     products
         What the store holds of each frame.
+    kept_bytes
+        What is kept of other samples of a data set, of which each thread has one in hand; None of a series, which all share.
     """
-    instrument, pixels = scene.instrument, scene.instrument.pixels
-    precise = instrument.precision == "float64"
-    specimen = scene.specimen
+    specimen, pixels, precise = scene.specimen, pieces.frame_pixels, scene.instrument.precision == "float64"
     disordered = any(lattice.disorder is not None for lattice in specimen.lattices)
-    # layers that absorb have factors of their own, and sources where any are evaluated for every ray
-    layers = max(
-        (panel.layers if panel.attenuation_per_m > 0 else 1)
-        * (len(instrument.sources) if instrument.every_term(number) and scene.method == "integrated" else 1)
-        for number, panel in enumerate(instrument.panels)
-    )
-    # integrated by the compiled kernel, images and factors are in the experiment's precision; halos' factors are, too
-    own_bytes = 4 if kernel != "eager" and not precise else IMAGE_BYTES
-    tile_bytes = own_bytes if scene.method == "integrated" else IMAGE_BYTES
-    factor_bytes = layers * tile_bytes * pixels
-    kept_factors = min(KEPT_FACTORS_BYTES, factor_bytes)
-    if disordered and scene.method == "sum":
-        kept_factors += min(KEPT_FACTORS_BYTES, layers * own_bytes * pixels)
-    background, obstacles = instrument.background, instrument.obstacles
-    kept_images = (background.scatters + background.steady) * (8 if precise else 4)
-    kept_images += 4 * (bool(background.images) + obstacles.any)
-    if specimen.decays:  # what spacing scatters to a pixel
-        kept_images += IMAGE_BYTES
+    tile_bytes, layers = _factor_bytes(scene, kernel)
     # the domains are held as they are and, for a moment, as they came
     base = WORKER_BASE_BYTES + (TORCH_BYTES if device == "cuda" or kernel == "eager" else 0)
-    domains = 2 * ORIENTATION_BYTES * scene.specimen.all_domains
-    shared = base + amplitude_bytes + readout_bytes[0] + domains + kept_factors + (1 + kept_images) * pixels
+    domains = 2 * ORIENTATION_BYTES * specimen.all_domains
+    its_own = amplitude_bytes + readout_bytes[0] + domains + instrument_bytes(scene, kernel, pixels)
+    shared, own = (base + its_own, 0) if kept_bytes is None else (base + kept_bytes, its_own)
 
     orientations = pieces.phi_chunk * scene.specimen.all_domains
     turned = ORIENTATION_BYTES * orientations + PHI_STEP_BYTES * scene.phi_steps
     if kernel == "eager":
         turned += EAGER_BYTES + EAGER_ORIENTATION_BYTES * orientations
     # what is not kept is worked out for each tile
-    layer_scales = 0 if factor_bytes <= KEPT_FACTORS_BYTES else tile_bytes * pieces.tile_pixels * layers
+    layer_scales = 0 if layers * tile_bytes * pixels <= KEPT_FACTORS_BYTES else tile_bytes * pieces.tile_pixels * layers
     # of a tile: the chunk's partial, the sum with it, the photons of that and what makes them
     partials = TILES_AT_ONCE * tile_bytes * pieces.tile_pixels + layer_scales
     looked_at = pieces.tile_pixels
@@ -251,6 +239,49 @@ def worker_memory(
     packing = 3 * pieces.frames_per_shard * max(sizes, default=0)
     if pieces.split:
         # whoever has a split frame's partials goes on with those of the next while it writes
-        return Memory(shared, made + rendering + readout_bytes[1] + packing)
+        return Memory(shared, own + made + rendering + readout_bytes[1] + packing)
     # a frame is read out when its tiles are done
-    return Memory(shared, max(made - frame + rendering, made + max(readout_bytes[1], packing)))
+    return Memory(shared, own + max(made - frame + rendering, made + max(readout_bytes[1], packing)))
+
+
+def instrument_bytes(scene: Scene, kernel: str, pixels: int | None = None) -> int:
+    """What is kept of an instrument: the factors of its pixels, their backgrounds, spacings and masks.
+
+    Parameters
+    ----------
+    kernel
+        "compiled" or "eager".
+    pixels
+        Of all panels; those of the scene where left out.
+    """
+    instrument, specimen = scene.instrument, scene.specimen
+    pixels = instrument.pixels if pixels is None else pixels
+    tile_bytes, layers = _factor_bytes(scene, kernel)
+    kept_factors = min(KEPT_FACTORS_BYTES, layers * tile_bytes * pixels)
+    if scene.method == "sum" and any(lattice.disorder is not None for lattice in specimen.lattices):
+        kept_factors += min(KEPT_FACTORS_BYTES, layers * _own_bytes(scene, kernel) * pixels)
+    background, obstacles = instrument.background, instrument.obstacles
+    kept_images = (background.scatters + background.steady) * (8 if instrument.precision == "float64" else 4)
+    kept_images += 4 * (bool(background.images) + obstacles.any)
+    if specimen.decays:  # what spacing scatters to a pixel
+        kept_images += IMAGE_BYTES
+    return kept_factors + (1 + kept_images) * pixels
+
+
+def _own_bytes(scene: Scene, kernel: str) -> int:
+    """Of a pixel in the experiment's precision, which the compiled kernel has for integrated images and the factors of halos."""
+    return 4 if kernel != "eager" and scene.instrument.precision == "float32" else IMAGE_BYTES
+
+
+def _factor_bytes(scene: Scene, kernel: str) -> tuple[int, int]:
+    """Of a pixel of an image, or of a factor of it; and how many factors it has.
+
+    Layers that absorb have factors of their own, and sources where any are evaluated for every ray.
+    """
+    instrument, integrated = scene.instrument, scene.method == "integrated"
+    layers = max(
+        (panel.layers if panel.attenuation_per_m > 0 else 1)
+        * (len(instrument.sources) if instrument.every_term(number) and integrated else 1)
+        for number, panel in enumerate(instrument.panels)
+    )
+    return _own_bytes(scene, kernel) if integrated else IMAGE_BYTES, layers

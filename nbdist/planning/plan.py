@@ -24,10 +24,12 @@ UNIT_S = 2.0
 """What a unit should take, so that scheduling costs nothing."""
 SPLIT_TASK_S = 10.0
 """A frame is split only into tasks of at least about this length ..."""
-SAMPLE_S, SAMPLE_PIXEL_S = 0.03, 1.5e-7
-"""What a sample takes besides its frames, and each of its pixels: drawing it, its lists, factors and background."""
 UNITS_PER_WORKER = 4
 """... and only where fewer whole frames than this are left for each worker."""
+SAMPLE_S, SAMPLE_PIXEL_S = 0.03, 1.5e-7
+"""What a sample takes besides its frames, and each of its pixels: drawing it, its lists, factors and background."""
+LEAST_UNIT_S = 0.5
+"""A unit of a data set is no shorter, however few samples are asked for at first: it may grow, and keeps the size of its shards."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def make_plan(
     readout_bytes: tuple[int, int] = (0, 0),
     samples: int | None = None,
     shapes: Sequence[tuple[int, int]] | None = None,
+    kept_bytes: int = 0,
 ) -> Plan:
     """Cut an experiment, or the samples of a data set, for a number of workers.
 
@@ -180,6 +183,8 @@ def make_plan(
         Samples of a data set, of which the experiment is an example: a unit holds whole samples, and no frame is split.
     shapes
         Rows and columns of the largest panels that the samples have; those of the experiment where left out.
+    kept_bytes
+        What a worker keeps at most of other samples than the one in hand.
 
     Raises
     ------
@@ -195,11 +200,12 @@ def make_plan(
         if value is not None and value < 1:
             raise RunError(f"a {name} of {value} is too small; at least 1")
     regions = [Tile(number, *panel.region) for number, panel in enumerate(panels)]
-    rendered = sum(region.pixels for region in regions)
-    cost = frame_cost(scene, rendered, device, kernel, products)
+    pixels = sum(slow * fast for slow, fast in shapes)
+    largest = pixels / scene.instrument.pixels  # of the detectors of a data set, over that of the example
+    rendered = round(largest * sum(region.pixels for region in regions))
+    cost = frame_cost(scene, rendered, pixels, device, kernel, products)
     together, phi_steps = experiment.scan.frames, scene.phi_steps
     frames = together * (1 if samples is None else samples)
-    pixels = sum(slow * fast for slow, fast in shapes)
     if samples is not None:
         if (frames_per_shard or together) % together:
             raise RunError(
@@ -214,7 +220,8 @@ def make_plan(
         and frames_per_shard in (None, 1)
     )
     if frames_per_shard is None:
-        frames_per_shard = 1 if split else _frames_per_shard(frames, workers, cost, pixels)
+        least_s = 0.0 if samples is None else LEAST_UNIT_S
+        frames_per_shard = 1 if split else _frames_per_shard(frames, workers, cost, pixels, least_s)
         if samples is not None:
             frames_per_shard = max(1, frames_per_shard // together) * together
     if split and tile is None and phi_chunk is None:
@@ -226,7 +233,7 @@ def make_plan(
     phi_chunk = min(phi_chunk or phi_steps, phi_steps)
     settings = Settings(tile, phi_chunk, frames_per_shard, kernel)
     tiles, chunks = _cut(scene, settings)
-    pieces = Pieces(min(tile[0] * tile[1], rendered), phi_chunk, len(chunks), frames_per_shard, split)
+    pieces = Pieces(min(tile[0] * tile[1], rendered), phi_chunk, len(chunks), pixels, frames_per_shard, split)
     return Plan(
         frames=frames,
         tiles=tiles,
@@ -234,7 +241,16 @@ def make_plan(
         settings=settings,
         split=split,
         cost=cost,
-        memory=worker_memory(scene, pieces, amplitude_bytes, readout_bytes, device, kernel, products),
+        memory=worker_memory(
+            scene,
+            pieces,
+            amplitude_bytes,
+            (round(largest * readout_bytes[0]), round(largest * readout_bytes[1])),
+            device,
+            kernel,
+            products,
+            None if samples is None else kept_bytes,
+        ),
     )
 
 
@@ -243,12 +259,15 @@ def _cut(scene: Scene, settings: Settings) -> tuple[tuple[Tile, ...], tuple[PhiC
     return tuple(cut_tiles(regions, settings.tile)), tuple(cut_phi(scene.phi_steps, settings.phi_chunk))
 
 
-def _frames_per_shard(frames: int, workers: int, cost: Cost, image_pixels: int) -> int:
-    """Enough frames for a unit of seconds, few enough for every worker to have several units and for a shard to fit memory."""
+def _frames_per_shard(frames: int, workers: int, cost: Cost, image_pixels: int, least_s: float) -> int:
+    """Enough frames for a unit of seconds, few enough for every worker to have several units and for a shard to fit memory.
+
+    A unit takes `least_s`, however many workers there are.
+    """
     fit = LARGEST_SHARD_BYTES // (4 * image_pixels)
-    lasting = round(UNIT_S / max(cost.seconds, 1e-9))
+    least, lasting = (round(seconds / max(cost.seconds, 1e-9)) for seconds in (least_s, UNIT_S))
     shared = frames // (UNITS_PER_WORKER * workers)
-    return max(1, min(fit, lasting, shared))
+    return max(1, min(fit, lasting, max(least, shared)))
 
 
 def _split_sizes(

@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbdist.errors import NbdistError, RunError, is_fatal, one_line
 from nbdist.experiment import Experiment
+from nbdist.experiment.model import NOT_OF_AN_INSTRUMENT
 from nbdist.frames.sample_products import products_of_samples
 from nbdist.kernels.choice import make_backend
 from nbdist.kernels.devices import pick_device
 from nbdist.planning import Cut, Plan, Settings, make_plan
+from nbdist.planning.cost import instrument_bytes
 from nbdist.readout.backgrounds import Backgrounds
 from nbdist.readout.chain import Readout
 from nbdist.run.context import RunContext, kernel_mode, planned, require_images
 from nbdist.scene import Instrument, Scene, resolve
-from nbdist.scene.amplitudes import AmplitudeCache, load_reflections
+from nbdist.scene.amplitudes import KEPT_AMPLITUDE_BYTES, AmplitudeCache, distinct, load_reflections
 from nbdist.scene.notes import notes
 
 if TYPE_CHECKING:
@@ -36,12 +38,8 @@ if TYPE_CHECKING:
 
 KEPT_INSTRUMENT_BYTES = 256 * 2**20
 """What instruments keep at most, besides that of the sample in hand."""
-PIXEL_BYTES, LAYER_BYTES = 16, 12
-"""What an instrument keeps of a pixel, about: background, spacing and masks, and the factors of each layer."""
 KEPT_READOUTS = 4
 """Detectors whose calibration, bad pixels and masks are kept: where they stand does not matter to these."""
-NOT_OF_AN_INSTRUMENT = {"title", "crystal", "crystals", "structure_factors", "labels", "scan"}
-"""Sections of an experiment that make neither its instrument, nor its backgrounds or its read-out, but for the scan's spindle axis."""
 
 
 class SharedInstrument(NamedTuple):
@@ -51,12 +49,7 @@ class SharedInstrument(NamedTuple):
     backend: Backend
     backgrounds: Backgrounds
     readout: Readout
-
-    @property
-    def kept_bytes(self) -> int:
-        """What it keeps, about."""
-        panels = self.instrument.panels
-        return sum((PIXEL_BYTES + LAYER_BYTES * panel.layers) * panel.usable.size for panel in panels)
+    kept_bytes: int
 
 
 @dataclass
@@ -199,8 +192,10 @@ class SampleContexts:
                 mode = kernel_mode(self.plan.settings) if self._compiles else "eager"
                 device = pick_device(self.device, scene.method)
                 backend = make_backend(scene.instrument, device, mode, self.threads)
-                backgrounds = Backgrounds(scene.instrument, backend, interpolates=True)
-                found = SharedInstrument(scene.instrument, backend, backgrounds, self._readout(scene))
+                backgrounds = Backgrounds(scene.instrument, backend, interpolates=not self.recipe.one_instrument)
+                readout = self._readout(scene)
+                size = instrument_bytes(scene, mode) + readout.kept_bytes
+                found = SharedInstrument(scene.instrument, backend, backgrounds, readout, size)
                 kept = sum(its.kept_bytes for its in self._instruments.values())
                 while self._instruments and kept + found.kept_bytes > KEPT_INSTRUMENT_BYTES:
                     kept -= self._instruments.popitem(last=False)[1].kept_bytes
@@ -229,7 +224,7 @@ def _readout_key(scene: Scene) -> str:
 
 def _instrument_key(scene: Scene) -> str:
     experiment: Experiment = scene.experiment
-    said = experiment.model_dump_json(exclude=NOT_OF_AN_INSTRUMENT)
+    said = experiment.model_dump_json(exclude={*NOT_OF_AN_INSTRUMENT})
     return f"{scene.instrument.oversample} {experiment.scan.spindle_axis} {said}"
 
 
@@ -255,11 +250,18 @@ def sample_contexts(
         raise RunError(f"a data set of {samples} samples; at least 1")
     require_images(recipe.example)
     scene = resolve(recipe.example)
-    reflections = load_reflections(scene)
+    readout, reflections = Readout(scene), load_reflections(scene)
+    kept, others = 0, samples - 1
+    if not recipe.one_instrument:
+        pixels = sum(slow * fast for slow, fast in recipe.shapes)
+        its = instrument_bytes(scene, kernel, pixels) + readout.kept_bytes * pixels // scene.instrument.pixels
+        kept += min(KEPT_INSTRUMENT_BYTES, others * its)
+    if not recipe.one_crystal:
+        kept += min(KEPT_AMPLITUDE_BYTES, others * sum(its.nbytes for its in distinct(reflections)))
     plan = planned(
         scene,
         reflections,
-        Readout(scene),
+        readout,
         products_of_samples(recipe),
         workers=workers,
         device=device,
@@ -268,5 +270,6 @@ def sample_contexts(
         settings=settings,
         samples=samples,
         shapes=recipe.shapes,
+        kept_bytes=kept,
     )
     return SampleContexts(recipe, plan, device, location, notes=tuple(notes(scene, reflections)))

@@ -322,6 +322,10 @@ def test_it_is_known_whether_masks_and_geometry_are_one(sections, one_mask, one_
         ({"beam": None, "sampling": {"oversample": {"choice": [1, 2]}}}, False),
         ({"beam": None, "scan": {"phi_start_deg": {"uniform": [0, 90]}}}, True),
         ({"beam": None, "scan": {"spindle_axis": {"choice": [[1, 0, 0], [0, 1, 0]]}}}, False),
+        (
+            {"beam": None, "absorption": {"crystal": {"attenuation_length_um": 50, "size_um": {"uniform": [5, 9]}}}},
+            False,
+        ),
         ({}, False),
     ],
 )

@@ -14,7 +14,7 @@ from nbdist.errors import RunError
 from nbdist.frames.products import products_of
 from nbdist.planning import Cut, Layout, Settings, Tile, make_plan
 from nbdist.planning.cutting import cut_phi, cut_tiles
-from nbdist.planning.plan import UNITS_PER_WORKER
+from nbdist.planning.plan import LEAST_UNIT_S, UNIT_S, UNITS_PER_WORKER
 from nbdist.scene import resolve
 
 FAST = 50
@@ -208,3 +208,24 @@ def test_planning_and_experiments_load_neither_torch_nor_dask():
     code = f"import sys, nbdist, nbdist.planning, nbdist.experiment; sys.exit(str({heavy_modules} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stderr.strip() == "set()"
+
+
+def test_a_unit_of_a_data_set_is_no_shorter_for_many_workers(small_experiment):
+    scene = resolve(small_experiment())
+    few, many = (make_plan(scene, samples=5000, workers=workers) for workers in (1, 100_000))
+    assert few.cost.seconds * few.settings.frames_per_shard == pytest.approx(UNIT_S, rel=0.1)
+    assert many.cost.seconds * many.settings.frames_per_shard == pytest.approx(LEAST_UNIT_S, rel=0.1)
+
+
+def test_the_frames_of_a_data_set_are_as_large_as_its_largest_detector(small_experiment):
+    experiment = small_experiment()
+    scene, products = resolve(experiment), products_of(experiment)
+    (slow, fast), *_ = scene.instrument.shapes
+    own, larger = (
+        make_plan(scene, products=products, samples=9, shapes=[(factor * slow, fast)], cut=Cut(None, None, 3))
+        for factor in (1, 10)
+    )
+    assert larger.cost.product_bytes == 10 * own.cost.product_bytes
+    assert larger.cost.disk_bytes == pytest.approx(10 * own.cost.disk_bytes)
+    kept = make_plan(scene, products=products, samples=9, cut=Cut(None, None, 3), kept_bytes=2**28)
+    assert kept.worker_memory_bytes() == own.worker_memory_bytes() + 2**28

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import zarr
 from command_line import run_command
 from harm import Harm
 from injected import in_process_client
@@ -27,6 +26,8 @@ from nbdist import generate_dataset, verify
 from nbdist.errors import ExperimentError, RunError, StoreError
 from nbdist.frames.exposure import fluence_factors
 from nbdist.native import build
+from nbdist.planning import Cut
+from nbdist.planning.cost import instrument_bytes
 from nbdist.run.datasets import DatasetSubject
 from nbdist.run.finish import finish
 from nbdist.run.generate import fill_store
@@ -51,7 +52,8 @@ def whole(tmp_path_factory, cards_without_pictures):
     def store(name):
         if name not in made:
             made[name] = tmp_path_factory.mktemp("datasets") / "whole.zarr"
-            progress = generate_dataset(recipe(name), made[name], SAMPLES, serial=True)
+            its, location = recipe(name), made[name]
+            progress = generate_dataset(its, location, SAMPLES, serial=True, frames_per_shard=its.frames_per_sample)
             assert (progress.counted, progress.done, progress.total) == ("samples", SAMPLES, SAMPLES)
         return made[name]
 
@@ -237,7 +239,8 @@ def test_a_sample_that_cannot_be_rendered_is_named(tmp_path):
             raise ValueError("a fault of nbdist")
         return render_frame(context, frame)
 
-    subject, settings = DatasetSubject(recipe("wedge"), 4, render_frame=render), RunSettings(serial=True)
+    subject = DatasetSubject(recipe("wedge"), 4, render_frame=render)
+    settings = RunSettings(serial=True, cut=Cut(frames_per_shard=3))
     progress = fill_store(subject, tmp_path / "a.zarr", settings)
     assert {unit: str(error).partition(" (")[0] for unit, error in progress.failed.items()} == {
         2: "RunError: sample 2: crystal: a field is named",
@@ -384,8 +387,8 @@ def test_calibration_is_the_detectors_wherever_it_stands():
 
 def test_what_samples_share_takes_a_fixed_number_of_bytes(monkeypatch):
     contexts = sample_contexts(recipe(), 40)
-    one = contexts.of(0).scene.instrument.pixels
-    monkeypatch.setattr("nbdist.run.sample_contexts.KEPT_INSTRUMENT_BYTES", 3 * 28 * one)
+    one = instrument_bytes(contexts.of(0).scene, "compiled")
+    monkeypatch.setattr("nbdist.run.sample_contexts.KEPT_INSTRUMENT_BYTES", 3 * one)
     monkeypatch.setattr(contexts, "_amplitudes", type(contexts._amplitudes)(1))
     for number in range(20):
         contexts.of(number)
@@ -415,10 +418,20 @@ def test_samples_of_a_data_set_are_rendered_again_to_the_same_bits(name, whole):
     assert set(found.compared.values()) == {0.0}
 
 
-def test_a_sample_that_is_another_is_found(copy):
-    group = zarr.open_group(str(copy), mode="r+")
-    group["intensity"][2] = group["intensity"][1]
-    assert not verify(copy, sample=SAMPLES).good
+def test_a_data_set_is_checked_by_its_recipe_and_not_by_an_experiment(copy, small_experiment):
+    with pytest.raises(StoreError, match="is a data set; --recipe names its files, and --experiment does not"):
+        verify(copy, experiment=small_experiment())
+
+
+def test_a_sample_that_is_another_is_found(tmp_path):
+    def render(context, frame):
+        brighter = 2 if context.scene.sample == 1 else 1
+        return [brighter * image for image in render_frame(context, frame)]
+
+    subject = DatasetSubject(recipe(), 3, render_frame=render)
+    fill_store(subject, tmp_path / "a.zarr", RunSettings(serial=True))
+    found = verify(tmp_path / "a.zarr", sample=3)
+    assert (found.wrong.keys(), found.damaged, found.card) == ({1}, {}, None)
 
 
 def test_the_command_makes_continues_and_grows_a_data_set(whole, tmp_path, monkeypatch, capsys):
@@ -451,7 +464,18 @@ def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path):
     file, store = tmp_path / "wedges.json", tmp_path / "a.zarr"
     file.write_text(json.dumps(recipe("wedge").content))
     harm = Harm(tmp_path, "while context.scene.sample >= 3:\n    time.sleep(0.01)")
-    words = ["dataset", str(file), "-o", str(store), "--samples", str(SAMPLES), "--workers", "2"]
+    words = [
+        "dataset",
+        str(file),
+        "-o",
+        str(store),
+        "--samples",
+        str(SAMPLES),
+        "--workers",
+        "2",
+        "--frames-per-shard",
+        "3",
+    ]
     environment = {**os.environ, **harm.environment}
     process = subprocess.Popen([shutil.which("nbdist"), *words], env=environment, start_new_session=True)
     until(lambda: list((store / "records").glob("0*.json")), "a finished sample", process=process)

@@ -18,6 +18,7 @@ from nbdist.experiment.files import read_document, validate
 from nbdist.experiment.materials import ATTENUATION
 from nbdist.experiment.model import (
     MODEL_VERSION,
+    NOT_OF_AN_INSTRUMENT,
     PHYSICS_VERSION,
     READOUT_VERSION,
     Experiment,
@@ -68,8 +69,6 @@ OF_DIRECTIONS = {
     "scan": ("spindle_axis",),
 }
 """Fields beside the detector's that decide what lies in the direction of a pixel."""
-OF_AN_INSTRUMENT = ("beam", "detector", "sampling", "background", "shadows", "readout")
-"""Sections that make the instrument of a sample, its background and its read-out, with the spindle."""
 LARGEST_SAMPLE = 2**32 - 1
 T = TypeVar("T")
 
@@ -272,13 +271,23 @@ class Recipe:
 
         Seeds of the texture of a powder that the recipe leaves out aside, which are each sample's.
         """
-        whole = any(self._drawn(section) for section in OF_AN_INSTRUMENT)
+        of_others = "let", *NOT_OF_AN_INSTRUMENT
+        whole = any(self._drawn(section) for section in self._root.parts if section not in of_others)
         return not whole and not self._differs(self._root.inner("scan"), OF_DIRECTIONS["scan"])
 
     @property
     def one_readout(self) -> bool:
         """Whether counts mean the same in all samples: nothing is drawn of their read-out."""
         return not self._drawn("readout")
+
+    @cached_property
+    def one_crystal(self) -> bool:
+        """Whether all samples have the same crystals, with the same amplitudes: no lattice, space group or structure factors are drawn."""
+        crystals = self._root.inner("crystals")
+        each = crystals.items if isinstance(crystals, Items) else (crystals or self._root.inner("crystal"),)
+        return not self._drawn("structure_factors") and not any(
+            self._differs(crystal, OF_A_CRYSTAL) for crystal in each
+        )
 
     def draw(self, number: int) -> Draw:
         """Return a sample, which depends on the recipe, its seed and the number alone.
