@@ -342,6 +342,18 @@ def models(tmp_path) -> Path:
     return folder
 
 
+def test_a_recipe_is_not_made_again_of_other_files(models):
+    pattern = str(models / "*.pdb").replace("[a]", "[[]a]")
+    source = {"kind": "model", "file": {"file_of": pattern}}
+    sent = pickle.dumps(recipe(structure_factors=source))
+    assert pickle.loads(sent).draw(3) == recipe(structure_factors=source).draw(3)
+    write_model(models / "a.pdb")
+    with pytest.raises(
+        ExperimentError, match=r"names 7 files here, and 6 where it was first read; a.pdb is not among both"
+    ):
+        pickle.loads(sent)
+
+
 def test_a_file_is_chosen_from_a_folder_by_weight(models, tmp_path):
     file = tmp_path / "recipe.yaml"
     chosen = {"file_of": "models [[]a]/*.pdb", "weights": {"0.pdb": 0, "5.pdb": 3}}

@@ -142,8 +142,13 @@ class Recipe:
         check_references(root)
         self._check_constants()
 
-    def __reduce__(self) -> tuple[type[Recipe], tuple[dict[str, Any]]]:
-        return Recipe, (self.content,)
+    def __reduce__(self) -> tuple[Callable[..., Recipe], tuple[dict[str, Any], dict[str, tuple[str, ...]]]]:
+        return _of_the_same_files, (self.content, self._names)
+
+    @property
+    def _names(self) -> dict[str, tuple[str, ...]]:
+        """Of the files that there were when it was made, by the pattern."""
+        return {its.pattern: its.names for its in reachable(self._root, self._root) if isinstance(its, FileOf)}
 
     @property
     def seed(self) -> int:
@@ -519,6 +524,24 @@ def recipe_of(content: Mapping[str, Any], folder: Path | None = None) -> Recipe:
     """
     recipe = Recipe(content if folder is None else anchored_document(dict(content), folder))
     _ = recipe.shapes, recipe.example  # either may be refused
+    return recipe
+
+
+def _of_the_same_files(content: dict[str, Any], names: dict[str, tuple[str, ...]]) -> Recipe:
+    """Make a recipe again, as in another process.
+
+    Raises
+    ------
+    ExperimentError
+        If its patterns name other files by now, or on this machine: other ones would be drawn.
+    """
+    recipe = Recipe(content)
+    for pattern, here in recipe._names.items():
+        if others := {*here} ^ {*names[pattern]}:
+            raise ExperimentError(
+                f"file_of {pattern}: names {len(here)} files here, and {len(names[pattern])} where it was first read; "
+                f"{min(others)} is not among both"
+            )
     return recipe
 
 
