@@ -32,9 +32,10 @@ R = TypeVar("R", bound="AnyRecord")
 def bench(
     device: Annotated[DeviceName, typer.Option("--device", help="What to measure.")] = DeviceName.cpu,
     threads: Annotated[str, typer.Option("--threads", metavar="N,N", help="Cores to use, one run each.")] = "1,2",
-    cases: Annotated[str, typer.Option("--cases", metavar="NAME,NAME", help=f"Of {', '.join(GROUPS)}.")] = ",".join(
-        GROUPS
-    ),
+    cases: Annotated[
+        str | None,
+        typer.Option("--cases", metavar="NAME,NAME", help=f"Of {', '.join(GROUPS)}; all that can be had by default."),
+    ] = None,
     against: Annotated[
         Path | None, typer.Option("--against", metavar="PROGRAM", help="Another nanoBragg, measured in turn.")
     ] = None,
@@ -49,12 +50,15 @@ def bench(
     from nbdist.bench.dataset import DatasetRecord
     from nbdist.bench.integrated import IntegratedRecord
     from nbdist.bench.labels import LabelsRecord
-    from nbdist.bench.loader import LoaderRecord
+    from nbdist.bench.loader import LoaderRecord, why_no_loader
     from nbdist.bench.measure import Record
     from nbdist.bench.readout import ReadoutRecord
     from nbdist.kernels.devices import pick_device
 
-    wanted, cores = _groups(cases), _threads(threads)
+    wanted, cores = _groups(",".join(GROUPS) if cases is None else cases), _threads(threads)
+    if cases is None and (why := why_no_loader()):
+        wanted.remove("loader")
+        console.print(f"loader is left out: {why}")
     program, target = _program(against), pick_device(device.value)
     records: list[AnyRecord] = []
     with tempfile.TemporaryDirectory(prefix="nbdist-bench-") as scratch:

@@ -250,3 +250,16 @@ def test_the_loader_is_compared_with_zarr_and_has_each_frame_once(small_experime
     assert min(record.frames_per_s, record.sequential_ratio, record.shuffled_ratio, record.processor_ratio) > 0
     assert record.crops_ratio > 0
     assert abs(record.growth_mib) < 20, "of five processes"
+
+
+@pytest.mark.parametrize(("options", "measured"), [((), False), (("--cases", "loader,labels"), True)])
+def test_what_cannot_be_measured_here_is_left_out_unless_it_is_asked_for(nbdist, monkeypatch, options, measured):
+    groups = []
+    monkeypatch.setattr("nbdist.bench.loader.find_spec", lambda name: None)
+    monkeypatch.setattr("nbdist.bench.benchmark.Benchmark.records", lambda self, group: groups.append(group) or ())
+    monkeypatch.setattr("nbdist.bench.benchmark.Benchmark.start_seconds", lambda self: {})
+    monkeypatch.setattr("nbdist.bench.benchmark.vector_fma_per_cycle", lambda: None)
+    ran = nbdist("bench", *options)
+    assert ran.code == 0
+    assert "labels" in groups
+    assert ("loader" in groups, "loader is left out: PyTorch is not installed" in ran.out) == (measured, not measured)
