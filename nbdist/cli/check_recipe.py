@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbdist.cli.display import console, facts, panels_row, print_table, table_of_numbers
-from nbdist.errors import NbdistError, one_line
+from nbdist.errors import MissingExtraError, NbdistError, one_line
 
 if TYPE_CHECKING:
     from nbdist.experiment.recipe import Draw, Recipe
 
 
+MOST_SHOWN = 8
+"""Samples that have a column in the table, and that are named in a line; `--json` writes all."""
 WIDEST_TEXT = 24
 """Characters of a text in the table; `--json` writes all of it."""
 
@@ -24,15 +26,22 @@ def check_recipe(path: Path, samples: int, json_file: Path | None) -> None:
     from nbdist.experiment.recipe import load_recipe
 
     recipe = load_recipe(path)
-    draws = [recipe.draw(number) for number in range(samples)]
-    said = _notes(draws)
-    console.print(f"{path}: valid")
-    facts(_facts(recipe), "recipe")
-    print_table(_table(recipe, draws))
+    draws, said, wrong = _drawn(recipe, samples)
+    if not wrong:
+        console.print(f"{path}: valid")
+    if draws:
+        facts(_facts(recipe), "recipe")
+        print_table(_table(recipe, draws[:MOST_SHOWN]))
+    if len(draws) > MOST_SHOWN:
+        console.print(f"{len(draws)} samples were drawn, of which {MOST_SHOWN} are shown; --json FILE writes all")
     for note in said:
         console.print(f"note: {note}")
     if json_file is not None:
         _write(json_file, draws)
+    if wrong:
+        number, *others = wrong
+        too = f"; nor {_numbers(others)}" if others else ""
+        raise NbdistError(f"{len(wrong)} of {samples} samples are no experiment: sample {number}: {wrong[number]}{too}")
 
 
 def _facts(recipe: Recipe) -> list[tuple[str, str]]:
@@ -66,30 +75,43 @@ def _written(value: float | int | str) -> str:
     return text if len(text) <= WIDEST_TEXT else f"{text[: WIDEST_TEXT - 3]}..."
 
 
-def _notes(draws: Sequence[Draw]) -> list[str]:
-    """What is noted of the samples; what differs in numbers alone, once."""
+def _drawn(recipe: Recipe, samples: int) -> tuple[list[Draw], list[str], dict[int, str]]:
+    """The first samples; what is noted of them, once what differs in numbers alone; and what is wrong with those that are none."""
     from nbdist.readout.chain import Readout
     from nbdist.scene import resolve
-    from nbdist.scene.amplitudes import load_reflections
+    from nbdist.scene.amplitudes import AmplitudeCache, load_reflections
     from nbdist.scene.notes import file_completeness, notes
 
+    draws: list[Draw] = []
+    wrong: dict[int, str] = {}
     found: dict[str, tuple[str, list[int]]] = {}
-    for draw in draws:
+    amplitudes = AmplitudeCache()
+    for number in range(samples):
         try:
-            scene = resolve(draw.experiment)
+            draw = recipe.draw(number)
+            scene = resolve(draw.experiment, sample=number)
             Readout(scene)
-            reflections = load_reflections(scene)
-            said = [*notes(scene, reflections, file_completeness(scene, reflections))]
+            reflections = load_reflections(scene, amplitudes)
+            said = notes(scene, reflections, file_completeness(scene, reflections))
+        except MissingExtraError:
+            raise
         except NbdistError as error:
-            raise type(error)(f"sample {draw.number}: {error}") from None
-        for note in dict.fromkeys(said):
-            found.setdefault(re.sub(r"[\d.]+", "0", note), (note, []))[1].append(draw.number)
-    return [
-        note
-        if len(numbers) == len(draws)
-        else f"{note} (sample{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))})"
-        for note, numbers in ((note, [*dict.fromkeys(numbers)]) for note, numbers in found.values())
+            wrong[number] = str(error).removeprefix(f"sample {number}: ")
+            continue
+        draws.append(draw)
+        for note in said:
+            numbers = found.setdefault(re.sub(r"[\d.]+", "0", note), (note, []))[1]
+            if number not in numbers[-1:]:
+                numbers.append(number)
+    lines = [
+        note if len(numbers) == len(draws) else f"{note} ({_numbers(numbers)})" for note, numbers in found.values()
     ]
+    return draws, lines, wrong
+
+
+def _numbers(samples: Sequence[int]) -> str:
+    named = ", ".join(map(str, samples[:MOST_SHOWN]))
+    return f"sample{'s' * (len(samples) > 1)} {named}{', ...' * (len(samples) > MOST_SHOWN)}"
 
 
 def _write(file: Path, draws: Sequence[Draw]) -> None:

@@ -42,8 +42,24 @@ def test_check_names_the_sample_that_is_wrong(nbdist, tmp_path):
     file.write_text(yaml.safe_dump({**RECIPE, **wrong}))
     refused = nbdist("check", file)
     assert refused.code == 2
-    assert "sample 0: " in refused.err
-    assert refused.err.count("\n") == 1
+    assert "3 of 3 samples are no experiment: sample 0: " in refused.err
+    assert refused.err.endswith("; nor samples 1, 2\n")
+    assert (refused.out, refused.err.count("\n")) == ("", 1)
+
+
+def test_check_draws_many_samples_and_goes_on_past_one_that_is_none(nbdist, tmp_path):
+    file, drawn = tmp_path / "recipe.yaml", tmp_path / "drawn.json"
+    crystal = {**RECIPE["crystal"], "cell": [50, 60, 70, 80, 95, {"uniform": [100, 190]}]}
+    file.write_text(yaml.safe_dump({**RECIPE, "crystal": crystal}))
+    checked = nbdist("check", file, "--draw", 30, "--json", drawn)
+    numbers = {its["sample"] for its in json.loads(drawn.read_text())}
+    wrong = [number for number in range(30) if number not in numbers]
+    assert 2 < len(wrong) < 22
+    assert checked.code == 2
+    assert f"{len(wrong)} of 30 samples are no experiment: sample {wrong[0]}: crystal.cell" in checked.err
+    assert f"; nor samples {wrong[1]}, {wrong[2]}" in checked.err
+    assert f"{len(numbers)} samples were drawn, of which 8 are shown; --json FILE writes all" in checked.out
+    assert f"{file}: valid" not in checked.out
 
 
 def test_draws_are_of_a_recipe(nbdist, experiment_file):
