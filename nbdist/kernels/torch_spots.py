@@ -124,7 +124,8 @@ class TorchSpots:
             ],
             dim=1,
         )
-        full = model.flat + model.along[:, :, None] * model.along[:, None] / model.curvature[:, None, None]
+        flat = torch.einsum("rei,rej->rij", model.across, model.across)
+        full = flat + model.along[:, :, None] * model.along[:, None] / model.curvature[:, None, None]
         half = 0.5 * (model.high - model.low)
         # outside the stretch of phi: (|x| - half)^2 >= x^2 / 2 - half^2, x from its middle
         phi = torch.einsum("ri,rai->ra", model.along, by) / model.curvature[:, None]
@@ -132,11 +133,11 @@ class TorchSpots:
         limit = -2 * math.log(BEYOND * tolerance)
         bounds = []
         for weight, slack in ((0.5, model.curvature * half * half), (0.0, torch.zeros_like(half))):
-            A = torch.einsum("rai,rij,rbj->rab", by, model.flat, by) + weight * (
+            A = torch.einsum("rai,rij,rbj->rab", by, flat, by) + weight * (
                 model.curvature[:, None, None] * phi[:, :, None] * phi[:, None]
             )
-            b = torch.einsum("rai,rij,rj->ra", by, model.flat, D) + weight * (model.curvature * offset)[:, None] * phi
-            c = torch.einsum("ri,rij,rj->r", D, model.flat, D) + weight * model.curvature * offset**2 - slack
+            b = torch.einsum("rai,rij,rj->ra", by, flat, D) + weight * (model.curvature * offset)[:, None] * phi
+            c = torch.einsum("ri,rij,rj->r", D, flat, D) + weight * model.curvature * offset**2 - slack
             determinant = torch.linalg.det(A)
             known = determinant > 1e-12 * A[:, 0, 0] * A[:, 1, 1]
             inverse = torch.linalg.inv(

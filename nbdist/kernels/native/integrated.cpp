@@ -71,6 +71,8 @@ constexpr double COVERED = 13;        // deviations of a Gaussian that LINES nod
 constexpr double SMOOTH = 0.3;        // change of phi, in deviations, across a thin spot up to which it is a Gaussian all the same
 constexpr double FLAT = 0.2;          // where a line falls by less from its middle to a deviation, squared, it is not in the spot
 constexpr double NEAR = 2;            // deviations of a thin spot within which the line through it is straight enough
+constexpr int TURNS_TO_ARC = 3;       // steps from that line to the arc of a spot that is bent
+constexpr double MET = 8;             // deviations from the last guess beyond which a Gaussian through three points is not believed
 constexpr int64_t MOST_PIECES = 400;  // of a pixel's side
 
 struct Box {
@@ -494,7 +496,9 @@ class Renderer {
       for (int l = 0; l < LANES; l++) middle[l] = (real)(-(c + b * at[l]) / a);
       vec there = load(at), guess = load(middle), log[3], phi[3], rise, fall;
       const real step = (real)thin;
-      const int turns = patch.margin < NEAR * thin ? 1 : 2;  // once more from where it turns out to be, where its path is bent
+      const bool bent = patch.margin >= NEAR * thin;
+      for (int turn = 0; bent && turn < TURNS_TO_ARC; turn++) guess = guess + towards_arc(there, guess, step);
+      const int turns = bent ? 2 : 1;  // once more from where it turns out to be
       for (int turn = 0; turn < turns; turn++) {
         for (int n = 0; n < 3; n++) {
           vec along = guess + (real)(n - 1) * step, lower, upper;
@@ -509,6 +513,8 @@ class Renderer {
       vec wide = step / square_root(vec((real)0) - fall);
       vec tall = exponential(log[1] - rise * rise / fall * (real)0.5) * wide * (real)1.2533141373155002512;
       tall = select(fall < (real)-FLAT, tall, vec((real)0));  // far from the spot
+      const vec off = rise / fall;
+      tall = select(off * off < (real)(MET * MET), tall, vec((real)0));  // what is told from so far is lost in rounding
       tall = select(phi[1] > (real)(BEYOND * renderer.request.tolerance * std::min(1.0, 2.5 / patch.width)), tall, vec((real)0));
       store(height, tall), store(middle, guess), store(sigma, wide);
       double left = 1e18, right = -1e18;
@@ -522,6 +528,25 @@ class Renderer {
         give(line_pixel, pixel, tall * (after - before) * factors(line_pixel, pixel, there, guess), weight);
         before = after;
       }
+    }
+
+    // How far it is along lines to where the sum of the squares in the exponent is least, by their slopes (Gauss and Newton's step): unlike
+    // the exponent itself they are nearly linear, and keep their digits however far the arc is.
+    vec towards_arc(vec there, vec along, real step) const {
+      const vec before = along - step, after = along + step;
+      const Patch::Deviations one = patch.deviations_at(fast ? there : before, fast ? before : there),
+                              two = patch.deviations_at(fast ? there : after, fast ? after : there);
+      vec product = (real)0, square = (real)1e-12;
+      auto add = [&](vec a, vec b) {
+        const vec slope = b - a;
+        product = (a + b) * slope + product, square = slope * slope + square;
+      };
+      for (int e = 0; e < 2; e++) add(one.across[e], two.across[e]);
+      if (patch.thin) {
+        const vec middle = vec((patch.low + patch.high) * (real)0.5);
+        add(one.fitting - middle, two.fitting - middle);
+      }
+      return vec((real)0) - product / square * step;
     }
 
     // Nodes along each line, where it is in the spot.

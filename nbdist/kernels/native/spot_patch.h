@@ -277,8 +277,13 @@ struct Patch {
     return first < last;
   }
 
-  // The logarithm of the value but for what phi adds, and the two ends of phi in deviations, at points s, f from the anchor.
-  vec logarithm(vec s, vec f, vec& lower, vec& upper) const {
+  // What is squared in the exponent at points: two deviations across the spot, and the phi that fits, in deviations; and what is linear in it.
+  struct Deviations {
+    vec across[2], fitting, linear;
+  };
+
+  // At points s, f from the anchor.
+  Deviations deviations_at(vec s, vec f) const {
     vec move[3], squared = (real)0, along_unit = (real)0;
     for (int i = 0; i < 3; i++) {
       move[i] = s * step_s[i] + f * step_f[i];
@@ -302,12 +307,18 @@ struct Patch {
       bent[i] = known[i] * shorter + shift[i];
       for (int m = 0; m < 10; m++) bent[i] = product[m] * second[i][m] + bent[i];
     }
-    vec linear = bent[0] * slope[0] + (bent[1] * slope[1] + (bent[2] * slope[2] + known[3] * slope[3]));
-    vec first = bent[0] * flat[0][0] + (bent[1] * flat[0][1] + bent[2] * flat[0][2]);
-    vec other = bent[0] * flat[1][0] + (bent[1] * flat[1][1] + bent[2] * flat[1][2]);
-    vec fitting = bent[0] * along[0] + (bent[1] * along[1] + bent[2] * along[2]);
-    lower = vec(low) - fitting, upper = vec(high) - fitting;
-    return linear - (first * first + other * other) * (real)0.5;
+    Deviations its;
+    its.linear = bent[0] * slope[0] + (bent[1] * slope[1] + (bent[2] * slope[2] + known[3] * slope[3]));
+    for (int e = 0; e < 2; e++) its.across[e] = bent[0] * flat[e][0] + (bent[1] * flat[e][1] + bent[2] * flat[e][2]);
+    its.fitting = bent[0] * along[0] + (bent[1] * along[1] + bent[2] * along[2]);
+    return its;
+  }
+
+  // The logarithm of the value but for what phi adds, and the two ends of phi in deviations, at points s, f from the anchor.
+  vec logarithm(vec s, vec f, vec& lower, vec& upper) const {
+    const Deviations its = deviations_at(s, f);
+    lower = vec(low) - its.fitting, upper = vec(high) - its.fitting;
+    return its.linear - (its.across[0] * its.across[0] + its.across[1] * its.across[1]) * (real)0.5;
   }
 
   // The mean of exp(-x^2/2) between two ends.

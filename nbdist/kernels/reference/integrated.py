@@ -74,8 +74,10 @@ class SpotModel(NamedTuple):
 
     Attributes
     ----------
-    flat
-        Precision matrix (R, 3, 3) of D once phi is integrated over from end to end: C^-1 less its part along v.
+    across
+        Two vectors e (R, 2, 3) of which the exponent, once phi is integrated over from end to end, has the squares of D.e: the precision
+        matrix C^-1 less its part along v is the sum of both e e^T. Of a spot far thinner than it is long the matrix itself would lose the digits
+        of a single precision.
     along
         C^-1 v (R, 3), of which D.along / curvature is the phi that fits.
     curvature
@@ -99,7 +101,7 @@ class SpotModel(NamedTuple):
         The stretch of phi (R,).
     """
 
-    flat: Tensor
+    across: Tensor
     along: Tensor
     curvature: Tensor
     fit: Tensor
@@ -173,7 +175,7 @@ def spot_model(G: Tensor, shape: Tensor, variables: SpotVariables) -> SpotModel:
     stays = torch.einsum("rij,rjk->rik", shape, whole)
     across = torch.einsum("rii->r", stays) - torch.einsum("ri,rij,rj->r", straight, stays, straight)
     return SpotModel(
-        flat=precision - along[:, :, None] * along[:, None] / curvature[:, None, None],
+        across=_roots(precision - along[:, :, None] * along[:, None] / curvature[:, None, None]),
         along=along,
         curvature=curvature,
         fit=fit,
@@ -186,6 +188,12 @@ def spot_model(G: Tensor, shape: Tensor, variables: SpotVariables) -> SpotModel:
         low=low,
         high=high,
     )
+
+
+def _roots(matrix: Tensor) -> Tensor:
+    """Vectors e (R, 2, 3) of which matrices (R, 3, 3) of rank 2, positive, are the sums of e e^T."""
+    values, vectors = torch.linalg.eigh(matrix)  # ascending
+    return torch.sqrt(torch.clamp_min(values[:, 1:], 0))[:, :, None] * vectors[:, :, 1:].transpose(1, 2)
 
 
 def _second_derivatives(G: Tensor, turns: list[Tensor], tilts: Tensor, beam: Tensor) -> Tensor:
@@ -243,7 +251,7 @@ def mean_intensity(model: SpotModel, D: Tensor) -> Tensor:
     bent = D * (1 - model.arc[:, None] * across2)[..., None] + model.shift[:, None]
     bent = bent + torch.einsum("rikl,rpk,rpl->rpi", model.second, known, known)
     exponent = torch.einsum("rl,rpl->rp", model.slope, torch.cat([bent, phi[..., None]], dim=-1))
-    exponent = exponent - 0.5 * torch.einsum("rpi,rij,rpj->rp", bent, model.flat, bent)
+    exponent = exponent - 0.5 * (torch.einsum("rei,rpi->rpe", model.across, bent) ** 2).sum(-1)
     deviations = torch.sqrt(model.curvature)[:, None]
     fitting = torch.einsum("ri,rpi->rp", model.along, bent) / deviations
     low, high = model.low[:, None] * deviations - fitting, model.high[:, None] * deviations - fitting
