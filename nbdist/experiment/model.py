@@ -25,6 +25,8 @@ from nbdist.experiment.validation import validated
 
 PHYSICS_VERSION = 2
 """Raised when the same experiment would give other pixel values, as by another default; it enters the fingerprint."""
+INTEGRATED_VERSION = 1
+"""The same where the method is integrated."""
 READOUT_VERSION = 2
 """Raised when the same experiment would give other counts; it enters the fingerprint where counts are made."""
 MODEL_VERSION = 1
@@ -175,7 +177,11 @@ class Experiment(Section):
         """What the fingerprints have of the recipes of photons."""
         given = [self.structure_factors, *(crystal.structure_factors for crystal in self.each_crystal.values())]
         models = any(isinstance(its, FromModel) for its in given)
-        return {"physics_version": PHYSICS_VERSION, **({"model_version": MODEL_VERSION} if models else {})}
+        return {
+            "physics_version": PHYSICS_VERSION,
+            **({"integrated_version": INTEGRATED_VERSION} if self.sampling.integrated else {}),
+            **({"model_version": MODEL_VERSION} if models else {}),
+        }
 
     @property
     def saturation_adu(self) -> int:

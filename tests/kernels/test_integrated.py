@@ -213,7 +213,9 @@ def test_spots_far_smaller_than_a_pixel_keep_their_photons(small_experiment):
 
 
 @pytest.mark.parametrize(("sigma_deg", "osc_range_deg"), [(0.4, 0.0), (0.4, 0.2), (1.0, 0.0)])
-def test_photons_are_as_many_as_cells_however_the_arcs_of_a_large_crystal_bend(small_experiment, sigma_deg, osc_range_deg):
+def test_photons_are_as_many_as_cells_however_the_arcs_of_a_large_crystal_bend(
+    small_experiment, sigma_deg, osc_range_deg
+):
     def image(size_um: float, precision: str = "float32"):
         changed = small_experiment(
             crystal={"shape": "gauss", "mosaicity": {"sigma_deg": sigma_deg}, "size_um": size_um},
@@ -222,7 +224,11 @@ def test_photons_are_as_many_as_cells_however_the_arcs_of_a_large_crystal_bend(s
         )
         return renderer_of(changed).frame(0, Tile(0, 20, 60, 20, 60)).astype(np.float64)
 
-    small, large, double = image(2.0), image(50.0), image(50.0, "float64")  # arcs bulge by up to 2,000 of their deviations
+    small, large, double = (
+        image(2.0),
+        image(50.0),
+        image(50.0, "float64"),
+    )  # arcs bulge by up to 2,000 of their deviations
     assert large.sum() / 25**3 == pytest.approx(small.sum(), rel=2e-3)  # measured: 3e-4
     assert np.abs(large - double).max() <= 2e-5 * double.max()  # measured: 1.1e-5
 

@@ -17,6 +17,7 @@ from nbdist.experiment.detector import Detector
 from nbdist.experiment.files import read_document, validate
 from nbdist.experiment.materials import ATTENUATION
 from nbdist.experiment.model import (
+    INTEGRATED_VERSION,
     MODEL_VERSION,
     NOT_OF_AN_INSTRUMENT,
     PHYSICS_VERSION,
@@ -210,6 +211,7 @@ class Recipe:
         versions = {
             "recipe": RECIPE_VERSION,
             "physics": PHYSICS_VERSION,
+            **({"integrated": INTEGRATED_VERSION} if self.example.sampling.integrated else {}),
             **({"readout": READOUT_VERSION} if self.example.writes_counts else {}),
             **({"model": MODEL_VERSION} if "model" in words else {}),
         }

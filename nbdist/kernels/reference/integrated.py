@@ -76,8 +76,8 @@ class SpotModel(NamedTuple):
     ----------
     across
         Two vectors e (R, 2, 3) of which the exponent, once phi is integrated over from end to end, has the squares of D.e: the precision
-        matrix C^-1 less its part along v is the sum of both e e^T. Of a spot far thinner than it is long the matrix itself would lose the digits
-        of a single precision.
+        matrix C^-1 less its part along v is the sum of both e e^T. Of a spot far thinner than it is long the matrix itself would lose the
+        digits of a single precision.
     along
         C^-1 v (R, 3), of which D.along / curvature is the phi that fits.
     curvature
