@@ -53,7 +53,8 @@ KernelOption = Annotated[
 TileOption = Annotated[str | None, typer.Option("--tile", metavar="ROWS,COLS", help="Pixels of a tile.")]
 PhiChunkOption = Annotated[int | None, typer.Option("--phi-chunk", min=1, help="Phi steps of a chunk.")]
 ShardOption = Annotated[
-    int | None, typer.Option("--frames-per-shard", min=1, help="Frames in one object of the store.")
+    int | None,
+    typer.Option("--frames-per-shard", min=1, help="Frames in one object of the store; of a data set, whole samples."),
 ]
 
 

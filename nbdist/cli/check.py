@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nbdist.cli.arguments import ExperimentFile, load
+from nbdist.cli.arguments import load
 from nbdist.cli.display import console, count, facts, panels_row
 from nbdist.errors import NbdistError
 from nbdist.formats.text import user_path
@@ -26,13 +26,20 @@ RESOLUTION_POINTS = 256
 
 
 def check(
-    path: ExperimentFile,
+    path: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT", help="Experiment or recipe (YAML or JSON).", show_default=False)
+    ],
     draw: Annotated[
         int | None,
-        typer.Option("--draw", min=1, metavar="N", help="Of a recipe: samples to draw and check; 3 by default."),
+        typer.Option(
+            "--draw",
+            min=1,
+            metavar="N",
+            help="Of a recipe: the first so many samples are drawn and checked; 3 by default.",
+        ),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Of a recipe: write the samples, too.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Of a recipe: write all samples that were drawn, too.")
     ] = None,
 ) -> None:
     """Check an experiment file or a recipe, and show what follows from it."""

@@ -65,7 +65,12 @@ def export(
         str | None, typer.Option("--prefix", metavar="NAME", help="Beginning of the files' names; the store's name.")
     ] = None,
     experiment: Annotated[
-        Path | None, typer.Option("--experiment", metavar="FILE", help="Experiment file, where its inputs have moved.")
+        Path | None,
+        typer.Option(
+            "--experiment",
+            metavar="FILE",
+            help="Experiment file of a series, where its inputs have moved; not of images with labels.",
+        ),
     ] = None,
     workers: CpuWorkersOption = None,
     scheduler: SchedulerOption = None,

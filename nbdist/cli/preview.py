@@ -40,7 +40,9 @@ def preview(
     frame: Annotated[int, typer.Option("--frame", min=0, help="Frame to show, counted in its sample.")] = 0,
     sample: Annotated[
         int | None,
-        typer.Option("--sample", min=0, help="Sample of a data set, or of a recipe; the first.", show_default=False),
+        typer.Option(
+            "--sample", min=0, help="Sample of a data set, or of a recipe; the first by default.", show_default=False
+        ),
     ] = None,
     maximum: Annotated[
         str | None,

@@ -193,7 +193,7 @@ def export(
     prefix
         What the names of the files begin with; the name of the store when left out.
     experiment
-        The experiment, where the files that the store names have moved.
+        The experiment, where the files that the store names have moved; images with labels need none of them.
     resume
         Write what is missing of an export that was begun.
     overwrite
@@ -217,6 +217,8 @@ def export(
         format = FORMATS[format]
     how: dict[str, Any] = dict(resume=resume, overwrite=overwrite, report=report, log=log)
     if isinstance(format, LabelledFormat):
+        if experiment is not None:
+            raise RunError(f"experiment: {format.name} takes everything from the store, and none is read")
         store = summarize(location)
         labelled = labelled_export(store, folder, format, frames, what, prefix)
         return written(labelled, store, FORMATS, workers, labelled.notes(), **how)

@@ -282,6 +282,11 @@ def test_the_readers_of_the_manual_read_what_was_exported(samples, tmp_path):
         assert (sample, 0 < q_w <= 1) == (frame // 2, True)
 
 
+def test_an_experiment_that_would_not_be_read_is_refused(samples, tmp_path, light_experiment):
+    with pytest.raises(RunError, match="experiment: hdf5 takes everything from the store, and none is read"):
+        export(samples, tmp_path, "hdf5", experiment=light_experiment(1))
+
+
 def test_a_data_set_is_no_series_for_programs_that_process_one(samples, tmp_path):
     with pytest.raises(StoreError, match=r"train\.zarr is a data set of 3 samples; expected a series"):
         export(samples, tmp_path, "nxmx")
