@@ -352,9 +352,9 @@ def test_resume_reads_only_the_shards_that_changed(experiment, local, location, 
     generate(experiment, location, serial=True, **CUT)
     objects, decoded, original = objects_at(location), [], StoredUnits.damage
 
-    def noted(stored, unit):
+    def noted(stored, unit, as_written):
         decoded.append(unit.number)
-        return original(stored, unit)
+        return original(stored, unit, as_written)
 
     monkeypatch.setattr(StoredUnits, "damage", noted)
     generate(experiment, location, serial=True, resume=True)
