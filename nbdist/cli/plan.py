@@ -73,7 +73,7 @@ def plan(
         contexts = sample_contexts(recipe, samples, **asked)
         schema = schema_of_samples(recipe, samples, contexts.plan.settings)
         rows = _rows(resolve(experiment), contexts.plan, schema, number, where)
-        facts(rows, f"{path}: {samples} samples of {recipe.frames_per_sample} frame(s), as sample 0 is")
+        facts(rows, f"{path}: {samples} sample(s) of {recipe.frames_per_sample} frame(s), as sample 0 is")
         notes = contexts.notes
     else:
         if samples is not None:

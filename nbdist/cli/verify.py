@@ -22,7 +22,7 @@ def verify(
     ] = None,
     device: DeviceOption = DeviceName.auto,
 ) -> None:
-    """Decode every shard and render a sample of frames again."""
+    """Decode every shard and render a sample of frames again, in this process."""
     from nbdist.experiment.recipe import load_recipe
     from nbdist.run.verify import verify as verify_store
 

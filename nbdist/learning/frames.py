@@ -130,6 +130,9 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.frames)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.location}: {len(self)} items>"
+
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch follows, for what is drawn anew in each."""
         self.epoch = epoch

@@ -226,6 +226,12 @@ class Sample:
     images: Mapping[str, NDArray[Any]]
     tables: Mapping[str, Columns]
 
+    def __repr__(self) -> str:
+        """One line: arrays by their shapes, tables by their numbers of rows."""
+        images = ", ".join(f"{name} {' x '.join(map(str, image.shape))}" for name, image in self.images.items())
+        tables = ", ".join(f"{name} ({len(next(iter(its.values())))})" for name, its in self.tables.items())
+        return f"<Sample {self.number}, {self.split}, crystal {self.crystal}: {images}; rows of {tables}>"
+
 
 def sample(recipe: Recipe, number: int, *, device: Device = "auto", kernel: str = "compiled") -> Sample:
     """Render one sample of a recipe, the same anywhere: what a data set of it holds as sample `number`, or would hold.

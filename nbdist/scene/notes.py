@@ -22,6 +22,7 @@ from nbdist.scene.sources import DEFAULT_SPREAD_SOURCES
 from nbdist.scene.specimen import Lattice
 
 LONGEST_WAVELENGTH_A, SHORTEST_WAVELENGTH_A, SHORTEST_AXIS_A = 10.0, 0.01, 1.0
+SHORTEST_DISTANCE_MM = 10.0
 COARSEST_STEP = 1.13
 """Phi step over a rocking width (1 / 0.886): sin^2(pi N x) has no period below 1/N, so a sum over steps up to it loses nothing."""
 WHOLE_LIST = 0.9
@@ -56,6 +57,7 @@ def notes(
     held = file_completeness(scene, reflections) if held is None else held
     its_notes = (
         *_wavelengths(scene),
+        *_distances(scene),
         *_sensors(scene),
         *(note for lattice in scene.specimen.of_crystals for note in _lattice(scene, lattice)),
         *(
@@ -79,6 +81,15 @@ def _wavelengths(scene: Scene) -> Iterator[str]:
             f"beam: a wavelength of {odd:.4g} A is none of X-ray diffraction; wavelength_A is in Angstrom, energy_eV in eV, "
             "wavelengths of a source_file in metres"
         )
+
+
+def _distances(scene: Scene) -> Iterator[str]:
+    """Of the first panel that is as near as a number of metres would put it."""
+    for number, panel in enumerate(scene.experiment.detector.each_panel):
+        if panel.distance_mm is not None and panel.distance_mm < SHORTEST_DISTANCE_MM:
+            field = scene.experiment.detector.panel_field(number)
+            yield f"{field}: a distance of {panel.distance_mm:.4g} mm; distance_mm is in millimetres, not in metres"
+            return
 
 
 def _sensors(scene: Scene) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nbdist.errors import ExperimentError
 from nbdist.experiment.beam import Beam
 from nbdist.experiment.detector import Convention, Detector, Panel, Pivot, Sensor
 from nbdist.experiment.lattice import axis_rotation, xyz_rotation
@@ -266,7 +267,11 @@ def _attenuation_per_m(sensor: Sensor | None, wavelength_A: float) -> float:
         return 0.0
     depth_um = sensor.attenuation_depth_um
     if sensor.material is not None:
-        depth_um = attenuation_depth_um(sensor.material, wavelength_A)
+        try:
+            depth_um = attenuation_depth_um(sensor.material, wavelength_A)
+        except ValueError as error:  # its wavelength is wrong, and not the panel
+            said = f"{wavelength_A:g} A (beam.wavelength_A is in Angstrom, energy_eV in eV)"
+            raise ExperimentError(f"beam: a wavelength of {said}: of {error}") from None
     return 1e6 / depth_um if depth_um else 0.0
 
 
@@ -290,7 +295,9 @@ def panel_geometry(
     ------
     ValueError
         If fast and slow are parallel, the plane contains the sample or faces away from it, its distance along the beam is needed and
-        there is none, a curved panel is tilted, or the attenuation of its sensor's material is not known.
+        there is none, or a curved panel is tilted.
+    ExperimentError
+        If the attenuation of its sensor's material is not known at the wavelength.
     """
     convention, region = CONVENTIONS[detector.convention], detector.region_of_interest
     sensor = panel.sensor or detector.sensor

@@ -252,9 +252,10 @@ NUMBERS = {
         ({"random_cell": {"space_group": "P 1", "axes_A": [1, 2], "angles_deg": [125, 130]}}, r"angles_deg: no angles"),
         (
             {"repeat": {"uniform": [1, 3]}, "of": 1},
-            r"x\.repeat: should be a whole number, a choice of some, or integer",
+            r"x\.repeat: should be a whole number, a choice of some, or \{integer: \[1, 3\]\} for 1 to 3",
         ),
         ({"repeat": 2}, r"x: repeat needs of"),
+        ({"unifrom": [1, 2]}, r"x: unifrom is no distribution; near uniform"),
         ({"file_of": "/nowhere/*.pdb"}, r"x\.file_of: there is no file /nowhere/\*\.pdb"),
     ],
 )

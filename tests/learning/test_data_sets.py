@@ -54,6 +54,7 @@ def test_a_frame_of_a_data_set_says_whose_it_is(location):
     assert (int(item["sample"]), int(item["frame"])) == (2, 1)
     np.testing.assert_array_equal(item["counts"], zarr.open_group(str(location), mode="r")["counts"][7])
     assert dataset.mask.all()
+    assert repr(dataset) == f"<FrameDataset of {location}: {SAMPLES * TOGETHER} items>"
 
 
 def test_a_sample_is_a_volume_of_its_frames_with_its_values_and_tables(location, made):
@@ -70,6 +71,9 @@ def test_a_sample_is_a_volume_of_its_frames_with_its_values_and_tables(location,
     )
     assert len(dataset) == SAMPLES
     item, rendered = dataset[2], sample(made, 2)
+    assert re.fullmatch(
+        r"<Sample 2, \w+, crystal .*: .*counts 3 x 96 x 80.*; rows of samples \(1\), .*>", repr(rendered)
+    )
     for name, images in rendered.images.items():
         np.testing.assert_array_equal(item[name], images)
     photons = float(rendered.tables["frames"]["photons"].sum())

@@ -57,6 +57,12 @@ def test_nothing_is_said_of_a_plain_experiment_the_template_and_the_demo():
         assert notes(scene, load_reflections(scene)) == []
 
 
+def test_a_distance_in_metres_is_named():
+    (panel,) = PLAIN["detector"]["panels"]
+    lines = said(detector={"panels": [{**panel, "pixel_size_mm": 1e-3, "distance_mm": 0.2}]})
+    assert "detector.panels.0: a distance of 0.2 mm; distance_mm is in millimetres, not in metres" in lines
+
+
 def test_a_sensor_that_captures_almost_nothing_is_named():
     def panel(thickness_um, depth_um=254.5):
         sensor = {"thickness_um": thickness_um, "attenuation_depth_um": depth_um, "layers": 1}

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ RECIPE_VERSION = 1
 LEAST_WITHIN = 0.01
 """Share of a normal distribution that its limits should hold."""
 MOST_REPEATS = 1000
+LEAST_LIKENESS = 0.82
+"""Of a misspelt key, as difflib has it: rotation_deg is 0.8 like rotation."""
 SMALLEST_VOLUME = 0.1
 """Of a cell with drawn angles, relative to that of a brick with its axes: flatter ones are drawn again."""
 MOST_CELLS = 200
@@ -386,6 +389,7 @@ def read(raw: Any, path: str = "") -> Node:
             raise ExperimentError(f"{LET}: names of values should have no dot, found {dotted}")
         heads = [name for name in DISTRIBUTIONS if name in raw and path != LET]
         if not heads:
+            _refuse_misspelt(raw, path)
             return Fields(path, {name: read(value, joined(path, name)) for name, value in raw.items()})
         reader, beside = DISTRIBUTIONS[heads[0]]
         for name in raw:
@@ -409,6 +413,15 @@ def read(raw: Any, path: str = "") -> Node:
     if isinstance(raw, (int, float)) and not abs(raw) <= LARGEST:
         raise ExperimentError(f"{path}: should be a finite number, found {shown(raw)}")
     return Constant(path, raw)
+
+
+def _refuse_misspelt(raw: Mapping[str, Any], path: str) -> None:
+    """Refuse a mapping of one list whose key is nearly a distribution's; a field that is much like one holds no list."""
+    if path in ("", LET) or len(raw) != 1 or not isinstance(next(iter(raw.values())), list):
+        return
+    (name,) = raw
+    for near in get_close_matches(name.lower(), DISTRIBUTIONS, n=1, cutoff=LEAST_LIKENESS):
+        raise ExperimentError(f"{path}: {name} is no distribution; near {near}")
 
 
 def _two(raw: Any, path: str, what: str) -> tuple[Node, Node]:
@@ -556,7 +569,7 @@ def _read_repeat(raw: Mapping[str, Any], path: str) -> Node:
     most = _largest(count)
     if most is None or most != int(most) or not 0 <= most <= MOST_REPEATS:
         raise ExperimentError(
-            f"{place}: should be a whole number, a choice of some, or integer with two numbers, {MOST_REPEATS} at most, "
+            f"{place}: should be a whole number, a choice of some, or {{integer: [1, 3]}} for 1 to 3, {MOST_REPEATS} at most, "
             f"found {shown(raw['repeat'])}"
         )
     return Repeat(path, count, tuple(read(raw["of"], joined(path, number)) for number in range(int(most))))
