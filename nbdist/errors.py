@@ -30,6 +30,10 @@ class ExperimentError(NbdistError):
     """An experiment file or one of its fields is wrong."""
 
 
+class DrawError(ExperimentError):
+    """A sample of a recipe is no experiment, wherever and however often it is drawn."""
+
+
 class FileFormatError(NbdistError):
     """A file of another program is missing or malformed; the message carries its name and, where there is one, the line."""
 

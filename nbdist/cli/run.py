@@ -232,7 +232,13 @@ def watched(
             if debug and (traceback := getattr(error, "traceback", "")):
                 error_console.print(traceback)
         summary(progress)
-        error_console.print(f"{len(progress.failed)} unit(s) are left. Try them again with: {again}")
+        if all(getattr(error, "lasting", False) for error in progress.failed.values()):
+            said = (
+                "Their samples are no experiments, however often they are drawn: mend the recipe, for another data set"
+            )
+        else:
+            said = f"Try them again with: {again}"
+        error_console.print(f"{len(progress.failed)} unit(s) are left. {said}")
         raise typer.Exit(EXIT_UNFINISHED)
     return progress
 

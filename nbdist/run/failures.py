@@ -6,6 +6,7 @@ import errno
 import traceback
 from pathlib import Path
 
+from nbdist.errors import DrawError
 from nbdist.store.bucket_settings import scrubbed
 from nbdist.store.locations import one_line
 
@@ -22,10 +23,13 @@ class ErrorLine(str):
         The whole traceback, empty where there is none.
     disk_full
         Whether there was no room left for what was written.
+    lasting
+        Whether whoever tries again meets it again: a sample that is no experiment.
     """
 
     traceback: str = ""
     disk_full: bool = False
+    lasting: bool = False
 
     @classmethod
     def of(cls, error: BaseException) -> ErrorLine:
@@ -34,6 +38,7 @@ class ErrorLine(str):
         name = type(error).__name__
         line = cls((said if said == name else f"{name}: {said}") + _place(error))
         line.traceback = scrubbed("".join(traceback.format_exception(error)).rstrip())
+        line.lasting = isinstance(error, DrawError)
         line.disk_full = isinstance(error, OSError) and error.errno in FULL
         return line
 

@@ -110,7 +110,7 @@ class Ledger:
         self._in_flight.difference_update(units)
         if self._suspect_in_flight in units and not outcome.killed:
             self._suspect_in_flight = None
-        self._note_worker(outcome, [units[number] for number in outcome.errors])
+        self._note_worker(outcome, [units[number] for number, error in outcome.errors.items() if not error.lasting])
         for record in outcome.records:
             self._done(units.pop(record["unit"]))
             self._progress.unit_done(record)
@@ -169,7 +169,7 @@ class Ledger:
         logger.warning("unit %d failed: %s", unit.number, error)
         failures = self._failures[unit.number]
         failures[piece] += 1
-        if failures[piece] > self._retries:
+        if error.lasting or failures[piece] > self._retries:
             del self._failures[unit.number]
             self._set_aside(unit, error)
         else:

@@ -592,6 +592,11 @@ def test_units_follow_from_the_names_of_fields():
         assert units_of(name) == units, name
 
 
+def test_a_normal_deviate_that_its_field_does_not_allow_is_told_to_have_limits():
+    with pytest.raises(ExperimentError, match=r"wavelength_A: should be .*; limits are given by within: \[lowest, h"):
+        recipe(beam={"wavelength_A": {"normal": [-1, 0.1]}}).draw(0)
+
+
 def test_the_recipe_of_the_manual_is_one():
     [text] = re.findall(
         r"```yaml\n(.*?)```",

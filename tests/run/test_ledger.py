@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbdist.errors import UnfinishedError
+from nbdist.errors import DrawError, UnfinishedError
 from nbdist.planning import Unit, Units
 from nbdist.run.executors import Outcome
 from nbdist.run.executors.submitting import spans_of
@@ -80,6 +80,13 @@ def test_a_unit_that_fails_is_tried_again_alone_and_set_aside_after_its_retries(
     assert ledger.take(3) == []
     assert ledger.finished
     assert progress.units_done == 3
+
+
+def test_a_sample_that_is_no_experiment_is_not_drawn_again(progress):
+    ledger, error = Ledger(Units(1, 1), progress), ErrorLine.of(DrawError("sample 0: beam.wavelength_A: -1"))
+    ledger.settle(failed(ledger.take(1), "well", error=error))
+    assert (progress.failed, progress.retried, ledger.finished) == ({0: error}, 0, True)
+    assert ledger.failing_workers(["well"]) == {}
 
 
 def test_a_unit_of_pieces_may_lose_as_many_of_each_of_them(progress):

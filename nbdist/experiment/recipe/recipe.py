@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nbdist.errors import ExperimentError
+from nbdist.errors import DrawError, ExperimentError
 from nbdist.experiment.crystal import LATTICE_FIELDS
 from nbdist.experiment.detector import Detector
 from nbdist.experiment.files import read_document, validate
@@ -29,7 +29,7 @@ from nbdist.experiment.model import (
 from nbdist.experiment.powder_lines import POWDER_LINES
 from nbdist.experiment.recipe.columns import DrawnColumn, described
 from nbdist.experiment.recipe.content import RecipeSection, anchored_document, with_file_names, with_files
-from nbdist.experiment.recipe.distributions import RECIPE_VERSION, FileOf, Integer, RandomCell, files_of, read
+from nbdist.experiment.recipe.distributions import RECIPE_VERSION, FileOf, Integer, Normal, RandomCell, files_of, read
 from nbdist.experiment.recipe.drawing import MOST_COMBINATIONS, Drawing, TooManyError, every
 from nbdist.experiment.recipe.nodes import (
     Choice,
@@ -306,7 +306,7 @@ class Recipe:
 
         Raises
         ------
-        ExperimentError
+        DrawError
             If what is drawn is no valid experiment, or differs in what all samples share; it names the sample and the field.
         """
         return self._draw(number, self.example)
@@ -316,7 +316,7 @@ class Recipe:
 
         Raises
         ------
-        ExperimentError
+        DrawError
             If it cannot be drawn; it names the sample and the field.
         """
         return self._of_sample(number, lambda drawing: self._sorted_by(drawing)[1])
@@ -327,12 +327,18 @@ class Recipe:
         try:
             return drawn(Drawing(self._root, self.seed, number))
         except ExperimentError as error:
-            raise ExperimentError(f"sample {number}: {error}") from None
+            raise DrawError(f"sample {number}: {error}") from None
 
     def _draw(self, number: int, example: Experiment | None) -> Draw:
         def drawn(drawing: Drawing) -> tuple[Experiment, dict[str, Any], str, str]:
             crystal, split = self._sorted_by(drawing)
-            experiment = validate(self._experiment_content(drawing))
+            try:
+                experiment = validate(self._experiment_content(drawing))
+            except ExperimentError as error:
+                field = str(error).partition(":")[0]
+                if any(isinstance(node, Normal) and node.low is None for node in places(self._root, field)):
+                    raise ExperimentError(f"{error}; limits are given by within: [lowest, highest]") from None
+                raise
             if example is not None:
                 _check_shared(experiment, example)
             return experiment, dict(self._root.observe(drawing, "")), crystal, split
