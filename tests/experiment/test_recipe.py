@@ -27,6 +27,7 @@ from nbdist.experiment.recipe.columns import units_of
 from nbdist.experiment.recipe.content import is_file_field
 from nbdist.experiment.recipe.splits import quotas, splits_of
 from nbdist.experiment.recipe.template import TEMPLATE
+from nbdist.scene import resolve
 
 CELL = [50.0, 60.0, 70.0, 90.0, 90.0, 90.0]
 CRYSTAL = {"cell": CELL, "N_cells": [10, 10, 10], "misset_deg": {"rotation": "uniform"}}
@@ -597,8 +598,8 @@ def test_a_normal_deviate_that_its_field_does_not_allow_is_told_to_have_limits()
         recipe(beam={"wavelength_A": {"normal": [-1, 0.1]}}).draw(0)
 
 
-def test_the_recipe_of_the_manual_is_one():
-    [text] = re.findall(
+def test_the_recipes_of_the_manual_are_some(tmp_path):
+    text, short = re.findall(
         r"```yaml\n(.*?)```",
         (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8"),
         re.DOTALL,
@@ -606,6 +607,18 @@ def test_the_recipe_of_the_manual_is_one():
     its = recipe_of(yaml.safe_load(text))
     assert (its.split_by, its.kept_together) == ("crystal", 300)
     assert {its.draw(number).experiment.detector.name for number in range(8)} == {"Pilatus3 300K", "Eiger 1M"}
+    (tmp_path / "models").mkdir()
+    for name in "abc":
+        (tmp_path / "models" / f"{name}.pdb").write_text(MODEL)
+    draws = [recipe_of(yaml.safe_load(short), tmp_path).draw(number) for number in range(9)]
+    assert {draw.values["structure_factors.file"] for draw in draws} == {"a.pdb", "b.pdb", "c.pdb"}
+    assert resolve(draws[0].experiment).specimen.lattices[0].space_group == "P 43 21 2"
+
+
+MODEL = """\
+CRYST1   79.000   79.000   38.000  90.00  90.00  90.00 P 43 21 2
+ATOM      1  CA  ALA A   1      10.000  10.000  10.000  1.00 20.00           C
+"""
 
 
 def test_the_recipe_that_init_writes_is_one_and_its_schema_holds_every_section(tmp_path):
