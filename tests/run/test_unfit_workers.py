@@ -112,7 +112,7 @@ FAULTS = {
 def test_a_worker_that_is_wrong_alone_is_named_and_left_out_and_all_is_rendered(
     fault, light_experiment, undisturbed_series, threaded, events, monkeypatch, tmp_path, assert_same_bits
 ):
-    client, (bad, good) = threaded(1, 1)
+    undisturbed, (client, (bad, good)) = undisturbed_series(30), threaded(1, 1)
     harm, error = FAULTS[fault]
     harm(monkeypatch, bad.address, error=error)
     progress = generate(light_experiment(30), tmp_path / "a.zarr", client, log=events.log, **CUT)
@@ -126,7 +126,7 @@ def test_a_worker_that_is_wrong_alone_is_named_and_left_out_and_all_is_rendered(
     assert events["worker-left-out"] == [{"worker": named, "reason": reason}]
     assert good.address in client.nthreads()
     assert bad.address in client.nthreads(), "it is not closed: others may use it"
-    assert_same_bits(tmp_path / "a.zarr", undisturbed_series(30))
+    assert_same_bits(tmp_path / "a.zarr", undisturbed)
 
 
 @pytest.mark.integration
