@@ -455,7 +455,7 @@ def test_the_command_makes_continues_and_grows_a_data_set(whole, tmp_path, monke
     missing = run_command(["finish", str(store)], monkeypatch, capsys)
     assert f"nbdist dataset {file} -o {store} --resume" in missing.out
     planned = run_command(["plan", str(file), "--samples", "1000"], monkeypatch, capsys)
-    assert "1000 samples of 1 frame(s)" in planned.out
+    assert "1000 sample(s) of 1 frame(s)" in planned.out
 
 
 @pytest.mark.slow
