@@ -10,15 +10,18 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import psutil
 import pytest
 from batch_queue import ROOT, RUN_OPTIONS, listening, records, workers_started_with
 from command_line import run_command
+from sample_sets import recipe_with
 from waiting import LIMIT_S, until
 
-from nbdist import generate, load_experiment
+from nbdist import generate, load_experiment, load_recipe, open_series, sample
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
+TURNED = {"cell": [30, 30, 40, 90, 90, 90], "N_cells": [5, 5, 5], "misset_deg": {"rotation": "uniform"}}
 
 
 def test_jobs_that_die_are_replaced(slurm, held, series_file, cluster_file, tmp_path, assert_undisturbed):
@@ -68,6 +71,26 @@ def run_here(slurm, series_file, tmp_path, monkeypatch, capsys):
     return lambda file: run_command([*words, str(file)], monkeypatch, capsys)
 
 
+def test_a_data_set_is_made_by_jobs(slurm, small_experiment, cluster_file, tmp_path, monkeypatch, capsys):
+    file, store = tmp_path / "recipe.json", tmp_path / "set.zarr"
+    file.write_text(json.dumps(recipe_with(small_experiment(noise={"photon_noise": True}), crystal=TURNED).content))
+    words = [
+        "dataset",
+        str(file),
+        "-o",
+        str(store),
+        "--samples",
+        "4",
+        "--cluster",
+        str(cluster_file(jobs={"maximum": 1})),
+    ]
+    assert run_command(words, monkeypatch, capsys).status == 0
+    images = open_series(store).counts.values
+    assert images.any()
+    one = sample(load_recipe(file), 3).images["counts"]
+    np.testing.assert_array_equal(images[-len(one) :], one)
+
+
 def test_a_refused_job_is_told_in_one_line(run_here, cluster_file):
     ended = run_here(cluster_file(queue="no_such_partition"))
     assert ended.status == 2
@@ -84,7 +107,9 @@ def test_jobs_that_cannot_start_their_workers_end_the_wait(slurm, quick_looks, r
     assert ended.status == 2
     assert re.search(r"nbdist: [3-9] jobs ended before a worker joined: this module is not known \(", ended.err)
     assert "Traceback" not in ended.err
-    until(lambda: not slurm.jobs(), "the run takes its jobs out of the queue, in which one that ends stays for a moment")
+    until(
+        lambda: not slurm.jobs(), "the run takes its jobs out of the queue, in which one that ends stays for a moment"
+    )
 
 
 def test_workers_of_a_job_have_one_gpu_each_and_listen_on_the_loopback_interface(slurm, cluster_file):
