@@ -106,11 +106,12 @@ def pytest_collection() -> Iterator[object]:
 
 NEED_TORCH = (
     "frames/test_trace_chain.py",
+    "integration/test_image_numbers.py",
     "kernels/test_gradients.py",
     "kernels/test_kernels.py",
     "kernels/test_pixel_factors.py",
     "kernels/test_shapes.py",
-    "learning/test_frame_dataset.py",
+    "learning",
     "run/test_device_memory.py",
     "scene/test_amplitude_table.py",
     "test_reference_lysozyme.py",
