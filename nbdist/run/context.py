@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nbdist.errors import RunError
+from nbdist.errors import ExperimentError
 from nbdist.experiment import Experiment
 from nbdist.frames.products import Product, products_of
 from nbdist.kernels.devices import pick_device
@@ -214,11 +214,11 @@ def require_images(experiment: Experiment) -> None:
 
     Raises
     ------
-    RunError
+    ExperimentError
         If it asks for what only a trace has.
     """
     if experiment.scan.phi_zero_carryover:
-        raise RunError(
+        raise ExperimentError(
             "scan.phi_zero_carryover: reproduces a defect of nanoBragg.c for nbdist trace; an image cannot have it"
         )
 

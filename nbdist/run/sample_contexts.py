@@ -16,12 +16,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nbdist.errors import NbdistError, RunError, is_fatal, one_line
+from nbdist.errors import DrawError, ExperimentError, NbdistError, RunError, is_fatal, one_line
 from nbdist.experiment import Experiment
 from nbdist.experiment.model import NOT_OF_AN_INSTRUMENT
 from nbdist.frames.sample_products import products_of_samples
-from nbdist.kernels.choice import make_backend
+from nbdist.kernels.choice import eager_backend, make_backend
 from nbdist.kernels.devices import pick_device
+from nbdist.native.build import BuildError
 from nbdist.planning import Cut, Plan, Settings, make_plan
 from nbdist.planning.cost import instrument_bytes
 from nbdist.readout.backgrounds import Backgrounds
@@ -34,7 +35,7 @@ from nbdist.scene.notes import notes
 if TYPE_CHECKING:
     from nbdist.experiment.recipe import Recipe
     from nbdist.frames.products import Product
-    from nbdist.kernels.backend import Backend
+    from nbdist.kernels.backend import Backend, KernelMode
 
 KEPT_INSTRUMENT_BYTES = 256 * 2**20
 """What instruments keep at most, besides that of the sample in hand."""
@@ -103,7 +104,9 @@ class SampleContexts:
         """What computes here, of the example; its kernel is compiled where it is first asked for."""
         with self._lock:
             if self._example is None:
-                self._example = self._made(0).backend
+                example = resolve(self.recipe.example)
+                integrated = example.method == "integrated"
+                self._example = self._shared(example).backend if integrated else self._made(0).backend
             return self._example
 
     @property
@@ -119,7 +122,9 @@ class SampleContexts:
         Raises
         ------
         RunError
-            Naming the sample, where it cannot be drawn or what is done within the block fails.
+            Naming the sample, where what is done within the block fails.
+        DrawError
+            Where the sample is no experiment.
         """
         sample, frame = divmod(number, self.recipe.frames_per_sample)
         try:
@@ -143,8 +148,10 @@ class SampleContexts:
 
         Raises
         ------
+        DrawError
+            If it is no experiment, wherever and however often it is drawn.
         NbdistError
-            If it cannot be drawn, or one of its files or fields is wrong.
+            If one of its files is missing or malformed.
         """
         last: RunContext | None = getattr(self._here, "context", None)
         if last is None or last.scene.sample != sample:
@@ -158,18 +165,20 @@ class SampleContexts:
         from nbdist.frames.renderer import Renderer
 
         draw = self.recipe.draw(sample)
-        require_images(draw.experiment)
-        scene = resolve(draw.experiment, sample=sample)
-        shared = self._shared(scene)
-        scene = replace(scene, instrument=shared.instrument)
+        try:
+            require_images(draw.experiment)
+            scene = resolve(draw.experiment, sample=sample)
+            shared = self._shared(scene)
+            scene = replace(scene, instrument=shared.instrument)
+            reflections = load_reflections(scene, self._amplitudes)
+        except ExperimentError as error:  # as lasting as what cannot be drawn
+            raise DrawError(f"sample {sample}: {error}") from None
+        renderer = Renderer(scene, reflections, backend=shared.backend, backgrounds=shared.backgrounds)
         with self._lock:
             if self._products is None:
                 self._products = products_of_samples(self.recipe)
-        reflections = load_reflections(scene, self._amplitudes)
-        renderer = Renderer(scene, reflections, backend=shared.backend, backgrounds=shared.backgrounds)
-        if self._compiles and renderer.backend.why_eager:  # the others are not tried, and nothing more is said
-            self._compiles = False
-            self._instruments.clear()
+            if renderer.backend.why_eager:
+                self._compile_no_more()
         return RunContext(
             scene,
             self.plan.of_sample(scene),
@@ -191,7 +200,7 @@ class SampleContexts:
             if found is None:
                 mode = kernel_mode(self.plan.settings) if self._compiles else "eager"
                 device = pick_device(self.device, scene.method)
-                backend = make_backend(scene.instrument, device, mode, self.threads)
+                backend = self._backend(scene, device, mode)
                 backgrounds = Backgrounds(scene.instrument, backend, interpolates=not self.recipe.one_instrument)
                 readout = self._readout(scene)
                 size = instrument_bytes(scene, mode) + readout.kept_bytes
@@ -201,6 +210,24 @@ class SampleContexts:
                     kept -= self._instruments.popitem(last=False)[1].kept_bytes
             self._instruments[key] = found
             return found
+
+    def _backend(self, scene: Scene, device: str, mode: KernelMode) -> Backend:
+        """What computes an instrument, with what it compiles for all lattices alike."""
+        backend = make_backend(scene.instrument, device, mode, self.threads)
+        if scene.method == "integrated":
+            try:
+                backend.prepare_integrated()
+            except BuildError as error:
+                backend = eager_backend(scene.instrument, str(error))
+        if backend.why_eager:
+            self._compile_no_more()
+        return backend
+
+    def _compile_no_more(self) -> None:
+        """Where a kernel could not be compiled, no other is tried, and nothing more is said."""
+        if self._compiles:
+            self._compiles = False
+            self._instruments.clear()
 
     def _readout(self, scene: Scene) -> Readout:
         """The read-out of a scene, or of another one whose detector is the same but for its place."""

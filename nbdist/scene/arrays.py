@@ -18,13 +18,15 @@ def load_array(path: Path, field: str) -> NDArray[Any]:
 
     Raises
     ------
+    FileFormatError
+        If it cannot be read, which another machine may do.
     ExperimentError
-        If it is missing or not a plain array.
+        If it is not a plain array.
     """
     try:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
-        raise ExperimentError(f"{field}: {path} cannot be read: {error.strerror or error}") from None
+        raise FileFormatError(f"{field}: {path} cannot be read: {error.strerror or error}") from None
     except (ValueError, EOFError, zipfile.BadZipFile):
         array = None
     if not isinstance(array, np.ndarray):
@@ -37,12 +39,12 @@ def load_smv(path: Path, field: str) -> NDArray[Any] | None:
 
     Raises
     ------
-    ExperimentError
-        If the rest of it is none.
+    FileFormatError
+        If the rest of it is none, or cannot be read.
     """
     if not is_smv(path):
         return None
     try:
         return read_smv(path)[1]
     except FileFormatError as error:
-        raise ExperimentError(f"{field}: {error}") from None
+        raise FileFormatError(f"{field}: {error}") from None

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from nbdist.errors import ExperimentError
+from nbdist.errors import ExperimentError, FileFormatError
 from nbdist.experiment import experiment_schema, experiment_to_yaml, load_experiment
 from nbdist.experiment.template import TEMPLATE
 from nbdist.scene import resolve
@@ -251,7 +251,7 @@ def test_an_unset_variable_is_named_with_its_field(load, monkeypatch):
 def test_an_array_file_that_is_missing_is_named_when_it_is_needed(small_experiment, tmp_path, field, kind):
     section = "detector" if kind == "mask" else "crystal"
     experiment = small_experiment(**{section: {field: tmp_path / "none.npy"}})
-    with pytest.raises(ExperimentError, match=rf"^{section}\.{field}: .*none\.npy cannot be read"):
+    with pytest.raises(FileFormatError, match=rf"^{section}\.{field}: .*none\.npy cannot be read"):
         resolve(experiment)
 
 

@@ -23,12 +23,13 @@ from waiting import until
 
 import nbdist
 from nbdist import generate_dataset, verify
-from nbdist.errors import ExperimentError, RunError, StoreError
+from nbdist.errors import ExperimentError, NbdistError, RunError, StoreError
 from nbdist.frames.exposure import fluence_factors
 from nbdist.native import build
 from nbdist.planning import Cut
 from nbdist.planning.cost import instrument_bytes
 from nbdist.run.datasets import DatasetSubject
+from nbdist.run.failures import ErrorLine
 from nbdist.run.finish import finish
 from nbdist.run.generate import fill_store
 from nbdist.run.rendering import finished_frame, padded, render_frame
@@ -229,6 +230,36 @@ def test_a_sample_that_cannot_be_drawn_is_a_unit_that_failed_with_its_sample_and
         assert "crystal.cell" in error
     with pytest.raises(ExperimentError, match=rf"^sample {fails[0]}: crystal.cell"):
         nbdist.sample(drawn, fails[0])
+
+
+@pytest.mark.parametrize(
+    ("sections", "said", "lasting"),
+    [
+        ({"detector": {"panels": [{**PANEL, "rotation_deg": [0, {"choice": [0, 90]}, 0]}]}}, "detector.panel", True),
+        ({"scan": {"frames": 1, "phi_zero_carryover": {"choice": [False, True]}}}, "scan.phi_zero", True),
+        (
+            {"detector": {"panels": [{**PANEL, "mask_file": {"choice": ["gone.npy", "a.npy"]}}]}},
+            "detector.panel",
+            False,
+        ),
+    ],
+)
+def test_a_sample_that_is_no_experiment_is_not_tried_again_and_one_of_a_file_that_is_away_is(
+    sections, said, lasting, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.zeros((96, 80), dtype=np.uint8))
+    drawn = recipe(**sections)
+    contexts, errors = sample_contexts(drawn, 9), {}
+    for number in range(9):
+        try:
+            with contexts.frame(number):
+                pass
+        except NbdistError as error:
+            errors[f"sample {number}: {said}"] = error
+    assert 0 < len(errors) < 9
+    assert all(str(error).startswith(start) for start, error in errors.items())
+    assert {ErrorLine.of(error).lasting for error in errors.values()} == {lasting}
 
 
 def test_a_sample_that_cannot_be_rendered_is_named(tmp_path):

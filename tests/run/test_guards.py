@@ -133,7 +133,7 @@ def test_a_store_keeps_its_kernel(small_experiment, tmp_path):
 
 
 def test_the_carried_over_step_is_for_traces_only(small_experiment):
-    with pytest.raises(RunError, match="phi_zero_carryover"):
+    with pytest.raises(ExperimentError, match="phi_zero_carryover"):
         simulate_frame(small_experiment(scan={"phi_zero_carryover": True}), kernel="eager")
 
 
