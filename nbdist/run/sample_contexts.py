@@ -29,7 +29,7 @@ from nbdist.readout.backgrounds import Backgrounds
 from nbdist.readout.chain import Readout
 from nbdist.run.context import RunContext, kernel_mode, planned, require_images
 from nbdist.scene import Instrument, Scene, resolve
-from nbdist.scene.amplitudes import KEPT_AMPLITUDE_BYTES, AmplitudeCache, distinct, load_reflections
+from nbdist.scene.amplitudes import KEPT_AMPLITUDE_BYTES, AmplitudeCache, distinct, follows_instrument, load_reflections
 from nbdist.scene.notes import notes
 
 if TYPE_CHECKING:
@@ -281,9 +281,11 @@ def sample_contexts(
     kept, others = 0, samples - 1
     if not recipe.one_instrument:
         pixels = sum(slow * fast for slow, fast in recipe.shapes)
-        its = instrument_bytes(scene, kernel, pixels) + readout.kept_bytes * pixels // scene.instrument.pixels
+        mode = kernel if settings is None else settings.kernel
+        its = instrument_bytes(scene, mode, pixels) + readout.kept_bytes * pixels // scene.instrument.pixels
         kept += min(KEPT_INSTRUMENT_BYTES, others * its)
-    if not recipe.one_crystal:
+    followed = any(follows_instrument(lattice.structure_factors) for lattice in scene.specimen.lattices)
+    if not recipe.one_crystal or (followed and not recipe.one_instrument):
         kept += min(KEPT_AMPLITUDE_BYTES, others * sum(its.nbytes for its in distinct(reflections)))
     plan = planned(
         scene,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nbdist.errors import ExperimentError
 from nbdist.experiment.lattice import Cell, cell_from_real, dual_vectors, reciprocal_from_cell
 from nbdist.experiment.space_groups import may_be
-from nbdist.experiment.structure_factors import FromFile, FromModel, Uniform, Wilson
+from nbdist.experiment.structure_factors import FromFile, FromModel, StructureFactors, Uniform, Wilson
 from nbdist.experiment.twin import law_rows
 from nbdist.formats.atomic_model import AtomicModel, read_atomic_model
 from nbdist.formats.hkl import read_hkl
@@ -147,6 +147,13 @@ def load_reflections(scene: Scene, cache: AmplitudeCache | None = None) -> tuple
                 )
         found.append(loaded[key])
     return tuple(found)
+
+
+def follows_instrument(source: StructureFactors) -> bool:
+    """Whether the amplitudes of one crystal differ with the instrument: with how far its detector reaches, or with its wavelengths."""
+    if isinstance(source, FromModel):
+        return source.d_min_A is None or source.anomalous != "none"
+    return isinstance(source, FromFile) and source.asks_for_unlisted
 
 
 def _decided_beside(lattice: Lattice, scene: Scene) -> str:

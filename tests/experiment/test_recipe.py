@@ -315,6 +315,13 @@ def test_it_is_known_whether_masks_and_geometry_are_one(sections, one_mask, one_
     assert (its.one_mask, its.one_geometry) == (one_mask, one_geometry)
 
 
+TEXTURED: dict[str, Any] = {
+    "beam": None,
+    "background": {"powder": [{"rings": [{"d_A": 3.0, "intensity": 1.0}], "photons": 9.0, "texture": 0.5}]},
+}
+SIZES: dict[str, Any] = {**CRYSTAL, "shape": "gauss", "N_cells": [{"integer": [3, 9]}, 3, 3]}
+
+
 @pytest.mark.parametrize(
     ("sections", "one"),
     [
@@ -328,6 +335,11 @@ def test_it_is_known_whether_masks_and_geometry_are_one(sections, one_mask, one_
             False,
         ),
         ({}, False),
+        (TEXTURED, False),
+        ({"beam": None, "background": {"powder": [{**TEXTURED["background"]["powder"][0], "texture_seed": 1}]}}, True),
+        ({"beam": None, "crystal": SIZES, "sampling": {"method": "sum"}}, False),
+        ({"beam": None, "crystal": SIZES, "sampling": {"method": "sum", "oversample": 2}}, True),
+        ({"beam": None, "crystal": SIZES, "sampling": {"method": "integrated"}}, True),
     ],
 )
 def test_it_is_known_whether_all_samples_have_one_instrument(sections, one):

@@ -35,7 +35,7 @@ from nbdist.run.generate import fill_store
 from nbdist.run.rendering import finished_frame, padded, render_frame
 from nbdist.run.sample_contexts import KEPT_INSTRUMENT_BYTES, sample_contexts
 from nbdist.run.settings import RunSettings
-from nbdist.scene.amplitudes import _rung_A
+from nbdist.scene.amplitudes import _rung_A, load_reflections
 from nbdist.store import open_group, summarize
 from nbdist.store.parts import Part
 from nbdist.store.schema import schema_of
@@ -426,6 +426,28 @@ def test_what_samples_share_takes_a_fixed_number_of_bytes(monkeypatch):
     assert len(contexts._instruments) == 3
     assert len(contexts._amplitudes._kept) == 1
     assert KEPT_INSTRUMENT_BYTES >= 256 * 2**20
+
+
+@pytest.mark.parametrize(("missing", "each"), [("default_F", False), ("wilson", True)])
+def test_amplitudes_that_reach_to_each_detector_are_planned_for(missing, each, tmp_path):
+    file = tmp_path / "F.hkl"
+    file.write_text("1 0 0 5\n")
+    drawn = recipe(
+        crystal={**STILL["crystal"], "space_group": "P 1"},
+        structure_factors={"kind": "file", "file": str(file), "missing": missing},
+    )
+    of_one, of_nine = (sample_contexts(drawn, samples) for samples in (1, 9))
+    assert drawn.one_crystal
+    scene = of_one.of(0).scene
+    instrument = instrument_bytes(scene, "compiled") + of_one.of(0).readout.kept_bytes
+    amplitudes = sum(its.nbytes for its in load_reflections(scene))
+    kept = of_nine.plan.memory.shared - of_one.plan.memory.shared
+    assert kept == 8 * (instrument + each * amplitudes)
+
+
+def test_a_data_set_that_is_gone_on_with_is_planned_with_its_kernel():
+    new = sample_contexts(recipe(), 9, kernel="eager")
+    assert sample_contexts(recipe(), 9, settings=new.plan.settings).plan.memory == new.plan.memory
 
 
 def test_contexts_travel_without_what_they_keep():

@@ -39,8 +39,8 @@ from nbdist.experiment.validation import shown
 if TYPE_CHECKING:
     from nbdist.experiment.recipe.drawing import Drawing
 
-RECIPE_VERSION = 1
-"""Raised when the same recipe would give other samples; it enters the fingerprint."""
+RECIPE_VERSION = 2
+"""Raised when the same recipe would give other samples, or other backgrounds of them; it enters the fingerprint."""
 LEAST_WITHIN = 0.01
 """Share of a normal distribution that its limits should hold."""
 MOST_REPEATS = 1000

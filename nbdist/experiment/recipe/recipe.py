@@ -60,6 +60,8 @@ CONSTANT = (
 """Fields that are the same in all samples, since the arrays of a store are."""
 OF_A_CRYSTAL = (*LATTICE_FIELDS, "space_group", "structure_factors")
 """Fields whose choices make another crystal."""
+OF_A_SIZE = (*LATTICE_FIELDS, "structure_factors", "N_cells", "size_mm", "size_um")
+"""Fields that decide how large a crystal is."""
 OF_A_MASK: dict[str, tuple[str, ...]] = {
     "detector": ("name", "binning", "panels", "mask_file", "region_of_interest"),
     "panel": ("spixels", "fpixels", "modules", "dead_rectangles_pixels", "mask_file"),
@@ -274,13 +276,28 @@ class Recipe:
 
     @cached_property
     def one_instrument(self) -> bool:
-        """Whether all samples have one instrument, background and read-out: none of their fields is drawn.
+        """Whether all samples have one instrument, background and read-out: nothing that decides them is drawn.
 
-        Seeds of the texture of a powder that the recipe leaves out aside, which are each sample's.
+        Seeds of the texture of powders that the recipe leaves out decide backgrounds, and the sizes of crystals a sum's automatic
+        subpixels.
         """
         of_others = "let", *NOT_OF_AN_INSTRUMENT
-        whole = any(self._drawn(section) for section in self._root.parts if section not in of_others)
-        return not whole and not self._differs(self._root.inner("scan"), OF_DIRECTIONS["scan"])
+        if any(self._drawn(section) for section in self._root.parts if section not in of_others):
+            return False
+        if self._differs(self._root.inner("scan"), OF_DIRECTIONS["scan"]) or self._draws_textures:
+            return False
+        sampling = self.example.sampling
+        automatic = sampling.oversample == "auto" and not sampling.integrated
+        return not (automatic and self._crystals_differ(OF_A_SIZE))
+
+    @property
+    def _draws_textures(self) -> bool:
+        """Whether the texture of a powder has a seed of each sample's own."""
+        background = self._root.inner("background")
+        if background is None:
+            return False
+        content = {"background": Drawing(self._root, self.seed, 0).value(background)}
+        return with_seeds(content, 0, lambda _: 0) != with_seeds(content, 0, lambda _: 1)
 
     @property
     def one_readout(self) -> bool:
@@ -289,12 +306,17 @@ class Recipe:
 
     @cached_property
     def one_crystal(self) -> bool:
-        """Whether all samples have the same crystals, with the same amplitudes: no lattice, space group or structure factors are drawn."""
+        """Whether all samples have the same crystals: no lattice, space group or structure factors are drawn.
+
+        Their amplitudes are the same but for what follows from the instrument: how far they reach, and the wavelengths of a model's.
+        """
+        return not self._crystals_differ(OF_A_CRYSTAL)
+
+    def _crystals_differ(self, fields: Iterable[str]) -> bool:
+        """Whether some of the fields of crystals are drawn, or their structure factors, of which a cell may be."""
         crystals = self._root.inner("crystals")
         each = crystals.items if isinstance(crystals, Items) else (crystals or self._root.inner("crystal"),)
-        return not self._drawn("structure_factors") and not any(
-            self._differs(crystal, OF_A_CRYSTAL) for crystal in each
-        )
+        return self._drawn("structure_factors") or any(self._differs(crystal, fields) for crystal in each)
 
     def draw(self, number: int) -> Draw:
         """Return a sample, which depends on the recipe, its seed and the number alone.
