@@ -34,6 +34,9 @@ def check_recipe(path: Path, samples: int, json_file: Path | None) -> None:
         print_table(_table(recipe, draws[:MOST_SHOWN]))
     if len(draws) > MOST_SHOWN:
         console.print(f"{len(draws)} samples were drawn, of which {MOST_SHOWN} are shown; --json FILE writes all")
+    total = sum(recipe.splits.values())
+    if abs(total - 1) > 1e-6:
+        said = [f"recipe.splits: add up to {total:g}, and are taken in proportion", *said]
     for note in said:
         console.print(f"note: {note}")
     if json_file is not None:

@@ -17,8 +17,8 @@ MOST_BINS = 40
 """Of a histogram: twice the cube root of the number of values (Rice's rule) up to there; few whole numbers have one each."""
 MOST_WHOLE = 64
 """Whole numbers between the least and the greatest that have a bin each, at most."""
-LOGARITHMIC_FROM = 50.0
-"""Greatest over least positive value from which on bins are equal in the logarithm."""
+LOGARITHMIC_FROM = 4.0
+"""Greatest over least positive value from which on bins may be equal in the logarithm."""
 MOST_WORDS = 4096
 """Different words that are counted one by one: the first so many that are met; others are counted together."""
 
@@ -77,8 +77,12 @@ class Numbers:
 
     @property
     def logarithmic(self) -> bool:
-        """Whether the bins are equal in the logarithm."""
-        return not self._few_whole and self.least > 0 and self.greatest >= LOGARITHMIC_FROM * self.least
+        """Whether the bins are equal in the logarithm: the mean is more like that of what is even there than of what is even."""
+        if self._few_whole or self.least <= 0 or self.greatest < LOGARITHMIC_FROM * self.least:
+            return False
+        even = (self.least + self.greatest) / 2
+        even_in_logarithm = (self.greatest - self.least) / math.log(self.greatest / self.least)
+        return self.mean < (even + even_in_logarithm) / 2
 
     @property
     def _few_whole(self) -> bool:

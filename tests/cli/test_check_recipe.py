@@ -36,6 +36,14 @@ def test_check_shows_what_a_recipe_draws(nbdist, tmp_path):
         assert its["experiment"]["beam"] == {"wavelength_A": sample.values["beam.wavelength_A"]}
 
 
+def test_splits_that_do_not_add_up_to_1_are_noted(nbdist, tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump({**RECIPE, "recipe": {"splits": {"train": 0.9, "test": 0.6}}}))
+    assert "note: recipe.splits: add up to 1.5, and are taken in proportion" in nbdist("check", file).out
+    file.write_text(yaml.safe_dump(RECIPE))
+    assert "add up to" not in nbdist("check", file).out
+
+
 def test_check_names_the_sample_that_is_wrong(nbdist, tmp_path):
     file = tmp_path / "recipe.yaml"
     wrong = {"structure_factors": {"kind": "file", "file": {"choice": ["nowhere.hkl"]}}}

@@ -49,8 +49,9 @@ def test_values_that_are_no_numbers_are_counted_apart():
         ([0.5, 0.5], False, [0.25, 0.75]),
         ([0.0, 0.0], False, [-0.5, 0.5]),
         ([-1.0, 3.0], False, np.linspace(-1, 3, 4)),
-        ([1.0, 1000.0], False, np.geomspace(1, 1000, 4)),
-        ([1, 2**62], True, np.geomspace(1, 2**62, 4)),
+        ([1.0, 500.0, 1000.0], False, np.linspace(1, 1000, 4)),
+        ([1.0, 10.0, 100.0, 1000.0], False, np.geomspace(1, 1000, 5)),
+        ([1, 2**20, 2**40, 2**62], True, np.geomspace(1, 2**62, 5)),
     ],
 )
 def test_bins_suit_the_values(values, whole, edges):

@@ -10,6 +10,7 @@ and on nothing else of the recipe.
 
 from __future__ import annotations
 
+import abc
 import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -67,7 +68,7 @@ class Weights:
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class Node(abc.ABC):
     """A node; of the base class, one that is a value of its own.
 
     Attributes
@@ -81,9 +82,9 @@ class Node:
     length = 0
     """Numbers in its value, where that is always a list of so many."""
 
+    @abc.abstractmethod
     def draw(self, drawing: Drawing) -> Any:
         """Return its value in a sample."""
-        raise NotImplementedError
 
     @property
     def varies(self) -> bool:
