@@ -29,7 +29,8 @@ from nbdist.run.settings import RunSettings
 from nbdist.store import StoredUnits, exists, open_group
 from nbdist.store.number_set import NumberSet
 from nbdist.store.parts import Part
-from nbdist.store.places import normalised
+from nbdist.store.places import normalised, objects_of
+from nbdist.store.units import record_key
 
 if TYPE_CHECKING:
     from nbdist.experiment.recipe import Recipe
@@ -79,11 +80,14 @@ class LiveDataset(SampleDataset):
         with opened(subject, normalised(location), settings, 1, device) as store:
             self._context: SampleContexts = store.context
             missing = store.units if part is None else incomplete(store.context, store.context.plan.units(), doubt=True)
+            group = open_group(location)
+            damaged = StoredUnits(group).recorded() & store.units.numbers
+            for unit in damaged:  # without a record it is rendered once, by whoever comes to it first
+                objects_of(group).delete(record_key(unit))
         self._at_work: tuple[int, StoreJob[SampleContexts], StoredUnits] | None = None
         chosen, split = selection.pop("samples", None), selection.pop("split", None)
         super().__init__(location, **selection)
         self._missing, self._seen = NumberSet(np.array(missing.numbers, dtype=np.int64) * self.length), set[int]()
-        self._damaged = self._missing & self.frames
         numbers: Sequence[int] = range(count) if chosen is None else chosen
         if len(numbers) and not (min(numbers) >= 0 and max(numbers) < count):
             raise StoreError(
@@ -115,7 +119,7 @@ class LiveDataset(SampleDataset):
             self._at_work = os.getpid(), job, StoredUnits(open_group(self.location))
         _, job, stored = self._at_work
         unit = job.unit(sample)
-        if unit.first_frame in self._damaged or unit not in stored.complete_among([unit]):
+        if unit not in stored.complete_among([unit]):
             job.render(unit)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -147,11 +147,11 @@ class OpenStore:
         return found if usable is None else found | {MASK: usable[whole].reshape(shape).clone()}
 
     def extent(self, frame: int, panel: int) -> tuple[range, range]:
-        """Rows and columns of a panel between which a frame's own mask leaves pixels; all of them where its mask is that of all."""
+        """Rows and columns of a panel between which the mask of its sample leaves pixels; all of them where it is that of all."""
         if not self._masks:
             slow, fast = self.schema.panels[panel]
             return range(slow), range(fast)
-        return self._extent(frame, panel)
+        return self._extent(frame - frame % (self.schema.frames_per_sample or 1), panel)
 
     def _read_extent(self, frame: int, panel: int) -> tuple[range, range]:
         [panels] = [group for group in self.schema.panel_groups if panel in group.numbers]

@@ -29,6 +29,7 @@ from nbdist.learning import (
 from nbdist.run.datasets import generate_dataset, sample
 from nbdist.store import read_completeness
 from nbdist.store.locations import open_group
+from nbdist.store.units import record_key
 
 pytestmark = pytest.mark.usefixtures("cards_without_pictures")
 SAMPLES, TOGETHER = 5, 3
@@ -214,6 +215,11 @@ def test_live_data_sets_share_a_store_and_render_what_is_damaged_again(location,
     being_written.write_bytes(b"half of it")
     other = LiveDataset(made, place, SAMPLES, products=["counts"])
     assert being_written.exists(), "a worker of the first one may be at it"
+    copy, record = pickle.loads(pickle.dumps(other)), place / record_key(1)
+    _ = copy[1]
+    written = record.stat().st_mtime_ns
+    _ = other[1]
+    assert record.stat().st_mtime_ns == written, "it is rendered by one of them"
     for index in (0, 1, 2):
         torch.testing.assert_close(other[index], whole[index], rtol=0, atol=0)
 

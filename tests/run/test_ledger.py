@@ -83,10 +83,13 @@ def test_a_unit_that_fails_is_tried_again_alone_and_set_aside_after_its_retries(
 
 
 def test_a_sample_that_is_no_experiment_is_not_drawn_again(progress):
-    ledger, error = Ledger(Units(1, 1), progress), ErrorLine.of(DrawError("sample 0: beam.wavelength_A: -1"))
-    ledger.settle(failed(ledger.take(1), "well", error=error))
-    assert (progress.failed, progress.retried, ledger.finished) == ({0: error}, 0, True)
-    assert ledger.failing_workers(["well"]) == {}
+    count = FAILS_IN_A_ROW
+    ledger, error = Ledger(Units(count + 1, 1), progress), ErrorLine.of(DrawError("sample 0: beam.wavelength_A: -1"))
+    for _ in range(count):
+        ledger.settle(failed(ledger.take(1), "here", error=error))
+    ledger.settle(done(ledger.take(1), worker="there"))
+    assert (progress.failed, progress.retried, ledger.finished) == (dict.fromkeys(range(count), error), 0, True)
+    assert ledger.failing_workers(["here", "there"]) == {}
 
 
 def test_a_unit_of_pieces_may_lose_as_many_of_each_of_them(progress):
