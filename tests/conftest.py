@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import browser, faults, page  # noqa: F401 - fixtures of all tests
 from hypothesis import HealthCheck, settings
 
 from nbdist.errors import MissingExtraError
