@@ -11,6 +11,7 @@ import typer
 
 from nbdist.cli.arguments import DeviceName, DeviceOption, read_span
 from nbdist.cli.display import console, count, print_table, table_of_numbers
+from nbdist.cli.progress_display import Steps
 from nbdist.errors import NbdistError, one_line, require_extra
 from nbdist.formats.text import user_path
 
@@ -42,7 +43,8 @@ def compare(
         require_extra("pictures", "the picture of a comparison")
     one, other = series_at(a, device.value), series_at(b, device.value)
     wanted = read_span(frames, "--frames", min(one.scene.experiment.scan.frames, other.scene.experiment.scan.frames))
-    found = compare_series(one, other, wanted, None if panel is None else [panel], shells)
+    with Steps("frames compared") as steps:
+        found = compare_series(one, other, wanted, None if panel is None else [panel], shells, report=steps)
     _print(found, wanted)
     if json_file is not None:
         numbers = {"all": asdict(found.whole), "shells": [asdict(shell) for shell in found.shells]}

@@ -8,7 +8,8 @@ from itertools import islice
 import typer
 
 from nbdist.cli.arguments import StoreLocation
-from nbdist.cli.display import console, error_console, interactive
+from nbdist.cli.display import console
+from nbdist.cli.progress_display import Steps
 
 SHOWN = 20
 """Lines of one kind at most."""
@@ -18,11 +19,8 @@ def finish(location: StoreLocation) -> None:
     """Check that all parts of a store are there, and consolidate it."""
     from nbdist.run.finish import finish as finish_store
 
-    def report(done: int, total: int) -> None:
-        if interactive():
-            error_console.print(f"checked {done}/{total}", end="\r")
-
-    result = finish_store(location, report=report)
+    with Steps("units checked") as steps:
+        result = finish_store(location, report=steps)
     if not result.missing:
         console.print(f"{location}: {result.frames} frames, {result.units} units, all complete; metadata consolidated")
         return

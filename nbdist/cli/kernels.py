@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from nbdist.cli.arguments import load
-from nbdist.cli.display import console, error_console, interactive
+from nbdist.cli.display import console
+from nbdist.cli.progress_display import Steps
 
 kernels = typer.Typer(help="Compiled kernels.", no_args_is_help=True)
 
@@ -31,10 +32,7 @@ def build(
     from nbdist.native.ahead import build_ahead
     from nbdist.readout.sources import SOURCES
 
-    def report(done: int, total: int) -> None:
-        if interactive():
-            error_console.print(f"compiled {done}/{total}", end="\r")
-
     sources = [*sources_of(load(experiment) if experiment else None), *SOURCES]
-    compiler = build_ahead(folder, sources, report)
+    with Steps("kernels compiled") as steps:
+        compiler = build_ahead(folder, sources, steps)
     console.print(f"{folder}: {len(sources)} kernels, compiled by {compiler}")

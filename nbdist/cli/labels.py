@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nbdist.cli.arguments import StoreLocation, load, read_span
-from nbdist.cli.display import console, error_console, interactive
+from nbdist.cli.display import console
+from nbdist.cli.progress_display import Steps
 from nbdist.errors import NbdistError
 
 if TYPE_CHECKING:
@@ -64,16 +65,14 @@ def labels(
         raise NbdistError(f"--samples {samples}: {location} is a series, which has no samples; --frames chooses of it")
     some = read_span(samples, "--samples", schema.samples or 0) if samples is not None else None
 
-    def report(done: int, total: int) -> None:
-        if interactive():
-            error_console.print(f"read {done}/{total} units", end="\r")
-
     wanted: dict[Kind, Path | None] = {"parquet": parquet, "csv": csv}
     for kind, path in wanted.items():
         if path is not None:
-            count = write_labels(location, user_path(path), kind, table, chosen, samples=some, report=report)
+            with Steps("units read") as steps:
+                count = write_labels(location, user_path(path), kind, table, chosen, samples=some, report=steps)
             console.print(f"wrote {path}: {count:,} rows")
     if dials is not None:
         moved = load(experiment) if experiment else None
-        count = write_dials(location, dials, chosen, experiment=moved, report=report)
+        with Steps("units read") as steps:
+            count = write_dials(location, dials, chosen, experiment=moved, report=steps)
         console.print(f"wrote {dials}/labels.expt and {dials}/labels.refl: {count:,} reflections")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import typer
 
 from nbdist.cli.arguments import DeviceName, KernelName, Precision
-from nbdist.cli.display import console, error_console, interactive
+from nbdist.cli.display import console
+from nbdist.cli.progress_display import Steps
 from nbdist.errors import NbdistError, require_extra
 
 if TYPE_CHECKING:
     from nbdist.kernels.devices import Device
-    from nbdist.nanobragg.command import Progress, Settings
+    from nbdist.nanobragg.command import Settings
 
 HELP = ("-h", "-help", "--help")
 OWN = {
@@ -42,8 +42,8 @@ def nanobragg(context: typer.Context) -> None:
         if pixel is not None:
             require_extra("torch", "-trace_pixel")
         _print(command.lines())
-        with _progress(command.outputs.progress) as progress:
-            lines = command.render(progress)
+        with Steps("pieces rendered") as steps:
+            lines = command.render(steps) if command.outputs.progress else command.render()
         _print(lines)
         if pixel is not None:
             from nbdist.cli.trace import trace_to
@@ -94,19 +94,6 @@ def read_own(words: Sequence[str]) -> tuple[Settings, list[str]]:
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
         console.print(line)
-
-
-@contextmanager
-def _progress(wanted: bool) -> Iterator[Progress]:
-    """A bar where a person watches, and nothing elsewhere."""
-    if not (wanted and interactive()):
-        yield lambda done, total: None
-        return
-    from rich.progress import Progress as Bar
-
-    with Bar(console=error_console, transient=True) as bar:
-        task = bar.add_task("rendering")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _help() -> None:

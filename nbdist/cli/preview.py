@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nbdist.cli.arguments import read_span
-from nbdist.cli.display import console, error_console, interactive
+from nbdist.cli.display import console
+from nbdist.cli.progress_display import Steps
 from nbdist.errors import NbdistError, one_line, require_extra
 from nbdist.formats.text import user_path
 
@@ -128,36 +129,33 @@ def preview(
         wanted = read_span(over, "--mean" if maximum is None else "--maximum", together)
     wanted = range(first + wanted.start, first + wanted.stop)
 
-    def report(done: int, total: int) -> None:
-        if interactive():
-            error_console.print(f"read {done}/{total} frames", end="\r")
-
-    if sheet is not None:
-        every = together if sample is None and schema.samples is not None else 1
-        within = frame if every > 1 else 0
-        if some:
-            among = None if sample is None else range(first, first + together)
-            frames = spread_frames(images, some, among, every, within)
+    with Steps("frames read") as steps:
+        if sheet is not None:
+            every = together if sample is None and schema.samples is not None else 1
+            within = frame if every > 1 else 0
+            if some:
+                among = None if sample is None else range(first, first + together)
+                frames = spread_frames(images, some, among, every, within)
+            else:
+                span = read_span(sheet, "--sheet", schema.frames // every if sample is None else together)
+                frames = [first + number * every + within for number in span]
+            figure = sheet_of(preview, frames, scale=scale.value, report=steps)
+        elif radial:
+            profile, figure = profile_of(preview, wanted, scale.value, steps)
+            if csv is not None:
+                try:
+                    user_path(csv).write_text(radial_csv(profile), encoding="utf-8")
+                except OSError as error:
+                    raise NbdistError(f"{csv} cannot be written: {one_line(error)}") from None
+                console.print(f"wrote {csv}: {len(profile.d_A)} shells")
         else:
-            span = read_span(sheet, "--sheet", schema.frames // every if sample is None else together)
-            frames = [first + number * every + within for number in span]
-        figure = sheet_of(preview, frames, scale=scale.value, report=report)
-    elif radial:
-        profile, figure = profile_of(preview, wanted, scale.value, report)
-        if csv is not None:
-            try:
-                user_path(csv).write_text(radial_csv(profile), encoding="utf-8")
-            except OSError as error:
-                raise NbdistError(f"{csv} cannot be written: {one_line(error)}") from None
-            console.print(f"wrote {csv}: {len(profile.d_A)} shells")
-    else:
-        images.require_complete(wanted)
-        marks = marks_of(preview, wanted, MOST_INDICES if indices else 0) if marked else None
-        if indices and marks is not None and len(marks.names) < len(marks.spots):
-            console.print(
-                f"note: h, k, l are written at the {len(marks.names)} brightest of {len(marks.spots):,} spots; --zoom shows fewer"
-            )
-        figure = picture_of(preview, wanted, mean=mean is not None, scale=scale.value, marks=marks, report=report)
+            images.require_complete(wanted)
+            marks = marks_of(preview, wanted, MOST_INDICES if indices else 0) if marked else None
+            if indices and marks is not None and len(marks.names) < len(marks.spots):
+                console.print(
+                    f"note: h, k, l are written at the {len(marks.names)} brightest of {len(marks.spots):,} spots; --zoom shows fewer"
+                )
+            figure = picture_of(preview, wanted, mean=mean is not None, scale=scale.value, marks=marks, report=steps)
     save(figure, output)
     console.print(f"wrote {output}")
 

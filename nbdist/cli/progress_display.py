@@ -1,10 +1,14 @@
-"""How a run is shown: a bar where a person watches, a line now and then elsewhere, and what it came to at its end."""
+"""How far a command is, on standard error: a bar where a person watches, a line now and then elsewhere; and what a run came to.
+
+`Display` shows a run, `Steps` anything that does one piece after the other. Neither ends the work: what cannot be written is dropped.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from nbdist.cli.display import duration, error_console, facts, interactive, size
 from nbdist.cli.stopping import require_untold
@@ -16,18 +20,18 @@ if TYPE_CHECKING:
     from nbdist.run.progress import Progress
 
 LINE_EVERY_S = 10.0
+QUICK_S = 0.3
+"""What is over sooner has no bar."""
 
 
-class Display:
-    """Shows progress while a run goes."""
+class _Shown:
+    """A bar, or lines; within it as a context, and no longer."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._bar: tuple[Bar, TaskID] | None = None
-        self._last = 0.0
-        self._dashboard_shown = False
-        self._notes_shown = 0
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -41,6 +45,71 @@ class Display:
             self._bar[0].stop()
             self._bar = None
 
+    def _draw(self, done: int, total: int, text: str) -> None:
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        if self._bar is None:
+            columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}", markup=False))
+            bar = Bar(*columns, console=error_console, transient=True)
+            self._bar = bar, bar.add_task("")
+            bar.start()
+        bar, task = self._bar
+        bar.update(task, completed=done, total=total, description=text)
+
+
+class Steps(_Shown):
+    """Shows how many pieces are done of how many, at which rate, and how long the others will take.
+
+    It is a function of (done, total), to be handed to whoever does the work; `named` is one of (what, done, total) for work of several
+    kinds. What is over in ten seconds prints no line where nobody watches.
+
+    Parameters
+    ----------
+    what
+        What is counted, and done to it, in the plural: "units read".
+    clock
+        Seconds.
+    """
+
+    def __init__(self, what: str = "done", clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock)
+        self._what = what
+        self._began = self._last = clock()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that so many are done; raises `Terminated` where that was dropped on its way."""
+        require_untold()
+        now = self._clock()
+        if interactive():
+            if self._bar is not None or now - self._began > QUICK_S:
+                self._draw(done, total, self._text(done, total, now - self._began))
+        elif now - self._last > LINE_EVERY_S:
+            self._last = now
+            error_console.print(self._text(done, total, now - self._began))
+
+    def named(self, what: str, done: int, total: int) -> None:
+        """Show that so many are done of what is counted now; the rate is that of this kind."""
+        if what != self._what:
+            self._what, self._began = what, self._clock()
+        self(done, total)
+
+    def _text(self, done: int, total: int, seconds: float) -> str:
+        text = f"{done:,}/{total:,} {self._what}"
+        if not done or not seconds:
+            return text
+        return f"{text}, {done / seconds:.3g}/s, {duration(seconds * (total - done) / done)} left"
+
+
+class Display(_Shown):
+    """Shows progress while a run goes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: float | None = None
+        self._dashboard_shown = False
+        self._notes_shown = 0
+
     def __call__(self, progress: Progress) -> None:
         """Show the progress as it is now; raises `Terminated` where that was dropped on its way."""
         require_untold()
@@ -50,23 +119,12 @@ class Display:
         for note in progress.notes[self._notes_shown :]:
             error_console.print(f"note: {note}")
         self._notes_shown = len(progress.notes)
+        now = self._clock()
         if interactive():
-            self._draw(progress)
-        elif time.monotonic() - self._last > LINE_EVERY_S or progress.frames_done == progress.frames_total:
-            self._last = time.monotonic()
+            self._draw(progress.frames_done, progress.frames_total, line(progress))
+        elif self._last is None or now - self._last > LINE_EVERY_S or progress.frames_done == progress.frames_total:
+            self._last = now
             error_console.print(line(progress))
-
-    def _draw(self, progress: Progress) -> None:
-        from rich.progress import BarColumn, SpinnerColumn, TextColumn
-        from rich.progress import Progress as Bar
-
-        if self._bar is None:
-            columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"))
-            bar = Bar(*columns, console=error_console, transient=True)
-            self._bar = bar, bar.add_task("", total=progress.frames_total)
-            bar.start()
-        bar, task = self._bar
-        bar.update(task, completed=progress.frames_done, description=line(progress))
 
 
 def line(progress: Progress) -> str:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from nbdist.cli.arguments import DeviceName, DeviceOption, StoreLocation, load
-from nbdist.cli.display import console, error_console, interactive
+from nbdist.cli.display import console
+from nbdist.cli.progress_display import Steps
 
 
 def verify(
@@ -26,18 +27,15 @@ def verify(
     from nbdist.experiment.recipe import load_recipe
     from nbdist.run.verify import verify as verify_store
 
-    def report(what: str, done: int, total: int) -> None:
-        if interactive():
-            error_console.print(f"{what} {done}/{total}", end="\r")
-
-    result = verify_store(
-        location,
-        sample=sample,
-        experiment=load(experiment) if experiment else None,
-        recipe=load_recipe(recipe) if recipe else None,
-        device=device.value,
-        report=report,
-    )
+    with Steps() as steps:
+        result = verify_store(
+            location,
+            sample=sample,
+            experiment=load(experiment) if experiment else None,
+            recipe=load_recipe(recipe) if recipe else None,
+            device=device.value,
+            report=steps.named,
+        )
     console.print(f"{location}: {result.frames_decoded} frames decode")
     for unit, wrong in result.damaged.items():
         console.print(f"unit {unit} is damaged: {wrong}")

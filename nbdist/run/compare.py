@@ -126,7 +126,13 @@ def series_at(location: str, device: Device = "auto") -> Series:
 
 
 def compare(
-    one: Series, other: Series, frames: Sequence[int] = (0,), panels: Sequence[int] | None = None, shells: int = 10
+    one: Series,
+    other: Series,
+    frames: Sequence[int] = (0,),
+    panels: Sequence[int] | None = None,
+    shells: int = 10,
+    *,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Comparison:
     """Compare frames of two series, pixel by pixel.
 
@@ -138,6 +144,8 @@ def compare(
         Which panels; all where left out.
     shells
         Into how many resolution shells the detector is divided.
+    report
+        Called with (frames compared, all that are).
 
     Raises
     ------
@@ -176,7 +184,7 @@ def compare(
     sums = np.zeros((6, shells))  # values, a, b, a^2, b^2, a b
     most = np.zeros((3, shells))  # a, b, |a - b|
     worst, place, seen = -1.0, (frames[0], panels[0]), (np.zeros((0, 0)), np.zeros((0, 0)))
-    for frame in frames:
+    for done, frame in enumerate(frames, start=1):
         pair = one.images(frame), other.images(frame)
         for panel in panels:
             a, b = (np.asarray(images[panel], dtype=np.float64)[usable[panel]] for images in pair)
@@ -189,6 +197,7 @@ def compare(
                 np.maximum.at(most[row], shell[panel], values)
             if difference.max() > worst:
                 worst, place, seen = float(difference.max()), (frame, panel), (pair[0][panel], pair[1][panel])
+        report(done, len(frames))
     found = [
         _agreement(edges[n] ** (-1 / 3), edges[n + 1] ** (-1 / 3), sums[:, n], most[:, n])
         for n in range(shells)
