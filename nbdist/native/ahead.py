@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from nbdist.cores import usable_cores
 from nbdist.native.build import Source, built, find_compiler
 from nbdist.private_folder import trusted_folder
 
 
 def build_ahead(folder: Path, sources: Sequence[Source], report: Callable[[int, int], None] | None = None) -> str:
-    """Compile those that a folder does not hold yet, on all cores.
+    """Compile those that a folder does not hold yet, on all cores that are this process'.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def build_ahead(folder: Path, sources: Sequence[Source], report: Callable[[int, 
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     place = trusted_folder(folder)
     compiler = find_compiler()
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         waiting = [pool.submit(built, source, place) for source in sources]
         try:
             for done, one in enumerate(as_completed(waiting), start=1):

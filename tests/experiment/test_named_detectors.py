@@ -230,7 +230,7 @@ def test_a_material_stands_for_the_attenuation_depth_at_the_beams_wavelength(sma
         small_experiment(detector={"sensor": {**sensor, "attenuation_depth_um": 230}})
     with pytest.raises(ExperimentError, match="attenuation_depth_um: is required"):
         small_experiment(detector={"sensor": {"thickness_um": 450, "layers": 6}})
-    with pytest.raises(ExperimentError, match=r"beam: a wavelength of 20 A .*: of Si: attenuation is known from 1 to"):
+    with pytest.raises(ExperimentError, match=r"^beam: a wavelength of 20 A .*: of Si: attenuation is known from 1 to"):
         resolve(small_experiment(detector={"sensor": sensor}, beam={"wavelength_A": 20.0}))
 
 
