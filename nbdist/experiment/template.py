@@ -107,7 +107,7 @@ noise:
   photon_noise: false             # true: also write `counts`, drawn from a Poisson distribution
   seed: 1
 
-# readout:                        # what the detector makes of its photons, into `counts` (see docs/readout.md)
+# readout:                        # what the detector makes of its photons, into `counts` (see docs/how_to/readout.md)
 #   point_spread: {kind: gaussian, fwhm_mm: 0.1}   # or fibre, moffat with beta, image with file and pixel_size_mm
 #   electrons_per_photon: 10      # times adu_per_electron and + offset_adu: what is read
 #   calibration_sigma: 0.01       # rms of the pixels' gains; read_noise_electrons, of a reading

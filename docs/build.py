@@ -1,0 +1,87 @@
+"""Build the site: `python docs/build.py [OUTPUT]`; `docs/_made/site` where no folder is named.
+
+Runs the pages whose blocks are run (`executed.py`), each only where it, what it names or nbdist changed, and then Sphinx, for which every
+warning is an error: a link that leads nowhere, a picture that is not there, a formula that cannot be set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from executed import DOCS, MADE, ROOT, Page, PageError, executed_pages, run_page
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="docs/build.py", description="Build nbdist's site.")
+    parser.add_argument("output", nargs="?", type=Path, default=MADE / "site", help="folder of the site")
+    parser.add_argument("--page", metavar="NAME", help="run this page alone (training_set), and end")
+    parser.add_argument(
+        "--without-missing",
+        action="store_true",
+        help="show pages that need what is not here without their pictures, and say so on them",
+    )
+    parser.add_argument("--no-run", action="store_true", help="run nothing; pages that were never run have no pictures")
+    parser.add_argument("--check", action="store_true", help="load every page of the site in a browser afterwards")
+    parser.add_argument("--outside", action="store_true", help="look whether links to other places lead anywhere")
+    return parser.parse_args()
+
+
+def _run(page: Page) -> None:
+    seconds = run_page(page)
+    print(f"{page.name}: {len(page.blocks)} blocks in {seconds:.1f} s", flush=True)
+
+
+def _run_all(without_missing: bool) -> None:
+    """Run what changed; pages that need what is not here are named, and are an error unless they may be left."""
+    left: list[str] = []
+    for page in executed_pages().values():
+        if missing := page.missing():
+            print(f"{page.name}: not run: {'; '.join(missing)}", flush=True)
+            if not page.is_made():
+                left.append(page.name)
+        elif page.is_made():
+            print(f"{page.name}: as it was")
+        else:
+            _run(page)
+    if left and not without_missing:
+        raise PageError(f"not run: {', '.join(left)} (--without-missing builds the site without their pictures)")
+
+
+def _sphinx(builder: str, output: Path, incomplete: bool) -> int:
+    command = [sys.executable, "-m", "sphinx", "-b", builder, "-n", "-W", "--keep-going", "-E", "-q"]
+    if incomplete:
+        command += ["-t", "incomplete"]
+    return subprocess.run([*command, "-d", str(MADE / "doctrees"), str(DOCS), str(output)], cwd=ROOT).returncode
+
+
+def main() -> int:
+    """Build the site as the arguments say; the exit status."""
+    asked = _arguments()
+    try:
+        pages = executed_pages()
+        if asked.page is not None:
+            name = Path(asked.page).stem
+            if name not in pages:
+                raise PageError(f"--page {asked.page}: there is no such page that is run; there are {', '.join(pages)}")
+            if missing := pages[name].missing():
+                raise PageError(f"{name}: not run: {'; '.join(missing)}")
+            _run(pages[name])
+            return 0
+        if not asked.no_run:
+            _run_all(asked.without_missing)
+    except PageError as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    status = _sphinx("html", asked.output, asked.no_run or asked.without_missing)
+    if asked.outside and not status:
+        status = _sphinx("linkcheck", MADE / "links", asked.no_run or asked.without_missing)
+    if not status:
+        print(f"the site is in {asked.output}: open {asked.output / 'index.html'}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
