@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbdist.cli.display import console, facts, panels_row, print_table, table_of_numbers
+from nbdist.cli.display import console, facts, print_table, table_of_numbers
 from nbdist.errors import MissingExtraError, NbdistError, one_line
+from nbdist.formats.amounts import panels_row
 
 if TYPE_CHECKING:
     from nbdist.experiment.recipe import Draw, Recipe

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nbdist.cli.arguments import DeviceName, DeviceOption, read_span
-from nbdist.cli.display import console, count, print_table, table_of_numbers
+from nbdist.cli.display import console, print_table, table_of_numbers
 from nbdist.cli.progress_display import Steps
 from nbdist.errors import NbdistError, one_line, require_extra
+from nbdist.formats.amounts import count
 from nbdist.formats.text import user_path
 
 if TYPE_CHECKING:

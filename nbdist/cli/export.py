@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nbdist.cli.arguments import StoreLocation, load, read_span
-from nbdist.cli.display import console, duration, error_console, size
+from nbdist.cli.display import console, error_console
 from nbdist.cli.run import SerialOption, watched
 from nbdist.cli.workers import (
     ClusterOption,
@@ -23,6 +23,7 @@ from nbdist.cli.workers import (
     words_of,
 )
 from nbdist.errors import NbdistError
+from nbdist.formats.amounts import duration, size
 from nbdist.formats.text import user_path
 
 if TYPE_CHECKING:

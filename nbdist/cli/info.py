@@ -7,7 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from nbdist.cli.arguments import StoreLocation
-from nbdist.cli.display import console, duration, facts, panels_row, size
+from nbdist.cli.display import console, facts
+from nbdist.formats.amounts import duration, panels_row, size
 
 if TYPE_CHECKING:
     from nbdist.store import StoreSummary

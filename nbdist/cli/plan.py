@@ -19,8 +19,9 @@ from nbdist.cli.arguments import (
     load,
     read_tile,
 )
-from nbdist.cli.display import console, count, duration, facts, panels_row, size
+from nbdist.cli.display import console, facts
 from nbdist.errors import NbdistError
+from nbdist.formats.amounts import count, duration, panels_row, size
 
 if TYPE_CHECKING:
     from nbdist.planning import Plan

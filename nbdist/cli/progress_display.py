@@ -10,8 +10,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from nbdist.cli.display import duration, error_console, facts, interactive, size
+from nbdist.cli.display import error_console, facts, interactive
 from nbdist.cli.stopping import require_untold
+from nbdist.formats.amounts import duration, size
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

@@ -27,7 +27,7 @@ from nbdist.cli.arguments import (
     read_span,
     read_tile,
 )
-from nbdist.cli.display import console, duration, error_console, size
+from nbdist.cli.display import console, error_console
 from nbdist.cli.part import PartOption, made_by, read_part
 from nbdist.cli.progress_display import Display, summary
 from nbdist.cli.stopping import EXIT_UNFINISHED, status_of
@@ -44,6 +44,7 @@ from nbdist.cli.workers import (
     words_of,
 )
 from nbdist.errors import NbdistError, UnfinishedError
+from nbdist.formats.amounts import duration, size
 from nbdist.formats.text import user_path
 
 if TYPE_CHECKING:
