@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from nbdist.bench import GROUPS
 from nbdist.cli.arguments import DeviceName
 from nbdist.cli.display import console, error_console, print_table, table_of_numbers
+from nbdist.cli.json_output import JsonOption, print_json
 from nbdist.errors import NbdistError
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def bench(
     against: Annotated[
         Path | None, typer.Option("--against", metavar="PROGRAM", help="Another nanoBragg, measured in turn.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the records, too.")] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Runs of each case.")] = 5,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure the kernel and a whole series against the machine's own limit."""
     import tempfile
@@ -65,11 +65,14 @@ def bench(
         folder, inputs = input_folder(Path(scratch))
         benchmark = Benchmark(folder, Path(scratch), target, cores, program, repeats)
         console.print(f"inputs: {inputs}\n{limit_line(target)}")
+        start_s: dict[str, float] | None = None
         try:
             for group in wanted:
                 for record in benchmark.records(group) if group != "start" else ():
                     records.append(record)
                     error_console.print(f"measured {record.case}, {record.dtype}, {record.threads} thread(s)")
+            if "start" in wanted:
+                start_s = benchmark.start_seconds()
         finally:  # what was measured takes minutes: an interruption, or a case that fails, does not lose it
             if its := [record for record in records if isinstance(record, Record)]:
                 print_table(_table(its))
@@ -83,18 +86,10 @@ def bench(
                 print_table(_loader_table(loaders))
             if samples := [record for record in records if isinstance(record, DatasetRecord)]:
                 print_table(_dataset_table(samples))
-            if json_file is not None:
-                _write(json_file, records)
-        if "start" in wanted:
-            seconds = [f"{what} {number:.1f} s" for what, number in benchmark.start_seconds().items()]
-            console.print(f"first pixels of a new process: {', '.join(seconds)}")
-
-
-def _write(file: Path, records: list[AnyRecord]) -> None:
-    try:
-        file.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise NbdistError(f"--json {file}: {error.strerror}") from None
+            if start_s is not None:
+                seconds = [f"{what} {number:.1f} s" for what, number in start_s.items()]
+                console.print(f"first pixels of a new process: {', '.join(seconds)}")
+            print_json("bench", device=target, records=[asdict(record) for record in records], start_s=start_s)
 
 
 def _groups(text: str) -> list[str]:

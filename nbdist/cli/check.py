@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from nbdist.cli.arguments import load
+from nbdist.cli.check_numbers import scene_numbers
 from nbdist.cli.display import console, facts
+from nbdist.cli.json_output import JsonOption, print_json
 from nbdist.errors import NbdistError
-from nbdist.formats.text import user_path
 
 
 def check(
@@ -26,9 +27,7 @@ def check(
             help="Of a recipe: the first so many samples are drawn and checked; 3 by default.",
         ),
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Of a recipe: write all samples that were drawn, too.")
-    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Check an experiment file or a recipe, and show what follows from it."""
     from nbdist.experiment.files import is_recipe
@@ -36,10 +35,10 @@ def check(
     if is_recipe(path):
         from nbdist.cli.check_recipe import check_recipe
 
-        check_recipe(path, draw or 3, json_file and user_path(json_file))
+        check_recipe(path, draw or 3)
         return
-    if draw is not None or json_file is not None:
-        raise NbdistError(f"{'--json' if draw is None else '--draw'} is of a recipe, and {path} has no section recipe")
+    if draw is not None:
+        raise NbdistError(f"--draw is of a recipe, and {path} has no section recipe")
     _check(path)
 
 
@@ -58,5 +57,7 @@ def _check(path: Path) -> None:
     console.print(f"{path}: valid")
     for section, rows in described(scene, reflections, held):
         facts(rows, section)
-    for note in notes(scene, reflections, held):
+    said = notes(scene, reflections, held)
+    for note in said:
         console.print(f"note: {note}")
+    print_json("check", file=path, valid=True, **scene_numbers(scene, reflections, held), notes=said)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbdist.cli.display import console, facts, print_table, table_of_numbers
-from nbdist.errors import MissingExtraError, NbdistError, one_line
+from nbdist.cli.json_output import print_json
+from nbdist.errors import MissingExtraError, NbdistError
 from nbdist.formats.amounts import panels_row
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 MOST_SHOWN = 8
-"""Samples that have a column in the table, and that are named in a line; `--json` writes all."""
+"""Samples that have a column in the table, and that are named in a line; `--json` prints all."""
 WIDEST_TEXT = 24
-"""Characters of a text in the table; `--json` writes all of it."""
+"""Characters of a text in the table; `--json` prints all of it."""
 
 
-def check_recipe(path: Path, samples: int, json_file: Path | None) -> None:
+def check_recipe(path: Path, samples: int) -> None:
     """Draw the first samples of a recipe, check each as an experiment, and print what was drawn."""
     from nbdist.experiment.recipe import load_recipe
 
@@ -34,17 +34,17 @@ def check_recipe(path: Path, samples: int, json_file: Path | None) -> None:
         facts(_facts(recipe), "recipe")
         print_table(_table(recipe, draws[:MOST_SHOWN]))
     if len(draws) > MOST_SHOWN:
-        console.print(f"{len(draws)} samples were drawn, of which {MOST_SHOWN} are shown; --json FILE writes all")
+        console.print(f"{len(draws)} samples were drawn, of which {MOST_SHOWN} are shown; --json prints all")
     total = sum(recipe.splits.values())
     if abs(total - 1) > 1e-6:
         said = [f"recipe.splits: add up to {total:g}, and are taken in proportion", *said]
     for note in said:
         console.print(f"note: {note}")
-    if json_file is not None:
-        _write(json_file, draws)
+    if draws:
+        print_json("check", file=path, valid=not wrong, **_numbers(recipe, draws), wrong=wrong, notes=said)
     if wrong:
         number, *others = wrong
-        too = f"; nor {_numbers(others)}" if others else ""
+        too = f"; nor {_named(others)}" if others else ""
         raise NbdistError(f"{len(wrong)} of {samples} samples are no experiment: sample {number}: {wrong[number]}{too}")
 
 
@@ -107,29 +107,31 @@ def _drawn(recipe: Recipe, samples: int) -> tuple[list[Draw], list[str], dict[in
             numbers = found.setdefault(re.sub(r"[\d.]+", "0", note), (note, []))[1]
             if number not in numbers[-1:]:
                 numbers.append(number)
-    lines = [
-        note if len(numbers) == len(draws) else f"{note} ({_numbers(numbers)})" for note, numbers in found.values()
-    ]
+    lines = [note if len(numbers) == len(draws) else f"{note} ({_named(numbers)})" for note, numbers in found.values()]
     return draws, lines, wrong
 
 
-def _numbers(samples: Sequence[int]) -> str:
+def _named(samples: Sequence[int]) -> str:
     named = ", ".join(map(str, samples[:MOST_SHOWN]))
     return f"sample{'s' * (len(samples) > 1)} {named}{', ...' * (len(samples) > MOST_SHOWN)}"
 
 
-def _write(file: Path, draws: Sequence[Draw]) -> None:
-    content = [
-        {
-            "sample": draw.number,
-            "split": draw.split,
-            "crystal": draw.crystal,
-            "values": {name: None if value != value else value for name, value in draw.values.items()},
-            "experiment": draw.experiment.content(),
-        }
-        for draw in draws
-    ]
-    try:
-        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise NbdistError(f"--json {file}: {one_line(error)}") from None
+def _numbers(recipe: Recipe, draws: Sequence[Draw]) -> dict[str, object]:
+    return {
+        "fingerprint": recipe.fingerprint,
+        "seed": recipe.seed,
+        "frames_per_sample": recipe.frames_per_sample,
+        "panels_slow_fast_pixels": recipe.shapes,
+        "splits": recipe.splits,
+        "split_by": recipe.split_by,
+        "samples": [
+            {
+                "sample": draw.number,
+                "split": draw.split,
+                "crystal": draw.crystal,
+                "values": draw.values,
+                "experiment": draw.experiment.content(),
+            }
+            for draw in draws
+        ],
+    }

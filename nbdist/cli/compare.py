@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +10,10 @@ import typer
 
 from nbdist.cli.arguments import DeviceName, DeviceOption, read_span
 from nbdist.cli.display import console, print_table, table_of_numbers
+from nbdist.cli.json_output import JsonOption, print_json
 from nbdist.cli.progress_display import Steps
-from nbdist.errors import NbdistError, one_line, require_extra
+from nbdist.errors import require_extra
 from nbdist.formats.amounts import count
-from nbdist.formats.text import user_path
 
 if TYPE_CHECKING:
     from nbdist.run.compare import Agreement, Comparison
@@ -33,8 +32,8 @@ def compare(
     panel: Annotated[int | None, typer.Option("--panel", min=0, help="Panel to compare; all of them.")] = None,
     shells: Annotated[int, typer.Option("--shells", min=1, help="Resolution shells.")] = 10,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write.", show_default=False)] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers, too.")] = None,
     device: DeviceOption = DeviceName.auto,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare the photons of two series: maximum, sum and correlation, by resolution shell."""
     from nbdist.run.compare import compare as compare_series
@@ -47,12 +46,16 @@ def compare(
     with Steps("frames compared") as steps:
         found = compare_series(one, other, wanted, None if panel is None else [panel], shells, report=steps)
     _print(found, wanted)
-    if json_file is not None:
-        numbers = {"all": asdict(found.whole), "shells": [asdict(shell) for shell in found.shells]}
-        try:
-            user_path(json_file).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise NbdistError(f"--json {json_file}: {one_line(error)}") from None
+    print_json(
+        "compare",
+        a=a,
+        b=b,
+        frames=wanted,
+        all=_numbers(found.whole),
+        shells=[_numbers(shell) for shell in found.shells],
+        frame_of_largest_difference=found.frame,
+        panel_of_largest_difference=found.panel,
+    )
     if output is not None:
         from nbdist.formats.pictures import comparison_figure, save
 
@@ -73,6 +76,12 @@ def _print(found: Comparison, frames: range) -> None:
     table.add_section()
     table.add_row("all", *_cells(found.whole, found.whole.largest))
     print_table(table)
+
+
+def _numbers(its: Agreement) -> dict[str, object]:
+    """What two images agree in, photons by that name."""
+    photons = ("largest", "largest_other", "difference", "sum", "sum_other")
+    return {f"{name}_photons" if name in photons else name: value for name, value in asdict(its).items()}
 
 
 def _cells(its: Agreement, largest: float) -> list[str]:

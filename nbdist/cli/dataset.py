@@ -16,6 +16,7 @@ from nbdist.cli.arguments import (
     TileOption,
     read_tile,
 )
+from nbdist.cli.json_output import JsonOption
 from nbdist.cli.part import PartOption
 from nbdist.cli.run import (
     LogFileOption,
@@ -80,6 +81,7 @@ def dataset(
     log_file: LogFileOption = None,
     log_format: LogFormatOption = LogFormatName.text,
     stuck_after: StuckAfterOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Render samples of a recipe into a Zarr store."""
     where = Workers(workers, gpus, scheduler, scheduler_file, cluster, security, lifetime, serial, dashboard)

@@ -72,7 +72,7 @@ def demo(
     console.print(f"wrote {file} and {mask}")
     experiment = load_experiment(file)
     again = f"nbdist run {file} -o {store} --resume"
-    render(SeriesSubject(experiment), str(store), Workers(workers), RunSettings(overwrite=True), no_log, again)
+    render("demo", SeriesSubject(experiment), str(store), Workers(workers), RunSettings(overwrite=True), no_log, again)
     try:
         _draw(store, sheet)
         console.print(f"wrote {sheet}")

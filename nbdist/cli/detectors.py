@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nbdist.cli.display import console, facts
+from nbdist.cli.json_output import JsonOption, print_json
 from nbdist.errors import NbdistError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def detectors(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this one in full.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the detectors that an experiment may name, with the sources of their figures."""
     from nbdist.experiment.named_detectors import NAMED_DETECTORS, named_detector
@@ -28,10 +28,8 @@ def detectors(
             chosen = [named_detector(name)]
         except ValueError as error:
             raise NbdistError(str(error)) from None
-    if as_json:
-        figures = [{**dataclasses.asdict(its), "shape": its.shape} for its in chosen]
-        typer.echo(json.dumps(figures if name is None else figures[0], indent=2))
-    elif name is None:
+    print_json("detectors", detectors=[{**dataclasses.asdict(its), "shape": its.shape} for its in chosen])
+    if name is None:
         _list(chosen)
     else:
         facts(_figures(chosen[0]), chosen[0].name)

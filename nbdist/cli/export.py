@@ -11,6 +11,7 @@ import typer
 
 from nbdist.cli.arguments import StoreLocation, load, read_span
 from nbdist.cli.display import console, error_console
+from nbdist.cli.json_output import JsonOption
 from nbdist.cli.run import SerialOption, watched
 from nbdist.cli.workers import (
     ClusterOption,
@@ -84,6 +85,7 @@ def export(
         bool, typer.Option("--resume", help="Write what is missing of the export that is there.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the export that is there.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a series as image files, with models and truth for DIALS, and XDS.INP; or a store as images with labels, for networks."""
     where = Workers(workers, None, scheduler, scheduler_file, cluster, security, lifetime, serial)
@@ -126,7 +128,7 @@ def export(
         "--experiment": experiment,
     }
     words = ["nbdist", "export", location, "-o", str(output), *words_of(given), *where.words, "--resume"]
-    progress = watched(work, where, RunSettings(device="cpu", serial=serial), shlex.join(words))
+    progress = watched("export", str(output), work, where, RunSettings(device="cpu", serial=serial), shlex.join(words))
     images = done[0].images
     if progress.frames_total == 0:
         console.print(f"{images}: no image was missing")

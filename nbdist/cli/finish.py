@@ -9,18 +9,29 @@ import typer
 
 from nbdist.cli.arguments import StoreLocation
 from nbdist.cli.display import console
+from nbdist.cli.json_output import JsonOption, print_json
 from nbdist.cli.progress_display import Steps
 
 SHOWN = 20
 """Lines of one kind at most."""
 
 
-def finish(location: StoreLocation) -> None:
+def finish(location: StoreLocation, as_json: JsonOption = False) -> None:
     """Check that all parts of a store are there, and consolidate it."""
     from nbdist.run.finish import finish as finish_store
 
     with Steps("units checked") as steps:
         result = finish_store(location, report=steps)
+    print_json(
+        "finish",
+        store=location,
+        finished=not result.missing,
+        units=result.units,
+        frames=result.frames,
+        units_missing=result.missing,
+        units_damaged=result.damaged,
+        go_on=result.commands,
+    )
     if not result.missing:
         console.print(f"{location}: {result.frames} frames, {result.units} units, all complete; metadata consolidated")
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbdist.cli.arguments import StoreLocation
 from nbdist.cli.display import console, facts
+from nbdist.cli.json_output import JsonOption, print_json
 from nbdist.formats.amounts import duration, panels_row, size
 
 if TYPE_CHECKING:
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 
 FAILED_SHOWN = 10
 """Units that failed, at most."""
+FAILED_IN_JSON = 10_000
+"""The same with `--json`."""
 
 
-def info(location: StoreLocation) -> None:
+def info(location: StoreLocation, as_json: JsonOption = False) -> None:
     """Show what a store holds, how far it is, and how it was made."""
     from nbdist.store import summarize
 
@@ -26,6 +29,63 @@ def info(location: StoreLocation) -> None:
     facts(_made(summary), "made")
     if not summary.found.finished:
         say_how_to_go_on(summary)
+    print_json("info", **_numbers(summary))
+
+
+def _numbers(summary: StoreSummary) -> dict[str, object]:
+    from nbdist.store import DatasetSummary, SeriesSummary
+    from nbdist.store.creation import PHOTONS_OF
+    from nbdist.store.parts import commands_to_go_on
+
+    schema, settings, finished = summary.schema, summary.settings, summary.found.finished
+    products = (
+        *((array.name, array.product.dtype) for array in schema.arrays),
+        *((its.name, its.dtype) for its in schema.maps),
+    )
+    numbers: dict[str, object] = {
+        "store": summary.location,
+        "kind": "data set" if isinstance(summary, DatasetSummary) else "series",
+        "title": summary.title,
+        "fingerprint": summary.fingerprint,
+        "finished": bool(finished),
+        "frames": summary.frames,
+        "frames_complete": summary.frames_complete,
+        "units": len(summary.units),
+        "units_complete": len(summary.complete),
+        "units_failed": dict(islice(summary.failed, FAILED_IN_JSON)),
+        "panels_slow_fast_pixels": schema.panels,
+        "arrays": dict(products),
+        "tables": [table.name for table in schema.all_tables],
+        "shard_bytes": summary.found.shard_bytes,
+        "rendering_seconds_by_device": summary.found.seconds,
+        "tile_slow_fast_pixels": settings.tile,
+        "phi_chunk_steps": settings.phi_chunk,
+        "frames_per_shard": settings.frames_per_shard,
+        "photons_of": summary.provenance.get(PHOTONS_OF),
+        "created": summary.provenance["created"],
+        "versions": summary.provenance["versions"],
+        "python": summary.provenance["python"],
+        "machine": summary.provenance["machine"],
+        "go_on": [] if finished else commands_to_go_on(summary, summary.found.missing),
+    }
+    if isinstance(summary, DatasetSummary):
+        together = summary.frames_per_sample
+        return numbers | {
+            "samples": summary.samples,
+            "samples_complete": summary.frames_complete // together,
+            "frames_per_sample": together,
+            "seed": summary.seed,
+            "drawn": summary.drawn,
+        }
+    assert isinstance(summary, SeriesSummary)
+    scan = summary.experiment.scan
+    return numbers | {
+        "steps": summary.steps,
+        "reflections": summary.reflections,
+        "phi_start_deg": scan.phi_start_deg,
+        "phi_end_deg": scan.frame_start_deg(scan.frames),
+        "osc_range_deg": scan.osc_range_deg,
+    }
 
 
 def say_how_to_go_on(summary: StoreSummary) -> None:

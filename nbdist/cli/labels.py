@@ -10,6 +10,7 @@ import typer
 
 from nbdist.cli.arguments import StoreLocation, load, read_span
 from nbdist.cli.display import console
+from nbdist.cli.json_output import JsonOption, print_json
 from nbdist.cli.progress_display import Steps
 from nbdist.errors import NbdistError
 
@@ -49,6 +50,7 @@ def labels(
         Path | None,
         typer.Option("--experiment", help="Experiment file for --dials, where its inputs have moved since."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the labels of a series or a data set as Parquet or CSV, or those of a series as files of DIALS."""
     from nbdist.formats.text import user_path
@@ -65,14 +67,18 @@ def labels(
         raise NbdistError(f"--samples {samples}: {location} is a series, which has no samples; --frames chooses of it")
     some = read_span(samples, "--samples", schema.samples or 0) if samples is not None else None
 
+    written: list[dict[str, object]] = []
     wanted: dict[Kind, Path | None] = {"parquet": parquet, "csv": csv}
     for kind, path in wanted.items():
         if path is not None:
             with Steps("units read") as steps:
                 count = write_labels(location, user_path(path), kind, table, chosen, samples=some, report=steps)
+            written.append({"file": path, "rows": count})
             console.print(f"wrote {path}: {count:,} rows")
     if dials is not None:
         moved = load(experiment) if experiment else None
         with Steps("units read") as steps:
             count = write_dials(location, dials, chosen, experiment=moved, report=steps)
+        written += [{"file": dials / "labels.expt", "rows": None}, {"file": dials / "labels.refl", "rows": count}]
         console.print(f"wrote {dials}/labels.expt and {dials}/labels.refl: {count:,} reflections")
+    print_json("labels", store=location, written=written)

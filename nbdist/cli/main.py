@@ -27,6 +27,7 @@ from nbdist.cli.conversion import from_dials, from_image, from_xds
 from nbdist.cli.dataset import dataset
 from nbdist.cli.demo import demo
 from nbdist.cli.detectors import detectors
+from nbdist.cli.display import console
 from nbdist.cli.export import export
 from nbdist.cli.finish import finish
 from nbdist.cli.info import info
@@ -180,7 +181,10 @@ def _every_command() -> Callable[[], object]:
 def run(command: Callable[[], object] | None = None) -> None:
     """Run the command that the arguments name, and exit with its status; any other function may stand in for it."""
     with told_to_end(), steady_streams() as streams:
-        status = _status(command or _every_command())
+        try:
+            status = _status(command or _every_command())
+        finally:
+            console.quiet = False  # which --json asked for
         lost = streams.lost()
         if lost is not None and status == 0 and _named_command() not in WORK:
             typer.echo(f"nbdist: standard output cannot be written: {one_line(lost)}", err=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +22,7 @@ from nbdist.cli.arguments import (
     read_tile,
 )
 from nbdist.cli.display import console, facts
+from nbdist.cli.json_output import JsonOption, print_json
 from nbdist.errors import NbdistError
 from nbdist.formats.amounts import count, duration, panels_row, size
 
@@ -45,6 +48,7 @@ def plan(
     precision: PrecisionOption = None,
     device: DeviceOption = DeviceName.auto,
     kernel: KernelOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show how a run is cut, and its expected size and time."""
     from nbdist.clusters.local_workers import default_workers
@@ -73,64 +77,139 @@ def plan(
         samples = samples or 1
         contexts = sample_contexts(recipe, samples, **asked)
         schema = schema_of_samples(recipe, samples, contexts.plan.settings)
-        rows = _rows(resolve(experiment), contexts.plan, schema, number, where)
-        facts(rows, f"{path}: {samples} sample(s) of {recipe.frames_per_sample} frame(s), as sample 0 is")
+        its = _expected(resolve(experiment), contexts.plan, schema, number, where)
+        facts(_rows(its), f"{path}: {samples} sample(s) of {recipe.frames_per_sample} frame(s), as sample 0 is")
         notes = contexts.notes
     else:
         if samples is not None:
             raise NbdistError("--samples: is of a recipe, which this is not")
         context = make_context(experiment, **asked)
         schema, notes = schema_for(context.scene, context.plan.settings), context.notes
-        rows = _rows(context.scene, context.plan, schema, number, where)
-        facts(rows, f"{path}: {context.plan.frames} frames")
-    for note in (*device_notes(device.value, where), *notes):
+        its = _expected(context.scene, context.plan, schema, number, where)
+        facts(_rows(its), f"{path}: {context.plan.frames} frames")
+    said = [*device_notes(device.value, where), *notes]
+    for note in said:
         console.print(f"note: {note}")
+    print_json("plan", file=path, samples=samples, **asdict(its), warnings=_warnings(its), notes=said)
 
 
-def _rows(scene: Scene, plan: Plan, schema: Schema, workers: int, device: str) -> list[tuple[str, str]]:
-    cost, settings, memory = plan.cost, plan.settings, plan.worker_memory_bytes()
-    chunks = {array.panels.suffix: array.layout(settings.frames_per_shard).chunk for array in schema.arrays}
-    unit_s = cost.seconds * settings.frames_per_shard / (plan.tasks_per_frame if plan.split else 1)
-    total_s = cost.seconds * plan.frames / max(1, min(workers, plan.unit_count * plan.tasks_per_frame))
-    piece, shorter = ("task", "a smaller --tile or --phi-chunk") if plan.split else ("unit", "fewer --frames-per-shard")
+@dataclass(frozen=True)
+class Expected:
+    """How a run is cut, and what it takes, in numbers.
+
+    Attributes
+    ----------
+    task_seconds
+        Of what a worker does at a time: a unit, or a piece of a frame where frames are split.
+    """
+
+    method: str
+    device: str
+    workers: int
+    frames: int
+    panels_slow_fast_pixels: Sequence[tuple[int, int]]
+    steps: int
+    pixel_steps_per_frame: float
+    phi_chunks_per_frame: int
+    phi_chunk_steps: int
+    tiles_per_frame: int
+    tile_slow_fast_pixels: tuple[int, int]
+    units: int
+    frames_per_unit: int
+    tasks_per_frame: int
+    split: bool
+    shards: int
+    chunks_pixels: Sequence[tuple[int, ...]]
+    disk_bytes: float
+    disk_bytes_per_frame: float
+    memory_bytes_per_worker: int
+    memory_bytes_per_further_thread: int
+    memory_bytes_here: int
+    seconds: float
+    seconds_per_frame: float
+    task_seconds: float
+
+
+def _expected(scene: Scene, plan: Plan, schema: Schema, workers: int, device: str) -> Expected:
+    cost, settings = plan.cost, plan.settings
+    layouts = {array.panels.suffix: array.layout(settings.frames_per_shard).chunk for array in schema.arrays}
+    return Expected(
+        method=scene.method,
+        device=device,
+        workers=workers,
+        frames=plan.frames,
+        panels_slow_fast_pixels=schema.panels,
+        steps=scene.steps,
+        pixel_steps_per_frame=cost.pixel_steps,
+        phi_chunks_per_frame=len(plan.chunks),
+        phi_chunk_steps=settings.phi_chunk,
+        tiles_per_frame=len(plan.tiles),
+        tile_slow_fast_pixels=settings.tile,
+        units=plan.unit_count,
+        frames_per_unit=settings.frames_per_shard,
+        tasks_per_frame=plan.tasks_per_frame,
+        split=plan.split,
+        shards=plan.unit_count * schema.shards_per_unit,
+        chunks_pixels=list(dict.fromkeys(layouts.values())),
+        disk_bytes=cost.disk_bytes * plan.frames,
+        disk_bytes_per_frame=cost.disk_bytes,
+        memory_bytes_per_worker=plan.worker_memory_bytes(),
+        memory_bytes_per_further_thread=plan.memory.per_thread,
+        memory_bytes_here=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        seconds=cost.seconds * plan.frames / max(1, min(workers, plan.unit_count * plan.tasks_per_frame)),
+        seconds_per_frame=cost.seconds,
+        task_seconds=cost.seconds * settings.frames_per_shard / (plan.tasks_per_frame if plan.split else 1),
+    )
+
+
+def _warnings(its: Expected) -> list[str]:
+    piece, shorter = ("task", "a smaller --tile or --phi-chunk") if its.split else ("unit", "fewer --frames-per-shard")
+    said = []
+    if its.memory_bytes_per_worker * its.workers > its.memory_bytes_here:
+        said.append(f"this machine has {size(its.memory_bytes_here)}: fewer --workers or --frames-per-shard would fit")
+    if its.task_seconds > LONG_UNIT_S:
+        advice = f": {shorter} would make it shorter" if its.split or its.frames_per_unit > 1 else ""
+        said.append(f"a {piece} takes {duration(its.task_seconds)}, which is lost when its worker is{advice}")
+    elif its.task_seconds < SHORT_UNIT_S and its.units > its.workers:
+        said.append(
+            f"a {piece} takes {its.task_seconds:.2g} s: more --frames-per-shard makes fewer and larger files of it"
+        )
+    return said
+
+
+def _rows(its: Expected) -> list[tuple[str, str]]:
+    piece, memory = "task" if its.split else "unit", its.memory_bytes_per_worker
     counted = [
-        ("steps", f"{scene.steps} (photons are divided by it once)"),
-        ("pixel-steps", f"{count(cost.pixel_steps)} a frame, {count(cost.pixel_steps * plan.frames)} in all"),
-        ("phi chunks", f"{len(plan.chunks)} a frame, of {settings.phi_chunk} steps"),
+        ("steps", f"{its.steps} (photons are divided by it once)"),
+        (
+            "pixel-steps",
+            f"{count(its.pixel_steps_per_frame)} a frame, {count(its.pixel_steps_per_frame * its.frames)} in all",
+        ),
+        ("phi chunks", f"{its.phi_chunks_per_frame} a frame, of {its.phi_chunk_steps} steps"),
     ]
-    rows = [
-        panels_row(schema.panels),
-        *([("method", "integrated")] if scene.method == "integrated" else counted),
-        ("tiles", f"{len(plan.tiles)} a frame, of {settings.tile[0]} x {settings.tile[1]} pixels"),
+    return [
+        panels_row(its.panels_slow_fast_pixels),
+        *([("method", "integrated")] if its.method == "integrated" else counted),
+        ("tiles", "{} a frame, of {} x {} pixels".format(its.tiles_per_frame, *its.tile_slow_fast_pixels)),
         (
             "units",
-            f"{plan.unit_count}, of {settings.frames_per_shard} frame(s); "
-            + (f"each frame split into {plan.tasks_per_frame} tasks" if plan.split else "whole frames in one task"),
+            f"{its.units}, of {its.frames_per_unit} frame(s); "
+            + (f"each frame split into {its.tasks_per_frame} tasks" if its.split else "whole frames in one task"),
         ),
         (
             "shards",
-            f"{plan.unit_count * schema.shards_per_unit}, inner chunks "
-            + ", ".join(" x ".join(map(str, chunk)) for chunk in dict.fromkeys(chunks.values())),
+            f"{its.shards}, inner chunks {', '.join(' x '.join(map(str, chunk)) for chunk in its.chunks_pixels)}",
         ),
-        ("size on disk", f"about {size(cost.disk_bytes * plan.frames)} ({size(cost.disk_bytes)} a frame)"),
+        ("size on disk", f"about {size(its.disk_bytes)} ({size(its.disk_bytes_per_frame)} a frame)"),
         (
             "memory",
-            f"about {size(memory)} a worker, {size(memory * workers)} in all; "
-            f"{size(plan.memory.per_thread)} for each further thread of a worker",
+            f"about {size(memory)} a worker, {size(memory * its.workers)} in all; "
+            f"{size(its.memory_bytes_per_further_thread)} for each further thread of a worker",
         ),
         (
             "time",
-            f"about {duration(total_s)} on {workers} {device} worker(s); {duration(cost.seconds)} a frame, {duration(unit_s)} a {piece}",
+            f"about {duration(its.seconds)} on {its.workers} {its.device} worker(s); "
+            f"{duration(its.seconds_per_frame)} a frame, {duration(its.task_seconds)} a {piece}",
         ),
+        *(("warning", warning) for warning in _warnings(its)),
     ]
-    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if memory * workers > here:
-        rows.append(("warning", f"this machine has {size(here)}: fewer --workers or --frames-per-shard would fit"))
-    if unit_s > LONG_UNIT_S:
-        advice = f": {shorter} would make it shorter" if plan.split or settings.frames_per_shard > 1 else ""
-        rows.append(("warning", f"a {piece} takes {duration(unit_s)}, which is lost when its worker is{advice}"))
-    elif unit_s < SHORT_UNIT_S and plan.unit_count > workers:
-        rows.append(
-            ("warning", f"a {piece} takes {unit_s:.2g} s: more --frames-per-shard makes fewer and larger files of it")
-        )
-    return rows

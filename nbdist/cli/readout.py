@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nbdist.cli.arguments import ShardOption, load, read_span
+from nbdist.cli.json_output import JsonOption
 from nbdist.cli.part import PartOption
 from nbdist.cli.run import (
     FramesOption,
@@ -68,6 +69,7 @@ def readout(
     log_file: LogFileOption = None,
     log_format: LogFormatOption = LogFormatName.text,
     stuck_after: StuckAfterOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Read stored photons out again: another detector, seed or exposure; nothing is rendered."""
     where = Workers(workers, None, scheduler, scheduler_file, cluster, security, lifetime, serial, dashboard)

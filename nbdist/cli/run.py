@@ -28,6 +28,7 @@ from nbdist.cli.arguments import (
     read_tile,
 )
 from nbdist.cli.display import console, error_console
+from nbdist.cli.json_output import JsonOption, print_json, run_numbers
 from nbdist.cli.part import PartOption, made_by, read_part
 from nbdist.cli.progress_display import Display, summary
 from nbdist.cli.stopping import EXIT_UNFINISHED, status_of
@@ -108,6 +109,7 @@ def run(
     log_file: LogFileOption = None,
     log_format: LogFormatOption = LogFormatName.text,
     stuck_after: StuckAfterOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Render a rotation series into a Zarr store."""
     where = Workers(workers, gpus, scheduler, scheduler_file, cluster, security, lifetime, serial, dashboard)
@@ -188,10 +190,12 @@ def render_logged(
     continuing = ["--resume"] if settings.part is None else ["--part", str(settings.part)]
     again = shlex.join(["nbdist", *words, *continuing, *where.words, *words_of(options)])
     with LogFile(log_file, log_format.value) if log_file is not None else nullcontext(no_log) as log:
-        render(subject, output, where, settings, log, again, rendered)
+        render(words[0], subject, output, where, settings, log, again, rendered)
 
 
 def watched(
+    command: str,
+    output: str,
     work: Callable[[ChosenWorkers, RunSettings, Report], Progress],
     where: Workers,
     settings: RunSettings,
@@ -200,8 +204,12 @@ def watched(
 ) -> Progress:
     """Do work with a progress display; raises typer.Exit where it was interrupted or units are left, and says how it goes on.
 
+    What it came to is printed as JSON where that is asked for.
+
     Parameters
     ----------
+    command, output
+        Its name, and the store or folder that it fills.
     work
         Is given the workers, the settings with theirs, and what shows progress.
     again
@@ -226,6 +234,7 @@ def watched(
                 error_console.print(f"Go on with: {again}")
                 raise typer.Exit(EXIT_UNFINISHED) from None
             raise
+    print_json(command, output=output, **run_numbers(progress), go_on=again if progress.failed else None)
     if progress.failed:
         debug = "--debug" in sys.argv
         for unit, error in sorted(progress.failed.items()):
@@ -245,6 +254,7 @@ def watched(
 
 
 def render(
+    command: str,
     subject: Subject[Any],
     output: str,
     where: Workers,
@@ -257,6 +267,8 @@ def render(
 
     Parameters
     ----------
+    command
+        The name of this one.
     again
         The command that goes on.
     rendered
@@ -267,9 +279,9 @@ def render(
     def work(workers: ChosenWorkers, settings: RunSettings, report: Report) -> Progress:
         return fill_store(subject, output, settings, workers, report=report, log=log)
 
-    progress = watched(work, where, settings, again, subject.method)
+    progress = watched(command, output, work, where, settings, again, subject.method)
     if settings.frames is not None and progress.frames_done > len(settings.frames):
-        console.print(f"note: {len(settings.frames)} frames were asked for; a shard is rendered whole")
+        error_console.print(f"note: {len(settings.frames)} frames were asked for; a shard is rendered whole")
     if progress.frames_total == 0:
         console.print(f"{output}: nothing was missing")
         return

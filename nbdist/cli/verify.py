@@ -9,6 +9,7 @@ import typer
 
 from nbdist.cli.arguments import DeviceName, DeviceOption, StoreLocation, load
 from nbdist.cli.display import console
+from nbdist.cli.json_output import JsonOption, print_json
 from nbdist.cli.progress_display import Steps
 
 
@@ -22,6 +23,7 @@ def verify(
         Path | None, typer.Option("--recipe", help="Recipe of a data set, where its inputs have moved since.")
     ] = None,
     device: DeviceOption = DeviceName.auto,
+    as_json: JsonOption = False,
 ) -> None:
     """Decode every shard and render a sample of frames again, in this process."""
     from nbdist.experiment.recipe import load_recipe
@@ -55,6 +57,7 @@ def verify(
         )
     for frame, wrong in result.wrong.items():
         console.print(f"frame {frame} is wrong: {wrong}")
+    commands: list[str] = []
     if result.damaged or result.missing:
         from nbdist.cli.finish import tell
         from nbdist.store import summarize
@@ -62,6 +65,20 @@ def verify(
         from nbdist.store.parts import commands_to_go_on
 
         console.print("damaged and missing units are rendered by:")
-        tell(commands_to_go_on(summarize(location), result.missing | NumberSet(result.damaged)))
+        commands = commands_to_go_on(summarize(location), result.missing | NumberSet(result.damaged))
+        tell(commands)
+    print_json(
+        "verify",
+        store=location,
+        good=result.good,
+        frames_decoded=result.frames_decoded,
+        units_damaged=result.damaged,
+        units_missing=result.missing,
+        card=result.card,
+        largest_differences_over_maximum=result.compared,
+        frames_made_elsewhere=result.foreign,
+        frames_wrong=result.wrong,
+        go_on=commands,
+    )
     if not result.good:
         raise typer.Exit(1)

@@ -18,9 +18,10 @@ RECIPE = {
 
 
 def test_check_shows_what_a_recipe_draws(nbdist, tmp_path):
-    file, drawn = tmp_path / "recipe.yaml", tmp_path / "drawn.json"
+    file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump(RECIPE))
-    checked = nbdist("check", file, "--draw", 4, "--json", drawn)
+    drawn = json.loads(nbdist("check", file, "--draw", 4, "--json").raw)
+    checked = nbdist("check", file, "--draw", 4)
     assert (checked.code, checked.err) == (0, "")
     assert checked.out.startswith(f"{file}: valid")
     for said in ("seed 3", "image 20 x 30 pixels (slow x fast)", "mask drawn", "split by sample", "drawn 5 columns"):
@@ -30,7 +31,8 @@ def test_check_shows_what_a_recipe_draws(nbdist, tmp_path):
     assert f"beam.wavelength_A {wavelengths}" in checked.out
     assert checked.out.count("a cell axis of 0.5 A") == 1, "a note of all samples is told once"
     assert "(sample" not in checked.out.partition("a cell axis of 0.5 A")[2].partition("note:")[0]
-    for sample, its in zip(samples, json.loads(drawn.read_text()), strict=True):
+    assert (drawn["valid"], drawn["seed"], drawn["panels_slow_fast_pixels"]) == (True, 3, [[20, 30]])
+    for sample, its in zip(samples, drawn["samples"], strict=True):
         assert its["values"] == dict(sample.values)
         assert (its["sample"], its["split"], its["crystal"]) == (sample.number, sample.split, sample.crystal)
         assert its["experiment"]["beam"] == {"wavelength_A": sample.values["beam.wavelength_A"]}
@@ -56,17 +58,19 @@ def test_check_names_the_sample_that_is_wrong(nbdist, tmp_path):
 
 
 def test_check_draws_many_samples_and_goes_on_past_one_that_is_none(nbdist, tmp_path):
-    file, drawn = tmp_path / "recipe.yaml", tmp_path / "drawn.json"
+    file = tmp_path / "recipe.yaml"
     crystal = {**RECIPE["crystal"], "cell": [50, 60, 70, 80, 95, {"uniform": [100, 190]}]}
     file.write_text(yaml.safe_dump({**RECIPE, "crystal": crystal}))
-    checked = nbdist("check", file, "--draw", 30, "--json", drawn)
-    numbers = {its["sample"] for its in json.loads(drawn.read_text())}
+    found = json.loads(nbdist("check", file, "--draw", 30, "--json").raw)
+    checked = nbdist("check", file, "--draw", 30)
+    numbers = {its["sample"] for its in found["samples"]}
     wrong = [number for number in range(30) if number not in numbers]
     assert 2 < len(wrong) < 22
+    assert (found["valid"], [*found["wrong"]]) == (False, [*map(str, wrong)])
     assert checked.code == 2
     assert f"{len(wrong)} of 30 samples are no experiment: sample {wrong[0]}: crystal.cell" in checked.err
     assert f"; nor samples {wrong[1]}, {wrong[2]}" in checked.err
-    assert f"{len(numbers)} samples were drawn, of which 8 are shown; --json FILE writes all" in checked.out
+    assert f"{len(numbers)} samples were drawn, of which 8 are shown; --json prints all" in checked.out
     assert f"{file}: valid" not in checked.out
 
 

@@ -223,7 +223,7 @@ def test_detectors_lists_those_that_an_experiment_may_name(nbdist, write_experim
     assert "Mar 225 3072 x 3072 0.0732422 1 x 1 - phosphor charge 65,535" in listed
     assert "Eiger2 16M: Donath et al. (2023)" in listed
     assert "joints chips of 97 x 60 pixels, 1.5 pitches wide" in nbdist("detectors", "pilatus_2m").out
-    figures = json.loads(nbdist("detectors", "EIGER2 X 16M", "--json").raw)
+    [figures] = json.loads(nbdist("detectors", "EIGER2 X 16M", "--json").raw)["detectors"]
     assert (figures["name"], figures["shape"], figures["gaps"]) == ("Eiger2 16M", [4362, 4148], [38, 12])
     refused = nbdist("detectors", "Eiger3")
     assert (refused.code, refused.err.count("\n")) == (2, 1)

@@ -17,22 +17,21 @@ def series_of(experiment, images, name="a") -> Series:
 
 
 def test_a_store_is_what_its_experiment_renders(nbdist, finished, experiment_file, tmp_path):
-    ran = nbdist(
-        "compare", finished, experiment_file, "--frames", "0:2", "--json", tmp_path / "c.json", "-o", tmp_path / "c.png"
-    )
+    ran = nbdist("compare", finished, experiment_file, "--frames", "0:2", "--json", "-o", tmp_path / "c.png")
     assert ran.code == 0, ran.err
-    found = json.loads((tmp_path / "c.json").read_text())
-    assert found["all"]["difference"] == 0
-    assert found["all"]["largest"] > 0
+    found = json.loads(ran.raw)
+    assert found["frames"] == [0, 1]
+    assert found["all"]["difference_photons"] == 0
+    assert found["all"]["largest_photons"] > 0
     assert found["all"]["correlation"] == pytest.approx(1)
     assert sum(shell["pixels"] for shell in found["shells"]) == found["all"]["pixels"]
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
-    assert "corr." in ran.out
 
 
 def test_no_number_is_cut_in_a_narrow_terminal_and_the_frames_are_said(nbdist, finished, monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     ran = nbdist("compare", finished, finished)
+    assert "corr." in ran.out
     assert "photons of A and B, frame 0 alone (see --frames)" in ran.raw
     (row,) = [line.split() for line in ran.raw.splitlines() if line.split()[:1] == ["all"]]
     assert (row[1], row[4:]) == ("7,680", ["0.0e+00", "1.000000", "1.000000"])

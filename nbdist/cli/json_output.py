@@ -1,0 +1,87 @@
+"""`--json`: what a command found, as one JSON object on standard output, for programs; nothing else is printed there.
+
+Every object has `nbdist`, the version that wrote it, and `command`. Names of numbers end in their units, those of photons or counts of
+things in what is counted; what is not there or no number is null. Notes, progress and errors go to standard error as ever, and the exit
+status means what it does without `--json`; a command that ends with an error (status 2) prints no object, unless it says so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nbdist.cli.display import console
+
+if TYPE_CHECKING:
+    from nbdist.run.progress import Progress
+
+
+def _silences(wanted: bool) -> bool:
+    console.quiet = wanted
+    return wanted
+
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", callback=_silences, help="Print what was found as one JSON object, and nothing else.")
+]
+"""An option of a command that calls `print_json`; with it, `console` prints nothing."""
+
+
+def print_json(command: str, **content: object) -> None:
+    """Print what a command found, where `--json` asks for it.
+
+    Parameters
+    ----------
+    command
+        Its name.
+    content
+        Numbers, texts, truth values, and mappings and sequences of them, of numpy's too; keys become texts, paths as well.
+    """
+    if console.quiet:
+        from nbdist import __version__
+
+        typer.echo(json.dumps(_plain({"nbdist": __version__, "command": command, **content}), indent=1))
+
+
+def _plain(value: object) -> object:
+    """A value as JSON has it; numbers that are not finite are null."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(its) for key, its in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers
+        return _plain(value.tolist())
+    assert isinstance(value, Iterable), type(value)
+    return [_plain(its) for its in value]
+
+
+def run_numbers(progress: Progress) -> dict[str, object]:
+    """What a run came to, in numbers: `nbdist run`, `dataset`, `readout` and `export` print it at their end."""
+    return {
+        f"{progress.counted}_done": progress.done,
+        f"{progress.counted}_asked_for": progress.total,
+        f"{progress.counted}_per_s": progress.per_s,
+        "frames_done": progress.frames_done,
+        "seconds": progress.seconds,
+        "bytes_written": progress.bytes_written,
+        "units_done": progress.units_done,
+        "units_tried_again": progress.retried,
+        "units_failed": progress.failed,
+        "workers": progress.workers,
+        "workers_by_kind": progress.kinds,
+        "workers_lost": progress.workers_lost,
+        "workers_left_out": progress.left_out,
+        "rendering_seconds_by_device": progress.seconds_by_device,
+        "eager_units": progress.eager_units,
+        "saturated_pixels": progress.saturated_pixels,
+        "notes": progress.notes,
+    }
