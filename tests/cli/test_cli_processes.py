@@ -47,7 +47,7 @@ def test_from_file_to_store_with_the_compiled_kernel_on_a_worker(
 def test_ctrl_c_leaves_a_store_that_resume_completes_and_no_process_behind(write_experiment, tmp_path):
     file = write_experiment(tmp_path / "long.yaml", scan={"frames": 40})
     store, cut = tmp_path / "a.zarr", ["--frames-per-shard", "1"]
-    harm = Harm(tmp_path, held_from=20)
+    harm = Harm(tmp_path, held_after=20)
     process = subprocess.Popen(
         [shutil.which("nbdist"), "run", str(file), "-o", str(store), "--workers", "2", *cut],
         stdout=subprocess.PIPE,

@@ -6,8 +6,10 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 from waiting import LIMIT_S, until
@@ -25,9 +27,10 @@ def records(store: Path) -> int:
 
 @dataclass
 class Slurm:
-    """A Slurm that runs, and what a test does with it."""
+    """A Slurm that runs, and what a test does with it; `used_in` is the folder of the test."""
 
     folder: Path
+    used_in: Path = Path()
     started: list[subprocess.Popen] = field(default_factory=list)
 
     @property
@@ -43,14 +46,35 @@ class Slurm:
         assert ran.returncode == 0, f"{' '.join(words)}: {ran.stderr}"
         return ran.stdout.strip()
 
-    def start(self, *command: object, cwd: Path, **environment: str) -> subprocess.Popen:
-        """Start a command beside the test; what it prints goes to `client.log` in `cwd`."""
-        with (cwd / "client.log").open("w") as log:
+    def start(self, *command: object) -> subprocess.Popen:
+        """Start a command beside the test, in the test's folder; what it prints goes to `client.log` there."""
+        with (self.used_in / "client.log").open("w") as log:
             process = subprocess.Popen(
-                list(map(str, command)), env={**self.environment, **environment}, cwd=cwd, stdout=log, stderr=log
+                list(map(str, command)), env=self.environment, cwd=self.used_in, stdout=log, stderr=log
             )
         self.started.append(process)
         return process
+
+    def until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Wait until a condition holds, as `waiting.until`; the test fails with `account` when it does not come."""
+        try:
+            return until(condition, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.account()}") from None
+
+    def wait_for_success(self, process: subprocess.Popen) -> None:
+        """Wait until a command has ended well; the test fails with `account` when it does not."""
+        self.until(lambda: process.poll() is not None, "the end of the command")
+        assert process.returncode == 0, f"exit status {process.returncode}\n{self.account()}"
+
+    def account(self) -> str:
+        """What a failure of a test is understood by: the queue, the units of its stores, and the ends of what was printed."""
+        lines = [self("squeue", "-r"), self("sinfo", "-N")]
+        for store in sorted(self.used_in.glob("*.zarr")):
+            lines.append(f"{store.name}: {records(store)} units are recorded")
+        for log in sorted([*self.used_in.glob("*.log"), *self.used_in.glob("jobs/*")]):
+            lines.append(f"---- {log.name}\n{log.read_text(errors='replace')[-3000:]}")
+        return "\n".join(lines)
 
     def jobs(self, state: str | None = None) -> list[str]:
         """Numbers of the jobs in the queue, with array tasks as 7_1."""

@@ -32,8 +32,8 @@ def series_file(small_experiment, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def held(tmp_path, monkeypatch) -> Harm:
-    """Frames are held back from the thirtieth on, in every process that is started, until the test lets them go."""
-    harm = Harm(tmp_path, held_from=30)
+    """Frames are held back once thirty are recorded, in every process that is started, until the test lets them go."""
+    harm = Harm(tmp_path, held_after=30)
     for name, value in harm.environment.items():
         monkeypatch.setenv(name, value)
     return harm
@@ -89,8 +89,9 @@ def slurm_session(tmp_path_factory) -> Iterator[Slurm]:
 
 
 @pytest.fixture
-def slurm(slurm_session: Slurm, monkeypatch) -> Iterator[Slurm]:
+def slurm(slurm_session: Slurm, tmp_path, monkeypatch) -> Iterator[Slurm]:
     """The Slurm of the session, with an empty queue before and after."""
+    slurm_session.used_in = tmp_path
     monkeypatch.setenv("SLURM_CONF", slurm_session.environment["SLURM_CONF"])
     monkeypatch.setenv("PATH", slurm_session.environment["PATH"])
     try:

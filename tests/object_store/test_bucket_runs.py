@@ -296,7 +296,7 @@ def test_a_run_on_a_worker_that_is_killed_goes_on_where_it_was(small_experiment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, **Harm(tmp_path, held_from=12).environment},
+        env={**os.environ, **Harm(tmp_path, held_after=12).environment},
     )
     try:
         until(lambda: len(objects_at(location).names("records")) >= 6, "the first units", process=process)

@@ -65,10 +65,10 @@ class ProcessCluster:
     """Processes of one scheduler and its workers; `mended` is the file that `harm` looks for (see `harm.py`)."""
 
     def __init__(
-        self, folder: Path, harm: str = "pass", nanny: bool = False, held_from: float = math.inf, **environment: str
+        self, folder: Path, harm: str = "pass", nanny: bool = False, held_after: float = math.inf, **environment: str
     ) -> None:
         self.folder, self.nanny = folder, nanny
-        self.harm = Harm(folder, f"time.sleep(0.03)\n{harm}", held_from)
+        self.harm = Harm(folder, f"time.sleep(0.03)\n{harm}", held_after)
         self.file, self.mended = folder / "scheduler.json", self.harm.mended
         self._environment = {**os.environ, **self.harm.environment, **environment}
         self._port = free_port()

@@ -109,7 +109,7 @@ def test_a_lost_scheduler_ends_the_run_and_resume_completes_it(
     command, processes, undisturbed_series, monkeypatch, capsys, assert_same_bits
 ):
     monkeypatch.setattr("nbdist.run.executors.dask.RECONNECT_TIMEOUT_S", 1.0)
-    cluster = processes(workers=2, held_from=30)
+    cluster = processes(workers=2, held_after=30)
 
     def kill():
         command.wait_for_records(10)
@@ -128,7 +128,7 @@ def test_a_lost_scheduler_ends_the_run_and_resume_completes_it(
 
 
 def test_a_scheduler_that_comes_back_is_taken_up_again(command, processes, undisturbed_series, assert_same_bits):
-    cluster = processes(workers=1, held_from=30)
+    cluster = processes(workers=1, held_after=30)
     command.start("--scheduler", cluster.address)
     command.wait_for_records(10)
     cluster.kill(cluster.scheduler)
@@ -145,7 +145,7 @@ def test_a_scheduler_that_comes_back_is_taken_up_again(command, processes, undis
 def test_a_run_with_workers_of_its_own_that_is_ended_leaves_no_process_and_resume_completes_it(
     number, command, undisturbed_series, tmp_path, assert_same_bits
 ):
-    command.start("--workers", 1, **Harm(tmp_path, held_from=30).environment)
+    command.start("--workers", 1, **Harm(tmp_path, held_after=30).environment)
     command.wait_for_records(3)
     family = psutil.Process(command.process.pid).children(recursive=True)
     assert len(family) >= 2
@@ -164,11 +164,11 @@ def test_a_run_survives_kills_of_everything_in_random_order(
     command, processes, light_experiment, undisturbed_series, tmp_path, assert_same_bits
 ):
     seed = int.from_bytes(os.urandom(4))
-    chance, cluster, statuses = random.Random(seed), processes(workers=2, held_from=0), []
+    chance, cluster, statuses = random.Random(seed), processes(workers=2, held_after=0), []
     command.start("--scheduler", cluster.address)
     for turn in range(1, 7):
         before = command.records
-        cluster.harm.hold_from(9 * turn)  # so that there is something left for each turn
+        cluster.harm.hold_after(9 * turn)  # so that there is something left for each turn
         until(lambda before=before: command.records > before or command.process.poll() is not None, f"a unit ({seed})")
         time.sleep(chance.uniform(0, 0.5))
         victim = chance.choice(["worker", "worker", "worker", "all workers", "client", "scheduler"])

@@ -49,7 +49,7 @@ class Steps:
 def test_one_and_then_all_workers_are_killed_and_others_join(
     light_experiment, undisturbed_series, processes, connected, tmp_path, assert_same_bits
 ):
-    cluster = processes(workers=2, held_from=50)  # until one has joined that takes their place
+    cluster = processes(workers=2, held_after=50)  # until one has joined that takes their place
     client = connected(cluster)
 
     def kill_all():
@@ -84,7 +84,7 @@ def test_one_and_then_all_workers_are_killed_and_others_join(
 def test_a_worker_told_to_end_gives_back_its_units(
     light_experiment, undisturbed_series, processes, connected, tmp_path, assert_same_bits
 ):
-    cluster = processes(workers=2, held_from=50)  # until it is missed
+    cluster = processes(workers=2, held_after=50)  # until it is missed
     client = connected(cluster)
     told = []
 

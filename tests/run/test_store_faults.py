@@ -74,8 +74,8 @@ def start(file):
 
 @pytest.fixture
 def held(tmp_path):
-    """Harm that holds back frames from the twentieth on until it is released, so that a run is not over before it is disturbed."""
-    return Harm(tmp_path, held_from=20)
+    """Harm that holds back frames once twenty are recorded until it is released: a run is not over before it is disturbed."""
+    return Harm(tmp_path, held_after=20)
 
 
 def ended(process):
@@ -155,7 +155,7 @@ def test_a_killed_run_holds_nothing_and_leaves_nothing_half_written(
     store = tmp_path / "a.zarr"
     complete = 0
     for kills in range(3):
-        held.hold_from(10 * (kills + 1))
+        held.hold_after(10 * (kills + 1))
         run = start(store, "--serial", "--resume", *CUT, **held.environment)
         wait_for_records(store, run, complete + 3)
         os.killpg(run.pid, signal.SIGKILL)
@@ -236,12 +236,12 @@ time.time = _jumping
 @pytest.mark.slow
 def test_a_clock_that_jumps(start, resumed, undisturbed, tmp_path, assert_same_bits):
     store, clock = tmp_path / "a.zarr", tmp_path / "offset"
-    held = Harm(tmp_path, held_from=5, at_start=CLOCK)
+    held = Harm(tmp_path, held_after=5, at_start=CLOCK)
     run = start(store, "--workers", 1, *CUT, NBDIST_TEST_CLOCK=str(clock), **held.environment)
-    for number, offset, held_from in ((3, 86400, 12), (8, -86400, 18), (14, 0, FRAMES)):
+    for number, offset, held_after in ((3, 86400, 12), (8, -86400, 18), (14, 0, FRAMES)):
         wait_for_records(store, run, number)
         clock.write_text(str(offset))
-        held.hold_from(held_from)
+        held.hold_after(held_after)
     done = ended(run)
     assert done.code == 0, done.err
     started = [json.loads(path.read_text())["started"] for path in (store / "records").glob("0*.json")]
