@@ -1,0 +1,82 @@
+"""Reference pages are made of the code: nothing that it has is left out, and nothing in it becomes markup."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import typer
+
+from nbdist.cli.main import app
+from nbdist.experiment import experiment_schema
+from nbdist.frames.products import PRODUCTS
+
+spec = importlib.util.spec_from_file_location(
+    "site_reference", Path(__file__).parents[2] / "docs" / "_extensions" / "reference.py"
+)
+reference = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = reference
+spec.loader.exec_module(reference)
+
+
+def _rows(markdown: str) -> list[list[str]]:
+    """Cells of all tables."""
+    return [re.split(r"(?<!\\) \| ", line[2:-2]) for line in markdown.splitlines() if line.startswith("| ")]
+
+
+def test_every_command_and_option_has_a_line():
+    page = reference.commands()
+    commands = dict(reference._commands(typer.main.get_command(app)))
+    assert {"nbdist run", "nbdist kernels build", "nbdist nanobragg"} <= commands.keys()
+    sections = dict(zip(re.findall(r"^## (.*)$", page, re.MULTILINE), re.split(r"^## .*$", page, flags=re.MULTILINE)[1:]))
+    assert list(sections) == sorted(commands)
+    for name, command in commands.items():
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and not parameter.hidden:
+                assert max(parameter.opts, key=len) in sections[name], f"{name} {parameter.opts}"
+    assert "-oscillation" in sections["nbdist nanobragg"] or "-osc " in sections["nbdist nanobragg"]
+    assert re.search(r"`-o, --output` +\| `STORE` +\| required", sections["nbdist run"])
+
+
+def test_every_field_of_an_experiment_has_a_row_with_its_unit():
+    page, schema = reference.experiment_file(), experiment_schema()
+    fields = {row[0].strip("` ") for row in _rows(page)}
+    for section in (schema, *schema["$defs"].values()):
+        assert reference._mapping(section)["properties"].keys() <= fields
+    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == set(schema["$defs"])
+    rows = {row[0].strip("` "): row for row in _rows(page)}
+    assert rows["sigma_deg"][2] == "degrees"
+    assert rows["fluence_photons_per_m2"][2] == "photons/m²"
+    assert rows["shape"][1].startswith("`")
+
+
+def test_the_unit_is_what_the_name_ends_with():
+    assert reference.unit("B_factor_A2_per_MGy") == "Å²/MGy"
+    assert reference.unit("wavelength_A") == "Å"
+    assert reference.unit("size_um") == "µm"
+    assert reference.unit("frames") == ""
+
+
+def test_tables_have_no_column_that_is_empty_and_keep_their_cells():
+    made = reference.table(["a", "b", "c"], [[reference.code("x|y"), "", reference.text("a | b <c> $d$ *e*")]])
+    assert made.splitlines()[0] == "| a | c |"
+    assert made.splitlines()[2] == r"| `x\|y` | a \| b \<c> \$d\$ \*e\* |"
+
+
+def test_every_product_is_in_one_of_the_tables():
+    page = "".join([reference.pixel_products(), reference.series_maps(), reference.frame_series()])
+    tables = [name for name, product in PRODUCTS.items() if hasattr(product, "columns")]
+    for name in PRODUCTS:
+        assert name in tables or f"`{name}`" in page
+    for name in tables:
+        assert len(_rows(reference.columns(name))) == 2 + len(PRODUCTS[name].columns)
+
+
+def test_all_texts_that_pages_ask_for_are_there():
+    docs = Path(__file__).parents[2] / "docs"
+    asked = [words.split() for page in docs.rglob("*.md") for words in re.findall(r"^```\{made\} (.*)$", page.read_text(), re.M)]
+    assert {name for name, *_ in asked} == reference.MADE.keys()
+    for name, *words in asked:
+        assert reference.MADE[name](*words).strip()
