@@ -7,6 +7,7 @@ warning is an error: a link that leads nowhere, a picture that is not there, a f
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,10 @@ def main() -> int:
     status = _sphinx("html", asked.output, asked.no_run or asked.without_missing)
     if asked.outside and not status:
         status = _sphinx("linkcheck", MADE / "links", asked.no_run or asked.without_missing)
+    if asked.check and not status:
+        tests = [sys.executable, "-m", "pytest", "-q", "-n0", str(ROOT / "tests/docs/test_site_in_browser.py")]
+        site = {"NBDIST_SITE": str(asked.output.resolve())}
+        status = subprocess.run(tests, cwd=ROOT, env=os.environ | site).returncode
     if not status:
         print(f"the site is in {asked.output}: open {asked.output / 'index.html'}")
     return status

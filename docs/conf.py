@@ -37,6 +37,7 @@ napoleon_use_rtype = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "nbdist"
+html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["nbdist.css"]
 html_math_renderer = "mathml"

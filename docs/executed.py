@@ -28,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,7 +261,7 @@ def _run_blocks(page: Page, folder: Path) -> None:
     names: dict[str, object] = {"__name__": "__main__"}
     said = ""
     for block in page.blocks:
-        where = f"{page.path.relative_to(ROOT)}:{block.line}"
+        where = f"{os.path.relpath(page.path, ROOT)}:{block.line}"
         if block.kind == "output":
             _compare(block, said, where)
             continue
@@ -271,19 +272,16 @@ def _run_blocks(page: Page, folder: Path) -> None:
                 )
                 failed = f"exit status {ended.returncode}" if ended.returncode else ""
             else:
-                # line numbers of a traceback are then those of the page
-                code = compile("\n" * block.line + block.text, str(page.path), "exec")
-                failed = _exception_of(lambda code=code: exec(code, names))
+                failed = _python(block, page, names)
         said = printed.read_text(encoding="utf-8", errors="replace")
         if failed:
             raise PageError(f"{where}: this {block.kind} block failed\n{block.text}\n{said}{failed}")
 
 
-def _exception_of(call: Callable[[], None]) -> str:
-    import traceback
-
+def _python(block: Block, page: Page, names: dict[str, object]) -> str:
+    """Run a block of Python, whose lines have the numbers that they have on the page; the traceback where it fails, or nothing."""
     try:
-        call()
+        exec(compile("\n" * block.line + block.text, str(page.path), "exec"), names)
     except (Exception, SystemExit):
         return traceback.format_exc()
     return ""

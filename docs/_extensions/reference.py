@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -66,8 +64,8 @@ def _command(name: str, command: Any) -> str:
     options = [its for its in shown if its.param_type_name == "option"]
     usage = " ".join([name, *(_value(its) if its.required else f"[{_value(its)}]" for its in arguments)])
     parts = [f"## {name}", *paragraphs]
-    if not shown:  # it reads its flags by itself, and has them in its own help
-        return "\n\n".join([*parts, f"```text\n{_own_help(name)}\n```"])
+    if not shown:
+        return "\n\n".join([*parts, *_flags()])
     parts.append(f"```text\n{usage}{' [OPTIONS]' if options else ''}\n```")
     if arguments:
         parts.append(table(["argument", "what it is"], ([code(_value(its)), text(its.help)] for its in arguments)))
@@ -96,9 +94,18 @@ def _default(option: Any) -> str:
     return "" if value in (None, False, (), []) or callable(value) else code(value)
 
 
-def _own_help(name: str) -> str:
-    arguments = [sys.executable, "-m", *name.split(), "-h"]
-    return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.rstrip()
+def _flags() -> Iterator[str]:
+    """nanoBragg's flags by group; they have one dash, and are read as nanoBragg reads them."""
+    from nbdist.cli.nanobragg import OWN
+    from nbdist.nanobragg.table import GROUPS
+
+    yield "```text\nnbdist nanobragg FLAGS\n```"
+    groups = {group: [(flag.words, flag.values, flag.help) for flag in flags] for group, flags in GROUPS.items()}
+    groups["nbdist's own"] = [((name,), values, help_) for name, (values, help_) in OWN.items()]
+    for group, flags in groups.items():
+        rows = ([code(" ".join(words)), code(values), text(said)] for words, values, said in flags)
+        yield f"### {group[0].upper()}{group[1:]}"
+        yield table(["flag", "values", "what it says"], rows)
 
 
 # experiment and recipe files

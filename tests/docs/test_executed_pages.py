@@ -107,7 +107,7 @@ rendered 8 frames in ... s
 def test_a_page_names_the_files_beside_it_and_what_it_needs(page, tmp_path, monkeypatch):
     (tmp_path / "beside.txt").write_text("here\n")
     executed.run_page(page("```sh\ngrep here beside.txt\n```\n", "executed: true\nfiles: [beside.txt]"))
-    with pytest.raises(executed.PageError, match="away.txt is not there"):
+    with pytest.raises(executed.PageError, match=r"away\.txt is not there"):
         page("", "executed: true\nfiles: [away.txt]")
     with pytest.raises(executed.PageError, match="there is no 'dails'; allowed are dials"):
         page("", "executed: true\nneeds: [dails]")

@@ -12,6 +12,7 @@ import typer
 from nbdist.cli.main import app
 from nbdist.experiment import experiment_schema
 from nbdist.frames.products import PRODUCTS
+from nbdist.nanobragg.table import TABLE
 
 spec = importlib.util.spec_from_file_location(
     "site_reference", Path(__file__).parents[2] / "docs" / "_extensions" / "reference.py"
@@ -30,13 +31,15 @@ def test_every_command_and_option_has_a_line():
     page = reference.commands()
     commands = dict(reference._commands(typer.main.get_command(app)))
     assert {"nbdist run", "nbdist kernels build", "nbdist nanobragg"} <= commands.keys()
-    sections = dict(zip(re.findall(r"^## (.*)$", page, re.MULTILINE), re.split(r"^## .*$", page, flags=re.MULTILINE)[1:]))
+    names, parts = re.findall(r"^## (.*)$", page, re.MULTILINE), re.split(r"^## .*$", page, flags=re.MULTILINE)
+    sections = dict(zip(names, parts[1:], strict=True))
     assert list(sections) == sorted(commands)
     for name, command in commands.items():
         for parameter in command.params:
             if parameter.param_type_name == "option" and not parameter.hidden:
                 assert max(parameter.opts, key=len) in sections[name], f"{name} {parameter.opts}"
-    assert "-oscillation" in sections["nbdist nanobragg"] or "-osc " in sections["nbdist nanobragg"]
+    for flag in TABLE:
+        assert f"`{' '.join(flag.words)}`" in sections["nbdist nanobragg"]
     assert re.search(r"`-o, --output` +\| `STORE` +\| required", sections["nbdist run"])
 
 
@@ -76,7 +79,11 @@ def test_every_product_is_in_one_of_the_tables():
 
 def test_all_texts_that_pages_ask_for_are_there():
     docs = Path(__file__).parents[2] / "docs"
-    asked = [words.split() for page in docs.rglob("*.md") for words in re.findall(r"^```\{made\} (.*)$", page.read_text(), re.M)]
+    asked = [
+        words.split()
+        for page in docs.rglob("*.md")
+        for words in re.findall(r"^```\{made\} (.*)$", page.read_text(), re.M)
+    ]
     assert {name for name, *_ in asked} == reference.MADE.keys()
     for name, *words in asked:
         assert reference.MADE[name](*words).strip()
