@@ -229,7 +229,7 @@ def test_photons_are_as_many_as_cells_however_the_arcs_of_a_large_crystal_bend(
         image(50.0),
         image(50.0, "float64"),
     )  # arcs bulge by up to 2,000 of their deviations
-    assert large.sum() / 25**3 == pytest.approx(small.sum(), rel=2e-3)  # measured: 3e-4
+    assert large.sum() / 25**3 == pytest.approx(small.sum(), rel=5e-4)  # measured: 3e-4
     assert np.abs(large - double).max() <= 2e-5 * double.max()  # measured: 1.1e-5
 
 

@@ -414,7 +414,8 @@ class Renderer {
     const Spot& its;
     const bool fast;  // integrated along fast, where it is thinner; lines along slow
     const int64_t width, columns;
-    double thin, other, a, b, c, ends;
+    const Form line;  // the exponent along them, f
+    double thin, other, ends;
     bool closed;
     int64_t first, last;  // pixels along the lines
 
@@ -426,12 +427,12 @@ class Renderer {
           its(its),
           fast(patch.smooth.ff >= patch.smooth.ss),
           width(its.last_column - its.first_column),
-          columns(renderer.work.last_column - renderer.work.first_column) {
-      const Form &form = patch.smooth, &line = patch.thin ? patch.smooth : patch.across;
+          columns(renderer.work.last_column - renderer.work.first_column),
+          line(fast ? patch.gaussian() : patch.gaussian().turned()) {
+      const Form& form = patch.smooth;
       thin = 1 / std::sqrt(fast ? form.ff : form.ss), other = 1 / std::sqrt(std::max(fast ? form.ss : form.ff, 1e-300));
-      a = fast ? line.ff : line.ss, b = line.sf, c = fast ? line.f : line.s;
-      double change = std::abs(fast ? patch.phi_f : patch.phi_s) * patch.deviations / std::sqrt(std::max(a, 1e-300));
-      closed = a > 0 && (patch.thin || change < SMOOTH * std::cbrt(renderer.request.tolerance / 1e-4));
+      double change = std::abs(fast ? patch.phi_f : patch.phi_s) * patch.deviations / std::sqrt(std::max(line.ff, 1e-300));
+      closed = line.ff > 0 && (patch.thin || change < SMOOTH * std::cbrt(renderer.request.tolerance / 1e-4));
       first = fast ? its.whole.first_column : its.whole.first_row, last = fast ? its.whole.last_column : its.whole.last_row;
       ends = fast ? patch.anchor_f : patch.anchor_s;
     }
@@ -493,7 +494,7 @@ class Renderer {
     // A Gaussian along each line, found from the logarithms at three points.
     void closed_form(int64_t line_pixel, const real* at, const real* weight) {
       alignas(BYTES) real middle[LANES], sigma[LANES], height[LANES];
-      for (int l = 0; l < LANES; l++) middle[l] = (real)(-(c + b * at[l]) / a);
+      for (int l = 0; l < LANES; l++) middle[l] = (real)line.ridge(at[l]);
       vec there = load(at), guess = load(middle), log[3], phi[3], rise, fall;
       const real step = (real)thin;
       const bool bent = patch.margin >= NEAR * thin;

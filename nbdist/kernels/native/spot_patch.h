@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <initializer_list>
+
 #include "spot_model.h"
 
 constexpr double NARROW = 0.5;  // see integrated.py
@@ -92,49 +94,76 @@ struct Surface {
   }
 };
 
-// A quadratic form of two variables: x.A.x + 2 b.x + c
-struct Form {
-  double ss = 0, sf = 0, ff = 0, s = 0, f = 0, c = 0;
+struct Square {  // weight (along_s s + along_f f + constant)^2
+  double weight, along_s, along_f, constant;
+};
 
-  void add(double weight, double along_s, double along_f, double constant) {
-    ss += weight * along_s * along_s, sf += weight * along_s * along_f, ff += weight * along_f * along_f;
-    s += weight * along_s * constant, f += weight * along_f * constant, c += weight * constant * constant;
+// A sum of squares of two variables: a quadratic form about its least value. Of a spot that is thin and long, and whose middle is off the
+// anchor, the difference of large terms would leave nothing of the determinant and of the least value: both are sums of what is not negative.
+struct Form {
+  double ss = 0, sf = 0, ff = 0, det = 0, middle_s = 0, middle_f = 0, least = 0;
+  bool bounded = false;  // not a stripe without ends
+
+  explicit Form(std::initializer_list<Square> squares) {
+    for (const Square& one : squares) {
+      ss += one.weight * one.along_s * one.along_s, sf += one.weight * one.along_s * one.along_f, ff += one.weight * one.along_f * one.along_f;
+      for (const Square* other = squares.begin(); other != &one; other++)
+        det += one.weight * other->weight * std::pow(one.along_s * other->along_f - one.along_f * other->along_s, 2);
+    }
+    bounded = det > 1e-12 * ss * ff && ff > 0;
+    if (!bounded) det = 0;
+    for (int turn = 0; turn < 3; turn++) {  // the middle, and what rounding left of the way there; then the value in it
+      double s = 0, f = 0;
+      least = 0;
+      for (const Square& one : squares) {
+        const double value = one.constant + one.along_s * middle_s + one.along_f * middle_f;
+        s += one.weight * one.along_s * value, f += one.weight * one.along_f * value, least += one.weight * value * value;
+      }
+      if (turn == 2) break;
+      if (bounded)
+        middle_s -= (ff * s - sf * f) / det, middle_f -= (ss * f - sf * s) / det;
+      else if (ss + ff > 0)
+        middle_s -= s / (ss + ff), middle_f -= f / (ss + ff);
+    }
   }
+  Form turned() const {  // slow and fast in each other's place
+    Form other = *this;
+    std::swap(other.ss, other.ff), std::swap(other.middle_s, other.middle_f);
+    return other;
+  }
+  // The f where it is least at some s.
+  double ridge(double at) const { return middle_f - sf / ff * (at - middle_s); }
   // The range of s in which it is below a limit; false where it is nowhere.
   bool rows(double limit, double& first, double& last) const {
-    double det = ss * ff - sf * sf;
-    if (!(det > 1e-12 * ss * ff) || !(ff > 0)) return first = -1e9, last = 1e9, true;
-    double middle = -(ff * s - sf * f) / det, across = -(ss * f - sf * s) / det, least = c + s * middle + f * across;
+    if (!bounded) return first = -1e9, last = 1e9, true;
     if (least > limit) return false;
-    double half = std::sqrt((limit - least) * ff / det);
-    return first = middle - half, last = middle + half, true;
+    const double half = std::sqrt((limit - least) * ff / det);
+    return first = middle_s - half, last = middle_s + half, true;
   }
   // The range of f at some s.
   bool chord(double at, double limit, double& first, double& last) const {
     if (!(ff > 0)) return first = -1e9, last = 1e9, true;
-    double slope = f + sf * at, rest = c + 2 * s * at + ss * at * at - limit, under = slope * slope - ff * rest;
-    if (under < 0) return false;
-    double half = std::sqrt(under);
-    return first = (-slope - half) / ff, last = (-slope + half) / ff, true;
+    const double room = limit - least - det / ff * std::pow(at - middle_s, 2);
+    if (room < 0) return false;
+    const double half = std::sqrt(room / ff);
+    return first = ridge(at) - half, last = ridge(at) + half, true;
   }
   // The range of f within a range of s; false where it is nowhere.
   bool columns(double from, double to, double limit, double& first, double& last) const {
     double top, bottom;
     if (!rows(limit, top, bottom)) return false;
-    const double middle = 0.5 * (top + bottom), inside = (1 - 1e-9) * 0.5 * (bottom - top);
-    from = std::max(from, middle - inside), to = std::min(to, middle + inside);
+    const double inside = (1 - 1e-9) * 0.5 * (bottom - top);
+    if (bounded) from = std::max(from, middle_s - inside), to = std::min(to, middle_s + inside);
     if (from > to) return false;
     first = 1e18, last = -1e18;
     double a, b;
     for (double at : {from, to})
       if (chord(at, limit, a, b)) first = std::min(first, a), last = std::max(last, b);
-    const double det = ss * ff - sf * sf;
-    if (det > 1e-12 * ss * ff) {  // its ends along f, where they are in the range
-      double across = -(ss * f - sf * s) / det, centre = -(ff * s - sf * f) / det;
-      double half = std::sqrt(std::max(limit - (c + s * centre + f * across), 0.0) * ss / det);
+    if (bounded) {  // its ends along f, where they are in the range
+      const double half = std::sqrt((limit - least) * ss / det);
       for (double side : {-1.0, 1.0}) {
-        double at = centre - sf / ss * side * half;
-        if (from <= at && at <= to) first = std::min(first, across + side * half), last = std::max(last, across + side * half);
+        const double at = middle_s - sf / ss * side * half;
+        if (from <= at && at <= to) first = std::min(first, middle_f + side * half), last = std::max(last, middle_f + side * half);
       }
     }
     return first <= last;
@@ -147,7 +176,7 @@ struct Patch {
   double anchor_s = 0, anchor_f = 0;
   double gradient_s = 0, gradient_f = 0;  // of the factors that change within a pixel, relative to what they are
   bool thin = false;
-  Form across, within, smooth;  // the exponent once phi is integrated; confined by the stretch of phi; what its details ask of subpixels
+  Form across{}, within{}, smooth{};  // the exponent once phi is integrated; confined by the stretch of phi; and at the middle of the stretch
   double limit = 0, margin = 0, phi_s = 0, phi_f = 0, phi_0 = 0, reach = 0, deviations = 0, extent_s[2], extent_f[2];
   int64_t first_row = 0, last_row = 0;
 
@@ -207,15 +236,15 @@ struct Patch {
     limit = -2 * std::log(BEYOND * tolerance);
     reach = std::sqrt(limit);
     const Vector middle = D + model.shift;
-    for (const Vector& one : e) across.add(1, dot(one, q_s), dot(one, q_f), dot(one, middle));
+    const Square both[2] = {{1, dot(e[0], q_s), dot(e[0], q_f), dot(e[0], middle)}, {1, dot(e[1], q_s), dot(e[1], q_f), dot(e[1], middle)}};
     phi_s = dot(model.along, q_s) / model.curvature, phi_f = dot(model.along, q_f) / model.curvature;
     phi_0 = dot(model.along, middle) / model.curvature;
-    within = across, smooth = across;
-    smooth.add(model.curvature, phi_s, phi_f, 0);
-    // outside the stretch: (|x| - half)^2 >= x^2/2 - half^2, x from its middle
     const double half = 0.5 * (model.high - model.low), centre = 0.5 * (model.high + model.low);
-    within.add(0.5 * model.curvature, phi_s, phi_f, phi_0 - centre);
-    within.c -= model.curvature * half * half;
+    across = Form{both[0], both[1]};
+    smooth = Form{both[0], both[1], {model.curvature, phi_s, phi_f, phi_0 - centre}};
+    // outside the stretch: (|x| - half)^2 >= x^2/2 - half^2, x from its middle
+    within = Form{both[0], both[1], {0.5 * model.curvature, phi_s, phi_f, phi_0 - centre}};
+    within.least -= model.curvature * half * half;
     reach /= root;
 
     double first = -1e9, last = 1e9, a, b;
@@ -255,6 +284,9 @@ struct Patch {
     return first < last;
   }
 
+  // The exponent where it is a Gaussian: of a stretch of phi that is no more than a node or two all of it.
+  const Form& gaussian() const { return thin ? smooth : across; }
+
   // Its extent along slow, or along fast, from the anchor.
   bool extent(bool slow, double& first, double& last) const {
     first = slow ? extent_s[0] : extent_f[0], last = slow ? extent_s[1] : extent_f[1];
@@ -265,9 +297,8 @@ struct Patch {
   bool line(bool along_fast, double at, double& first, double& last) const {
     first = -1e9, last = 1e9;
     for (const Form* form : {&across, &within}) {
-      const Form turned = along_fast ? *form : Form{form->ff, form->sf, form->ss, form->f, form->s, form->c};
       double a, b;
-      if (!turned.chord(at, limit, a, b)) return false;
+      if (!(along_fast ? *form : form->turned()).chord(at, limit, a, b)) return false;
       first = std::max(first, a), last = std::min(last, b);
     }
     double rest = phi_0 + (along_fast ? phi_s : phi_f) * at, slope = along_fast ? phi_f : phi_s;
@@ -341,15 +372,13 @@ struct Patch {
   }
 
  private:
-  // Pixels by which the ends of the spot's longest line lie off that line.
+  // Pixels along slow and fast within which the ends of the spot's longest line lie off that line. On a slanted line a shift along both
+  // takes a place along one of them twice as far.
   double bend(const SpotModel& model, const Beam& beam, Vector q_s, Vector q_f, Vector at, double distance, double first, double last) const {
-    double det = within.ss * within.ff - within.sf * within.sf, most = 0;
-    if (!(det > 0)) return 0;
-    double middle_s = 0.5 * (first + last);
+    double most = 0;
+    if (!within.bounded) return 0;
     for (double end_s : {first, last}) {
-      double a, b;
-      if (!within.chord(end_s + 0.001 * (middle_s - end_s), limit, a, b)) continue;
-      double end_f = 0.5 * (a + b);
+      const double end_f = within.ridge(end_s);
       Vector there = surface.position(anchor_s + end_s, anchor_f + end_f);
       Vector q = (1 / beam.wavelength) * ((1 / std::sqrt(dot(there, there))) * there - (1 / distance) * at);
       Vector D = q + (1 / beam.wavelength) * ((1 / distance) * at - beam.incident) - model.G;
@@ -360,16 +389,16 @@ struct Patch {
       for (int i = 0; i < 3; i++)
         for (int k = 0; k < KNOWN; k++)
           for (int l = 0; l < KNOWN; l++) off[i] += model.second[i][k][l] * known[k] * known[l];
-      Vector pull = model.flat * off;
-      double pull_s = dot(q_s, pull), pull_f = dot(q_f, pull), det_a = across.ss * across.ff - across.sf * across.sf;
-      if (det_a > 1e-9 * across.ss * across.ff) {
-        most = std::max(most, std::abs((across.ff * pull_s - across.sf * pull_f) / det_a));
-        most = std::max(most, std::abs((across.ss * pull_f - across.sf * pull_s) / det_a));
-      } else if (across.ss + across.ff > 0) {
-        most = std::max(most, std::hypot(pull_s, pull_f) / (across.ss + across.ff));
+      Vector pull = model.flat * off + (dot(model.along, off) / model.curvature) * model.along;
+      double pull_s = dot(q_s, pull), pull_f = dot(q_f, pull);
+      if (smooth.det > 1e-9 * smooth.ss * smooth.ff) {
+        most = std::max(most, std::abs((smooth.ff * pull_s - smooth.sf * pull_f) / smooth.det));
+        most = std::max(most, std::abs((smooth.ss * pull_f - smooth.sf * pull_s) / smooth.det));
+      } else if (smooth.ss + smooth.ff > 0) {
+        most = std::max(most, std::hypot(pull_s, pull_f) / (smooth.ss + smooth.ff));
       }
     }
-    return std::min(most, 100.0);
+    return std::min(2 * most, 100.0);
   }
 
   void bend_moves(vec s, vec f, vec* move, vec& squared, vec& along_unit) const {
