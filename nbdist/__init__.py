@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from nbdist.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from nbdist.errors import NbdistError
     from nbdist.experiment import Experiment, load_experiment
@@ -63,10 +65,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("nbdist")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'nbdist' has no attribute '{name}'")

@@ -11,6 +11,7 @@ import typer
 
 from nbdist.bench import GROUPS
 from nbdist.cli.arguments import DeviceName
+from nbdist.cli.completing import bench_cases
 from nbdist.cli.display import console, error_console, print_table, table_of_numbers
 from nbdist.cli.json_output import JsonOption, print_json
 from nbdist.errors import NbdistError
@@ -34,7 +35,12 @@ def bench(
     threads: Annotated[str, typer.Option("--threads", metavar="N,N", help="Cores to use, one run each.")] = "1,2",
     cases: Annotated[
         str | None,
-        typer.Option("--cases", metavar="NAME,NAME", help=f"Of {', '.join(GROUPS)}; all that can be had by default."),
+        typer.Option(
+            "--cases",
+            metavar="NAME,NAME",
+            autocompletion=bench_cases,
+            help=f"Of {', '.join(GROUPS)}; all that can be had by default.",
+        ),
     ] = None,
     against: Annotated[
         Path | None, typer.Option("--against", metavar="PROGRAM", help="Another nanoBragg, measured in turn.")

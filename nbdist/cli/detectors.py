@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nbdist.cli.completing import detector_names
 from nbdist.cli.display import console, facts
 from nbdist.cli.json_output import JsonOption, print_json
 from nbdist.errors import NbdistError
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def detectors(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this one in full.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show this one in full.", autocompletion=detector_names)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the detectors that an experiment may name, with the sources of their figures."""

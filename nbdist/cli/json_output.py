@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nbdist.cli.display import console
+from nbdist.version import __version__
 
 if TYPE_CHECKING:
     from nbdist.run.progress import Progress
@@ -43,8 +44,6 @@ def print_json(command: str, **content: object) -> None:
         Numbers, texts, truth values, and mappings and sequences of them, of numpy's too; keys become texts, paths as well.
     """
     if console.quiet:
-        from nbdist import __version__
-
         typer.echo(json.dumps(_plain({"nbdist": __version__, "command": command, **content}), indent=1))
 
 

@@ -28,6 +28,7 @@ from nbdist.cli.dataset import dataset
 from nbdist.cli.demo import demo
 from nbdist.cli.detectors import detectors
 from nbdist.cli.display import console
+from nbdist.cli.doctor import doctor
 from nbdist.cli.export import export
 from nbdist.cli.finish import finish
 from nbdist.cli.info import info
@@ -44,6 +45,7 @@ from nbdist.cli.streams import steady_streams
 from nbdist.cli.trace import trace
 from nbdist.cli.verify import verify
 from nbdist.errors import NbdistError, one_line
+from nbdist.version import __version__
 
 WORK = frozenset(
     {
@@ -105,15 +107,12 @@ app = typer.Typer(
     help="Large synthetic X-ray diffraction data sets: nanoBragg's physics, on Dask, into Zarr stores.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"nbdist {version('nbdist')}")
+        typer.echo(f"nbdist {__version__}")
         raise typer.Exit
 
 
@@ -161,6 +160,7 @@ for _command in (
     trace,
     bench,
     certificate,
+    doctor,
 ):
     app.command()(_command)
 app.command(name="run")(run_command)
@@ -175,7 +175,8 @@ app.command(
 @functools.cache
 def _every_command() -> Callable[[], object]:
     """What `app` does, made once: that takes longer than some commands do."""
-    return typer.main.get_command(app)
+    # by its name however it is started: completion goes by that
+    return functools.partial(typer.main.get_command(app), prog_name="nbdist")
 
 
 def run(command: Callable[[], object] | None = None) -> None:

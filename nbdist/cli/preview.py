@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nbdist.cli.arguments import read_span
+from nbdist.cli.completing import pixel_products
 from nbdist.cli.display import console
 from nbdist.cli.progress_display import Steps
 from nbdist.errors import NbdistError, one_line, require_extra
@@ -73,6 +74,7 @@ def preview(
             "--what",
             "--array",
             metavar="NAME",
+            autocompletion=pixel_products,
             help="counts, intensity, bragg, background, spot ...; counts where the store has them, else intensity.",
         ),
     ] = None,

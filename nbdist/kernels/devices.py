@@ -17,7 +17,7 @@ CUDA_DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 
 def cuda_is_available() -> bool:
     """Whether PyTorch can use a GPU here; it takes a second to load, and is not asked where no driver is."""
-    if "torch" not in sys.modules and not _has_driver():
+    if "torch" not in sys.modules and not has_driver():
         return False
     try:
         import torch
@@ -26,7 +26,8 @@ def cuda_is_available() -> bool:
     return torch.cuda.is_available()
 
 
-def _has_driver() -> bool:
+def has_driver() -> bool:
+    """Whether there is a driver of GPUs here; no PyTorch is needed to ask."""
     for name in CUDA_DRIVERS:
         with contextlib.suppress(OSError):
             ctypes.CDLL(name)

@@ -207,10 +207,16 @@ def _named_folder() -> Iterator[Path]:
             logger.warning("%s is not used: %s", FOLDER_VARIABLE, error)
 
 
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: the folder that the user names, or one of the user's cache; it may not be there."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "nbdist" / "kernels"
+    return Path(named or cache).expanduser()
+
+
 @contextlib.contextmanager
 def _cache_folder() -> Iterator[Path]:
-    named = os.environ.get(FOLDER_VARIABLE)
-    yield private_folder(named or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "nbdist" / "kernels")
+    yield private_folder(cache_folder())
 
 
 @contextlib.contextmanager

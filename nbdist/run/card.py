@@ -19,7 +19,6 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from itertools import islice
 from typing import Any
 
@@ -44,6 +43,7 @@ from nbdist.store.samples import sample_rows
 from nbdist.store.schema import schema_of
 from nbdist.store.tables import SAMPLE
 from nbdist.store.units import CARD, OUR_README, README, has_our_readme, store_id_of
+from nbdist.version import __version__
 
 FORMAT = "nbdist data card"
 FORMAT_VERSION = 1
@@ -111,7 +111,7 @@ class Card:
             "format_version": FORMAT_VERSION,
             "title": summary.title,
             "license": self.license,
-            "made_by": f"nbdist {version('nbdist')}",
+            "made_by": f"nbdist {__version__}",
             "made_at": self.made_at,
             "store_id": self.store_id,
             "fingerprint": summary.fingerprint,
@@ -439,7 +439,7 @@ def read_me(card: Card) -> str:
         "",
         f"    {card.checksum}",
         "",
-        f"{OUR_README} {version('nbdist')} on {card.made_at}; `nbdist card` makes it again.",
+        f"{OUR_README} {__version__} on {card.made_at}; `nbdist card` makes it again.",
         "",
     ]
     return "\n".join(lines)

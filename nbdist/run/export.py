@@ -9,7 +9,6 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -55,6 +54,7 @@ from nbdist.store.dials import write_truth
 from nbdist.store.schema import Schema, schema_of
 from nbdist.store.table_reading import consecutive_frames
 from nbdist.store.units import store_id_of
+from nbdist.version import __version__
 
 FORMATS: dict[str, ImageFormat | LabelledFormat] = {
     its.name: its for its in (NXmx(), Cbf(), Smv(), ZarrLabels(), LabelledHdf5())
@@ -84,9 +84,7 @@ class SeriesExport(Export):
     @property
     def series(self) -> ImageSeries:
         """What the format writes."""
-        return ImageSeries(
-            self.prefix, self.models, self.dtype, self.title, f"nbdist {version('nbdist')}", self.made_at
-        )
+        return ImageSeries(self.prefix, self.models, self.dtype, self.title, f"nbdist {__version__}", self.made_at)
 
     def notes(self) -> list[str]:
         """What a person should know who processes the files."""

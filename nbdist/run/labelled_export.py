@@ -11,7 +11,6 @@ import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -48,6 +47,7 @@ from nbdist.store.schema import schema_of
 from nbdist.store.table_reading import consecutive_frames, table_reader
 from nbdist.store.tables import FRAME, SAMPLE
 from nbdist.store.units import store_id_of
+from nbdist.version import __version__
 
 SAMPLE_NUMBER = ImageColumn(SAMPLE, "int64", "", "sample of the data set, from 0")
 FRAME_NUMBER = ImageColumn(FRAME, "int64", "", "frame of the sample, from 0")
@@ -84,7 +84,7 @@ class LabelledExport(Export):
         attributes: dict[str, str | int] = {
             "title": self.title,
             "what": self.product,
-            "made_by": f"nbdist {version('nbdist')}",
+            "made_by": f"nbdist {__version__}",
             "made_at": self.made_at,
             "store_id": self.source.store_id,
         }

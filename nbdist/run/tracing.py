@@ -16,6 +16,7 @@ from nbdist.formats.trace_log import trace_log
 from nbdist.kernels.devices import pick_device
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
+from nbdist.version import __version__
 
 if TYPE_CHECKING:
     from nbdist.frames.trace import Choice, PixelTrace
@@ -102,7 +103,7 @@ def environment() -> dict[str, object]:
     import torch
 
     return {
-        "versions": {name: version(name) for name in ("nbdist", "torch", "numpy")},
+        "versions": {"nbdist": __version__, **{name: version(name) for name in ("torch", "numpy")}},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),

@@ -36,9 +36,10 @@ from nbdist.store.objects import ROOT, Objects
 from nbdist.store.places import objects_at
 from nbdist.store.schema import Schema
 from nbdist.store.tables import parquet
+from nbdist.version import __version__
 
-VERSIONS = ("nbdist", "torch", "numpy", "zarr", "distributed", "pyarrow")
-"""Packages whose versions a store names."""
+VERSIONS = ("torch", "numpy", "zarr", "distributed", "pyarrow")
+"""Packages whose versions a store names, beside that of nbdist."""
 PHOTONS_OF = "photons_of"
 """What the provenance of a store calls the one that its photons were read from."""
 Map = tuple[str, Images, dict[str, str]]
@@ -175,7 +176,7 @@ def _objects(content: StoreContent, store_id: str, made_by: dict[str, Any]) -> I
 
 def provenance() -> dict[str, Any]:
     """Versions and platform that made a store."""
-    versions = {}
+    versions = {"nbdist": __version__}
     for name in VERSIONS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 HEAVY = ("torch", "dask", "distributed", "zarr", "xarray", "pydantic", "numpy", "matplotlib", "bokeh")
+RUN = "from nbdist.cli.main import run\ntry:\n    run()\nexcept SystemExit:\n    pass"
 
 
 def _loaded(code: str) -> list[str]:
@@ -24,8 +25,23 @@ def test_importing_nbdist_loads_nothing_heavy():
     "words", [["--help"], ["run", "--help"], ["readout", "--help"], ["nanobragg", "-h"], ["--version"]]
 )
 def test_help_loads_nothing_heavy(words):
-    code = f"sys.argv = {['nbdist', *words]}\nfrom nbdist.cli.main import run\ntry:\n    run()\nexcept SystemExit:\n    pass"
+    code = f"sys.argv = {['nbdist', *words]}\n{RUN}"
     allowed = {"pydantic"} if len(words) > 1 else set()  # typer reads the parameters of a subcommand with it
+    assert set(_loaded(code)) <= allowed
+
+
+@pytest.mark.parametrize(
+    ("words", "allowed"),
+    [
+        ("nbdist ver", {"pydantic"}),
+        ("nbdist run --dev", {"pydantic"}),
+        ("nbdist preview --what int", {"pydantic", "numpy"}),
+    ],
+)
+def test_completing_loads_nothing_heavy(words, allowed):
+    """Whoever presses the tabulator waits for it."""
+    variables = {"_NBDIST_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    code = f"import os\nos.environ.update({variables})\nsys.argv = ['nbdist']\n{RUN}"
     assert set(_loaded(code)) <= allowed
 
 

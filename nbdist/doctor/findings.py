@@ -1,0 +1,42 @@
+"""What a check has found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Level = Literal["ok", "note", "fault"]
+"""A note is something that some things cannot be done with; with a fault, what nbdist is for cannot be done."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination.
+
+    Attributes
+    ----------
+    name
+        What was looked at.
+    found
+        What it is, in a line.
+    level
+        Whether that will do.
+    advice
+        What to do where it will not.
+    numbers
+        The same for programs, units in the names.
+    """
+
+    name: str
+    found: str
+    level: Level = "ok"
+    advice: str = ""
+    numbers: Mapping[str, object] = field(default_factory=dict)
+
+
+def at_home(path: Path, home: Path | None = None) -> str:
+    """A path with the user's home folder, whose name is nobody's business, as `~`."""
+    home = Path.home() if home is None else home
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) and home != Path("/") else str(path)

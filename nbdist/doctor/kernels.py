@@ -1,0 +1,94 @@
+"""The C++ compiler and the folder of compiled kernels."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from nbdist.doctor.findings import Finding, at_home
+from nbdist.errors import NbdistError, one_line
+from nbdist.formats.amounts import size
+from nbdist.native.build import FOLDER_VARIABLE, BuildError, Source, built, cache_folder, find_compiler
+from nbdist.private_folder import UnsafeFolderError, trusted_folder
+
+TRIAL = 'extern "C" int nbdist_trial() { return 42; }\n'
+
+
+def compiler(has_torch: bool | None = None) -> Finding:
+    """The C++ compiler, and whether code that it makes for this machine is loaded and right."""
+    name = "compiler"
+    try:
+        found = find_compiler()
+    except BuildError as error:
+        return _without(name, str(error), "install g++ or clang++, or name one by CXX", has_torch)
+    named = ", named by CXX" if os.environ.get("CXX") else ""
+    said = f"{found.version.splitlines()[0].strip()}{named}"
+    with tempfile.TemporaryDirectory(prefix="nbdist-doctor-") as scratch:
+        source = Path(scratch) / "trial.cpp"
+        source.write_text(TRIAL, encoding="utf-8")
+        try:
+            answer = built(Source(source), Path(scratch)).code.nbdist_trial()
+        except (BuildError, OSError) as error:
+            advice = "what it says is what stands in the way; another one may be named by CXX"
+            return _without(name, f"{said}, which fails: {one_line(error)}", advice, has_torch)
+    if answer != 42:
+        return Finding(name, f"{said}, whose code does not work", "fault", "name another one by CXX")
+    return Finding(name, f"{said}; compiles and loads")
+
+
+def _without(name: str, found: str, advice: str, has_torch: bool | None) -> Finding:
+    """What no compiler means: PyTorch renders, tens of times slower, as do kernels that were compiled ahead."""
+    has_torch = find_spec("torch") is not None if has_torch is None else has_torch
+    if has_torch or os.environ.get(FOLDER_VARIABLE):
+        instead = "PyTorch renders, tens of times slower" if has_torch else "kernels that were compiled ahead are used"
+        return Finding(name, f"{found}; {instead}", "note", advice)
+    return Finding(name, found, "fault", f"{advice}; without one, pip install 'nbdist[torch]' renders slowly")
+
+
+def cache(folder: Path | None = None) -> Finding:
+    """Where compiled kernels are kept, whose it is, who can write there, and what is in it."""
+    named = bool(os.environ.get(FOLDER_VARIABLE)) and folder is None
+    folder = cache_folder() if folder is None else folder
+    shown = f"the folder that {FOLDER_VARIABLE} names" if named else at_home(folder)
+    try:
+        info = trusted_folder(folder).stat()
+    except FileNotFoundError:
+        if named:
+            return Finding("kernels", f"{shown} is not there", "note", "nbdist kernels build DIR fills it")
+        return Finding("kernels", f"{shown}: made by the first run")
+    except (OSError, UnsafeFolderError) as error:
+        why = "others can write there" if named else one_line(error) if isinstance(error, OSError) else str(error)
+        advice = "chmod go-w the folder and those above it that are yours; until then each process compiles anew"
+        return Finding("kernels", f"{shown} is not used: {why}", "note", advice)
+    libraries = list(folder.glob("*.so"))
+    total = sum(library.stat().st_size for library in libraries)
+    mode = f"{stat.S_IMODE(info.st_mode):o}"
+    found = f"{shown}: {len(libraries)} compiled, {size(total)}, owner {_owner(info.st_uid)}, mode {mode}"
+    numbers = {"libraries": len(libraries), "bytes": total, "mode": mode, "owned": info.st_uid == os.getuid()}
+    if not os.access(folder, os.W_OK):
+        return Finding("kernels", f"{found}, not writable", "ok" if named else "note", numbers=numbers)
+    return Finding("kernels", found, numbers=numbers)
+
+
+def _owner(number: int) -> str:
+    if number == os.getuid():
+        return "you"
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def locks() -> Finding:
+    """The folder of this user's locks on this machine."""
+    from nbdist.private_folder import lock_folder
+
+    try:
+        lock_folder()
+    except (OSError, NbdistError) as error:
+        return Finding("locks", one_line(error), "fault", "TMPDIR may name a folder of yours for temporary files")
+    return Finding("locks", "a private folder for temporary files is there")
