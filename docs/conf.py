@@ -26,6 +26,7 @@ smartquotes = False  # two dashes are an option's
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 
+default_role = "code"  # what docstrings have between single backticks
 nitpicky = True
 # of other packages nothing is looked up, which would need the network; of nbdist, what its public names are made of
 nitpick_ignore_regex = [("py:.*", r"(?!nbdist\.).*|nbdist\.(store|formats|run\.stored_frames)\..*")]

@@ -159,7 +159,7 @@ def experiment_file() -> str:
 def _sections(schema: Schema) -> str:
     definitions: Schema = schema["$defs"]
     used = _used(schema["properties"], definitions)
-    parts = ["## The file", text(schema.get("description")), _fields(schema)]
+    parts = ["## The file", _fields(schema)]
     for name, paths in used.items():
         section = definitions[name]
         parts += [
