@@ -47,12 +47,16 @@ def test_jobs_that_die_are_replaced(slurm, held, series_file, cluster_file, tmp_
     slurm.until(lambda: not slurm.jobs(), "the run takes its jobs out of the queue")
 
 
-def test_a_client_that_is_killed_leaves_no_job_behind_for_long(
-    slurm, held, series_file, cluster_file, tmp_path, assert_undisturbed
+def test_jobs_and_client_talk_tls_and_a_client_that_is_killed_leaves_no_job_behind_for_long(
+    slurm, held, series_file, cluster_file, certificates, tmp_path, assert_undisturbed
 ):
     store, file = tmp_path / "series.zarr", cluster_file(jobs={"maximum": 1})
-    run = slurm.start(shutil.which("nbdist"), "run", series_file, "-o", store, "--cluster", file, *RUN_OPTIONS)
+    options = ("--cluster", file, "--security", certificates[0], *RUN_OPTIONS)
+    run = slurm.start(shutil.which("nbdist"), "run", series_file, "-o", store, *options)
     slurm.until(lambda: records(store) >= 3, "the first units")
+    commands = [" ".join(nanny.parent().cmdline()) for nanny in workers_started_with(certificates[0].split(",")[2])]
+    assert commands
+    assert all(" tls://127.0.0.1:" in command for command in commands)
     run.send_signal(signal.SIGKILL)
     run.wait()
     slurm.until(lambda: not slurm.jobs(), "workers without a scheduler end, and their jobs with them")
@@ -68,6 +72,7 @@ def run_here(slurm, series_file, tmp_path, monkeypatch, capsys):
     return lambda file: run_command([*words, str(file)], monkeypatch, capsys)
 
 
+@pytest.mark.usefixtures("card_without_pictures")
 def test_a_data_set_is_made_by_jobs(slurm, small_experiment, cluster_file, tmp_path, monkeypatch, capsys):
     file, store = tmp_path / "recipe.json", tmp_path / "set.zarr"
     file.write_text(json.dumps(recipe_with(small_experiment(noise={"photon_noise": True}), crystal=TURNED).content))
@@ -124,20 +129,6 @@ def test_workers_of_a_job_have_one_gpu_each_and_listen_on_the_loopback_interface
         assert environment["OMP_NUM_THREADS"] == "1"
         assert environment["MALLOC_TRIM_THRESHOLD_"] == str(2**28)
     assert hosts == [{"127.0.0.1"}] * 4, "of workers and their nannies"
-
-
-def test_jobs_and_client_talk_tls(slurm, held, series_file, cluster_file, certificates, tmp_path, assert_undisturbed):
-    store = tmp_path / "series.zarr"
-    file = cluster_file(jobs={"maximum": 1})
-    options = ("--cluster", file, "--security", certificates[0], *RUN_OPTIONS)
-    run = slurm.start(shutil.which("nbdist"), "run", series_file, "-o", store, *options)
-    slurm.until(lambda: records(store) >= 1, "the first unit")
-    commands = [" ".join(nanny.parent().cmdline()) for nanny in workers_started_with(certificates[0].split(",")[2])]
-    assert commands
-    assert all(" tls://127.0.0.1:" in command for command in commands)
-    held.release()
-    slurm.wait_for_success(run)
-    assert_undisturbed(store)
 
 
 def test_a_whole_run_inside_one_job_that_is_requeued(
