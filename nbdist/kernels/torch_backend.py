@@ -263,7 +263,7 @@ class TorchBackend:
 
 def in_main_memory(image: Tensor) -> NDArray[Any]:
     """An image (rows, columns) as a numpy array: from a GPU a copy in page-locked memory, which torch reuses once the array is gone."""
-    if image.device.type == "cuda":  # a copy to pageable memory takes 35 times as long (workflows/benchmark.md)
+    if image.device.type == "cuda":  # a copy to pageable memory takes 35 times as long (docs/benchmarks.md)
         image = torch.empty(image.shape, dtype=image.dtype, pin_memory=True).copy_(image)
     return np.asarray(image.numpy())
 

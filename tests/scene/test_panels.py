@@ -132,9 +132,8 @@ def test_the_page_of_conventions_has_their_axes():
     text = (Path(__file__).parents[2] / "docs/conventions.md").read_text()
     vectors = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
     vectors |= {f"-{name}": tuple(-part for part in vector) for name, vector in vectors.items()}
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
-    ]
+    [table] = (part for part in text.split("\n\n") if part.startswith("| name |"))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
     assert [row[0].strip("`") for row in rows] == list(CONVENTIONS)
     for name, *axes, _, pivot in rows:
         its = CONVENTIONS[name.strip("`")]
