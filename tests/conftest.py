@@ -8,6 +8,7 @@ import gc
 import ipaddress
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -36,6 +37,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
 # each process that a test starts would compile nbdist's modules anew: a third of what it takes to start
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False  # nor would pytest keep what it makes of the assertions of two hundred files
 # Dask looks at its event loops fifty times a second and at its threads a hundred times: with ten of its processes, half a core
 os.environ.setdefault("DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL", "1s")
 os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")

@@ -613,7 +613,7 @@ def test_a_normal_deviate_that_its_field_does_not_allow_is_told_to_have_limits()
 def test_the_recipes_of_the_manual_are_some(tmp_path):
     text, short = re.findall(
         r"```yaml\n(.*?)```",
-        (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8"),
+        (Path(__file__).parents[2] / "docs" / "how_to" / "datasets.md").read_text(encoding="utf-8"),
         re.DOTALL,
     )
     its = recipe_of(yaml.safe_load(text))

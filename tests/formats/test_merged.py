@@ -71,7 +71,7 @@ def test_the_first_of_what_was_measured_then_of_what_was_calculated_is_taken(mtz
 
 
 def test_the_documentation_has_a_row_for_each_kind_of_column():
-    text = (Path(__file__).parents[2] / "docs" / "inputs.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "how_to" / "inputs.md").read_text(encoding="utf-8")
     table = text.split("Where no column is named", 1)[1].split("\n\n")[1].splitlines()
     assert len(table) - 2 == len(ORDER)
 

@@ -247,7 +247,7 @@ def test_ranks_render_into_one_store(location, made, tmp_path, monkeypatch):
 def test_the_manual_says_how_to_load(tmp_path):
     location = tmp_path / "train.zarr"
     generate_dataset(recipe(), location, 12, serial=True)
-    manual = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text()
+    manual = (Path(__file__).parents[2] / "docs" / "how_to" / "datasets.md").read_text()
     [example] = [its for its in re.findall(r"```python\n(.*?)```", manual, re.DOTALL) if "ResumableLoader" in its]
     example = example.replace('"train.zarr"', repr(str(location))).replace("num_workers=2", "num_workers=0")
     found = {}

@@ -251,7 +251,7 @@ def test_light_is_lost_to_dead_time_before_it_spreads(readout_of, kind):
 
 # ---- as written
 
-PAGE = Path(__file__).parents[2] / "docs" / "readout.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "readout.md"
 CCD, COUNTER = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 

@@ -260,7 +260,7 @@ def test_a_data_set_is_exported_where_the_files_of_its_recipe_are_not(samples, t
 
 def test_the_readers_of_the_manual_read_what_was_exported(samples, tmp_path):
     pytest.importorskip("torch")
-    manual = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text()
+    manual = (Path(__file__).parents[2] / "docs" / "how_to" / "datasets.md").read_text()
     readers: dict[str, object] = {}
     for code in re.findall(r"```python\n(.*?)```", manual, re.DOTALL):
         if "Dataset)" in code:

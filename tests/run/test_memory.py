@@ -32,7 +32,7 @@ from nbdist.experiment.recipe import recipe_of
 from nbdist.run.sample_contexts import sample_contexts
 
 recipe = recipe_of(json.loads(sys.argv[1]))
-planned = sample_contexts(recipe, 6).plan.worker_memory_bytes()
+planned = sample_contexts(recipe, 4).plan.worker_memory_bytes()
 peaks = []  # after each unit: whoever began the run makes the pictures of the card in the end
 
 
@@ -40,7 +40,7 @@ def report(progress):
     peaks.append(int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024)
 
 
-progress = generate_dataset(recipe, sys.argv[2], 6, serial=True, report=report)
+progress = generate_dataset(recipe, sys.argv[2], 4, serial=True, report=report)
 print(json.dumps({"peak": peaks[-1], "planned": planned, "frames": progress.done}))
 """
 PILATUS_6M = {"spixels": 2527, "fpixels": 2463, "pixel_size_mm": 0.172, "distance_mm": 300}
@@ -143,7 +143,7 @@ def _samples_of_two_detectors(folder):
         (_many_domains, SCRIPT, 1),
         (_many_reflections, SCRIPT, 1),
         (_many_sources, SCRIPT, 1),
-        (_samples_of_two_detectors, OF_A_DATA_SET, 6),
+        (_samples_of_two_detectors, OF_A_DATA_SET, 4),
     ],
 )
 def test_a_run_stays_under_its_planned_memory_and_comes_near_it(tmp_path, case, script, frames):
