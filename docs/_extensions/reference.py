@@ -209,7 +209,7 @@ def _fields(section: Schema) -> str:
     required = section.get("required", ())
     rows = []
     for name, its in section["properties"].items():
-        default = "required" if name in required else _value_of(its.get("default"))
+        default = "required" if name in required else "" if list(_references(its)) else _value_of(its.get("default"))
         rows.append([code(name), _type(its), unit(name), default, _range(its), text(its.get("description"))])
     return table(["field", "type", "unit", "default", "allowed", "what it is"], rows)
 
@@ -217,7 +217,7 @@ def _fields(section: Schema) -> str:
 def _value_of(default: object) -> str:
     import json
 
-    if default in (None, [], {}) or isinstance(default, Mapping):
+    if default in (None, [], {}):
         return ""
     shown = json.dumps(default, ensure_ascii=False)
     return code(shown) if len(shown) < 60 else ""
@@ -253,7 +253,8 @@ def _list_type(schema: Schema) -> str:
             return ", ".join(kinds)
         inner = kinds[0].removesuffix("s")
         return f"{len(items)} x {inner}s" if inner[0].isdigit() else f"{len(items)} {inner}s"
-    return f"list of {_type(schema.get('items', {}))}"
+    kind = _type(schema.get("items", {}))
+    return f"list of {kind}s" if kind in ("number", "whole number", "text", "file") else f"list of {kind}"
 
 
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -261,13 +262,19 @@ _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusi
 
 def _range(schema: Schema) -> str:
     """Bounds of a number, or of all numbers of a list."""
-    own = [f"{sign} {schema[bound]:.10g}" for bound, sign in _BOUNDS.items() if bound in schema]
+    own = [f"{sign} {_number(schema[bound])}" for bound, sign in _BOUNDS.items() if bound in schema]
     if "minItems" in schema and "prefixItems" not in schema:
         own.append(f"at least {schema['minItems']}")
     inner = [*schema.get("anyOf", ()), *schema.get("prefixItems", ())]
     if isinstance(schema.get("items"), Mapping):
         inner.append(schema["items"])
     return ", ".join(dict.fromkeys([*own, *(said for its in inner if (said := _range(its)))]))
+
+
+def _number(value: float) -> str:
+    """A number; a large power of two as one."""
+    power = int(value).bit_length() - 1 if value == int(value) and value > 2**16 else 0
+    return f"2^{power}" if power and value == 2**power else f"{value:.10g}"
 
 
 def recipe_section() -> str:
@@ -288,14 +295,17 @@ def distributions() -> str:
             rows.append([f"**{code(name)}**" if first else code(name), _parameter(its), text(its.get("description"))])
             for part in (its, *its.get("anyOf", ())):
                 inner = part.get("properties", {})
-                rows += [[code(f"{name}.{field}"), _parameter(of), ""] for field, of in inner.items()]
+                rows += [
+                    [code(f"{name}.{field}"), _parameter(of), text(of.get("description"))]
+                    for field, of in inner.items()
+                ]
     return table(["word", "value", "what it is"], rows)
 
 
 def _parameter(schema: Schema) -> str:
     """The type of a distribution's parameter: any number of one may be drawn itself."""
-    if not schema or isinstance(schema.get("type"), list):
-        return "anything"
+    if not schema.keys() & {"type", "anyOf", "const"} or isinstance(schema.get("type"), list):
+        return "of any kind"
     shown = _type(schema).replace("[Drawn](#drawn)", "drawn")
     return shown.replace("2 number or drawns", "2 numbers").replace("number or drawn", "number")
 

@@ -25,6 +25,8 @@ from nbdist.experiment import Experiment, load_experiment
 from nbdist.experiment.recipe import Recipe, load_recipe, recipe_of, recipe_schema
 from nbdist.experiment.recipe.columns import units_of
 from nbdist.experiment.recipe.content import is_file_field
+from nbdist.experiment.recipe.distributions import CELL_PARAMETERS
+from nbdist.experiment.recipe.schema import RANDOM_CELL
 from nbdist.experiment.recipe.splits import quotas, splits_of
 from nbdist.experiment.recipe.template import TEMPLATE
 from nbdist.scene import resolve
@@ -650,3 +652,4 @@ def test_the_recipe_that_init_writes_is_one_and_its_schema_holds_every_section(t
     assert heads == {
         *["uniform", "log_uniform", "normal", "integer", "choice", "file_of", "rotation", "random_cell", "repeat", "of"]
     }
+    assert tuple(RANDOM_CELL) == CELL_PARAMETERS

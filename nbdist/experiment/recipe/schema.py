@@ -6,7 +6,7 @@ from typing import Any
 
 from nbdist.experiment.files import RECIPE, experiment_schema
 from nbdist.experiment.recipe.content import RecipeSection
-from nbdist.experiment.recipe.distributions import CELL_PARAMETERS, MOST_REPEATS
+from nbdist.experiment.recipe.distributions import MOST_REPEATS
 
 Schema = dict[str, Any]
 DRAWN: Schema = {"$ref": "#/$defs/Drawn"}
@@ -29,6 +29,16 @@ def _mapping(properties: Schema, *required: str) -> Schema:
 
 
 WEIGHTS: Schema = {"type": "array", "items": {"type": "number", "minimum": 0}, "description": "1 each when left out"}
+RANDOM_CELL: Schema = {
+    "space_group": {"type": ["string", "integer", "object"], "description": "which lengths and angles are free"},
+    "volume_A3": {**NUMBER, "description": "of the cell"},
+    "axes_A": _two("instead: the shortest and the longest a free axis may be"),
+    "axis_ratio": {
+        **NUMBER,
+        "description": "with volume_A3: the longest axis over the shortest, at most; 2 when left out",
+    },
+    "angles_deg": _two("of free angles; 75 and 105 when left out"),
+}
 DISTRIBUTIONS: tuple[Schema, ...] = (
     _mapping({"uniform": _two("the lowest number and the highest")}),
     _mapping({"log_uniform": _two("the lowest number and the highest: the logarithm is uniform between theirs")}),
@@ -50,7 +60,8 @@ DISTRIBUTIONS: tuple[Schema, ...] = (
         {
             "file_of": {"type": "string", "description": "names of files with * or ?, in the order of their names"},
             "weights": {
-                "anyOf": [WEIGHTS, {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}}]
+                "anyOf": [WEIGHTS, {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}}],
+                "description": "in the order of the names, or by name; 1 for files without one",
             },
         },
         "file_of",
@@ -60,34 +71,26 @@ DISTRIBUTIONS: tuple[Schema, ...] = (
             "rotation": {
                 "anyOf": [
                     {"const": "uniform"},
-                    _mapping({"within_deg": NUMBER, "about_deg": VALUE}, "within_deg"),
+                    _mapping(
+                        {
+                            "within_deg": {**NUMBER, "description": "largest angle"},
+                            "about_deg": {"description": "three angles as misset_deg: the rotation to begin from"},
+                        },
+                        "within_deg",
+                    ),
                 ],
                 "description": "misset_deg: over all rotations, or over those by an angle up to a limit, from another on",
             }
         }
     ),
-    _mapping(
-        {
-            "random_cell": _mapping(
-                {
-                    name: {"type": ["string", "integer", "object"]}
-                    if name == "space_group"
-                    else NUMBER
-                    if name in ("volume_A3", "axis_ratio")
-                    else _two("the lowest number and the highest")
-                    for name in CELL_PARAMETERS
-                },
-                "space_group",
-            )
-        }
-    ),
+    _mapping({"random_cell": _mapping(RANDOM_CELL, "space_group")}),
     _mapping(
         {
             "repeat": {
                 "anyOf": [{"type": "integer", "minimum": 0, "maximum": MOST_REPEATS}, DRAWN],
                 "description": "how many",
             },
-            "of": VALUE,
+            "of": {"description": "what is repeated; each draws its own values"},
         },
         "repeat",
         "of",
