@@ -39,6 +39,7 @@ from nbdist.cli.nanobragg import nanobragg
 from nbdist.cli.plan import plan
 from nbdist.cli.preview import preview
 from nbdist.cli.readout import readout
+from nbdist.cli.report import report
 from nbdist.cli.run import run as run_command
 from nbdist.cli.stopping import EXIT_WRONG, status_of, told_to_end, was_told
 from nbdist.cli.streams import steady_streams
@@ -58,6 +59,7 @@ WORK = frozenset(
         "from-xds",
         "from-image",
         "preview",
+        "report",
         "compare",
         "labels",
         "export",
@@ -149,6 +151,7 @@ for _command in (
     dataset,
     readout,
     preview,
+    report,
     compare,
     labels,
     export,

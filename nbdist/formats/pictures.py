@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import NbdistError, one_line
 from nbdist.formats.distributions import Distribution, Words
-from nbdist.formats.scales import DECADES, LOGARITHMIC_FROM, Scale, ScaleName, tick_label, unit_label
+from nbdist.formats.scales import DECADES, LOGARITHMIC_FROM, Scale, ScaleName, log_ticks, tick_label, unit_label
 from nbdist.formats.text import user_path
 from nbdist.formats.views import COLOURS, NAMES, State, View, shrunk
 
@@ -41,6 +41,8 @@ GREYS = 0.01, 0.998
 """Shares of the pixels of an image below the white and below the black end of its own greys."""
 MOST_BARS = 8
 """Words of a column that have a bar each."""
+MOST_LOG_TICKS = 5
+"""Numbers below a histogram that is even in the logarithm."""
 SHEET_ASPECT = 1.3
 """How wide it is, about, over how high."""
 
@@ -347,7 +349,8 @@ def sheet_figure(
         axes.set(xticks=[], yticks=[])
         for spine in axes.spines.values():
             spine.set(linewidth=0.5, color="0.5")
-    figure.text(layout.left / layout.size[1], 1 - 18 / layout.size[0], title, fontsize=12, va="top")
+    place = layout.left / layout.size[1], 1 - 18 / layout.size[0]
+    figure.text(*place, title, fontsize=12, va="top", parse_math=False)
     if not labels:
         _draw_scale(layout.scale(figure), chosen, unit_label(units, factor * further))
     if counted is None:
@@ -489,11 +492,12 @@ def samples_figure(
         axes.set(xlim=(0.0, float(wide)), ylim=(float(high), 0.0), xticks=[], yticks=[])
     counted = unit_label(units, factor * further)
     whole = f"{title}; {counted} from white to black" if counted else title
-    figure.text(layout.left / layout.size[1], 1 - 18 / layout.size[0], whole, fontsize=10, va="top")
+    place = layout.left / layout.size[1], 1 - 18 / layout.size[0]
+    figure.text(*place, whole, fontsize=10, va="top", parse_math=False)
     return figure
 
 
-def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title: str) -> Figure:
+def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title: str, across: int = 4) -> Figure:
     """A figure of histograms side by side.
 
     Parameters
@@ -501,16 +505,18 @@ def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title:
     columns
         What is counted of each column, and its units, by name; words are drawn by the commonest.
     title
-        What all of them are of.
+        What all of them are of; may be empty.
+    across
+        How many are side by side, at most.
     """
     from matplotlib.ticker import MaxNLocator
 
-    across = min(4, max(1, len(columns)))
-    down = max(1, -(-len(columns) // across))
-    wide, high = 3.6 * across, 2.6 * down + 0.5
+    across = min(across, max(1, len(columns)))
+    down, head = max(1, -(-len(columns) // across)), 0.5 if title else 0.0
+    wide, high = 3.6 * across, 2.6 * down + head
     figure = new_figure((wide, high))
     places = figure.subplots(down, across, squeeze=False)
-    figure.subplots_adjust(1.0 / wide, 0.5 / high, 1 - 0.15 / wide, 1 - 0.8 / high, wspace=0.4, hspace=0.55)
+    figure.subplots_adjust(1.0 / wide, 0.5 / high, 1 - 0.15 / wide, 1 - (0.3 + head) / high, wspace=0.4, hspace=0.55)
     for axes in places.flat[len(columns) :]:
         axes.set_axis_off()
     for axes, (name, (counted, units)) in zip(places.flat, columns.items(), strict=False):
@@ -522,17 +528,22 @@ def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title:
             words = [shortened(word, 16) for word in commonest] + ["others"] * (rest > 0)
             axes.barh(range(len(words)), [*commonest.values(), *[rest] * (rest > 0)], color="tab:blue")
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-            axes.set_yticks(range(len(words)), words, fontsize=7)
+            axes.set_yticks(range(len(words)), words, fontsize=7, parse_math=False)
             axes.invert_yaxis()
         elif counted.count:
             axes.stairs(counted.counts, counted.edges, fill=True, color="tab:blue")
-            axes.set_xscale("log" if counted.logarithmic else "linear")
+            if counted.logarithmic:
+                axes.set_xscale("log")
+                ticks = log_ticks(counted.edges[0], counted.edges[-1])
+                ticks = ticks[:: -(-len(ticks) // MOST_LOG_TICKS)]
+                axes.set_xticks(ticks, [tick_label(tick) for tick in ticks])
+                axes.minorticks_off()
             axes.set_xlabel(units, fontsize=7, labelpad=1)
             axes.set_ylim(0, None)
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         else:
             axes.text(0.5, 0.5, "no number", ha="center", va="center", fontsize=8, transform=axes.transAxes)
-    figure.text(0.15 / wide, 1 - 0.15 / high, title, fontsize=11, va="top")
+    figure.text(0.15 / wide, 1 - 0.15 / high, title, fontsize=11, va="top", parse_math=False)
     return figure
 
 

@@ -84,6 +84,11 @@ class Passages(NamedTuple):
         edges = np.searchsorted(self.lattice, np.arange(lattices + 1)).tolist()
         return [slice(*ends) for ends in pairwise(edges)]
 
+    def repeated(self, which: int, times: int) -> Passages:
+        """One of them so many times."""
+        again: list[Any] = [column[..., np.full(times, which)] for column in self]
+        return Passages(*again)
+
 
 class Excitation(NamedTuple):
     """e(phi) = at_rest + cosine cos(phi) + sine sin(phi) of each reflection, and its deviation; arrays (n,), 1/Angstrom."""
@@ -167,6 +172,11 @@ class Prediction:
     ----------
     diffraction
         The reflections of the scene's lattices.
+
+    Attributes
+    ----------
+    F2
+        Squared amplitudes of each lattice's list (n,), the mean over sources, electron^2.
     """
 
     def __init__(self, diffraction: Diffraction) -> None:
@@ -177,10 +187,10 @@ class Prediction:
         self._crossings = [diffraction.mean_crossings(lattice) for lattice in range(len(diffraction.lists))]
         self._masked_before = [masked_before(panel) for panel in scene.instrument.panels]
         shares = sources.weights / sources.weights.sum()
-        self._F2 = []
+        self.F2: list[Array] = []
         for its, table in zip(diffraction.lists, diffraction.tables, strict=True):
             parts = shares if table is None else np.bincount(table, shares, minlength=len(its.amplitudes))
-            self._F2.append(its.amplitudes[0] ** 2 if table is None else parts @ its.amplitudes**2)
+            self.F2.append(its.amplitudes[0] ** 2 if table is None else parts @ its.amplitudes**2)
 
     def between(self, first: float, last: float) -> Passages:
         """The reflections that light up from one phi to another, radians, each time that they do."""
@@ -193,7 +203,7 @@ class Prediction:
             some = np.flatnonzero(seen)
             identity = self.diffraction.identity(lattice, lit.number[some], lit.branch[some])
             order = np.argsort(identity)  # whatever is looked up in the list is read from its beginning to its end
-            F2 = self._F2[lattice][lit.number[some[order]]]
+            F2 = self.F2[lattice][lit.number[some[order]]]
             order, F2 = order[F2 > 0], F2[F2 > 0]
             some, identity = some[order], identity[order]
             number = lit.number[some]
@@ -350,6 +360,52 @@ def frame_reflections(prediction: Prediction, frame: int) -> dict[str, NDArray[A
     }
     seen = places.panel >= 0
     return {name: values[seen] for name, values in rows.items()}
+
+
+def rocking_curve(prediction: Prediction, frame: int, reflection: int, most: int) -> dict[str, NDArray[Any]]:
+    """A reflection that a frame shows, frame by frame: where the part of each is seen, and its photons at the mean fluence.
+
+    Parameters
+    ----------
+    reflection
+        Its identity in the series.
+    most
+        Frames before and after this one, at most.
+
+    Returns
+    -------
+    Columns (n,) of the frames of the series that have a part of it, ascending: `frame`, `panel`, `slow`, `fast`, `sigma_slow`,
+    `sigma_fast` (pixels) and `photons`. A still has one row.
+
+    Raises
+    ------
+    ValueError
+        If the frame does not show it.
+    """
+    diffraction, scan = prediction.diffraction, prediction.scene.experiment.scan
+    passages = prediction.between(*diffraction.frame_rad(frame))
+    (which,) = np.flatnonzero(passages.reflection == reflection)
+    edges = sorted(_frames(prediction.scene, np.array([passages.begin[which], passages.end[which]])))
+    near = np.arange(max(0, frame - most), min(scan.frames, frame + most + 1))
+    still = np.ptp(diffraction.frame_rad(frame)) <= STILL_RAD
+    frames = near[near == frame] if still else near[(near + 1 > edges[0]) & (near < edges[1])]
+    its = passages.repeated(int(which), len(frames))
+    excitation = prediction.excitation(its)
+    first, last = np.transpose([diffraction.frame_rad(int(number)) for number in frames])
+    low, high = np.maximum(its.begin, first), np.minimum(its.end, last)
+    density, met, variance = excitation.mean(low, high)
+    if not still:
+        density *= (high - low) / (last - first)
+    places = prediction.places(its, excitation, met, variance)
+    return {
+        "frame": frames,
+        "panel": places.panel,
+        "slow": places.at[0],
+        "fast": places.at[1],
+        "sigma_slow": np.sqrt(places.extent[0]),
+        "sigma_fast": np.sqrt(places.extent[1]),
+        "photons": prediction.photons(its, places, density, frames),
+    }
 
 
 def _described(

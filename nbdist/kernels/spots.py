@@ -336,14 +336,19 @@ class Diffraction:
         later = branch ^ 1  # of a turn the second half comes before the first: it ends where that begins
         return (self._first[lattice] + index) * self._branches + later - 2 * self._first_turn
 
-    def named_by(self, identity: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32], Array]:
-        """Whose crossings these are by their `identity`: lattice, int64 (n,); h, k, l, int32 (n, 3); spacing, Angstrom, float64 (n,)."""
+    def listed(self, identity: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which reflection of which lattice's list crosses, by `identity`: lattice and number in the list, int64 (n,)."""
         reflection = identity // self._branches
         lattice = np.searchsorted(self._first, reflection, side="right") - 1
+        return lattice, reflection - self._first[lattice]
+
+    def named_by(self, identity: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32], Array]:
+        """Whose crossings these are by their `identity`: lattice, int64 (n,); h, k, l, int32 (n, 3); spacing, Angstrom, float64 (n,)."""
+        lattice, listed = self.listed(identity)
         miller, spacing_A = np.empty((len(identity), 3), dtype=np.int32), np.empty(len(identity))
         for number, its in enumerate(self.lists):
             some = np.flatnonzero(lattice == number)
-            index = reflection[some] - self._first[number]
+            index = listed[some]
             miller[some], spacing_A[some] = its.miller[index], 1 / np.linalg.norm(its.vectors[index], axis=1)
         return lattice, miller, spacing_A
 

@@ -17,17 +17,17 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from nbdist.errors import MissingExtraError, StoreError, one_line, require_extra
-from nbdist.formats.distributions import Distributions, Numbers, Words
+from nbdist.formats.distributions import Distribution, Distributions, Numbers, Words
 from nbdist.formats.image_files import stacked, stacked_shape
 from nbdist.formats.views import State, View
 from nbdist.frames.products import COUNTS, INTENSITY, SPOTS, PixelProduct, TableProduct
@@ -44,6 +44,9 @@ from nbdist.store.schema import schema_of
 from nbdist.store.tables import SAMPLE
 from nbdist.store.units import CARD, OUR_README, README, has_our_readme, store_id_of
 from nbdist.version import __version__
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMAT = "nbdist data card"
 FORMAT_VERSION = 1
@@ -195,7 +198,7 @@ def write_card(location: str | os.PathLike[str], *, report: Report = lambda what
         missing = len(summary.units) - len(summary.complete)
         raise StoreError(f"{summary.location}: {missing} of {len(summary.units)} units are missing; a card is of all")
     objects = objects_of(group)
-    card = Card(summary, store_id_of(group), *_counted(group, summary, report), made_at=now())
+    card = Card(summary, store_id_of(group), *counted_values(group, summary, report), made_at=now())
     try:
         objects.delete(CARD)
         objects.write(f"{FOLDER}/{ROOT}", json.dumps(A_GROUP).encode())
@@ -235,10 +238,13 @@ def what_is_wrong_with_card(group: zarr.Group) -> str | None:
     return None
 
 
-def _counted(
+def counted_values(
     group: zarr.Group, summary: DatasetSummary, report: Report
 ) -> tuple[dict[str, dict[str, str]], Distributions, dict[str, Words]]:
-    """Units and meanings of the columns of samples, how their values are distributed, and the crystals of each split."""
+    """Units and meanings of the columns of samples, how their values are distributed, and the crystals of each split.
+
+    They are those of the samples that are complete.
+    """
     schema, _ = sample_rows(group)
     names = [name for name in schema.names if name != SAMPLE]
     columns: dict[str, dict[str, str]] = {}
@@ -291,30 +297,40 @@ def _pictures(group: zarr.Group, card: Card) -> Iterator[tuple[str, bytes]]:
     except MissingExtraError as error:
         logger.warning("the data card has no pictures: %s", error)
         return
-    from nbdist.formats.pictures import distributions_figure, drawn, samples_figure
+    from nbdist.formats.pictures import distributions_figure, drawn
 
-    title, drawn_columns = card.summary.title or "data set", dict(islice(_worth_drawing(card), MOST_HISTOGRAMS))
+    title, drawn_columns = card.summary.title or "data set", worth_drawing(card.columns, card.distributions)
     yield VALUES_PICTURE, drawn(distributions_figure(drawn_columns, f"{title}: {card.summary.samples:,} samples"))
     samples = np.unique(np.linspace(0, card.summary.samples - 1, SAMPLES_SHOWN).round().astype(int)).tolist()
-    shown = [_shown(group, card.summary, sample) for sample in samples]
-    has_spots = any(table.name == SPOTS.name for table in card.summary.schema.tables)
+    yield SAMPLES_PICTURE, drawn(first_frames_figure(group, card.summary, samples, f"{title}: "))
+
+
+def first_frames_figure(group: zarr.Group, summary: DatasetSummary, samples: Sequence[int], title: str = "") -> Figure:
+    """A figure of the first frames of some samples, with circles at the spots that are seen where spots are labelled."""
+    from nbdist.formats.pictures import samples_figure
+
+    shown = [_shown(group, summary, sample) for sample in samples]
+    has_spots = any(table.name == SPOTS.name for table in summary.schema.tables)
     marked = f", and their spots of signal over noise from {VISIBLE:g} on" if has_spots else ""
-    picture = samples_figure(
+    return samples_figure(
         [view for view, _, _ in shown],
         [f"sample {sample}" for sample in samples],
         [spots for _, spots, _ in shown],
-        f"{title}: first frames{marked}",
+        f"{title}first frames{marked}",
         shown[0][2].units,
     )
-    yield SAMPLES_PICTURE, drawn(picture)
 
 
-def _worth_drawing(card: Card) -> Iterator[tuple[str, tuple[Numbers | Words, str]]]:
-    """Columns whose values are not all the same, with their units."""
-    for name, its in card.distributions.items():
+def worth_drawing(
+    columns: Mapping[str, Mapping[str, str]], distributions: Distributions
+) -> dict[str, tuple[Distribution, str]]:
+    """Columns whose values are not all the same, so many at most, with their units."""
+    found: dict[str, tuple[Distribution, str]] = {}
+    for name, its in distributions.items():
         alike = its.least == its.greatest if isinstance(its, Numbers) else len(its.counts) < 2
-        if not alike and its.count:
-            yield name, (its, card.columns[name]["units"])
+        if not alike and its.count and len(found) < MOST_HISTOGRAMS:
+            found[name] = its, columns[name]["units"]
+    return found
 
 
 def _shown(group: zarr.Group, summary: DatasetSummary, sample: int) -> tuple[View, NDArray[np.float64], PixelProduct]:
