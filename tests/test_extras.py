@@ -38,6 +38,12 @@ def _preview():
     preview("series.zarr")
 
 
+def _report():
+    from nbdist.cli.report import report
+
+    report("series.zarr")
+
+
 def _contact_sheet():
     from nbdist.cli.demo import _draw
 
@@ -103,6 +109,7 @@ def _master_file():
         ("hdf5", _nxmx, "format nxmx needs hdf5plugin: pip install 'nbdist[hdf5]'"),
         ("hdf5", _master_file, "reading NXmx files needs hdf5plugin: pip install 'nbdist[hdf5]'"),
         ("pictures", _preview, "nbdist preview needs matplotlib: pip install 'nbdist[pictures]'"),
+        ("pictures", _report, "nbdist report needs matplotlib: pip install 'nbdist[pictures]'"),
         ("pictures", _contact_sheet, "the contact sheet needs matplotlib: pip install 'nbdist[pictures]'"),
         ("s3", _bucket, "s3://bucket/series.zarr needs obstore: pip install 'nbdist[s3]'"),
         ("tables", _table, "the table spots needs pyarrow: pip install 'nbdist[tables]'"),

@@ -385,10 +385,13 @@ def rocking_curve(prediction: Prediction, frame: int, reflection: int, most: int
     diffraction, scan = prediction.diffraction, prediction.scene.experiment.scan
     passages = prediction.between(*diffraction.frame_rad(frame))
     (which,) = np.flatnonzero(passages.reflection == reflection)
-    edges = sorted(_frames(prediction.scene, np.array([passages.begin[which], passages.end[which]])))
-    near = np.arange(max(0, frame - most), min(scan.frames, frame + most + 1))
     still = np.ptp(diffraction.frame_rad(frame)) <= STILL_RAD
-    frames = near[near == frame] if still else near[(near + 1 > edges[0]) & (near < edges[1])]
+    if still:
+        frames = np.array([frame])
+    else:
+        edges = sorted(_frames(prediction.scene, np.array([passages.begin[which], passages.end[which]])))
+        near = np.arange(max(0, frame - most), min(scan.frames, frame + most + 1))
+        frames = near[(near + 1 > edges[0]) & (near < edges[1])]
     its = passages.repeated(int(which), len(frames))
     excitation = prediction.excitation(its)
     first, last = np.transpose([diffraction.frame_rad(int(number)) for number in frames])

@@ -10,7 +10,7 @@ from nbdist.errors import RunError
 from nbdist.experiment.lattice import axis_rotation
 from nbdist.frames.renderer import Renderer
 from nbdist.frames.tables import REFLECTION_COLUMNS
-from nbdist.kernels.prediction import Prediction, frame_reflections, series_reflections
+from nbdist.kernels.prediction import Prediction, frame_reflections, rocking_curve, series_reflections
 from nbdist.kernels.reflections import spread_of
 from nbdist.kernels.spots import Diffraction, Underneath
 from nbdist.scene import resolve
@@ -235,3 +235,34 @@ def test_nbdist_predict_gives_the_reflections_of_a_frame(scene):
     assert table.slow.between(0, 400).all()
     with pytest.raises(RunError, match="frame 10 lies outside the series of 10 frames"):
         nbdist.predict(scene.experiment, FRAMES)
+
+
+def test_a_rocking_curve_has_what_each_frame_predicts_of_a_reflection(scene):
+    prediction = Prediction(Diffraction(scene, load_reflections(scene)))
+    frames = [frame_reflections(prediction, frame) for frame in range(FRAMES)]
+    shown = [
+        np.count_nonzero(np.concatenate([its["reflection"] for its in frames]) == one)
+        for one in frames[4]["reflection"]
+    ]
+    row = int(np.argmax(shown))
+    identity, whole = (
+        int(frames[4]["reflection"][row]),
+        rocking_curve(prediction, 4, int(frames[4]["reflection"][row]), FRAMES),
+    )
+    assert len(whole["frame"]) == shown[row] > 1
+    for place, frame in enumerate(whole["frame"]):
+        its = frames[frame]
+        (there,) = np.flatnonzero(its["reflection"] == identity)
+        for name in ("panel", "slow", "fast", "sigma_slow", "sigma_fast", "photons"):
+            np.testing.assert_allclose(whole[name][place], its[name][there], rtol=1e-9, err_msg=name)
+    near = rocking_curve(prediction, 4, identity, 1)
+    assert set(near["frame"]) == set(whole["frame"]) & {3, 4, 5}
+
+
+def test_a_still_has_a_rocking_curve_of_one_frame(small_experiment):
+    scene = resolve(small_experiment(crystal=CRYSTAL, scan={"frames": 2, "osc_range_deg": 0.0}))
+    prediction = Prediction(Diffraction(scene, load_reflections(scene)))
+    rows = frame_reflections(prediction, 1)
+    curve = rocking_curve(prediction, 1, int(rows["reflection"][0]), 9)
+    assert curve["frame"].tolist() == [1]
+    np.testing.assert_allclose(curve["photons"], rows["photons"][:1])

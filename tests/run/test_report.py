@@ -1,0 +1,182 @@
+"""What a report says of a series is what its store holds, finished or not, with labels or without."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from nbdist import generate, open_series, open_spots
+from nbdist.errors import NbdistError
+from nbdist.formats.report_page import ReportSection, ReportTable, report_page
+from nbdist.run.report.common_sections import amount, run_section, spots_section
+from nbdist.run.report.pages import report_of
+from nbdist.run.report.runs import run_facts
+from nbdist.run.report.series import SeriesReport
+from nbdist.store import summarize
+
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def experiment_of(small_experiment):
+    """`experiment_of(labels=...)`: mosaic, integrated, few and well separated spots, each over a few frames."""
+
+    def make(**sections):
+        return small_experiment(
+            crystal={"N_cells": [24, 21, 18], "shape": "gauss", "mosaicity": {"sigma_deg": 0.3}},
+            scan={"frames": FRAMES, "phi_start_deg": 10.0, "osc_range_deg": 0.3, "phi_steps": 1},
+            panel={"spixels": 192, "fpixels": 160, "pixel_size_mm": 0.4},
+            sampling={"method": "integrated", "oversample": "auto"},
+            **{"labels": "all", "background": {"water_um": 0.5}, **sections},
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def store(experiment_of, tmp_path_factory):
+    location = tmp_path_factory.mktemp("report") / "a.zarr"
+    generate(experiment_of(), location, serial=True, frames_per_shard=2)
+    return location
+
+
+@pytest.fixture(scope="module")
+def made(store) -> SeriesReport:
+    found = report_of(store, sample=FRAMES)
+    assert isinstance(found, SeriesReport)
+    return found
+
+
+def test_shells_add_up_to_the_mean_image(store, made):
+    data, shells = open_series(store), made.shells
+    assert shells.edges_A[0] == math.inf
+    assert shells.pixels.sum() == data.intensity[0].size
+    filled = shells.pixels > 0
+    for means, name in ((shells.photons, "intensity"), (shells.background, "background")):
+        whole = float(data[name].mean("frame").astype("float64").sum())
+        assert (means[filled] * shells.pixels[filled]).sum() == pytest.approx(whole, rel=1e-6)
+    inside = data.resolution.values < shells.edges_A[-2]
+    assert shells.pixels[-1] == np.count_nonzero(inside)
+
+
+def test_spots_are_those_of_the_labels(store, made):
+    rows = open_spots(store)
+    assert made.spots.frames == FRAMES
+    assert made.spots.spots == len(rows)
+    for name, values in made.spots.values.items():
+        np.testing.assert_array_equal(values, rows[name])
+    assert made.shells.spots.sum() * FRAMES == pytest.approx(len(rows))
+    seen = made.shells.spots > 0
+    photons = (made.shells.spots[seen] * FRAMES * made.shells.spot_photons[seen]).sum()
+    assert photons == pytest.approx(rows["photons"].sum())
+
+
+def test_frames_have_the_amplitudes_that_went_in(experiment_of, tmp_path):
+    generate(experiment_of(structure_factors={"kind": "uniform", "F": 50.0}), tmp_path / "a.zarr", serial=True)
+    (curve,) = report_of(tmp_path / "a.zarr", sample=2).wilson
+    there = curve.listed_count > 0
+    np.testing.assert_allclose(curve.listed[there], 50.0**2)
+    enough = curve.rendered_count > 50
+    assert enough.sum() > 5
+    # the mean over a pixel is the photons of its middle, and edges cut some spots
+    np.testing.assert_allclose(curve.rendered[enough], 50.0**2, rtol=0.05)
+
+
+def test_rocking_curves_agree_in_pixels_labels_and_prediction(made):
+    assert len(made.strongest) == 6
+    assert len({spot.name for spot in made.strongest}) == 6
+    photons = [spot.photons for spot in made.strongest]
+    assert photons == sorted(photons, reverse=True)
+    for spot in made.strongest:
+        at = int(np.flatnonzero(spot.frames == spot.frame)[0])
+        assert spot.labelled[at] == spot.photons
+        most = spot.labelled.max()
+        np.testing.assert_allclose(spot.predicted, spot.labelled, atol=0.03 * most)
+        np.testing.assert_allclose(spot.pixels, spot.labelled, atol=0.1 * most)
+        slow, fast = (int(place) for place in spot.place)
+        assert spot.box[0] <= slow < spot.box[1]
+        assert spot.box[2] <= fast < spot.box[3]
+        picture = spot.view.values[slow - spot.first[0], fast - spot.first[1]]
+        assert picture == pytest.approx(spot.view.values.max(), rel=0.5)
+
+
+def test_frames_are_some_of_those_that_are_asked_for(store):
+    assert report_of(store, sample=3).frames == [0, 2, 5]
+    few = report_of(store, among=range(1, 4), sample=2)
+    assert few.frames == [1, 3]
+    assert set(few.stretch) <= {1, 2, 3}
+    with pytest.raises(NbdistError, match="frames 4:7 lie outside 0:6"):
+        report_of(store, among=range(4, 7))
+
+
+def test_an_unfinished_store_is_told_by_the_frames_that_are_there(experiment_of, tmp_path):
+    location = tmp_path / "a.zarr"
+    generate(experiment_of(labels={}), location, serial=True, frames_per_shard=2, frames=range(2, 4))
+    found = report_of(location)
+    assert found.frames == [2, 3]
+    assert (found.run.complete, found.run.units) == (1, 3)
+    assert {check.name: check.result for check in found.checks}["all frames are rendered"] == "failed"
+    assert found.spots is None
+    assert found.wilson[0].rendered is None
+    strong = found.strongest[0]
+    assert strong.labelled is None
+    assert np.isfinite(strong.pixels).tolist() == [int(frame) in (2, 3) for frame in strong.frames]
+    none = report_of(location, among=range(4, 6))
+    assert (none.frames, none.strongest, none.profile, none.shells) == ([], [], None, None)
+
+
+def test_what_labels_would_say_and_how_to_get_them_is_said():
+    (said,) = spots_section(None, "frames 0, 1").text
+    assert "the store has no label `spots`" in said
+    assert "labels: all" in said
+
+
+def test_a_run_is_told_by_its_records_and_its_log(store, tmp_path):
+    summary = summarize(store)
+    records = list(summary.records)
+    for name, lines in (
+        ("text", "2026-01-01T00:00:00.000Z unit-retried unit=1\n2026-01-01T00:00:00.000Z unit-done unit=1\n"),
+        ("json", '{"time": "2026", "event": "unit-retried", "unit": 1}\n{"time": "2026", "event": "unit-done"}\n'),
+    ):
+        (tmp_path / name).write_text(lines)
+        facts = run_facts(summary, tmp_path / name)
+        assert facts.events == {"unit-retried": 1, "unit-done": 1}
+    np.testing.assert_array_equal(facts.unit_seconds, [record["seconds"] for record in records])
+    assert facts.hosts == {records[0]["host"]: 3}
+    assert facts.started == records[0]["started"]
+    (table,) = run_section(summary, facts).tables
+    assert ("unit-retried", "1") in table.rows
+    assert ("worker-lost", "0") in table.rows, "that there was none is said, too"
+    with pytest.raises(NbdistError, match="nowhere cannot be read: No such file"):
+        run_facts(summary, tmp_path / "nowhere")
+
+
+def test_what_is_verified_is_said(store):
+    checks = {check.name: check for check in report_of(store, sample=1, verified=1).checks}
+    assert checks["every shard decodes"].result == "passed"
+    assert checks["frames rendered again are the same"].found == "1 of 1 to the bit"
+    unknown = {check.result for check in report_of(store, sample=1).checks[-2:]}
+    assert unknown == {"not run"}
+
+
+def test_text_is_text_whatever_is_in_it():
+    bad = '<script>alert("1")</script> $x_ &'
+    section = ReportSection("a", bad, text=[f"{bad} `{bad}`"], facts=[(bad, [(bad, bad)])], folded=[(bad, bad)])
+    section.tables.append(ReportTable((bad, bad), [(bad, bad)], bad))
+    page = report_page(bad, bad, [section], bad)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 18
+    assert "<code>&lt;script&gt;" in page
+
+
+def test_amounts_have_the_digits_that_matter():
+    assert [amount(value) for value in (0, 0.01234, 12.345, 1234.5, 1.5e9, math.nan)] == [
+        "0",
+        "0.0123",
+        "12.3",
+        "1,234",
+        "1.5e+09",
+        "–",
+    ]

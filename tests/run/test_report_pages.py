@@ -1,0 +1,83 @@
+"""A report is a page that a browser shows whole: every figure is there, says what it is, and nothing is asked of another machine."""
+
+from __future__ import annotations
+
+import pytest
+from browser import figures
+from recipes import recipe
+
+from nbdist import generate, generate_dataset
+from nbdist.cli.report import report
+
+pytestmark = pytest.mark.integration
+
+OF_A_SERIES = ["frame", "maximum", "radial-profile", "shells", "wilson-plot", "spots", "rocking-curves"]
+OF_LABELS = ["spot-statistics"]
+TITLE = "<script>alert('no')</script> & $x_{"
+
+
+@pytest.fixture(scope="module")
+def pages(small_experiment, tmp_path_factory):
+    """Reports as files, by what they are of."""
+    folder = tmp_path_factory.mktemp("pages")
+
+    def series(name, frames=None, **sections):
+        experiment = small_experiment(
+            crystal={"N_cells": [24, 21, 18], "shape": "gauss", "mosaicity": {"sigma_deg": 0.3}},
+            panel={"spixels": 192, "fpixels": 160, "pixel_size_mm": 0.4},
+            sampling={"method": "integrated", "oversample": "auto"},
+            noise={"photon_noise": True},
+            background={"water_um": 0.5},
+            title=TITLE,
+            **sections,
+        )
+        generate(experiment, folder / f"{name}.zarr", serial=True, frames_per_shard=1, frames=frames)
+
+    series("labels", labels="all")
+    series("unfinished", frames=range(1))
+    generate_dataset(recipe(title=TITLE), folder / "samples.zarr", 3, serial=True)
+    written = {}
+    for name in ("labels", "unfinished", "samples"):
+        written[name] = folder / f"{name}.html"
+        report(str(folder / f"{name}.zarr"), written[name], sample=3)
+    return written
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [
+        ("labels", [*OF_A_SERIES, *OF_LABELS, "unit-seconds"]),
+        ("unfinished", OF_A_SERIES),
+        ("samples", ["values", "sheet", *OF_LABELS]),
+    ],
+)
+def test_every_figure_is_found_and_says_what_it_shows(page, pages, name, ids):
+    page.goto(pages[name].as_uri())
+    found = figures(page)
+    assert [figure.id for figure in found] == ids
+    for figure in found:
+        assert len(figure.caption) > 30
+        assert len(figure.alt) > 10
+        assert figure.width > 250
+        assert figure.height > 150
+    assert page.title() == TITLE
+    assert page.locator("h1").inner_text() == TITLE
+    for link in page.locator("nav a").all():
+        assert page.locator(link.get_attribute("href")).count() == 1
+    wide = page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert wide, "nothing is cut at the right edge"
+
+
+def test_the_whole_experiment_is_unfolded_when_asked_for(page, pages):
+    page.goto(pages["labels"].as_uri())
+    text = page.locator("details pre")
+    assert not text.is_visible()
+    page.locator("summary").click()
+    assert "mosaicity:" in text.inner_text()
+
+
+def test_what_an_unfinished_store_lacks_is_said(page, pages):
+    page.goto(pages["unfinished"].as_uri())
+    said = page.locator("main").inner_text()
+    assert "2 of 3 units are missing" in said
+    assert "labels: all" in said
