@@ -50,7 +50,7 @@ def spots_figure(pictures: Sequence[SpotPicture], units: str) -> Figure:
     """A figure of spots side by side, each on a logarithmic scale of its own from its least pixel to its brightest."""
     from matplotlib.patches import Rectangle
 
-    figure, places = _grid(len(pictures), 3.0, 3.1)
+    figure, places = _grid(len(pictures), 3.0, 2.9, 0.45)
     colours = np.array([COLOURS.get(state, (0.0, 0.0, 0.0, 0.0)) for state in State])
     for axes, its in zip(places, pictures, strict=False):
         (top, left), (rows, columns) = its.first, its.view.values.shape
@@ -59,7 +59,7 @@ def spots_figure(pictures: Sequence[SpotPicture], units: str) -> Figure:
         hidden = np.ma.masked_array(its.view.values, ~its.view.drawn)
         image = axes.imshow(hidden, cmap="gray_r", norm=scale.norm, extent=extent, interpolation="nearest")
         axes.imshow(colours[its.view.states], extent=extent, interpolation="nearest")
-        bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.03)
+        bar = figure.colorbar(image, ax=axes, fraction=0.045, pad=0.03)
         bar.set_ticks(
             scale.ticks[:: max(1, len(scale.ticks) // 5)], labels=scale.labels[:: max(1, len(scale.ticks) // 5)]
         )
@@ -76,7 +76,14 @@ def spots_figure(pictures: Sequence[SpotPicture], units: str) -> Figure:
         axes.tick_params(labelsize=6)
     figure.supxlabel("fast (pixels)", fontsize=8)
     figure.supylabel("slow (pixels)", fontsize=8)
-    figure.suptitle(unit_label(units), fontsize=8, x=0.99, ha="right")
+    figure.text(
+        1 - 0.1 / figure.get_figwidth(),
+        1 - 0.1 / figure.get_figheight(),
+        unit_label(units),
+        fontsize=8,
+        ha="right",
+        va="top",
+    )
     return figure
 
 
@@ -192,11 +199,14 @@ def _spacings_above(axes: Axes, place_of: Any, spacing_of: Any) -> None:
     above.set_xlabel("d (Å)")
 
 
-def _grid(number: int, wide: float, high: float) -> tuple[Figure, list[Axes]]:
-    """Places of equal size for so many things, in rows; those that are left over are empty."""
+def _grid(number: int, wide: float, high: float, right: float = 0.15) -> tuple[Figure, list[Axes]]:
+    """Places of equal size for so many things, in rows, with so many inches to their right; those that are left over are empty."""
     across = min(ACROSS, number)
     down = -(-number // across)
-    figure = new_figure((wide * across, high * down + 0.2), "constrained")
+    size = wide * across + 0.2 + right, high * down + 0.45
+    figure = new_figure(size)
+    # in inches: a layout that matplotlib works out takes longer than all else
+    figure.subplots_adjust(0.75 / size[0], 0.6 / size[1], 1 - right / size[0], 1 - 0.35 / size[1], 0.3, 0.32)
     places = list(figure.subplots(down, across, squeeze=False).flat)
     for axes in places[number:]:
         axes.set_axis_off()
