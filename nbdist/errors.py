@@ -9,7 +9,7 @@ from typing import Literal
 
 FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """Errors of the file system that no other unit of a run would escape."""
-Extra = Literal["cluster", "dashboard", "hdf5", "pictures", "s3", "tables", "torch"]
+Extra = Literal["cluster", "dashboard", "hdf5", "pictures", "s3", "tables", "torch", "view"]
 EXTRAS: dict[Extra, str] = {
     "cluster": "dask-jobqueue",
     "dashboard": "bokeh",
@@ -18,6 +18,7 @@ EXTRAS: dict[Extra, str] = {
     "s3": "obstore",
     "tables": "pyarrow",
     "torch": "torch",
+    "view": "bokeh",
 }
 """Packages that a plain installation leaves out, by the extra of nbdist that brings each."""
 

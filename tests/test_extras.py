@@ -44,6 +44,12 @@ def _report():
     report("series.zarr")
 
 
+def _view():
+    from nbdist.cli.view import view
+
+    view("series.zarr")
+
+
 def _contact_sheet():
     from nbdist.cli.demo import _draw
 
@@ -117,6 +123,7 @@ def _master_file():
         ("torch", _gpus, "--gpus needs torch: pip install 'nbdist[torch]'"),
         ("torch", _eager, "kernel eager needs torch: pip install 'nbdist[torch]'"),
         ("torch", _trace, "nbdist trace needs torch: pip install 'nbdist[torch]'"),
+        ("view", _view, "nbdist view needs bokeh: pip install 'nbdist[view]'"),
         ("torch", _learning, "nbdist.learning needs torch: pip install 'nbdist[torch]'"),
     ],
 )

@@ -45,6 +45,7 @@ from nbdist.cli.stopping import EXIT_WRONG, status_of, told_to_end, was_told
 from nbdist.cli.streams import steady_streams
 from nbdist.cli.trace import trace
 from nbdist.cli.verify import verify
+from nbdist.cli.view import view
 from nbdist.errors import NbdistError, one_line
 from nbdist.version import __version__
 
@@ -152,6 +153,7 @@ for _command in (
     readout,
     preview,
     report,
+    view,
     compare,
     labels,
     export,

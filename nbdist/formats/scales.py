@@ -53,30 +53,43 @@ class Scale:
         values = np.concatenate([view.values[view.drawn].ravel() for view in views])
         if not values.size or values.max() <= 0:
             return cls(Normalize(0, 1), [0, 1], ["0", "1"], "neither")
+        low, most, logarithmic = limits(values, name)
         whole, top = values.dtype.kind in "iu", float(values.max())
-        above = values[values > 0]
-        logarithmic = top > LOGARITHMIC_FROM * float(np.median(above)) if name == "auto" else name == "log"
         if not logarithmic:
-            low, most = _linear_limits(values)
             beyond = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}
             ends = beyond[int(values.min() < low), int(top > most)]
             ticks = _linear_ticks(low, most, whole)
             return cls(Normalize(low, most), ticks, [tick_label(tick) for tick in ticks], ends)
-        faint = float(np.quantile(above, FAINT))
-        low = max(top * 10**-DECADES, min(faint, top / 10))
         if not whole:
             ticks = log_ticks(low, top)
             return cls(LogNorm(low, top), ticks, [tick_label(tick) for tick in ticks], "min")
-        low = 0.5 if low <= 1 else low  # a place for what is 0
         ticks = log_ticks(max(1.0, low), top)
         labels = [tick_label(tick) for tick in ticks]
         nothing = low == 0.5
         return cls(
-            LogNorm(low, max(top, 2 * low)),
+            LogNorm(low, most),
             [low, *ticks] if nothing else ticks,
             ["0", *labels] if nothing else labels,
             "neither" if nothing else "min",
         )
+
+
+def limits(values: NDArray[Any], name: ScaleName = "auto") -> tuple[float, float, bool]:
+    """The darkest and the brightest of some values that are drawn apart, and whether on a logarithmic scale.
+
+    It is logarithmic where that is asked for, or where the range asks for it; never where no value is above 0. Of whole numbers it then
+    begins at 0.5 at the least, a place for what is 0.
+    """
+    if not values.size or values.max() <= 0:
+        return 0.0, 1.0, False
+    top, above = float(values.max()), values[values > 0]
+    if name == "linear" or (name == "auto" and top <= LOGARITHMIC_FROM * float(np.median(above))):
+        return *_linear_limits(values), False
+    low = max(top * 10**-DECADES, min(float(np.quantile(above, FAINT)), top / 10))
+    if values.dtype.kind not in "iu":
+        return low, top, True
+    low = 0.5 if low <= 1 else low
+    return low, max(top, 2 * low), True
 
 
 def _linear_limits(values: NDArray[Any]) -> tuple[float, float]:

@@ -19,18 +19,26 @@ class State(IntEnum):
     SATURATED = 3
     SHADOW = 4
     NOWHERE = 5
+    UNFINISHED = 6
 
 
-NAMES = {State.MASKED: "masked or gap", State.BAD: "bad", State.SATURATED: "saturated", State.SHADOW: "in a shadow"}
+NAMES = {
+    State.MASKED: "masked or gap",
+    State.BAD: "bad",
+    State.SATURATED: "saturated",
+    State.SHADOW: "in a shadow",
+    State.UNFINISHED: "not rendered yet",
+}
 COLOURS = {
     State.MASKED: (0.73, 0.80, 0.89, 1.0),
     State.BAD: (1.0, 0.37, 0.82, 1.0),
     State.SATURATED: (0.93, 0.36, 0.05, 1.0),
     State.SHADOW: (0.95, 0.77, 0.06, 0.35),
     State.NOWHERE: (0.93, 0.93, 0.93, 1.0),
+    State.UNFINISHED: (0.80, 0.88, 0.80, 1.0),
 }
 """Red, green, blue and opacity; what is read in a shadow shows through."""
-WITHOUT_VALUE = (State.MASKED, State.BAD, State.NOWHERE)
+WITHOUT_VALUE = (State.MASKED, State.BAD, State.NOWHERE, State.UNFINISHED)
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,10 @@ class View:
     @property
     def drawn(self) -> NDArray[np.bool_]:
         """Pixels whose value is drawn."""
-        return ~np.isin(self.states, WITHOUT_VALUE)
+        drawn = self.states != WITHOUT_VALUE[0]
+        for state in WITHOUT_VALUE[1:]:
+            drawn &= self.states != state
+        return drawn
 
     @property
     def shadowed(self) -> NDArray[np.bool_]:
@@ -70,31 +81,53 @@ class View:
 
 
 def shrunk(view: View, side: int) -> tuple[View, int]:
-    """Take the brightest of squares of pixels until the image is no longer than `side`.
-
-    A square that holds a saturated or a bad pixel is drawn as one, one that is masked for more than half as masked.
+    """Take the brightest of squares of pixels, as `in_squares` does, until the image is no longer than `side`.
 
     Returns
     -------
     The smaller image, and how many pixels a side of a square has.
     """
     factor = -(-max(view.values.shape) // side)
+    return in_squares(view, factor), factor
+
+
+def in_squares(view: View, factor: int) -> View:
+    """Take the brightest of squares of `factor` x `factor` pixels, of fewer at the far edges.
+
+    A square that holds a saturated or a bad pixel is drawn as one, one that is masked or in a shadow for more than half as that.
+    """
     if factor == 1:
-        return view, 1
-    rows, columns = (-(-size // factor) for size in view.values.shape)
-    edges = [(0, number * factor - size) for number, size in zip((rows, columns), view.values.shape, strict=True)]
+        return view
 
-    def squares(image: NDArray[Any], fill: int) -> NDArray[Any]:
-        return np.pad(image, edges, constant_values=fill).reshape(rows, factor, columns, factor)
+    def counted(pixels: NDArray[np.bool_]) -> NDArray[np.int32]:
+        return _joined(pixels.astype(np.int32), factor, np.add)
 
-    states, darkest = squares(view.states, State.NOWHERE), view.values.min()
-    values = squares(np.where(view.drawn, view.values, darkest), 0)
-    values = np.where(squares(view.drawn, 0), values, darkest).max(axis=(1, 3))
+    values, states = view.values, view.states
+    present = {state for state in State if (states == state).any()}
+    if present.intersection(WITHOUT_VALUE):
+        values = np.where(view.drawn, values, values.min())
+    values = _joined(values, factor, np.maximum)
     small = np.full(values.shape, State.READ, dtype=np.uint8)
-    there = (states != State.NOWHERE).sum(axis=(1, 3))
-    for state in (State.SHADOW, State.MASKED):
-        small[2 * (states == state).sum(axis=(1, 3)) > there] = state
+    if present == {State.READ}:
+        return View(values, small)
+    there = counted(states != State.NOWHERE)
+    for state in (State.SHADOW, State.MASKED, State.UNFINISHED):
+        if state in present:
+            small[2 * counted(states == state) > there] = state
     for state in (State.BAD, State.SATURATED):
-        small[(states == state).any(axis=(1, 3))] = state
+        if state in present:
+            small[counted(states == state) > 0] = state
     small[there == 0] = State.NOWHERE
-    return View(values, small), factor
+    return View(values, small)
+
+
+def _joined(image: NDArray[Any], factor: int, join: np.ufunc) -> NDArray[Any]:
+    """The pixels of each square joined into one: rows by rows, then columns by columns, which is far quicker than square by square."""
+    for axis in (0, 1):
+        image = np.moveaxis(image, axis, 0)
+        joined = image[::factor].copy()
+        for offset in range(1, factor):
+            more = image[offset::factor]
+            join(joined[: len(more)], more, out=joined[: len(more)])
+        image = np.moveaxis(joined, 0, axis)
+    return image

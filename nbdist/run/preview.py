@@ -145,8 +145,8 @@ class Preview:
             raise NbdistError(f"--panel {panel}: lies outside 0:{len(schema.panels)}")
         self.panels = range(len(schema.panels)) if panel is None else range(panel, panel + 1)
         arrays = [array for array in schema.arrays if array.product.name == what]
-        self._arrays = {number: its for its in arrays for number in its.panels.numbers if number in self.panels}
-        self._array = self._arrays[self.panels[0]]
+        self.arrays = {number: its for its in arrays for number in its.panels.numbers if number in self.panels}
+        self._array = self.arrays[self.panels[0]]
         self.product, self.units = self._array.product, self.images.units(self._array)
         self._kept: tuple[int, list[NDArray[np.uint8]]] | None = None
 
@@ -172,7 +172,7 @@ class Preview:
 
     def mean(self, frames: Sequence[int], report: Report = quiet) -> list[View]:
         """The mean of each pixel over some frames, panel by panel, float64."""
-        saturated = [np.zeros(states.shape, dtype=bool) for states in self._fixed(frames[0])]
+        saturated = [np.zeros(states.shape, dtype=bool) for states in self.fixed_states(frames[0])]
 
         def added(sums: NDArray[Any], more: NDArray[Any]) -> NDArray[Any]:
             return np.add(sums, more, out=sums)
@@ -228,7 +228,7 @@ class Preview:
         return joined
 
     def _values(self, frame: int) -> list[NDArray[Any]]:
-        return [self.images.image(array, panel, frame, self._pixels) for panel, array in self._arrays.items()]
+        return [self.images.image(array, panel, frame, self._pixels) for panel, array in self.arrays.items()]
 
     @property
     def _pixels(self) -> tuple[slice, slice]:
@@ -237,11 +237,11 @@ class Preview:
         rows, columns = self.zoom
         return slice(rows.start, rows.stop), slice(columns.start, columns.stop)
 
-    def _fixed(self, frame: int) -> list[NDArray[np.uint8]]:
+    def fixed_states(self, frame: int) -> list[NDArray[np.uint8]]:
         """The states of pixels that no value decides, panel by panel; the same in all frames of a sample, and often in all samples."""
         whose = self.images.sample(frame) if self.images.pixels_change else -1
         if self._kept is None or self._kept[0] != whose:
-            self._kept = whose, [self._of_pixels(panel, array, frame) for panel, array in self._arrays.items()]
+            self._kept = whose, [self._of_pixels(panel, array, frame) for panel, array in self.arrays.items()]
         return self._kept[1]
 
     def _of_pixels(self, panel: int, array: FrameArray, frame: int) -> NDArray[np.uint8]:
@@ -260,7 +260,7 @@ class Preview:
         self, values: Sequence[NDArray[Any]], frame: int, saturated: Sequence[NDArray[np.bool_]] | None = None
     ) -> list[View]:
         views, limit = [], self.images.limit(self._array, self.images.sample(frame))
-        for place, (image, fixed) in enumerate(zip(values, self._fixed(frame), strict=True)):
+        for place, (image, fixed) in enumerate(zip(values, self.fixed_states(frame), strict=True)):
             states = fixed.copy()
             view = View(image, states)
             if saturated is not None:

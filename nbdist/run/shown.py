@@ -59,6 +59,7 @@ class ShownImages(ABC):
     def __init__(self, name: str, title: str, schema: Schema, complete: NumberSet) -> None:
         self.name, self.title, self.schema, self.complete = name, title, schema, complete
         self._scene: tuple[int, Scene] | None = None
+        self._prediction: tuple[int, Prediction] | None = None
 
     @property
     def together(self) -> int:
@@ -119,10 +120,16 @@ class ShownImages(ABC):
         """Where spots of some frames of a sample are, with the columns `NAMED`: those that are stored, or else all that are predicted."""
         tables = [self.stored_spots(frame) for frame in frames]
         if None in tables:
-            scene = self.scene(self.sample(frames[0]))
-            prediction = Prediction(Diffraction(scene, self._reflections(scene)))
+            prediction = self._predicting(self.sample(frames[0]))
             tables = [frame_reflections(prediction, frame % self.together) for frame in frames]
         return {name: np.concatenate([table[name] for table in tables if table is not None]) for name in NAMED}
+
+    def _predicting(self, sample: int) -> Prediction:
+        """What predicts the reflections of a sample; that of the last one is kept: its lists may be long."""
+        if self._prediction is None or self._prediction[0] != sample:
+            scene = self.scene(sample)
+            self._prediction = sample, Prediction(Diffraction(scene, self._reflections(scene)))
+        return self._prediction[1]
 
     def of_pixels(self, name: str, array: FrameArray, panel: int, frame: int, pixels: Pixels) -> NDArray[Any] | None:
         """What pixels of a panel are by "mask" or "shadow", in a frame or in all; None where there is no such label."""
@@ -150,9 +157,10 @@ class ShownImages(ABC):
             if not 0 <= frame < self.schema.frames:
                 raise NbdistError(f"--frame {frame}: lies outside 0:{self.schema.frames}")
             if frame not in self.complete:
-                raise NbdistError(f"{self.name}: {self._missing(frame)}")
+                raise NbdistError(f"{self.name}: {self.missing(frame)}")
 
-    def _missing(self, frame: int) -> str:
+    def missing(self, frame: int) -> str:
+        """That a frame is not rendered yet, in words."""
         return f"frame {frame} is not rendered yet ({len(self.complete)} of {self.schema.frames} are)"
 
 
@@ -258,7 +266,8 @@ class _OfSamples(ShownImages):
     def _reflections(self, scene: Scene) -> Sequence[Reflections]:
         return load_reflections(scene)
 
-    def _missing(self, frame: int) -> str:
+    def missing(self, frame: int) -> str:
+        """That its sample is not rendered yet, in words."""
         done, every = (frames // self.together for frames in (len(self.complete), self.schema.frames))
         return f"sample {self.sample(frame)} is not rendered yet ({done} of {every} are)"
 
@@ -335,7 +344,7 @@ class RenderedSamples(_OfSamples):
         return self._last
 
 
-def shown_images(summary: SeriesSummary | DatasetSummary) -> ShownImages:
+def shown_images(summary: SeriesSummary | DatasetSummary) -> SeriesImages | DatasetImages:
     """The images of a store."""
     return SeriesImages(summary) if isinstance(summary, SeriesSummary) else DatasetImages(summary)
 

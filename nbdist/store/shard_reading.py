@@ -98,6 +98,11 @@ class ShardReader:
         return f"{self._name}/c/{shard}{self._rest}"
 
     @property
+    def chunk(self) -> tuple[int, ...]:
+        """Pixels of a frame that lie in one chunk, along each of its dimensions: the least that is read."""
+        return self._chunk[1:]
+
+    @property
     def whole(self) -> Window:
         """All pixels of a frame."""
         return tuple(slice(0, size) for size in self.shape[1:])
