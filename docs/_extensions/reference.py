@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import EnumType
 from typing import Any
 
 Schema = Mapping[str, Any]
@@ -80,11 +81,13 @@ def _names(option: Any) -> str:
 
 
 def _value(parameter: Any) -> str:
+    """What is put in the place of a parameter's value: its choices, or a word for it."""
     if getattr(parameter, "is_flag", False):
         return ""
     annotation = parameter.type_descriptor.annotation
-    name = parameter.metavar or {"int": "N", "float": "X"}.get(getattr(annotation, "__name__", ""))
-    return (name or parameter.name.upper()) + ("..." if parameter.nargs == -1 else "")
+    choices = "|".join(str(its.value) for its in annotation) if isinstance(annotation, EnumType) else ""
+    name = parameter.metavar or choices or {"int": "N", "float": "X"}.get(getattr(annotation, "__name__", ""))
+    return name or parameter.name.upper()
 
 
 def _default(option: Any) -> str:

@@ -103,7 +103,7 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
 
     @property
     def mask(self) -> Tensor | dict[str, Tensor]:
-        """Where pixels are usable, bool (slow, fast) or (panel, slow, fast): True where one is neither masked nor bad.
+        """Where pixels are usable, bool (slow, fast) or (panel, slow, fast), which is True where one is neither masked nor bad.
 
         Of panels that differ in shape it is a dictionary: `mask_0`, `mask_1`.
 
@@ -123,7 +123,7 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that decides which items there are, in plain numbers and texts: the store, the frames that they begin with, and their cut."""
+        """All that decides which items there are, in plain numbers and texts (store, frames that they begin with, their cut)."""
         first_frames = hashlib.sha256(self.first_frames().astype("<i8").tobytes()).hexdigest()
         return {"store": self._store.store_id, "first_frames": first_frames}
 

@@ -38,6 +38,7 @@ def test_every_command_and_option_has_a_line():
         for parameter in command.params:
             if parameter.param_type_name == "option" and not parameter.hidden:
                 assert max(parameter.opts, key=len) in sections[name], f"{name} {parameter.opts}"
+    assert r"`auto\|cpu\|cuda` | `auto`" in sections["nbdist run"]
     for flag in TABLE:
         assert f"`{' '.join(flag.words)}`" in sections["nbdist nanobragg"]
     assert re.search(r"`-o, --output` +\| `STORE` +\| required", sections["nbdist run"])
