@@ -74,6 +74,10 @@ WORK = frozenset(
 """Commands that write files, or whose status is their verdict: what they print may be lost. The others do nothing but print."""
 
 
+USAGE: type[Exception] = next(its for its in typer.BadParameter.__mro__ if its.__name__ == "ClickException")
+"""What a command line that is wrong raises; typer brings it, or has it of click, as its version has it."""
+
+
 class _Raised(BaseException):
     """Carries an error past typer, which would answer some of them in its own words."""
 
@@ -181,7 +185,7 @@ app.command(
 def _every_command() -> Callable[[], object]:
     """What `app` does, made once: that takes longer than some commands do."""
     # by its name however it is started: completion goes by that
-    return functools.partial(typer.main.get_command(app), prog_name="nbdist")
+    return functools.partial(typer.main.get_command(app), prog_name="nbdist", standalone_mode=False)
 
 
 def run(command: Callable[[], object] | None = None) -> None:
@@ -205,7 +209,7 @@ def _named_command() -> str:
 def _status(command: Callable[[], object]) -> int:
     """Run the command; its exit status. An error is said in one line, and raised with `--debug`."""
     try:
-        command()
+        ended_with = command()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException as raised:
@@ -214,11 +218,25 @@ def _status(command: Callable[[], object]) -> int:
         if interrupted is not None:
             typer.echo("nbdist: interrupted", err=True)
             return interrupted
+        if isinstance(error, USAGE):
+            return _told_of_usage(error)
         if "--debug" in sys.argv:
             raise error from error.__cause__
         typer.echo(f"nbdist: {_said_of(error)}", err=True)
         return EXIT_WRONG
-    return 0
+    return ended_with if isinstance(ended_with, int) else 0  # of `typer.Exit`
+
+
+def _told_of_usage(error: Any) -> int:
+    """Say in one line what is wrong with a command line, and where its options are listed."""
+    if not error.format_message():  # nothing was asked for: help is shown
+        error.show()
+    else:
+        path = error.ctx.command_path if getattr(error, "ctx", None) is not None else "nbdist"
+        said = error.format_message().replace("Value error, ", "").rstrip(".")
+        mark = "" if said.endswith("?") else ";"
+        typer.echo(f"nbdist: {said[0].lower()}{said[1:]}{mark} {path} --help lists what there is", err=True)
+    return EXIT_WRONG
 
 
 def _said_of(error: BaseException) -> str:

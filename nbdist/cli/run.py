@@ -287,7 +287,7 @@ def render(
         return
     if progress.eager_units and settings.kernel != "eager" and rendered:
         error_console.print(
-            f"note: {progress.eager_units} unit(s) were rendered without a compiled kernel, several times slower; "
+            f"note: {progress.eager_units} unit(s) were rendered without a compiled kernel, tens of times slower; "
             "compiling needs a C++ compiler (g++) where the workers run"
         )
     console.print(

@@ -69,6 +69,8 @@ def connect(
     if scheduler_file is not None:
         address = _read_scheduler_file(scheduler_file, deadline, report)
     assert address is not None
+    if "://" not in address:
+        raise RunError(f"{option}: expected an address such as tcp://{address.partition(':')[0]}:8786, or tls://")
     if address.startswith("tls://") and security is None:
         raise RunError(f"{option}: a scheduler at {address} needs --security CA,CERT,KEY")
     if security is not None and not address.startswith("tls://"):

@@ -14,7 +14,7 @@ import yaml
 from nbdist.errors import ExperimentError
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.validation import shown, validated
-from nbdist.formats.text import user_path
+from nbdist.formats.text import near_name, user_path
 
 RECIPE = "recipe"
 """The section that a recipe has, and an experiment has not."""
@@ -118,6 +118,11 @@ def read_document(path: Path, name: str) -> Any:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ExperimentError(f"{name} cannot be read: it is not text in UTF-8") from None
+    except FileNotFoundError as error:
+        raise ExperimentError(f"{name} cannot be read: {error.strerror}{near_name(path)}") from None
+    except IsADirectoryError as error:
+        instead = "a Zarr store, which nbdist info shows" if (path / "zarr.json").is_file() else error.strerror
+        raise ExperimentError(f"{name} cannot be read: {instead}") from None
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         raise ExperimentError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if path.suffix.lower() == ".json":

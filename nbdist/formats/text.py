@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import itertools
 import os
 import zlib
 from collections.abc import Iterator
@@ -10,10 +12,23 @@ from pathlib import Path
 
 from nbdist.errors import FileFormatError
 
+MOST_NAMES = 1000
+"""Of a folder that are looked at for one that is near."""
+
 
 def user_path(path: str | os.PathLike[str]) -> Path:
     """A path as a shell reads it: `~` and `~name` are home folders, where there is such a user."""
     return Path(os.path.expanduser(os.fspath(path)))  # noqa: PTH111 (Path's own raises where there is none)
+
+
+def near_name(path: Path) -> str:
+    """What a complaint that something is not there ends with: the name in the same folder that is nearest; nothing where none is near."""
+    try:
+        names = [entry.name for entry in itertools.islice(os.scandir(path.absolute().parent), MOST_NAMES)]
+    except (OSError, ValueError):  # of a name with a NUL
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
+    return f"; did you mean {path.with_name(near[0])}?" if near and path.name else ""
 
 
 def version_of(path: Path, what: str) -> tuple[int, int]:

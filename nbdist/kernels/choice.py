@@ -49,7 +49,7 @@ def eager_backend(instrument: Instrument, why: str) -> Backend:
         If PyTorch is not installed either.
     """
     found = _torch_backend(instrument, "cpu", False, why, f"a machine on which no kernel can be compiled ({why})")
-    logger.warning("the kernel cannot be compiled here (%s); going on without it, several times slower", why)
+    logger.warning("the kernel cannot be compiled here (%s); going on without it, tens of times slower", why)
     return found
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import zarr
 
 from nbdist.errors import NbdistError, StoreError, one_line
+from nbdist.formats.text import near_name
 from nbdist.store.objects import ROOT, Objects
 from nbdist.store.places import objects_at, zarr_store
 from nbdist.store.schema import schema_of
 
 FORMAT = "nbdist series"
 FORMAT_VERSION = 3
+DOCUMENTS = (".yaml", ".yml", ".json")
+"""How the names of experiments and recipes end."""
 LAST_MADE = "records"
 """What `create_store` makes last: a store without it was never whole."""
 
@@ -46,7 +50,7 @@ def open_group(
     location = objects.location
     try:
         if not (objects.read(ROOT) or objects.exists()):
-            raise StoreError(f"{location}: there is no store")
+            raise StoreError(f"{location}: there is no store{near_name(Path(location))}")
         group = zarr.open_group(zarr_store(objects, read_only=mode == "r"), mode=mode, zarr_format=3)
         whole = begun or was_whole(objects)
     except NbdistError:
@@ -54,7 +58,9 @@ def open_group(
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in NOT_THERE:
             raise StoreError(f"{location} cannot be read: {one_line(error)}") from None
-        raise StoreError(f"{location} is not a Zarr store of nbdist") from None
+        document = Path(location).suffix in DOCUMENTS and Path(location).is_file()
+        instead = "; nbdist run or nbdist dataset makes one of an experiment or recipe" if document else ""
+        raise StoreError(f"{location} is not a Zarr store of nbdist{instead}") from None
     if group.attrs.get("format") != FORMAT:
         raise StoreError(f"{location} is a Zarr store, but not one of nbdist")
     version = group.attrs.get("format_version")

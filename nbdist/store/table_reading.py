@@ -28,6 +28,8 @@ from nbdist.store.units import DECODED_AT_ONCE, batches
 if TYPE_CHECKING:
     import pyarrow
 
+NO_TABLES = "none (an experiment asks for them by `labels`)"
+
 
 def read_table(
     location: str | os.PathLike[str],
@@ -137,7 +139,7 @@ def table_reader(group: zarr.Group, name: str, columns: Sequence[str] | None = N
     schema, location = schema_of(group), objects_of(group).location
     tables = {table.name: table for table in schema.tables}
     if name not in tables:
-        raise StoreError(f"{location}: there is no table {name}; tables: {', '.join(tables) or 'none'}")
+        raise StoreError(f"{location}: there is no table {name}; tables: {', '.join(tables) or NO_TABLES}")
     return TableReader(group, tables[name], columns)
 
 
@@ -204,7 +206,7 @@ def read_series_table(group: zarr.Group, name: str, columns: Sequence[str] | Non
     objects, tables = objects_of(group), {table.name: table for table in schema_of(group).series_tables}
     if name not in tables:
         raise StoreError(
-            f"{objects.location}: there is no table {name}; tables of the series: {', '.join(tables) or 'none'}"
+            f"{objects.location}: there is no table {name}; tables of the series: {', '.join(tables) or NO_TABLES}"
         )
     wanted = selected(objects.location, name, arrow_schema(tables[name]), columns)
     return _decoded(objects, series_key(name), wanted)

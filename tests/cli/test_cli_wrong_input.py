@@ -208,3 +208,59 @@ def test_whatever_is_raised_is_one_line_and_what_nobody_foresaw_keeps_its_traceb
     kept = [path.read_text() for path in tmp_path.glob("nbdist-traceback-*.txt")]
     assert len(kept) == isinstance(error, ZeroDivisionError)
     assert all("Traceback" in text and "failing" in text for text in kept)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("runn", "a.yaml"), "no such command 'runn'. Did you mean 'run'? nbdist --help lists what there is"),
+        (
+            ("kernels", "bild"),
+            "no such command 'bild'. Did you mean 'build'? nbdist kernels --help lists what there is",
+        ),
+        (("run", "a.yaml"), "missing option '--output' / '-o'; nbdist run --help lists what there is"),
+        (("run",), "nbdist run --help"),
+        (("run", "a.yaml", "-o", "a.zarr", "--worker", 2), "no such option: --worker "),
+        (
+            ("run", "a.yaml", "-o", "a.zarr", "--device", "gpu"),
+            "'gpu' is not one of 'auto', 'cpu', 'cuda'; nbdist run --help",
+        ),
+        (("run", "a.yaml", "-o", "a.zarr", "--workers", "two"), "invalid value for '--workers': "),
+        (("check", "a.yaml", "--json", "a.json"), "unexpected extra argument"),
+    ],
+)
+def test_a_command_line_that_is_wrong_is_told_in_one_line(nbdist, words, said):
+    ended = nbdist(*words)
+    assert (ended.code, ended.raw, ended.err.count("\n")) == (2, "", 1)
+    assert ended.err.startswith("nbdist: ")
+    assert said in ended.err
+
+
+def test_no_command_at_all_shows_the_help(nbdist):
+    for words in ((), ("kernels",)):
+        ended = nbdist(*words)
+        assert "Usage: nbdist" in ended.raw + ended.err
+
+
+def test_a_name_that_is_near_is_offered(nbdist, refused, experiment_file, finished, tmp_path):
+    assert f"did you mean {experiment_file}?" in refused(tmp_path / "smal.yaml")
+    other = finished.with_name("serie.zarr")
+    assert f"there is no store; did you mean {finished}?" in refused(other, command="info")
+    assert "did you mean" not in refused(tmp_path / "entirely-another.yaml")
+    assert "did you mean" not in refused(tmp_path / "nowhere" / "a.yaml")
+
+
+def test_a_store_for_an_experiment_and_the_reverse_are_told_apart(refused, experiment_file, finished, tmp_path):
+    assert f"{finished} cannot be read: a Zarr store, which nbdist info shows" in refused(finished)
+    assert f"{tmp_path} cannot be read: Is a directory" in refused(tmp_path)
+    said = "is not a Zarr store of nbdist; nbdist run or nbdist dataset makes one of an experiment or recipe"
+    for command in ("info", "verify", "finish"):
+        assert f"{experiment_file} {said}" in refused(experiment_file, command=command)
+
+
+def test_an_address_without_a_protocol_is_named_with_one(nbdist, experiment_file, tmp_path):
+    ended = nbdist("run", experiment_file, "-o", tmp_path / "a.zarr", "--scheduler", "node7:8786")
+    assert (ended.code, ended.err) == (
+        2,
+        "nbdist: --scheduler node7:8786: expected an address such as tcp://node7:8786, or tls://\n",
+    )
