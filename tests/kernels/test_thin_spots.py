@@ -162,12 +162,13 @@ def test_a_frame_has_the_photons_of_every_crystal_by_itself(crystal_of):
 
 
 @pytest.mark.parametrize(
-    ("small_um", "large_um", "spread", "within"),  # measured: 6e-5, 9e-4, 7e-5, 2.6e-3
+    ("small_um", "large_um", "spread", "within"),  # measured: 6e-5, 9e-4, 7e-5, 1.0e-5, 4e-4
     [
         (2.0, 300.0, {"sigma_deg": 0.4}, 5e-4),
         (2.0, 50.0, {"divergence_sigma_mrad": [2.0, 2.0]}, 2e-3),
         (5.0, 50.0, {"divergence_sigma_mrad": [2.0, 2.0], "osc_range_deg": 0.01}, 5e-4),
-        (2.0, 100.0, {"sigma_deg": [0.4, 0.0, 0.0], "osc_range_deg": 0.5}, 4e-3),
+        (50.0, 300.0, {"sigma_deg": [0.4, 0.0, 0.0]}, 1e-4),
+        (20.0, 300.0, {"sigma_deg": [0.4, 0.0, 0.0], "osc_range_deg": 0.5}, 6e-4),
     ],
 )
 def test_photons_are_as_many_as_cells_where_the_shape_is_small(crystal_of, small_um, large_um, spread, within):

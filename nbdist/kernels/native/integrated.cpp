@@ -19,7 +19,8 @@ struct Request {  // mirrored by integrated.Request; every member takes eight by
   const int64_t* first_entry;  // (spots + 1)
   const int64_t *lattice, *source;
   const double *vector, *phi, *low, *high, *strength;  // (entries): at phi 0 (entries, 3), 1/Angstrom; radians
-  const double *shape, *mosaic;                        // (lattices, 3, 3)
+  int64_t lattices;
+  const double *shape, *mosaic;  // (lattices, 3, 3)
   double spindle[3], divergence_axis[2][3];
   double band_variance, divergence_variance[2], tolerance;
   int64_t subpixels;            // along a side of a pixel; 0: as many as a spot needs
@@ -115,6 +116,11 @@ struct Arena {  // memory that a thread gives out and keeps until the end of a c
   }
 };
 
+struct Lattice {  // as its crystals are at phi 0
+  Matrix shape;
+  std::array<Vector, 3> turns;  // roots of the covariance of their rotations
+};
+
 struct Run {
   int64_t row, first, last;
 };
@@ -133,6 +139,13 @@ class Renderer {
         beam.tilt_variance[t] = request.divergence_variance[t];
       }
       beams.push_back(beam);
+    }
+    for (int64_t l = 0; l < request.lattices; l++) {
+      auto matrix = [&](const double* from) {
+        from += 9 * l;
+        return Matrix{{{from[0], from[1], from[2]}, {from[3], from[4], from[5]}, {from[6], from[7], from[8]}}};
+      };
+      lattices.push_back({matrix(request.shape), roots<3>(matrix(request.mosaic))});
     }
     for (int n = 1; n <= MOST_NODES; n++) nodes[n] = legendre(n);
     line_nodes = legendre(LINES);
@@ -272,6 +285,7 @@ class Renderer {
   const Request& request;
   std::vector<Surface> surfaces;
   std::vector<Beam> beams;
+  std::vector<Lattice> lattices;
   std::vector<Spot> spots;
   std::vector<std::vector<const Spot*>> spots_of_band;
   Nodes nodes[MOST_NODES + 1], line_nodes;
@@ -311,13 +325,12 @@ class Renderer {
   SpotModel modelled(int64_t entry, const Beam& beam) const {
     const Vector u = {request.spindle[0], request.spindle[1], request.spindle[2]};
     const Matrix R = rotation_about(u, request.phi[entry]);
-    const double *vector = request.vector + 3 * entry, *shape = request.shape + 9 * request.lattice[entry],
-                 *mosaic = request.mosaic + 9 * request.lattice[entry];
-    Matrix S, M;
-    for (int i = 0; i < 3; i++)
-      for (int j = 0; j < 3; j++) S[i][j] = shape[3 * i + j], M[i][j] = mosaic[3 * i + j];
+    const double* vector = request.vector + 3 * entry;
+    const Lattice& its = lattices[request.lattice[entry]];
+    std::array<Vector, 3> turns;
+    for (int i = 0; i < 3; i++) turns[i] = R * its.turns[i];
     return SpotModel(
-        R * Vector{vector[0], vector[1], vector[2]}, turned(R, S), turned(R, M), u, beam, request.low[entry], request.high[entry]);
+        R * Vector{vector[0], vector[1], vector[2]}, turned(R, its.shape), turns, u, beam, request.low[entry], request.high[entry]);
   }
 
   // How the varying factors change from pixel to pixel about a spot, relative to what they are there.
@@ -416,7 +429,7 @@ class Renderer {
     const int64_t width, columns;
     const Form line;  // the exponent along them, f
     double thin, other, ends;
-    bool closed;
+    bool closed, bent;
     int64_t first, last;  // pixels along the lines
 
     Lines(const Renderer& renderer, const Patch& patch, double strength, const real* factor, const Spot& its)
@@ -432,6 +445,7 @@ class Renderer {
       const Form& form = patch.smooth;
       thin = 1 / std::sqrt(fast ? form.ff : form.ss), other = 1 / std::sqrt(std::max(fast ? form.ss : form.ff, 1e-300));
       double change = std::abs(fast ? patch.phi_f : patch.phi_s) * patch.deviations / std::sqrt(std::max(line.ff, 1e-300));
+      bent = patch.margin >= NEAR * thin;
       closed = line.ff > 0 && (patch.thin || change < SMOOTH * std::cbrt(renderer.request.tolerance / 1e-4));
       first = fast ? its.whole.first_column : its.whole.first_row, last = fast ? its.whole.last_column : its.whole.last_row;
       ends = fast ? patch.anchor_f : patch.anchor_s;
@@ -497,7 +511,6 @@ class Renderer {
       for (int l = 0; l < LANES; l++) middle[l] = (real)line.ridge(at[l]);
       vec there = load(at), guess = load(middle), log[3], phi[3], rise, fall;
       const real step = (real)thin;
-      const bool bent = patch.margin >= NEAR * thin;
       for (int turn = 0; bent && turn < TURNS_TO_ARC; turn++) guess = guess + towards_arc(there, guess, step);
       const int turns = bent ? 2 : 1;  // once more from where it turns out to be
       for (int turn = 0; turn < turns; turn++) {
@@ -553,8 +566,18 @@ class Renderer {
     // Nodes along each line, where it is in the spot.
     void summed(int64_t line_pixel, const real* at, const real* weight) {
       double low[LANES], high[LANES], left = 1e18, right = -1e18;
+      alignas(BYTES) real middle[LANES];
+      for (int l = 0; l < LANES; l++) middle[l] = (real)line.ridge(at[l]);
+      const bool narrow = bent && line.ff > RULED * (fast ? patch.smooth.ff : patch.smooth.ss);
+      if (narrow) {
+        vec there = load(at), guess = load(middle);
+        for (int turn = 0; turn < TURNS_TO_ARC; turn++) guess = guess + towards_arc(there, guess, (real)thin);
+        store(middle, guess);
+      }
+      const double half = (NEAR + std::sqrt(patch.limit)) / std::sqrt(line.ff);
       for (int l = 0; l < LANES; l++) {
         if (!patch.line(fast, at[l], low[l], high[l])) low[l] = high[l] = 0;
+        if (narrow) low[l] = std::max(low[l], middle[l] - half), high[l] = std::min(high[l], middle[l] + half);
         if (low[l] < high[l]) left = std::min(left, low[l]), right = std::max(right, high[l]);
       }
       int64_t from, to;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "detector.h"
@@ -44,12 +45,24 @@ static inline Matrix turned(const Matrix& rotation, const Matrix& m) {
   return whole;
 }
 
-static inline double determinant(const Matrix& m) { return dot(m[0], cross(m[1], m[2])); }
-
 static inline Matrix inverse(const Matrix& m) {  // of a symmetric matrix
   Vector a = cross(m[1], m[2]), b = cross(m[2], m[0]), c = cross(m[0], m[1]);
   double s = 1 / dot(m[0], a);
   return {{s * a, s * b, s * c}};
+}
+
+// Vectors whose outer products add up to a symmetric matrix that is nowhere negative, as many as its rank: by its largest diagonal first.
+template <int COUNT>
+static inline std::array<Vector, COUNT> roots(Matrix m) {
+  std::array<Vector, COUNT> parts = {};
+  for (Vector& part : parts) {
+    const int largest = m[0][0] > m[1][1] ? (m[0][0] > m[2][2] ? 0 : 2) : (m[1][1] > m[2][2] ? 1 : 2);
+    const double pivot = m[largest][largest];
+    if (!(pivot > 0)) break;
+    part = (1 / std::sqrt(pivot)) * m[largest];
+    m = m + outer(-1, part, part);
+  }
+  return parts;
 }
 
 static inline Matrix rotation_about(Vector u, double angle) {
@@ -92,26 +105,32 @@ struct SpotModel {
   Vector along, shift, straight;
   double curvature, fit[KNOWN], second[3][KNOWN][KNOWN], slope[KNOWN], arc, peak, low, high;
 
-  // G, its shape's covariance and that of its rotations are those at the phi of the expansion
-  SpotModel(Vector G, const Matrix& shape, const Matrix& mosaic, Vector u, const Beam& beam, double low, double high)
+  // G, its shape's covariance and the roots of that of its rotations are those at the phi of the expansion
+  SpotModel(Vector G, const Matrix& shape, const std::array<Vector, 3>& turns, Vector u, const Beam& beam, double low, double high)
       : G(G), low(low), high(high) {
     const Vector inward = (1 / beam.wavelength) * beam.incident, v = cross(u, G);
     const bool tilted[2] = {beam.tilt_variance[0] > 0, beam.tilt_variance[1] > 0};
+    // Each part of C = S + [G]x M [G]x^T + ... by itself: of a spot that is long in one way, the determinant of the sum would lose all digits
+    Matrix P = inverse(shape), mosaic = {};
+    double wider = 1;  // |C| / |S|
+    auto widen = [&](double variance, Vector way) {
+      const Vector pull = P * way;
+      const double gain = 1 + variance * dot(way, pull);
+      P = P + outer(-variance / gain, pull, pull), wider *= gain;
+    };
+    for (const Vector& turn : turns) mosaic = mosaic + outer(1, turn, turn), widen(1, cross(turn, G));
+    if (beam.band > 0) widen(beam.band, G);
+    for (int t = 0; t < 2; t++)
+      if (tilted[t]) widen(beam.tilt_variance[t], beam.tilt[t]);
     Matrix gm;  // [G]x M
     for (int j = 0; j < 3; j++) {
       Vector c = cross(G, column(mosaic, j));
       for (int i = 0; i < 3; i++) gm[i][j] = c[i];
     }
-    Matrix C = shape;
-    for (int i = 0; i < 3; i++) C[i] = C[i] + cross(G, gm[i]);  // [G]x M [G]x^T
-    if (beam.band > 0) C = C + outer(beam.band, G, G);
-    for (int t = 0; t < 2; t++)
-      if (tilted[t]) C = C + outer(beam.tilt_variance[t], beam.tilt[t], beam.tilt[t]);
-    const Matrix P = inverse(C);
     along = P * v;
     curvature = dot(along, v);
     flat = P + outer(-1 / curvature, along, along);
-    peak = std::sqrt(determinant(shape) / determinant(C));
+    peak = 1 / std::sqrt(wider);
 
     double width = high - low, uniform = width * width / 12;
     double spread = uniform * (1 + 12 / (CONFINED * CONFINED) * uniform * curvature), held = 1 + spread * curvature;

@@ -8,6 +8,8 @@
 
 constexpr double NARROW = 0.5;  // see integrated.py
 constexpr double BEYOND = 0.2;  // of the tolerance: what is cut off all around a spot adds up to less than that
+constexpr double RULED = 0.05;      // of the exponent's curvature along a line; where what is across phi has more, it says where the line is in the spot
+constexpr double BENT_MORE = 1.25;  // times what the terms of second order say, the ends of a spot may be off its line
 constexpr double NODE[4] = {-0.8611363115940526, -0.3399810435848563, 0.3399810435848563, 0.8611363115940526};
 constexpr double NODE_WEIGHT[4] = {0.17392742256872693, 0.32607257743127307, 0.32607257743127307, 0.17392742256872693};
 
@@ -207,18 +209,7 @@ struct Patch {
     Vector q_s = (inverse / distance) * (by_s - dot(by_s, direction) * direction);
     Vector q_f = (inverse / distance) * (by_f - dot(by_f, direction) * direction);
 
-    // two vectors e with flat = e e^T + e' e'^T
-    Vector e[2];
-    {
-      Matrix form = model.flat;
-      int largest = form[0][0] > form[1][1] ? (form[0][0] > form[2][2] ? 0 : 2) : (form[1][1] > form[2][2] ? 1 : 2);
-      double pivot = std::sqrt(std::max(form[largest][largest], 1e-300));
-      e[0] = (1 / pivot) * form[largest];
-      form = form + outer(-1, e[0], e[0]);
-      largest = form[0][0] > form[1][1] ? (form[0][0] > form[2][2] ? 0 : 2) : (form[1][1] > form[2][2] ? 1 : 2);
-      pivot = form[largest][largest];
-      e[1] = pivot > 0 ? (1 / std::sqrt(pivot)) * form[largest] : Vector{0, 0, 0};
-    }
+    const std::array<Vector, 2> e = roots<2>(model.flat);
     const double root = deviations = std::sqrt(model.curvature);
     for (int i = 0; i < 3; i++) {
       flat[0][i] = (real)e[0][i], flat[1][i] = (real)e[1][i], along[i] = (real)(model.along[i] / root);
@@ -247,20 +238,30 @@ struct Patch {
     within.least -= model.curvature * half * half;
     reach /= root;
 
-    double first = -1e9, last = 1e9, a, b;
+    if (!find_extents() || extent_s[0] < -far || extent_s[1] > far) return false;
+    const double of_phi = bend(model, beam, q_s, q_f, at, distance);
+    reach += of_phi, within.least -= model.curvature * (2 * half + of_phi) * of_phi;
+    find_extents();
+    for (double* extent : {extent_s, extent_f}) extent[0] -= margin, extent[1] += margin;
+    first_row = std::max<int64_t>(0, (int64_t)std::floor(anchor_s + extent_s[0]));
+    last_row = std::min<int64_t>(work.rows, (int64_t)std::floor(anchor_s + extent_s[1]) + 1);
+    return first_row < last_row;
+  }
+
+  // The range along slow and along fast in which it is above the tolerance, on the line that the forms follow; false where it is nowhere.
+  bool find_extents() {
+    double a, b;
+    extent_s[0] = extent_f[0] = -1e9, extent_s[1] = extent_f[1] = 1e9;
     for (const Form* form : {&across, &within}) {
       if (!form->rows(limit, a, b)) return false;
-      first = std::max(first, a), last = std::min(last, b);
+      extent_s[0] = std::max(extent_s[0], a), extent_s[1] = std::min(extent_s[1], b);
     }
-    if (!(first <= last) || first < -far || last > far) return false;
-    // how far the bend of its path takes the ends of a long spot from the line that the forms follow
-    margin = bend(model, beam, q_s, q_f, at, distance, first, last);
-    extent_s[0] = first - margin, extent_s[1] = last + margin;
-    if (!across.columns(first, last, limit, extent_f[0], extent_f[1]) || !within.columns(first, last, limit, a, b)) return false;
-    extent_f[0] = std::max(extent_f[0], a) - margin, extent_f[1] = std::min(extent_f[1], b) + margin;
-    first_row = std::max<int64_t>(0, (int64_t)std::floor(anchor_s + first - margin));
-    last_row = std::min<int64_t>(work.rows, (int64_t)std::floor(anchor_s + last + margin) + 1);
-    return first_row < last_row;
+    if (!(extent_s[0] <= extent_s[1])) return false;
+    for (const Form* form : {&across, &within}) {
+      if (!form->columns(extent_s[0], extent_s[1], limit, a, b)) return false;
+      extent_f[0] = std::max(extent_f[0], a), extent_f[1] = std::min(extent_f[1], b);
+    }
+    return true;
   }
 
   // The pixels of a row that are above the tolerance.
@@ -372,13 +373,18 @@ struct Patch {
   }
 
  private:
-  // Pixels along slow and fast within which the ends of the spot's longest line lie off that line. On a slanted line a shift along both
-  // takes a place along one of them twice as far.
-  double bend(const SpotModel& model, const Beam& beam, Vector q_s, Vector q_f, Vector at, double distance, double first, double last) const {
-    double most = 0;
-    if (!within.bounded) return 0;
-    for (double end_s : {first, last}) {
-      const double end_f = within.ridge(end_s);
+  // How far the ends of a long spot lie off the line that the forms follow: in pixels where they are, and along the one of slow and fast that
+  // crosses the line at the larger angle (the margin); and in phi (returned).
+  double bend(const SpotModel& model, const Beam& beam, Vector q_s, Vector q_f, Vector at, double distance) {
+    const bool by_fast = smooth.ff >= smooth.ss, by_slow = extent_s[1] - extent_s[0] >= extent_f[1] - extent_f[0];
+    const Vector q_across = by_fast ? q_f : q_s;
+    const double stiff = by_fast ? smooth.ff : smooth.ss, stiff_across = by_fast ? across.ff : across.ss;
+    const bool ruled = stiff_across > RULED * stiff;
+    const Form& path = ruled ? gaussian() : within;
+    double most = 0, most_phi = 0;
+    if (!path.bounded) return 0;
+    for (int end : {0, 1}) {
+      const double end_s = by_slow ? extent_s[end] : path.turned().ridge(extent_f[end]), end_f = by_slow ? path.ridge(extent_s[end]) : extent_f[end];
       Vector there = surface.position(anchor_s + end_s, anchor_f + end_f);
       Vector q = (1 / beam.wavelength) * ((1 / std::sqrt(dot(there, there))) * there - (1 / distance) * at);
       Vector D = q + (1 / beam.wavelength) * ((1 / distance) * at - beam.incident) - model.G;
@@ -389,16 +395,17 @@ struct Patch {
       for (int i = 0; i < 3; i++)
         for (int k = 0; k < KNOWN; k++)
           for (int l = 0; l < KNOWN; l++) off[i] += model.second[i][k][l] * known[k] * known[l];
-      Vector pull = model.flat * off + (dot(model.along, off) / model.curvature) * model.along;
-      double pull_s = dot(q_s, pull), pull_f = dot(q_f, pull);
-      if (smooth.det > 1e-9 * smooth.ss * smooth.ff) {
-        most = std::max(most, std::abs((smooth.ff * pull_s - smooth.sf * pull_f) / smooth.det));
-        most = std::max(most, std::abs((smooth.ss * pull_f - smooth.sf * pull_s) / smooth.det));
-      } else if (smooth.ss + smooth.ff > 0) {
-        most = std::max(most, std::hypot(pull_s, pull_f) / (smooth.ss + smooth.ff));
-      }
+      const double of_phi = dot(model.along, off) / model.curvature;
+      const Vector flat_pull = model.flat * off, pull = flat_pull + of_phi * model.along;
+      const double pull_s = dot(q_s, pull), pull_f = dot(q_f, pull);
+      most_phi = std::max(most_phi, std::abs(of_phi));
+      most = std::max(most, std::abs(by_fast ? pull_f : pull_s) / stiff);
+      if (ruled) most = std::max(most, std::abs(dot(q_across, flat_pull)) / stiff_across);
+      if (smooth.bounded)
+        most = std::max({most, std::abs(smooth.ff * pull_s - smooth.sf * pull_f) / smooth.det, std::abs(smooth.ss * pull_f - smooth.sf * pull_s) / smooth.det});
     }
-    return std::min(2 * most, 100.0);
+    margin = std::min(BENT_MORE * most, 100.0);
+    return BENT_MORE * most_phi;
   }
 
   void bend_moves(vec s, vec f, vec* move, vec& squared, vec& along_unit) const {
