@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser import browser, faults, page  # noqa: F401 - fixtures of all tests
@@ -22,6 +22,9 @@ from hypothesis import HealthCheck, settings
 from nbdist.errors import MissingExtraError
 from nbdist.experiment import Experiment, validate
 from nbdist.experiment.crystal import LATTICE_FIELDS
+
+if TYPE_CHECKING:
+    from nbdist.scene.amplitudes import AmplitudeCache
 
 ROOT = Path(__file__).parent.parent
 
@@ -190,15 +193,18 @@ def _one_lattice(crystal: dict[str, Any], given: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="session")
 def make_renderer() -> Callable[..., Any]:
-    """`make_renderer(experiment, mode="eager")`: the experiment's Renderer on the CPU with its amplitudes loaded."""
+    """`make_renderer(experiment, mode="eager")`: the experiment's Renderer on the CPU with its amplitudes loaded.
 
-    def make(experiment: Experiment, mode: str = "eager") -> Any:
+    With a cache of amplitudes a file that many experiments name is read once.
+    """
+
+    def make(experiment: Experiment, mode: str = "eager", cache: AmplitudeCache | None = None) -> Any:
         from nbdist.frames.renderer import Renderer
         from nbdist.scene import resolve
         from nbdist.scene.amplitudes import load_reflections
 
         scene = resolve(experiment)
-        return Renderer(scene, load_reflections(scene), "cpu", mode)
+        return Renderer(scene, load_reflections(scene, cache), "cpu", mode)
 
     return make
 

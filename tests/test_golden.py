@@ -15,11 +15,14 @@ import pytest
 from nbdist.experiment import Experiment
 from nbdist.nanobragg.flags import experiment_from_flags
 from nbdist.scene import resolve
+from nbdist.scene.amplitudes import AmplitudeCache
 
 GOLDEN = Path(os.environ.get("NBDIST_GOLDEN_DATA") or Path(__file__).parent / "golden").absolute()
 CASES = {
     name: flags for name, flags in json.loads((GOLDEN / "cases.json").read_text()).items() if not name.startswith("_")
 }
+AMPLITUDES = AmplitudeCache()
+"""Most cases name one of a few files."""
 MOSAIC = sorted(path.name.removesuffix(".mosaic.npy") for path in (GOLDEN / "images").glob("*.mosaic.npy"))
 
 # fractions of the image's maximum, from tests/golden/README.md; mosaic angles were drawn in single precision
@@ -51,14 +54,14 @@ EVERY_CASE = [pytest.param(name, marks=pytest.mark.slow) if "interpolated" in na
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_reference_agrees_with_the_golden_image(name, make_renderer):
-    renderer = make_renderer(golden_experiment(name, "float64"), "eager")
+    renderer = make_renderer(golden_experiment(name, "float64"), "eager", AMPLITUDES)
     assert_agrees_in_float64(name, renderer.frame(0))
     assert renderer.backend.mode == "eager"
 
 
 @pytest.mark.parametrize("name", EVERY_CASE)
 def test_the_compiled_kernel_agrees_with_the_golden_image_in_float64(name, make_renderer):
-    renderer = make_renderer(golden_experiment(name, "float64"), "compiled")
+    renderer = make_renderer(golden_experiment(name, "float64"), "compiled", AMPLITUDES)
     assert_agrees_in_float64(name, renderer.frame(0))
     assert renderer.backend.mode == "compiled"
 
@@ -66,7 +69,7 @@ def test_the_compiled_kernel_agrees_with_the_golden_image_in_float64(name, make_
 @pytest.mark.parametrize("name", EVERY_CASE)
 def test_the_compiled_kernel_agrees_with_the_golden_image_in_float32(name, make_renderer):
     golden = golden_image(name)
-    renderer = make_renderer(golden_experiment(name, "float32"), "compiled")
+    renderer = make_renderer(golden_experiment(name, "float32"), "compiled", AMPLITUDES)
     assert np.abs(renderer.frame(0) - golden).max() <= FLOAT32 * golden.max()
     assert renderer.backend.mode == "compiled"
 

@@ -13,13 +13,15 @@ from nbdist.experiment import Experiment
 from nbdist.frames.trace import Choice, PixelTrace, trace_pixel
 from nbdist.nanobragg.flags import experiment_from_flags
 from nbdist.scene import resolve
-from nbdist.scene.amplitudes import load_reflections
+from nbdist.scene.amplitudes import AmplitudeCache, load_reflections
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 CASES = [name for name in json.loads((GOLDEN / "cases.json").read_text()) if not name.startswith("_")]
 # the terms are added in another order than in the image; the largest case has 27 of them a pixel
 SAME = 1e-13
 EXACT = 1e-9
+AMPLITUDES = AmplitudeCache()
+"""Most cases name one of a few files, of which each pixel's trace asks."""
 
 
 def golden_experiment(name: str) -> Experiment:
@@ -28,7 +30,7 @@ def golden_experiment(name: str) -> Experiment:
 
 
 def trace(renderer, pixel: tuple[int, int], **options) -> PixelTrace:
-    return trace_pixel(renderer, load_reflections(renderer.scene), pixel, **options)
+    return trace_pixel(renderer, load_reflections(renderer.scene, AMPLITUDES), pixel, **options)
 
 
 def values(chain: PixelTrace, key: str) -> list[tuple[float, ...]]:
@@ -37,7 +39,7 @@ def values(chain: PixelTrace, key: str) -> list[tuple[float, ...]]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_chain_multiplies_out_and_its_last_number_is_the_pixel_of_the_image(name, make_renderer):
-    renderer = make_renderer(golden_experiment(name))
+    renderer = make_renderer(golden_experiment(name), cache=AMPLITUDES)
     image = renderer.frame(0)
     brightest = np.unravel_index(image.argmax(), image.shape)
     for pixel in [(40, 30), (0, 0), (image.shape[0] - 1, 7), brightest]:

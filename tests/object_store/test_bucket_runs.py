@@ -155,7 +155,7 @@ def test_sizes_of_some_of_many_objects_are_read_off_the_pages_that_hold_them(loc
     # pages of 10: keys 30 ... 99 need eight of them, and one more that ends it
     objects, pages = objects_at(location), []
     monkeypatch.setattr("nbdist.store.bucket.LISTED_AT_ONCE", 10)
-    for number in range(10, 300):
+    for number in range(10, 150):
         objects.write(f"many/{number:03d}", bytes(number))
     original = objects._asked
     monkeypatch.setattr(objects, "_asked", lambda *request: pages.append(request) or original(*request))

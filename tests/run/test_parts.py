@@ -153,7 +153,7 @@ def test_many_parts_at_once_on_one_store_that_is_not_there_yet(
     file, undisturbed, tmp_path, monkeypatch, capsys, assert_same_bits
 ):
     store = tmp_path / "a.zarr"
-    run = [shutil.which("nbdist"), "run", file, "-o", store, "--frames-per-shard", "1"]
+    run = [shutil.which("nbdist"), "run", file, "-o", store, "--serial", "--frames-per-shard", "1"]
     parts = [subprocess.Popen([*run, "--part", f"{number}/5"], start_new_session=True) for number in range(1, 6)]
     until((store / "zarr.json").exists, "the store")
     os.killpg(parts[0].pid, signal.SIGKILL)  # perhaps the one that makes the store, perhaps not begun yet
