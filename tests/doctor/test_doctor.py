@@ -214,6 +214,27 @@ def test_a_gpu_with_a_pytorch_for_cpus_is_noted(torch, monkeypatch):
     assert [its.level for its in gpu.gpus()] == ["ok", "ok"]
 
 
+def test_gpus_that_pytorch_uses_are_listed_with_their_driver(torch, monkeypatch):
+    about = SimpleNamespace(name="H100", total_memory=80 * GIB, major=9, minor=0)
+    cuda = SimpleNamespace(device_count=lambda: 2, get_device_properties=lambda number: about)
+    monkeypatch.setattr(sys.modules["torch"], "cuda", cuda, raising=False)
+    monkeypatch.setattr(gpu, "cuda_is_available", lambda: True)
+    monkeypatch.setattr(gpu, "_driver", lambda: "H100, 550.54, 80 GiB")
+    found = gpu.gpus()
+    assert [its.name for its in found] == ["PyTorch", "GPU 0", "GPU 1", "GPU driver"]
+    assert found[1].found == "H100, 80.0 GiB, compute capability 9.0"
+    assert all(its.level == "ok" for its in found)
+
+
+def test_the_driver_is_asked_and_one_that_does_not_answer_says_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpu._driver() == ""
+    program(tmp_path, "nvidia-smi", "echo 'H100, 550.54, 81559 MiB'; echo 'H100, 550.54, 81559 MiB'")
+    assert gpu._driver() == "H100, 550.54, 81559 MiB; H100, 550.54, 81559 MiB"
+    program(tmp_path, "nvidia-smi", "echo 'No devices were found'; exit 6")
+    assert gpu._driver() == ""
+
+
 def test_a_gpu_without_pytorch_is_noted(monkeypatch):
     monkeypatch.setattr(gpu, "find_spec", lambda name: None)
     monkeypatch.setattr(gpu, "has_driver", lambda: False)

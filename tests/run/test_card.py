@@ -213,6 +213,9 @@ def test_a_set_that_is_finished_has_a_card(copy):
 def test_the_command_makes_a_card_again(copy):
     expected = said(copy)
     (copy / "card.json").unlink()
+    printed = json.loads(CliRunner().invoke(app, ["card", str(copy), "--json"]).output)
+    assert (printed["samples"], printed["sha256"]) == (6, expected["checksums"]["all"])
+    (copy / "card.json").unlink()
     result = CliRunner().invoke(app, ["card", str(copy)])
     assert result.exit_code == 0, result.output
     assert "card of 6 samples" in result.output
