@@ -120,7 +120,7 @@ def made_key(name: str) -> str | None:
 def _sources() -> str:
     parts = hashlib.sha256(Path(__file__).read_bytes())
     for path in sorted((ROOT / "nbdist").rglob("*")):
-        if path.suffix in (".py", ".cpp", ".h"):
+        if path.suffix in (".py", ".cpp", ".h", ".html"):
             parts.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return parts.hexdigest()
 
@@ -190,6 +190,7 @@ def _package(name: str) -> str | None:
 
 
 NEEDS: dict[str, Callable[[], str | None]] = {
+    "chromium": lambda: _program("chromium") or _package("playwright"),
     "dials": lambda: _program("dials.import"),
     "slurm": _slurm,
     "torch": lambda: _package("torch"),

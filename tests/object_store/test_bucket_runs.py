@@ -23,6 +23,7 @@ from nbdist.errors import StoreError
 from nbdist.experiment import experiment_to_yaml
 from nbdist.frames.products import PRODUCTS, Column, TableProduct
 from nbdist.run.finish import finish
+from nbdist.run.report.pages import report_of
 from nbdist.store import (
     StoredUnits,
     bucket,
@@ -96,6 +97,13 @@ def test_a_series_in_a_bucket_is_the_series_in_a_folder(local, series):
     found = verify(series, sample=2)
     assert found.good
     assert (found.frames_decoded, len(found.compared)) == (FRAMES, 2)
+
+
+def test_a_report_of_a_bucket_says_what_that_of_a_folder_does(local, series):
+    here, there = report_of(local, sample=2), report_of(series, sample=2)
+    assert (there.frames, there.run.complete) == (here.frames, here.run.complete) == ([0, 5], 3)
+    np.testing.assert_array_equal(there.shells.photons, here.shells.photons)
+    assert [check.result for check in there.checks] == [check.result for check in here.checks]
 
 
 def test_photons_in_a_bucket_are_read_out_into_it(experiment, local, location):

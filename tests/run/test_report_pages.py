@@ -64,8 +64,9 @@ def test_every_figure_is_found_and_says_what_it_shows(page, pages, name, ids):
     assert page.locator("h1").inner_text() == TITLE
     for link in page.locator("nav a").all():
         assert page.locator(link.get_attribute("href")).count() == 1
-    wide = page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert wide, "nothing is cut at the right edge"
+    for width in (1280, 420):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing is cut at the right edge"
 
 
 def test_the_whole_experiment_is_unfolded_when_asked_for(page, pages):

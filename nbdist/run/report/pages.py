@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from nbdist.errors import StoreError
@@ -17,6 +16,7 @@ from nbdist.run.report.datasets import DatasetReport, dataset_report
 from nbdist.run.report.series import SeriesReport, series_report
 from nbdist.run.report.series_sections import series_sections
 from nbdist.store import SeriesSummary, StoreSummary, summarize
+from nbdist.version import __version__
 
 SAMPLE = 8
 """Frames or samples that are looked at, where nobody says how many."""
@@ -72,7 +72,7 @@ def page_of(made: SeriesReport | DatasetReport) -> str:
     title = summary.title or os.path.basename(summary.location.rstrip("/"))  # noqa: PTH119 (it may be an URL)
     sections = series_sections(made) if isinstance(made, SeriesReport) else dataset_sections(made)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    by = f"Made by nbdist {version('nbdist')} (nbdist report) on {now} from {summary.location}, fingerprint {summary.fingerprint}."
+    by = f"Made by nbdist {__version__} (nbdist report) on {now} from {summary.location}, fingerprint {summary.fingerprint}."
     return report_page(title, _about(summary), list(sections), by)
 
 

@@ -187,8 +187,8 @@ def _strongest(made: SeriesReport) -> ReportSection:
         ReportFigure.of(
             spots_figure(pictures, preview.units),
             "spots",
-            f"The strongest reflections of the frames looked at, each where it is brightest: h k l, {preview.product.name} in "
-            f"{unit_label(preview.units)}, with its centroid as a cross{box}.",
+            f"The strongest reflections of the frames looked at, each in that one of them where it is brightest: h k l, "
+            f"{preview.product.name} in {unit_label(preview.units)}, with its centroid as a cross{box}.",
             "Pixels about the strongest spots",
             "png",
         )
