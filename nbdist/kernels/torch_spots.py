@@ -5,8 +5,10 @@ Spots of about one size are taken together, each on a patch of pixels that holds
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +18,15 @@ from torch import Tensor
 
 from nbdist.experiment.lattice import turned
 from nbdist.kernels.reference.factors import pixel_factors
-from nbdist.kernels.reference.integrated import SpotModel, SpotVariables, mean_intensity, spot_model
+from nbdist.kernels.reference.integrated import SpotModel, SpotVariables, bent, mean_intensity, spot_model
 from nbdist.kernels.reference.pixels import directions, positions
 from nbdist.kernels.spots import Diffraction, Entries
 from nbdist.kernels.torch_scene import TorchInstrument
 from nbdist.scene.instrument import Factor
 from nbdist.scene.mosaic import crystal_axes
 from nbdist.scene.tile import Tile
+
+logger = logging.getLogger(__name__)
 
 POINTS_AT_ONCE = {"cpu": 2**20, "cuda": 2**23}
 """Of all pixels of the spots that are taken together, some 180 bytes each: a GPU waits for the launches of fewer."""
@@ -35,8 +39,12 @@ BEYOND = 0.2
 """Of the tolerance: what is cut off all around a spot adds up to less than that."""
 
 
+BENT_MORE = 1.25
+"""Times what they say about the end of a spot's line, the terms of second order may take it off the line."""
+
+
 class Patches(NamedTuple):
-    """Where spots fall: first row and column, rows and columns, and pieces of a pixel's side, int64 (R,) each.
+    """Where spots fall: first row and column, rows and columns, and pieces of a pixel's side that they need, int64 (R,) each.
 
     `low` and `high` are the pixel coordinates (R, 2) between which they are above the tolerance: a thin spot is integrated over its own
     extent, not over all of a pixel.
@@ -153,14 +161,51 @@ class TorchSpots:
             met = met & (inside | ~known)
             first = torch.where(known[:, None], torch.maximum(first, low), first)
             last = torch.where(known[:, None], torch.minimum(last, high), last)
-        margin = 0.05 * (last - first).amax(1, keepdim=True)  # a long spot is bent
-        low, high = there + first - margin, there + last + margin
         smooth = torch.einsum("rai,rij,rbj->rab", by, full, by)
+        margin = self._bend(G, model, there, D, by, full, smooth, first, last)
+        low, high = there + first - margin, there + last + margin
         sharp = torch.sqrt(torch.diagonal(smooth, dim1=1, dim2=2)) * torch.clamp_max(high - low, 1)
-        pieces = torch.clamp(torch.ceil(DEVIATION_OF_NODES * sharp.amax(1)), 1, MOST_PIECES).long()
+        pieces = torch.clamp_min(torch.ceil(DEVIATION_OF_NODES * sharp.amax(1)), 1).long()
         begin = torch.floor(low).long()
         size = torch.ceil(high).long() - begin
         return met & (size > 0).all(1), Patches(begin[:, 0], begin[:, 1], size[:, 0], size[:, 1], pieces, low, high)
+
+    def _bend(
+        self,
+        G: Tensor,
+        model: SpotModel,
+        there: Tensor,
+        D: Tensor,
+        by: Tensor,
+        full: Tensor,
+        smooth: Tensor,
+        first: Tensor,
+        last: Tensor,
+    ) -> Tensor:
+        """Pixels (R, 1) by which the ends of spots may lie off the line through them that is linear in slow and fast.
+
+        `full` is the exponent's matrix with phi, and `smooth` the same on the panel; the ends are those along slow and along fast.
+        """
+        middle = 0.5 * (first + last)
+        one = torch.eye(2, dtype=smooth.dtype, device=smooth.device)
+        determinant = torch.linalg.det(smooth)[:, None, None]
+        known = determinant > 1e-12 * (smooth[:, 0, 0] * smooth[:, 1, 1])[:, None, None]
+        inverse = torch.linalg.inv(torch.where(known, smooth, one))
+        most = torch.zeros_like(first[:, :1])
+        for axis in (0, 1):
+            slope = -smooth[:, 0, 1] / smooth[:, 1 - axis, 1 - axis]
+            for end in (first, last):
+                step = torch.empty_like(end)
+                step[:, axis] = end[:, axis]
+                step[:, 1 - axis] = middle[:, 1 - axis] + slope * (end - middle)[:, axis]
+                step = torch.minimum(torch.maximum(step, first), last)
+                place = there + step
+                off = bent(model, (self.scattering(place[:, 0], place[:, 1]) - G)[:, None])[0][:, 0]
+                off = off - D - torch.einsum("ra,rai->ri", step, by)
+                pull = torch.einsum("rai,rij,rj->ra", by, full, off)
+                moved = torch.where(known[:, 0], torch.einsum("rab,rb->ra", inverse, pull), torch.zeros_like(pull))
+                most = torch.maximum(most, moved.abs().amax(1, keepdim=True))
+        return torch.clamp_max(BENT_MORE * most, 100.0)
 
     def values(
         self, tile: Tile, G: Tensor, model: SpotModel, strength: Tensor, factor: Tensor, varying: Factor
@@ -178,6 +223,8 @@ class TorchSpots:
             & (patches.fast < tile.fast_stop)
             & (patches.fast + patches.columns > tile.fast_start)
         )
+        if instrument.subpixels is None and bool((patches.pieces[inside] > MOST_PIECES).any()):
+            _say_that_points_are_few()
         for some, rows, columns, pieces in _batches(torch.nonzero(inside)[:, 0], patches, instrument.subpixels):
             nodes, weights = map(self._tensors.tensor, _nodes(instrument.subpixels, pieces))
             its = SpotModel(*(column[some] for column in model))
@@ -210,6 +257,15 @@ class TorchSpots:
             yield some[:, None, None].expand_as(there)[there], pixel, values[there] * factor.reshape(-1)[pixel]
 
 
+@cache
+def _say_that_points_are_few() -> None:
+    """Once in a process."""
+    logger.warning(
+        "spots are long and hundreds of times thinner than a pixel: torch has too few points for them, and pixels may be off by a tenth; "
+        "the compiled kernel of a CPU has enough (device cpu)"
+    )
+
+
 def _within(pixels: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Where the part of pixels (R, n) begins that lies between two coordinates (R,), and its length."""
     begin = torch.maximum(pixels.to(low.dtype), low[:, None])
@@ -219,7 +275,7 @@ def _within(pixels: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 def _batches(spots: Tensor, patches: Patches, subpixels: int | None) -> Iterator[tuple[Tensor, int, int, int]]:
     """Spots of about one size, few enough to be taken together: their numbers, rows, columns and pieces."""
     size = torch.maximum(patches.rows, patches.columns)[spots]
-    pieces = patches.pieces[spots] if subpixels is None else torch.ones_like(spots)
+    pieces = patches.pieces[spots].clamp_max(MOST_PIECES) if subpixels is None else torch.ones_like(spots)
     kind = torch.ceil(torch.log2(size.to(torch.float64))).long() * (MOST_PIECES + 1) + pieces
     for one in torch.unique(kind).tolist():
         its = spots[kind == one]

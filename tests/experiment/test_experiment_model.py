@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError, create_model
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment import Experiment, validate
+from nbdist.experiment import Experiment, model, validate
 from nbdist.experiment.beam import Beam
 from nbdist.experiment.detector import Detector, Panel
 from nbdist.experiment.lattice import reciprocal_from_cell
@@ -75,6 +75,18 @@ def test_the_fingerprint_knows_everything_but_the_title(small_experiment):
     ]
     prints = {small_experiment(**change).fingerprint for change in changes}
     assert len(prints | {plain}) == len(changes) + 1
+
+
+def test_the_version_of_the_integrated_method_is_in_the_fingerprints_of_its_experiments_alone(
+    small_experiment, monkeypatch
+):
+    summed = small_experiment(crystal={"shape": "gauss"})
+    integrated = summed.with_changes(sampling={"method": "integrated"})
+    first = [(its.fingerprint, its.photons_fingerprint) for its in (summed, integrated)]
+    monkeypatch.setattr(model, "INTEGRATED_VERSION", model.INTEGRATED_VERSION + 1)
+    again = [(its.fingerprint, its.photons_fingerprint) for its in (summed, integrated)]
+    assert again[0] == first[0]
+    assert all(new != old for new, old in zip(again[1], first[1], strict=True))
 
 
 def test_the_fingerprint_of_a_missing_file_names_it(small_experiment, tmp_path):

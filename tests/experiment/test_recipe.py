@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from nbdist.errors import ExperimentError
 from nbdist.experiment import Experiment, load_experiment
 from nbdist.experiment.recipe import Recipe, load_recipe, recipe_of, recipe_schema
+from nbdist.experiment.recipe import recipe as recipes
 from nbdist.experiment.recipe.columns import units_of
 from nbdist.experiment.recipe.content import is_file_field
 from nbdist.experiment.recipe.distributions import CELL_PARAMETERS
@@ -419,6 +420,17 @@ def test_the_fingerprint_is_of_what_decides_a_sample(models):
     (moved / "6.pdb").unlink()
     source = {"kind": "model", "file": {"file_of": "*.pdb"}}
     assert recipe_of(content_of(crystal={"N_cells": [3, 3, 3]}, structure_factors=source), moved).fingerprint == first
+
+
+def test_the_version_of_the_integrated_method_is_in_the_fingerprints_of_its_recipes_alone(monkeypatch):
+    def prints() -> list[str]:
+        its = {"crystal": {**CRYSTAL, "shape": "gauss"}}
+        return [recipe(**its, sampling={"method": method}).fingerprint for method in ("sum", "integrated")]
+
+    summed, integrated = prints()
+    monkeypatch.setattr(recipes, "INTEGRATED_VERSION", recipes.INTEGRATED_VERSION + 1)
+    assert prints()[0] == summed
+    assert prints()[1] != integrated
 
 
 def chosen_model(folder: Path, *names: str) -> Recipe:

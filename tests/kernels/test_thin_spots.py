@@ -189,3 +189,31 @@ def test_subpixels_add_up_to_what_is_integrated_along_lines(crystal_of):
 def test_single_precision_has_the_digits_of_thin_spots(crystal_of, spread):
     single, double = (image_of(crystal_of(50.0, precision=precision, **spread)) for precision in ("float32", "float64"))
     assert np.abs(single - double).max() <= 2e-5 * double.max()  # measured: 1.0e-5
+
+
+@pytest.mark.parametrize(
+    ("size_um", "spread"),
+    [
+        (2.0, {"divergence_sigma_mrad": [2.0, 2.0]}),
+        (2.0, {"divergence_sigma_mrad": [2.0, 2.0], "osc_range_deg": 0.01}),
+        (20.0, {"sigma_deg": [0.4, 0.0, 0.0]}),
+        (2.0, {"sigma_deg": [0.4, 0.0, 0.0], "osc_range_deg": 0.5}),
+    ],
+)
+def test_the_two_engines_agree_on_thin_spots(crystal_of, size_um, spread):
+    experiment = crystal_of(size_um, **spread)
+    compiled, eager = image_of(experiment), image_of(experiment, "eager")
+    assert np.abs(compiled - eager).max() <= 5e-5 * eager.max()  # measured: 1.8e-5
+
+
+def test_that_torch_has_too_few_points_is_said_once(crystal_of, caplog):
+    pytest.importorskip("torch")
+    from nbdist.kernels.torch_spots import _say_that_points_are_few
+
+    _say_that_points_are_few.cache_clear()
+    image_of(crystal_of(2.0, 16, sigma_deg=0.4), "eager")
+    assert not caplog.messages
+    thin = renderer_of(crystal_of(20.0, 16, sigma_deg=0.4), "eager")
+    thin.frame(0), thin.frame(0)
+    (said,) = caplog.messages
+    assert said.startswith("spots are long and hundreds of times thinner than a pixel")

@@ -134,8 +134,13 @@ def spot_model(G: Tensor, shape: Tensor, variables: SpotVariables) -> SpotModel:
     moved = [torch.linalg.cross(turn, G) for turn in turns]
     J = torch.stack([*moved[:3], G, tilts[0], tilts[1]], dim=1)
     variance = variables.variance.expand(len(G), 6)
-    covariance = shape + torch.einsum("rai,ra,raj->rij", J, variance, J)
-    precision = torch.linalg.inv(covariance)
+    # C^-1 and |C| / |S| by one variable after the other: of a spot that is long in one way, |C| would be a difference of far larger numbers
+    precision, wider = torch.linalg.inv(shape), torch.ones_like(low)
+    for way, spread in zip(J.unbind(1), variance.unbind(1), strict=True):
+        pull = (precision * way[:, None]).sum(-1)
+        gain = 1 + spread * (way * pull).sum(-1)
+        precision = precision - (spread / gain)[:, None, None] * pull[:, :, None] * pull[:, None]
+        wider = wider * gain
     v = moved[3]
     along = torch.einsum("rij,rj->ri", precision, v)
     curvature = (along * v).sum(-1)
@@ -165,7 +170,7 @@ def spot_model(G: Tensor, shape: Tensor, variables: SpotVariables) -> SpotModel:
     # the covariance about x', and what the slope's change adds
     every = torch.cat([variance, spread[:, None]], dim=1)
     slopes = torch.cat([J, v[:, None]], dim=1)
-    whole = torch.linalg.inv(covariance + spread[:, None, None] * v[:, :, None] * v[:, None])
+    whole = precision - (spread / held)[:, None, None] * along[:, :, None] * along[:, None]
     weights = every[:, :, None] * torch.einsum("rai,rij->raj", slopes, whole)
     about = torch.diag_embed(every) - torch.einsum("raj,rbj,rb->rab", weights, slopes, every)
     shift = 0.5 * torch.einsum("rabi,rab->ri", second_order, about)
@@ -184,7 +189,7 @@ def spot_model(G: Tensor, shape: Tensor, variables: SpotVariables) -> SpotModel:
         slope=slope,
         straight=straight,
         arc=(1 - across / 2) / (3 * (G * G).sum(-1)),
-        peak=torch.sqrt(torch.linalg.det(shape) / torch.linalg.det(covariance)),
+        peak=torch.rsqrt(wider),
         low=low,
         high=high,
     )
@@ -229,6 +234,17 @@ def _first_derivatives(G: Tensor, turns: list[Tensor]) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
+def bent(model: SpotModel, D: Tensor) -> tuple[Tensor, Tensor]:
+    """D (R, P, 3) with the terms of second order, and the phi that fits (R, P), held between low and high."""
+    one = torch.ones_like(D[..., :1])
+    phi = torch.einsum("rl,rpl->rp", model.fit, torch.cat([D, one], dim=-1))
+    phi = torch.minimum(torch.maximum(phi, model.low[:, None]), model.high[:, None])
+    known = torch.cat([D, phi[..., None]], dim=-1)
+    across2 = (D * D).sum(-1) - torch.einsum("ri,rpi->rp", model.straight, D) ** 2
+    moved = D * (1 - model.arc[:, None] * across2)[..., None] + model.shift[:, None]
+    return moved + torch.einsum("rikl,rpk,rpl->rpi", model.second, known, known), phi
+
+
 def mean_intensity(model: SpotModel, D: Tensor) -> Tensor:
     """The mean of each spot at points, relative to N^2 F^2.
 
@@ -243,17 +259,11 @@ def mean_intensity(model: SpotModel, D: Tensor) -> Tensor:
     -------
     (R, P): < exp(-D.S^-1.D / 2) >, the mean over the stretch of phi and all else.
     """
-    one = torch.ones_like(D[..., :1])
-    phi = torch.einsum("rl,rpl->rp", model.fit, torch.cat([D, one], dim=-1))
-    phi = torch.minimum(torch.maximum(phi, model.low[:, None]), model.high[:, None])
-    known = torch.cat([D, phi[..., None]], dim=-1)
-    across2 = (D * D).sum(-1) - torch.einsum("ri,rpi->rp", model.straight, D) ** 2
-    bent = D * (1 - model.arc[:, None] * across2)[..., None] + model.shift[:, None]
-    bent = bent + torch.einsum("rikl,rpk,rpl->rpi", model.second, known, known)
-    exponent = torch.einsum("rl,rpl->rp", model.slope, torch.cat([bent, phi[..., None]], dim=-1))
-    exponent = exponent - 0.5 * (torch.einsum("rei,rpi->rpe", model.across, bent) ** 2).sum(-1)
+    moved, phi = bent(model, D)
+    exponent = torch.einsum("rl,rpl->rp", model.slope, torch.cat([moved, phi[..., None]], dim=-1))
+    exponent = exponent - 0.5 * (torch.einsum("rei,rpi->rpe", model.across, moved) ** 2).sum(-1)
     deviations = torch.sqrt(model.curvature)[:, None]
-    fitting = torch.einsum("ri,rpi->rp", model.along, bent) / deviations
+    fitting = torch.einsum("ri,rpi->rp", model.along, moved) / deviations
     low, high = model.low[:, None] * deviations - fitting, model.high[:, None] * deviations - fitting
     return model.peak[:, None] * torch.exp(exponent) * _mean_of_normal(low, high)
 
