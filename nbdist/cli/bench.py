@@ -13,7 +13,7 @@ from nbdist.bench import GROUPS
 from nbdist.cli.arguments import DeviceName
 from nbdist.cli.completing import bench_cases
 from nbdist.cli.display import console, error_console, print_table, table_of_numbers
-from nbdist.cli.json_output import JsonOption, print_json
+from nbdist.cli.json_output import JsonFileOption, JsonOption, print_json, write_json
 from nbdist.errors import NbdistError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def bench(
     ] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Runs of each case.")] = 5,
     as_json: JsonOption = False,
+    json_file: JsonFileOption = None,
 ) -> None:
     """Measure the kernel and a whole series against the machine's own limit."""
     import tempfile
@@ -95,7 +96,9 @@ def bench(
             if start_s is not None:
                 seconds = [f"{what} {number:.1f} s" for what, number in start_s.items()]
                 console.print(f"first pixels of a new process: {', '.join(seconds)}")
-            print_json("bench", device=target, records=[asdict(record) for record in records], start_s=start_s)
+            numbers = [asdict(record) for record in records]
+            print_json("bench", device=target, records=numbers, start_s=start_s)
+            write_json(json_file, numbers)
 
 
 def _groups(text: str) -> list[str]:

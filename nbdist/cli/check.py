@@ -10,7 +10,7 @@ import typer
 from nbdist.cli.arguments import load
 from nbdist.cli.check_numbers import scene_numbers
 from nbdist.cli.display import console, facts
-from nbdist.cli.json_output import JsonOption, print_json
+from nbdist.cli.json_output import JsonFileOption, JsonOption, print_json, write_json
 from nbdist.errors import NbdistError
 
 
@@ -28,6 +28,7 @@ def check(
         ),
     ] = None,
     as_json: JsonOption = False,
+    json_file: JsonFileOption = None,
 ) -> None:
     """Check an experiment file or a recipe, and show what follows from it."""
     from nbdist.experiment.files import is_recipe
@@ -35,14 +36,14 @@ def check(
     if is_recipe(path):
         from nbdist.cli.check_recipe import check_recipe
 
-        check_recipe(path, draw or 3)
+        check_recipe(path, draw or 3, json_file)
         return
     if draw is not None:
         raise NbdistError(f"--draw is of a recipe, and {path} has no section recipe")
-    _check(path)
+    _check(path, json_file)
 
 
-def _check(path: Path) -> None:
+def _check(path: Path, json_file: Path | None) -> None:
     from nbdist.readout.chain import Readout
     from nbdist.run.described import described
     from nbdist.scene import resolve
@@ -60,4 +61,6 @@ def _check(path: Path) -> None:
     said = notes(scene, reflections, held)
     for note in said:
         console.print(f"note: {note}")
-    print_json("check", file=path, valid=True, **scene_numbers(scene, reflections, held), notes=said)
+    numbers = {"file": path, "valid": True, **scene_numbers(scene, reflections, held), "notes": said}
+    print_json("check", **numbers)
+    write_json(json_file, numbers)

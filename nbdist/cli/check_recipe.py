@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbdist.cli.display import console, facts, print_table, table_of_numbers
-from nbdist.cli.json_output import print_json
+from nbdist.cli.json_output import print_json, write_json
 from nbdist.errors import MissingExtraError, NbdistError
 from nbdist.formats.amounts import panels_row
 
@@ -22,7 +22,7 @@ WIDEST_TEXT = 24
 """Characters of a text in the table; `--json` prints all of it."""
 
 
-def check_recipe(path: Path, samples: int) -> None:
+def check_recipe(path: Path, samples: int, json_file: Path | None) -> None:
     """Draw the first samples of a recipe, check each as an experiment, and print what was drawn."""
     from nbdist.experiment.recipe import load_recipe
 
@@ -42,6 +42,7 @@ def check_recipe(path: Path, samples: int) -> None:
         console.print(f"note: {note}")
     if draws:
         print_json("check", file=path, valid=not wrong, **_numbers(recipe, draws), wrong=wrong, notes=said)
+    write_json(json_file, _drawn_numbers(draws))
     if wrong:
         number, *others = wrong
         too = f"; nor {_named(others)}" if others else ""
@@ -124,14 +125,18 @@ def _numbers(recipe: Recipe, draws: Sequence[Draw]) -> dict[str, object]:
         "panels_slow_fast_pixels": recipe.shapes,
         "splits": recipe.splits,
         "split_by": recipe.split_by,
-        "samples": [
-            {
-                "sample": draw.number,
-                "split": draw.split,
-                "crystal": draw.crystal,
-                "values": draw.values,
-                "experiment": draw.experiment.content(),
-            }
-            for draw in draws
-        ],
+        "samples": _drawn_numbers(draws),
     }
+
+
+def _drawn_numbers(draws: Sequence[Draw]) -> list[dict[str, object]]:
+    return [
+        {
+            "sample": draw.number,
+            "split": draw.split,
+            "crystal": draw.crystal,
+            "values": draw.values,
+            "experiment": draw.experiment.content(),
+        }
+        for draw in draws
+    ]

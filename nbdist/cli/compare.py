@@ -10,7 +10,7 @@ import typer
 
 from nbdist.cli.arguments import DeviceName, DeviceOption, read_span
 from nbdist.cli.display import console, print_table, table_of_numbers
-from nbdist.cli.json_output import JsonOption, print_json
+from nbdist.cli.json_output import JsonFileOption, JsonOption, print_json, write_json
 from nbdist.cli.progress_display import Steps
 from nbdist.errors import require_extra
 from nbdist.formats.amounts import count
@@ -34,6 +34,7 @@ def compare(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write.", show_default=False)] = None,
     device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
+    json_file: JsonFileOption = None,
 ) -> None:
     """Compare the photons of two series: maximum, sum and correlation, by resolution shell."""
     from nbdist.run.compare import compare as compare_series
@@ -46,6 +47,7 @@ def compare(
     with Steps("frames compared") as steps:
         found = compare_series(one, other, wanted, None if panel is None else [panel], shells, report=steps)
     _print(found, wanted)
+    write_json(json_file, {"all": asdict(found.whole), "shells": [asdict(shell) for shell in found.shells]})
     print_json(
         "compare",
         a=a,

@@ -11,11 +11,14 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from nbdist.cli.display import console
+from nbdist.errors import NbdistError, one_line
+from nbdist.formats.text import user_path
 from nbdist.version import __version__
 
 if TYPE_CHECKING:
@@ -27,6 +30,34 @@ def _silences(wanted: bool) -> bool:
     return wanted
 
 
+class JsonIntoFile(TyperCommand):
+    """A command whose `--json` may name a file: `--json=FILE`, or a FILE that ends in .json, or any where the command has no arguments.
+
+    Other words after `--json` are arguments: a file of theirs would be replaced.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments, those of `--json` as those of `--json-file`."""
+        has_arguments = any(its.param_type_name == "argument" for its in self.params)
+        rest, read = list(args), list[str]()
+        while rest and rest[0] != "--":
+            word = rest.pop(0)
+            if word.startswith("--json="):
+                read += ["--json-file", word.removeprefix("--json=")]
+            elif word == "--json" and rest and (rest[0].endswith(".json") or not (has_arguments or rest[0][:1] == "-")):
+                read += ["--json-file", rest.pop(0)]
+            else:
+                read.append(word)
+        return super().parse_args(ctx, [*read, *rest])
+
+
+JsonFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--json-file", metavar="FILE", help="Write it into a file as well as what a person reads: --json=FILE."
+    ),
+]
+"""An option of a `JsonIntoFile`, which calls `write_json`."""
 JsonOption = Annotated[
     bool, typer.Option("--json", callback=_silences, help="Print what was found as one JSON object, and nothing else.")
 ]
@@ -45,6 +76,21 @@ def print_json(command: str, **content: object) -> None:
     """
     if console.quiet:
         typer.echo(json.dumps(_plain({"nbdist": __version__, "command": command, **content}), indent=1))
+
+
+def write_json(file: Path | None, content: object) -> None:
+    """Write what a command found into a file, where one is named.
+
+    Raises
+    ------
+    NbdistError
+        If it cannot be written.
+    """
+    if file is not None:
+        try:
+            user_path(file).write_text(json.dumps(_plain(content), indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise NbdistError(f"--json {file}: {one_line(error)}") from None
 
 
 def _plain(value: object) -> object:

@@ -33,6 +33,7 @@ from nbdist.cli.export import export
 from nbdist.cli.finish import finish
 from nbdist.cli.info import info
 from nbdist.cli.init import init, schema
+from nbdist.cli.json_output import JsonIntoFile
 from nbdist.cli.kernels import kernels
 from nbdist.cli.labels import labels
 from nbdist.cli.nanobragg import nanobragg
@@ -171,7 +172,7 @@ for _command in (
     certificate,
     doctor,
 ):
-    app.command()(_command)
+    app.command(cls=JsonIntoFile if _command in (bench, check, compare) else None)(_command)
 app.command(name="run")(run_command)
 app.add_typer(kernels, name="kernels")
 # its flags have one dash and are read by itself

@@ -76,6 +76,11 @@ def test_what_was_measured_before_a_case_failed_is_told(nbdist, tmp_path, monkey
     assert ran.code == 2
     [record] = json.loads(ran.raw)["records"]
     assert record["pixel_steps_per_s"] == 4e8
+    for named in (("--json", tmp_path / "records"), (f"--json={tmp_path / 'records'}",)):
+        ran = nbdist(*words[:1], *named, *words[1:])
+        assert "reference float32 1 400 0.80" in ran.out
+        assert json.loads((tmp_path / "records").read_text()) == [record]
+        (tmp_path / "records").unlink()
 
 
 def test_what_was_not_measured_keeps_its_place_in_the_table(capsys, monkeypatch):

@@ -21,7 +21,8 @@ def test_check_shows_what_a_recipe_draws(nbdist, tmp_path):
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump(RECIPE))
     drawn = json.loads(nbdist("check", file, "--draw", 4, "--json").raw)
-    checked = nbdist("check", file, "--draw", 4)
+    checked = nbdist("check", file, "--draw", 4, "--json", tmp_path / "drawn.json")
+    assert json.loads((tmp_path / "drawn.json").read_text()) == drawn["samples"]
     assert (checked.code, checked.err) == (0, "")
     assert checked.out.startswith(f"{file}: valid")
     for said in ("seed 3", "image 20 x 30 pixels (slow x fast)", "mask drawn", "split by sample", "drawn 5 columns"):

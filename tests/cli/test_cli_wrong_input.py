@@ -226,7 +226,7 @@ def test_whatever_is_raised_is_one_line_and_what_nobody_foresaw_keeps_its_traceb
             "'gpu' is not one of 'auto', 'cpu', 'cuda'; nbdist run --help",
         ),
         (("run", "a.yaml", "-o", "a.zarr", "--workers", "two"), "invalid value for '--workers': "),
-        (("check", "a.yaml", "--json", "a.json"), "unexpected extra argument"),
+        (("check", "a.yaml", "--json", "b.yaml"), "unexpected extra argument"),
     ],
 )
 def test_a_command_line_that_is_wrong_is_told_in_one_line(nbdist, words, said):

@@ -20,6 +20,11 @@ def test_a_store_is_what_its_experiment_renders(nbdist, finished, experiment_fil
     ran = nbdist("compare", finished, experiment_file, "--frames", "0:2", "--json", "-o", tmp_path / "c.png")
     assert ran.code == 0, ran.err
     found = json.loads(ran.raw)
+    file = tmp_path / "c.json"
+    assert "corr." in nbdist("compare", finished, finished, "--frames", "0:2", "--json", file).out
+    written = json.loads(file.read_text())
+    assert [*written] == ["all", "shells"]
+    assert written["all"]["largest"] == found["all"]["largest_photons"]
     assert found["frames"] == [0, 1]
     assert found["all"]["difference_photons"] == 0
     assert found["all"]["largest_photons"] > 0

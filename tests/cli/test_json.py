@@ -34,6 +34,9 @@ def found(nbdist):
 def test_an_experiment_that_is_checked_and_planned(found, nbdist, experiment_file):
     checked = found(0, "check", experiment_file)
     assert (checked["file"], checked["valid"]) == (str(experiment_file), True)
+    assert json.loads(nbdist("check", "--json", experiment_file).raw)["file"] == str(experiment_file), (
+        "no file to write"
+    )
     [panel] = checked["detector"]["panels"]
     assert (panel["slow_pixels"], panel["fast_pixels"]) == (96, 80)
     assert checked["scan"]["frames"] == 3
