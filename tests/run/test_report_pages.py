@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from browser import figures
 from recipes import recipe
 
-from nbdist import generate, generate_dataset
+from nbdist import generate, generate_dataset, open_samples, open_spots
 from nbdist.cli.report import report
+from nbdist.run.report.pages import report_of
 
 pytestmark = pytest.mark.integration
 
@@ -82,3 +84,17 @@ def test_what_an_unfinished_store_lacks_is_said(page, pages):
     said = page.locator("main").inner_text()
     assert "2 of 3 units are missing" in said
     assert "labels: all" in said
+
+
+def test_a_data_set_is_told_by_its_tables(pages):
+    location = pages["samples"].with_suffix(".zarr")
+    made, rows, spots = report_of(location), open_samples(location), open_spots(location)
+    assert made.samples == [0, 1, 2]
+    assert {name: words.count for name, words in made.splits.items()} == rows["split"].value_counts().to_dict()
+    for name in ("beam.wavelength_A", "photons"):
+        found = made.distributions[name]
+        assert (found.least, found.mean, found.greatest) == pytest.approx(tuple(rows[name].agg(["min", "mean", "max"])))
+    np.testing.assert_array_equal(made.spots.values["partiality"], spots["partiality"])
+    few = report_of(location, among=range(1, 3), sample=1)
+    assert few.samples == [1]
+    assert few.spots.spots == (spots["sample"] == 1).sum()
