@@ -52,7 +52,7 @@ SCREEN_DOTS = 1280, 900
 """Of the browser's window, until it says how large it is."""
 SIDE_DOTS = 330
 """Across the controls."""
-AROUND_DOTS = SIDE_DOTS + 140, 190
+AROUND_DOTS = SIDE_DOTS + 210, 190
 """What the image leaves to all else, across and down."""
 HEAD_DOTS = 700
 """Across what is said above and below the image."""

@@ -38,6 +38,7 @@ from nbdist.store import (
 )
 from nbdist.store.parts import Part
 from nbdist.store.places import objects_at
+from nbdist.view.model import Look, Model, Window
 
 pytestmark = pytest.mark.integration
 
@@ -242,6 +243,13 @@ def test_pieces_of_objects_are_read_alike_in_a_bucket_and_a_folder(local, series
         assert objects.read_end(key, 20) == whole[-20:]
         assert objects.read_end(key, 10 * size) == whole
         assert objects.read_spans("counts/c/99/0/0", spans) is objects.read_end("counts/c/99/0/0", 20) is None
+
+
+def test_a_series_in_a_bucket_is_looked_at(local, series):
+    look, window = Look("counts", None, range(1, 3)), Window((2, 11), (3, 17), (9, 14))
+    in_bucket, in_folder = (Model(str(its)).picture(look, window) for its in (series, local))
+    assert in_bucket.view.values.any()
+    np.testing.assert_array_equal(in_bucket.view.values, in_folder.view.values)
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # fork is what is tested

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import zarr
+from sample_sets import make_dataset, recipe_with, write_units
 
-from nbdist import generate
+from nbdist import generate, open_spots
 from nbdist.errors import NbdistError
 from nbdist.formats.views import State
 from nbdist.run.preview import quiet
@@ -275,6 +276,47 @@ def test_spots_of_a_panel_move_with_it(panelled):
     np.testing.assert_allclose(both.fast[both.panel == 1] - corner[1], alone.fast)
     np.testing.assert_allclose(both.slow[both.panel == 1] - corner[0], alone.slow)
     assert set(both.panel) == {0, 1}
+
+
+@pytest.fixture(scope="module")
+def dataset(small_experiment, tmp_path_factory):
+    """Three samples of two frames, of which the last one is not rendered yet."""
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'nbdist[tables]'")
+    experiment = small_experiment(
+        crystal={"shape": "gauss"},
+        scan={"frames": 2, "phi_steps": 1},
+        sampling={"method": "integrated"},
+        noise={"photon_noise": True},
+        labels={"spots": True},
+    )
+    recipe = recipe_with(experiment, seed=1)
+    location = make_dataset(tmp_path_factory.mktemp("view") / "set.zarr", recipe, 3, samples_per_unit=1)
+    write_units(location, recipe, [0, 1])
+    return location
+
+
+def test_a_data_set_is_looked_at_by_samples(dataset):
+    model, group = Model(str(dataset)), zarr.open_group(str(dataset), mode="r")
+    assert (model.samples, model.frames_of_sample) == (3, 2)
+    window = Window((0, 96), (0, 80), (96, 80))
+    picture = model.picture(one(3), window)
+    np.testing.assert_array_equal(picture.view.values, group["counts"][3])
+    assert picture.title.startswith("sample 1 (")
+    assert picture.title.endswith("), frame 1, phi 10.5 to 11 deg")
+    both = model.picture(Look("counts", None, range(2, 4)), window)
+    np.testing.assert_array_equal(both.view.values, group["counts"][2:4].max(axis=0))
+    assert model.picture(one(4), window).missing == "sample 2 is not rendered yet (2 of 3 are)"
+
+
+def test_spots_of_a_data_set_are_those_of_its_table(dataset):
+    model, window = Model(str(dataset)), Window((0, 96), (0, 80), (96, 80))
+    spots, rows = model.spots(one(3), window), open_spots(dataset, frames=range(3, 4))
+    rows = rows[rows.photons > 1e-3 * rows.photons.max()].sort_values("photons", ascending=False, kind="stable")
+    np.testing.assert_array_equal(spots.slow, rows.slow)
+    assert spots.indices == [f"{row.h} {row.k} {row.l}" for row in rows.itertuples()]
+    curve = model.rocking_curve(one(3), spots.slow[0], spots.fast[0])
+    assert (curve.name, curve.frames) == (spots.indices[0], [2, 3]), "those of its own sample"
+    assert model.rocking_curve(one(4), 10, 10).frames == []
 
 
 def test_blocks_are_read_again_where_another_frame_is_asked_for(model, counts):
