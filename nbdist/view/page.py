@@ -101,7 +101,7 @@ document.addEventListener("keydown", (event) => {
   sample.value = Math.floor(to / together)
   frame.value = to % together
 }, true)
-const measure = () => { screen.data = {across: [window.innerWidth], down: [window.innerHeight]} }
+const measure = () => { said.tags = [window.innerWidth, window.innerHeight] }
 window.addEventListener("resize", measure)
 measure()
 """
@@ -176,7 +176,7 @@ class Page:
         model, wide = self._model, {"width": SIDE_DOTS - 20}
         half = {"width": (SIDE_DOTS - 30) // 2}
         samples, together = model.samples, model.frames_of_sample
-        self._said = Div(name="said", height=72, **wide)
+        self._said = Div(name="said", height=72, tags=list(SCREEN_DOTS), **wide)
         self._sample = Slider(
             name="sample",
             title="sample",
@@ -228,8 +228,7 @@ class Page:
         for entry in (self._low, self._high):
             _when(entry, "value", self._limits_given)
         whole.on_click(lambda: self._fit())
-        self._screen = ColumnDataSource({"across": [SCREEN_DOTS[0]], "down": [SCREEN_DOTS[1]]})
-        _when(self._screen, "data", self._fit)
+        _when(self._said, "tags", self._fit)
         self._controls = [
             self._said,
             self._sample,
@@ -340,7 +339,7 @@ class Page:
             )
         )
         last = model.images.schema.frames - 1
-        args = {"sample": self._sample, "frame": self._frame, "screen": self._screen}
+        args = {"sample": self._sample, "frame": self._frame, "said": self._said}
         numbers = f"const page = {PAGE_FRAMES}, last = {last}, together = {model.frames_of_sample};"
         document.js_on_event(DocumentReady, CustomJS(args=args, code=numbers + SCRIPT))
         if not model.finished:
@@ -350,8 +349,7 @@ class Page:
         """Show the whole canvas, each pixel as high as wide."""
         slow, fast = self._model.arrangement(self._look).shape
         across, down = (
-            max(LEAST_DOTS, self._screen.data[name][0] - around)
-            for name, around in zip(("across", "down"), AROUND_DOTS, strict=True)
+            max(LEAST_DOTS, dots - around) for dots, around in zip(self._said.tags, AROUND_DOTS, strict=True)
         )
         dots = min(across / fast, down / slow)
         self._setting = True

@@ -91,7 +91,7 @@ class ViewServer:
         self.port = listening.getsockname()[1]
         token = secrets.token_urlsafe(TOKEN_BYTES)
         self.address = f"http://{LOOPBACK}:{self.port}/{token}/"
-        settings.resources = "server"  # whatever the environment says: no page is fetched from elsewhere
+        settings.resources = "inline"  # whatever the environment says: scripts come with the page, from nowhere else
         logging.getLogger("bokeh").setLevel(logging.ERROR)
 
         def fill(document: Document) -> None:

@@ -120,6 +120,7 @@ class Shown:
         page.set_default_timeout(1000 * LIMIT_S)
         page.set_viewport_size({"width": 1000, "height": 700})
         page.goto(address)
+        self.until("image", "it => it.frame_height < 600")  # as the window has room for it
         self.until("pixels", "it => it.data.image.length > 0 && Bokeh.documents[0].is_idle")
 
     def ask(self, name: str, of: str):
