@@ -36,19 +36,24 @@ def _run(page: Page) -> None:
 
 
 def _run_all(without_missing: bool) -> None:
-    """Run what changed; pages that need what is not here are named, and are an error unless they may be left."""
-    left: list[str] = []
+    """Run what changed, all of it, and fail afterwards for what failed, or needs what is not here unless that may be left."""
+    wrong, left = list[str](), list[str]()
     for page in executed_pages().values():
-        if missing := page.missing():
-            print(f"{page.name}: not run: {'; '.join(missing)}", flush=True)
-            if not page.is_made():
-                left.append(page.name)
-        elif page.is_made():
+        if page.is_made():
             print(f"{page.name}: as it was")
+        elif missing := page.missing():
+            print(f"{page.name}: not run: {'; '.join(missing)}", flush=True)
+            left.append(page.name)
         else:
-            _run(page)
+            try:
+                _run(page)
+            except PageError as error:
+                print(f"{page.name}: failed", flush=True)
+                wrong.append(str(error))
     if left and not without_missing:
-        raise PageError(f"not run: {', '.join(left)} (--without-missing builds the site without their pictures)")
+        wrong.append(f"not run: {', '.join(left)} (--without-missing builds the site without their pictures)")
+    if wrong:
+        raise PageError("\n\n".join(wrong))
 
 
 def _sphinx(builder: str, output: Path, incomplete: bool) -> int:
