@@ -1,6 +1,5 @@
 """Sphinx's settings of nbdist's site; `python docs/build.py` builds it."""
 
-import logging
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -55,6 +54,3 @@ html_theme_options = {
     "footer_end": [],
 }
 linkcheck_timeout = 20
-
-# a list of pages may be empty while it is written
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: "didn't match any" not in str(record.msg))

@@ -14,6 +14,7 @@ from sphinx.errors import ExtensionError
 
 _MADE = re.compile(r"^```\{made\} ([\w ]+)\n```$", re.MULTILINE)
 _PICTURE = re.compile(r"!\[[^\]]*\]\(/_made/([\w-]+)/[\w.-]+\)(\{[^}]*\})?")
+_LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(/_made/([\w-]+)/[\w.-]+\)")
 _TITLE = re.compile(r"^# .*$", re.MULTILINE)
 _NOT_RUN = (
     "\n\n:::{note}\nThe blocks of this page were not run where this site was built: its pictures are left out.\n:::\n"
@@ -32,6 +33,7 @@ def _read(app: Sphinx, name: str, source: list[str]) -> None:
     text = _MADE.sub(_made, source[0])
     if app.tags.has("incomplete"):
         shown = _PICTURE.sub(lambda found: found[0] if made_key(found[1]) else "", text)
+        shown = _LINK.sub(lambda found: found[0] if made_key(found[2]) else found[1], shown)
         if shown != text:
             shown = _TITLE.sub(lambda title: title[0] + _NOT_RUN, shown, count=1)
         text = shown
