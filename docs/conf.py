@@ -41,6 +41,7 @@ html_title = "nbdist"
 html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["nbdist.css"]
+html_sidebars = {"first_series": [], "gallery": []}  # pages without others beside them
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
