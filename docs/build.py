@@ -10,9 +10,13 @@ import argparse
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from executed import DOCS, MADE, ROOT, Page, PageError, executed_pages, run_page
+
+AT_ONCE = 2
+"""Pages that are run at the same time: most of what their blocks do takes one core."""
 
 
 def _arguments() -> argparse.Namespace:
@@ -35,9 +39,19 @@ def _run(page: Page) -> None:
     print(f"{page.name}: {len(page.blocks)} blocks in {seconds:.1f} s", flush=True)
 
 
+def _error_of(page: Page) -> str | None:
+    """Run a page; what went wrong, or None."""
+    try:
+        _run(page)
+    except PageError as error:
+        print(f"{page.name}: failed", flush=True)
+        return str(error)
+    return None
+
+
 def _run_all(without_missing: bool) -> None:
     """Run what changed, all of it, and fail afterwards for what failed, or needs what is not here unless that may be left."""
-    wrong, left = list[str](), list[str]()
+    changed, left = list[Page](), list[str]()
     for page in executed_pages().values():
         if page.is_made():
             print(f"{page.name}: as it was")
@@ -45,11 +59,9 @@ def _run_all(without_missing: bool) -> None:
             print(f"{page.name}: not run: {'; '.join(missing)}", flush=True)
             left.append(page.name)
         else:
-            try:
-                _run(page)
-            except PageError as error:
-                print(f"{page.name}: failed", flush=True)
-                wrong.append(str(error))
+            changed.append(page)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        wrong = [error for error in pool.map(_error_of, changed) if error is not None]
     if left and not without_missing:
         wrong.append(f"not run: {', '.join(left)} (--without-missing builds the site without their pictures)")
     if wrong:
