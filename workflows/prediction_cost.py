@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from nbdist.experiment import validate
 from nbdist.kernels.prediction import Prediction, frame_reflections
+from nbdist.kernels.spots import Diffraction
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 
@@ -48,7 +49,7 @@ def main() -> None:
     scene = resolve(validate(EXPERIMENT))
     amplitudes = load_reflections(scene)
     start = time.process_time()
-    prediction = Prediction(scene, amplitudes)
+    prediction = Prediction(Diffraction(scene, amplitudes))
     once_s = time.process_time() - start
     diffraction = prediction.diffraction
     diffraction.spots(0)  # works out the crossings of the source
