@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 
 PIXEL_MM, FAST_PIXELS, SLOW_PIXELS = 0.1, 800, 600
 XBEAM_MM, YBEAM_MM = 25.0, 35.0
+OUTSIDE = 70
+"""Pixels from a panel to what is written along its edges."""
 PANEL, BEAM, CRYSTAL, LAB = "#4c72b0", "#c44e52", "#55a868", "#555555"
 
 
@@ -94,7 +96,7 @@ def measure(drawing: Drawing, start: Array, end: Array, text: str) -> None:
     style = {"arrowstyle": "<|-|>", "color": BEAM, "lw": 1.2, "shrinkA": 0, "shrinkB": 0, "linestyle": "--"}
     drawing.annotate("", tuple(end), tuple(start), arrowprops=style)
     turn = 90 if abs(end[1] - start[1]) > abs(end[0] - start[0]) else 0
-    shift = np.array([-2.6, 0.0]) if turn else np.array([0.0, 2.6])
+    shift = np.array([-3.6, 0.0]) if turn else np.array([0.0, 3.6])
     x, y = (start + end) / 2 + shift
     drawing.text(x, y, text, color=BEAM, ha="center", va="center", rotation=turn, fontsize=10)
 
@@ -112,10 +114,10 @@ def draw(convention: Convention) -> None:
     corners = [on_panel(0, 0), on_panel(0, FAST_PIXELS), on_panel(SLOW_PIXELS, FAST_PIXELS), on_panel(SLOW_PIXELS, 0)]
     drawing.add_patch(plt.Polygon(corners, facecolor="#eef2f8", edgecolor=PANEL, lw=1.5))
     drawing.plot(*on_panel(0, 0), "s", ms=10, color=PANEL)
-    x, y = on_panel(-60, -60)
+    x, y = on_panel(-OUTSIDE, -OUTSIDE)
     drawing.text(x, y, "first", color=PANEL, ha="center", va="center", fontsize=10)
-    arrow(drawing, on_panel(-40, 40), 24 * view.seen(panel.fast), PANEL, "fast")
-    arrow(drawing, on_panel(40, -40), 24 * view.seen(panel.slow), PANEL, "slow")
+    arrow(drawing, on_panel(-OUTSIDE, 40), 24 * view.seen(panel.fast), PANEL, "fast")
+    arrow(drawing, on_panel(40, -OUTSIDE), 24 * view.seen(panel.slow), PANEL, "slow")
 
     here = spot_pixels(convention, XBEAM_MM, YBEAM_MM)
     for xbeam, ybeam, text in ((0.0, YBEAM_MM, "Xbeam"), (XBEAM_MM, 0.0, "Ybeam")):
