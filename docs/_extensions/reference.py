@@ -121,6 +121,9 @@ UNITS = {
     "g_per_mol": "g/mol",
     "A2_per_MGy": "Å²/MGy",
     "MGy_per_A": "MGy/Å",
+    "MGy_per_frame": "MGy/frame",
+    "electrons_per_photon": "electrons/photon",
+    "adu_per_electron": "ADU/electron",
     "e_per_A3": "e/Å³",
     "per_A": "1/Å",
     "per_mm": "1/mm",
@@ -144,12 +147,14 @@ UNITS = {
     "s": "s",
     "e": "electrons",
 }
-"""Units by the end of a field's name; the longest that fits is its."""
+"""Units by what names of fields say."""
+_UNIT = re.compile(rf"(?:^|_)({'|'.join(sorted(UNITS, key=len, reverse=True))})(?=_|$)")
 
 
-def unit(name: str) -> str:
-    """The unit that the end of a field's name says; nothing where it says none."""
-    return next((its for end, its in UNITS.items() if name.endswith(f"_{end}")), "")
+def unit(name: str, kind: str) -> str:
+    """The unit that a field's name says; nothing where it says none, or the field is a truth value."""
+    found = _UNIT.search(name)
+    return UNITS[found[1]] if found and kind != TRUTH else ""
 
 
 def experiment_file() -> str:
@@ -162,14 +167,14 @@ def experiment_file() -> str:
 def _sections(schema: Schema) -> str:
     definitions: Schema = schema["$defs"]
     used = _used(schema["properties"], definitions)
-    parts = ["## The file", _fields(schema)]
+    parts = ["## The file", _fields(schema, definitions)]
     for name, paths in used.items():
         section = definitions[name]
         parts += [
             f"## {name}",
-            f"{text(section.get('description'))}",
+            text(_mapping(section).get("description")),
             f"At {', '.join(code(path) for path in paths)}.",
-            _fields(section),
+            _fields(section, definitions),
         ]
     return "\n\n".join(parts)
 
@@ -207,14 +212,21 @@ def _mapping(section: Schema) -> Schema:
     return section if "properties" in section else next(its for its in section["anyOf"] if "properties" in its)
 
 
-def _fields(section: Schema) -> str:
+def _fields(section: Schema, definitions: Schema) -> str:
     section = _mapping(section)
     required = section.get("required", ())
     rows = []
     for name, its in section["properties"].items():
         default = "required" if name in required else "" if list(_references(its)) else _value_of(its.get("default"))
-        rows.append([code(name), _type(its), unit(name), default, _range(its), text(its.get("description"))])
+        kind = _type(its)
+        rows.append([code(name), kind, unit(name, kind), default, _range(its), text(_description(its, definitions))])
     return table(["field", "type", "unit", "default", "allowed", "what it is"], rows)
+
+
+def _description(its: Schema, definitions: Schema) -> str:
+    """What is said of a field; where nothing is, of the sections that it may hold."""
+    inner = (_mapping(definitions[name]).get("description") for name, _ in _references(its))
+    return its.get("description") or " ".join(map(_first, inner))
 
 
 def _value_of(default: object) -> str:
@@ -224,6 +236,9 @@ def _value_of(default: object) -> str:
         return ""
     shown = json.dumps(default, ensure_ascii=False)
     return code(shown) if len(shown) < 60 else ""
+
+
+TRUTH = "true, false"
 
 
 def _type(schema: Schema) -> str:
@@ -246,7 +261,7 @@ def _type(schema: Schema) -> str:
         return f"mapping to {_type(inner)}" if isinstance(inner, Mapping) else "mapping"
     if schema.get("format") == "path":
         return "file"
-    return {"number": "number", "integer": "whole number", "boolean": "true, false", "string": "text"}.get(kind, kind)
+    return {"number": "number", "integer": "whole number", "boolean": TRUTH, "string": "text"}.get(kind, kind)
 
 
 def _list_type(schema: Schema) -> str:
@@ -284,7 +299,7 @@ def recipe_section() -> str:
     """The fields of a recipe's section `recipe`."""
     from nbdist.experiment.recipe.content import RecipeSection
 
-    return _fields(RecipeSection.model_json_schema())
+    return _fields(RecipeSection.model_json_schema(), {})
 
 
 def distributions() -> str:

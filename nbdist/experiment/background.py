@@ -27,8 +27,8 @@ class Amorphous(Section):
     )
     thickness_um: Positive = Field(description="along the beam")
     width_um: BeamWidth = None
-    density_g_per_cm3: Positive
-    molecular_weight_g_per_mol: Positive
+    density_g_per_cm3: Positive = Field(description="of the material")
+    molecular_weight_g_per_mol: Positive = Field(description="of the molecule whose F the file holds")
 
 
 class Air(Section):
@@ -40,8 +40,8 @@ class Air(Section):
         description="from the sample to where the beam ends: at the beam stop when left out, or at the detector where there is none",
     )
     width_um: BeamWidth = None
-    pressure_kPa: Positive = Field(101.325)
-    temperature_K: Positive = Field(295.0)
+    pressure_kPa: Positive = Field(101.325, description="with the temperature, says how many molecules there are")
+    temperature_K: Positive = Field(295.0, description="of the air")
 
 
 class Ring(Section):

@@ -20,18 +20,18 @@ DEFAULT_FLUENCE_PHOTONS_PER_M2 = 1.259320152862271e29
 class Divergence(Section):
     """A grid of beam directions, as nanoBragg builds it."""
 
-    horizontal_mrad: NotNegative = Field(0.0)
-    horizontal_steps: Count = Field(1)
-    vertical_mrad: NotNegative = Field(0.0)
-    vertical_steps: Count = Field(1)
+    horizontal_mrad: NotNegative = Field(0.0, description="full width along the polarization vector")
+    horizontal_steps: Count = Field(1, description="directions over that width")
+    vertical_mrad: NotNegative = Field(0.0, description="full width across it")
+    vertical_steps: Count = Field(1, description="directions over that width")
     round: bool = Field(True, description="keep the directions inside the ellipse; false keeps the whole rectangle")
 
 
 class Dispersion(Section):
     """A flat spectrum: equally spaced wavelengths over `percent` of the mean."""
 
-    percent: float = Field(0.0, ge=0, lt=200)
-    steps: Count = Field(1)
+    percent: float = Field(0.0, ge=0, lt=200, description="full width, of the mean wavelength")
+    steps: Count = Field(1, description="wavelengths over that width")
 
 
 class Source(Section):
@@ -56,7 +56,7 @@ class Beam(Section):
     """The incident beam. Give `wavelength_A` or `energy_eV`, and a fluence or a flux with exposure and beam size."""
 
     wavelength_A: Positive | None = Field(None, description="Angstrom; 1.0 when neither it nor energy_eV is given")
-    energy_eV: Positive | None = None
+    energy_eV: Positive | None = Field(None, description="of a photon, instead of wavelength_A")
     fluence_photons_per_m2: Positive | None = Field(
         None, description="photons/m^2; nanoBragg's default when no flux is given"
     )

@@ -34,7 +34,7 @@ class Sensor(Section):
 
     model_config = ConfigDict(json_schema_extra=_depth_or_material)
 
-    thickness_um: Positive
+    thickness_um: Positive = Field(description="along the normal of the panel")
     material: Material | None = Field(
         None, description="attenuates as its table says at the beam's wavelength, from 1 to 200 keV"
     )
@@ -95,7 +95,7 @@ class Panel(Section):
 
     spixels: Count = Field(1024, description="pixels along slow")
     fpixels: Count = Field(1024, description="pixels along fast")
-    pixel_size_mm: Positive = Field(0.1)
+    pixel_size_mm: Positive = Field(0.1, description="side of a pixel")
     distance_mm: Positive | None = Field(
         None, description="sample to detector along the beam; 100 when neither distance is given"
     )
@@ -167,8 +167,8 @@ class Panel(Section):
 class Region(Section):
     """Pixels to render, half-open ranges: `slow: [0, 100]` is rows 0 to 99."""
 
-    slow: tuple[Annotated[int, Field(ge=0)], Count]
-    fast: tuple[Annotated[int, Field(ge=0)], Count]
+    slow: tuple[Annotated[int, Field(ge=0)], Count] = Field(description="first row, and the one after the last")
+    fast: tuple[Annotated[int, Field(ge=0)], Count] = Field(description="first column, and the one after the last")
 
     @field_validator("slow", "fast")
     @classmethod

@@ -38,8 +38,8 @@ class AbsorbingCrystal(Section):
 class Capillary(Section):
     """A tube about the sample, whose axis is the spindle; the sample is on its axis."""
 
-    inner_radius_um: Positive
-    wall_um: Positive
+    inner_radius_um: Positive = Field(description="from the axis to the wall")
+    wall_um: Positive = Field(description="thickness of the wall")
     attenuation_length_um: Positive = Field(description="of the wall")
     contents_attenuation_length_um: Positive | None = Field(
         None, description="of what fills it; null for nothing that absorbs"
@@ -56,7 +56,7 @@ class Absorption(Section):
 class Holder(Section):
     """A strip that holds the beam stop, from its middle outwards, in its plane."""
 
-    width_mm: Positive
+    width_mm: Positive = Field(description="across the strip")
     direction_deg: Direction = Field(0.0)
     transmission: Transmission = Field(0.0)
 

@@ -64,16 +64,16 @@ class Readout(Section):
     )
     paralysable: bool = Field(False, description="whether photons within the dead time make it last longer")
     point_spread: PointSpread | None = None
-    electrons_per_photon: Positive = Field(1.0)
+    electrons_per_photon: Positive = Field(1.0, description="mean charge that a photon frees")
     calibration_sigma: UpToHalf = Field(
         0.0, description="rms of what the gain of a pixel differs from the mean, relative; the same in all frames"
     )
     read_noise_electrons: NotNegative = Field(0.0, description="rms of a pixel in a frame")
-    adu_per_electron: Positive = Field(1.0)
+    adu_per_electron: Positive = Field(1.0, description="gain of the amplifier")
     offset_adu: NotNegative = Field(0.0, description="what is read without a photon; a reading below 0 is 0")
     dead_pixel_fraction: UpToHalf = Field(0.0, description="share of the pixels that read 0")
     hot_pixel_fraction: UpToHalf = Field(0.0, description="share of the pixels that read hot_pixel_adu too much")
-    hot_pixel_adu: NotNegative = Field(1000.0)
+    hot_pixel_adu: NotNegative = Field(1000.0, description="what a hot pixel reads too much")
     bad_pixels_marked: bool = Field(True, description="dead and hot pixels hold -2 instead; false: what they read")
     saturation_adu: Annotated[int, Field(ge=1)] | None = Field(
         None, description="largest reading; that of a detector by name when left out, or else the largest of integers"

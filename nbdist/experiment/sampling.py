@@ -53,4 +53,6 @@ class Noise(Section):
     """What the detector reads, besides the expected photons."""
 
     photon_noise: bool = Field(False, description="write `counts`: Poisson deviates of the expected photons")
-    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(
+        0, description="which deviates: frames of another seed have others"
+    )

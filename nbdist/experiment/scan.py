@@ -15,8 +15,8 @@ MOST_AUTOMATIC_PHI_STEPS = 100_000
 class Scan(Section):
     """A rotation series: frame n covers phi_start + n osc to phi_start + (n + 1) osc. An oscillation of 0 is a series of stills."""
 
-    frames: Count = Field(1)
-    phi_start_deg: float = 0.0
+    frames: Count = Field(1, description="how many there are")
+    phi_start_deg: float = Field(0.0, description="phi at the beginning of frame 0")
     osc_range_deg: float = Field(0.0, description="degrees a frame")
     phi_steps: Annotated[int, Field(ge=1, le=10_000_000)] | Literal["auto"] = Field(
         1,

@@ -16,7 +16,7 @@ class FromFile(Section):
     mates that are not listed. A text is used as it is, without symmetry or mates, unless the crystal has a space group.
     """
 
-    kind: Literal["file"] = "file"
+    kind: Literal["file"] = Field("file", description="amplitudes of a file")
     file: FilePath
     columns: str | tuple[str, str] | None = Field(
         None,
@@ -52,7 +52,7 @@ class FromFile(Section):
 class Uniform(Section):
     """The same amplitude for every reflection."""
 
-    kind: Literal["uniform"] = "uniform"
+    kind: Literal["uniform"] = Field("uniform", description="one amplitude")
     F: Positive = Field(description="electrons")
 
 
@@ -65,11 +65,11 @@ class Wilson(Section):
     seed, its Miller index, mean_F2 and B alone.
     """
 
-    kind: Literal["wilson"] = "wilson"
+    kind: Literal["wilson"] = Field("wilson", description="random amplitudes")
     d_min_A: Positive = Field(description="amplitudes to this resolution, Angstrom; 0 beyond")
     mean_F2: Positive = Field(1e4, description="electrons^2: <F^2> before the B factor, the sum of f^2 of a cell")
     B_factor_A2: NotNegative = Field(20.0, description="Angstrom^2")
-    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(0, description="which amplitudes")
 
 
 class AnomalousScatterer(Section):
@@ -95,7 +95,7 @@ class FromModel(Section):
     The model gives the cell and the space group; amplitudes are those of P1, on the absolute scale, F(000) among them.
     """
 
-    kind: Literal["model"] = "model"
+    kind: Literal["model"] = Field("model", description="amplitudes of an atomic model")
     file: FilePath = Field(description="PDB or mmCIF, plain or .gz")
     scattering: Literal["xrays", "electrons"] = Field(
         "xrays",

@@ -11,6 +11,7 @@ import typer
 
 from nbdist.cli.main import app
 from nbdist.experiment import experiment_schema
+from nbdist.experiment.recipe.content import RecipeSection
 from nbdist.frames.products import PRODUCTS
 from nbdist.nanobragg.table import TABLE
 
@@ -56,11 +57,72 @@ def test_every_field_of_an_experiment_has_a_row_with_its_unit():
     assert rows["shape"][1].startswith("`")
 
 
-def test_the_unit_is_what_the_name_ends_with():
-    assert reference.unit("B_factor_A2_per_MGy") == "Å²/MGy"
-    assert reference.unit("wavelength_A") == "Å"
-    assert reference.unit("size_um") == "µm"
-    assert reference.unit("frames") == ""
+WITHOUT_UNIT = {
+    "F",
+    "bandwidth_sigma",
+    "beta",
+    "calibration_sigma",
+    "cell",
+    "charge_sharing_fraction",
+    "d_spread",
+    "dead_pixel_fraction",
+    "default_F",
+    "direction",
+    "exposure_jitter_sigma",
+    "fast_axis",
+    "fraction",
+    "fudge",
+    "hot_pixel_fraction",
+    "intensity",
+    "mean_F2",
+    "mosaic_rotations",
+    "normal_axis",
+    "polarization_factor",
+    "polarization_vector",
+    "sigma",
+    "slow_axis",
+    "spindle_axis",
+    "splits",
+    "spot_share",
+    "texture",
+    "tolerance",
+    "transmission",
+    "two_theta_axis",
+    "weight",
+}
+"""Numbers that are shares, factors, directions or counts, or say their units in their descriptions."""
+
+
+def test_every_section_and_field_is_described_and_every_number_has_its_unit():
+    schema = experiment_schema()
+    definitions = schema["$defs"]
+    sections = {name: reference._mapping(section) for name, section in definitions.items()}
+    silent = [name for name, section in sections.items() if not section.get("description")]
+    units = {}
+    for section, its in {**sections, "": schema, "recipe": RecipeSection.model_json_schema()}.items():
+        for name, field in its["properties"].items():
+            silent += [] if reference._description(field, definitions) else [f"{section}.{name}"]
+            kind = reference._type(field)
+            if "number" in kind and "whole" not in kind:
+                units[name] = reference.unit(name, kind)
+    assert silent == []
+    assert {name for name, unit in units.items() if not unit} == WITHOUT_UNIT
+
+
+def test_the_unit_is_what_the_name_says():
+    units = {
+        "B_factor_A2_per_MGy": "Å²/MGy",
+        "wavelength_A": "Å",
+        "size_um": "µm",
+        "dose_MGy_per_frame": "MGy/frame",
+        "dose_MGy_at_start": "MGy",
+        "electrons_per_photon": "electrons/photon",
+        "adu_per_electron": "ADU/electron",
+        "percent": "%",
+        "frames": "",
+    }
+    assert {name: reference.unit(name, "number") for name in units} == units
+    assert reference.unit("point_pixels", reference.TRUTH) == ""
 
 
 def test_tables_have_no_column_that_is_empty_and_keep_their_cells():
