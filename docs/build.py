@@ -13,7 +13,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from executed import DOCS, MADE, ROOT, Page, PageError, executed_pages, run_page
+from executed import DOCS, MADE, ROOT, Page, PageError, end_pages, executed_pages, run_page
 
 AT_ONCE = 2
 """Pages that are run at the same time: most of what their blocks do takes one core."""
@@ -61,7 +61,11 @@ def _run_all(without_missing: bool) -> None:
         else:
             changed.append(page)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        wrong = [error for error in pool.map(_error_of, changed) if error is not None]
+        try:
+            wrong = [error for error in pool.map(_error_of, changed) if error is not None]
+        except KeyboardInterrupt:
+            end_pages()
+            raise
     if left and not without_missing:
         wrong.append(f"not run: {', '.join(left)} (--without-missing builds the site without their pictures)")
     if wrong:

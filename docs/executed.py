@@ -1,14 +1,16 @@
 """Pages whose blocks are run: what is on such a page, what it needs, and running it.
 
 A page with `executed: true` in its front matter has its blocks of `sh` and `python` run in their order in a folder of its own; python
-blocks share their names. A block `output` is compared with what the block before it printed: its lines have to come in that order, and
-`...` stands for anything. Pictures (and HTML pages) that the blocks leave in the folder are kept in `docs/_made/PAGE`, from where the page
-shows them. A page is run again where its blocks, a file that it names, or nbdist's sources changed.
+blocks share their names. Blocks `text` and `yaml`, and those of directives, are not run; there are no others. A block `output` is compared
+with what the block before it printed: its lines have to come in that order, and `...` stands for anything. Pictures (and HTML pages) that
+the blocks leave in the folder are kept in `docs/_made/PAGE`, from where the page shows them. A page is run again where its blocks, a file
+that it names, or nbdist's sources changed. When it ends, whatever it started ends.
 
     ---
     executed: true
     needs: [dials]                  # of `NEEDS`
     files: [recipe.yaml]            # beside the page; they are copied into the folder
+    watches: [tests/cases.py]       # what it runs besides, by pattern, in the repository
     ---
 
 `python docs/executed.py PAGE.md FOLDER` is the process that runs one page in a folder.
@@ -20,10 +22,12 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,7 +49,15 @@ LONGEST_S = 900
 """Seconds after which a page is taken to hang."""
 
 _FRONT = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
-_BLOCK = re.compile(r"^```(sh|python|output)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"\s*(`{3}|~{3}).*")
+_BEGIN = re.compile(r"```(sh|python|output|text|yaml|\{[\w-]+\}.*)")
+_SHOWN = re.compile(r"(!?)\[([^\]]*)\]\(/_made/([\w-]+)/[\w.-]+\)(?:\{[^}]*\})?")
+_TITLE = re.compile(r"^# .*$", re.MULTILINE)
+NOT_RUN = "The blocks of this page were not run where this site was built: its pictures are left out."
+OLDER = "The blocks of this page, or nbdist, changed since its pictures were made."
+_RUN = ("sh", "python", "output")
+_PLACE = ".place"
+"""File in which the process of a page says at which block it is; empty once it said what came of them."""
 
 
 class PageError(Exception):
@@ -77,6 +89,8 @@ class Page:
         What has to be here, of `NEEDS`.
     files
         What is copied into the folder that it runs in.
+    watched
+        What its blocks run besides, where it is in the repository.
     """
 
     name: str
@@ -84,6 +98,7 @@ class Page:
     blocks: tuple[Block, ...]
     needs: tuple[str, ...]
     files: tuple[Path, ...]
+    watched: tuple[Path, ...]
 
     @property
     def made(self) -> Path:
@@ -91,11 +106,11 @@ class Page:
         return MADE / self.name
 
     def key(self) -> str:
-        """What it follows from: its blocks, its files, nbdist's sources and this module."""
+        """What it follows from: its blocks, the files that it names, nbdist's sources and this module."""
         parts = hashlib.sha256(_sources().encode())
         for block in self.blocks:
             parts.update(f"{block.kind} {len(block.text)} {block.text}".encode())
-        for file in self.files:
+        for file in (*self.files, *self.watched):
             parts.update(file.name.encode() + file.read_bytes())
         return parts.hexdigest()
 
@@ -131,20 +146,22 @@ def read_page(path: Path) -> Page | None:
     Raises
     ------
     PageError
-        If its front matter names a need or a file that there is not.
+        If its front matter names a need or a file that there is not, or it has a block of which nobody knows whether it is run.
     """
     text = path.read_text(encoding="utf-8")
     front = _FRONT.match(text)
     said = yaml.safe_load(front[1]) if front else {}
     if not said.get("executed"):
         return None
-    blocks = tuple(Block(found[1], text.count("\n", 0, found.start()) + 1, found[2]) for found in _BLOCK.finditer(text))
+    watches: list[str] = said.get("watches", [])
+    watched = {pattern: sorted(ROOT.glob(pattern)) for pattern in watches}
     page = Page(
         name=path.stem,
         path=path,
-        blocks=blocks,
+        blocks=tuple(_blocks(text, path.stem)),
         needs=tuple(said.get("needs", ())),
         files=tuple(path.parent / name for name in said.get("files", ())),
+        watched=tuple(file for files in watched.values() for file in files if file.is_file()),
     )
     for need in page.needs:
         if need not in NEEDS:
@@ -152,7 +169,27 @@ def read_page(path: Path) -> Page | None:
     for file in page.files:
         if not file.is_file():
             raise PageError(f"{page.name}: files: {file} is not there")
+    for pattern, found in watched.items():
+        if not found:
+            raise PageError(f"{page.name}: watches: there is no {pattern} in the repository")
     return page
+
+
+def _blocks(text: str, name: str) -> Iterator[Block]:
+    """The blocks of a page that are run or compared."""
+    lines = enumerate(text.splitlines(keepends=True), 1)
+    for number, line in lines:
+        if not _FENCE.match(line):
+            continue
+        begun = _BEGIN.fullmatch(line.rstrip("\n"))
+        body = [its for _, its in itertools.takewhile(lambda numbered: numbered[1].rstrip("\n") != "```", lines)]
+        if begun is None or any(_FENCE.match(its) for its in body):
+            raise PageError(
+                f"{name}: the block at line {number} begins with '{line.rstrip()}' or does not end with '```'; allowed are ```sh, "
+                "```python, ```output, ```text, ```yaml and ```{directive}, none of them indented"
+            )
+        if begun[1] in _RUN:
+            yield Block(begun[1], number, "".join(body))
 
 
 def executed_pages() -> dict[str, Page]:
@@ -172,6 +209,24 @@ def executed_pages() -> dict[str, Page]:
             raise PageError(f"{page.path} and {pages[page.name].path}: pages that are run cannot have one name")
         pages[page.name] = page
     return pages
+
+
+def as_made(text: str) -> str:
+    """A page without the pictures and links that there is nothing for; a note says so, and where its pictures are of an earlier state."""
+    pages, notes = executed_pages(), set[str]()
+
+    def shown(found: re.Match[str]) -> str:
+        is_picture, words, name = found.groups()
+        if made_key(name) is None:
+            notes.add(NOT_RUN)
+            return "" if is_picture else words
+        if name in pages and not pages[name].is_made():
+            notes.add(OLDER)
+        return found[0]
+
+    text = _SHOWN.sub(shown, text)
+    note = "".join(f"\n\n:::{{note}}\n{words}\n:::\n" for words in sorted(notes))
+    return _TITLE.sub(lambda title: title[0] + note, text, count=1)
 
 
 def _program(name: str) -> str | None:
@@ -215,6 +270,29 @@ def _services(page: Page) -> Iterator[dict[str, str]]:
             subprocess.run([scripts / "down.sh", folder], capture_output=True)
 
 
+_running: set[int] = set()
+"""Processes of pages; each leads a group with all that its page started."""
+
+
+def _end(process: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)
+
+
+def end_pages() -> None:
+    """End all pages that are being run: their groups get no Ctrl-C of the terminal."""
+    for process in list(_running):
+        _end(process)
+
+
+def _place(folder: str) -> str:
+    """Where the process of a page was last; nothing where it said what came of its blocks."""
+    try:
+        return (Path(folder) / _PLACE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return "its beginning"
+
+
 def run_page(page: Page) -> float:
     """Run a page in a folder that is new, and keep its pictures; seconds that it took.
 
@@ -237,14 +315,27 @@ def run_page(page: Page) -> float:
             **variables,
         }
         command = [sys.executable, __file__, str(page.path), scratch]
-        try:
-            ended = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=LONGEST_S, cwd=scratch
-            )
-        except subprocess.TimeoutExpired:
-            raise PageError(f"{page.name}: not done after {LONGEST_S} s") from None
-        if ended.returncode:
-            raise PageError(ended.stderr.rstrip())
+        with (
+            tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said,
+            subprocess.Popen(
+                command, env=environment, stdout=said, stderr=said, cwd=scratch, start_new_session=True
+            ) as process,
+        ):
+            _running.add(process.pid)
+            try:
+                status = process.wait(LONGEST_S)
+            except subprocess.TimeoutExpired:
+                raise PageError(f"{page.name}: not done after {LONGEST_S} s, at {_place(scratch)}") from None
+            finally:
+                _running.discard(process.pid)
+                _end(process.pid)
+            said.seek(0)
+            words = said.read().rstrip()
+        if place := _place(scratch):
+            how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+            raise PageError(f"{page.name}: its process ended at {place}: {how}\n{words}")
+        if status:
+            raise PageError(words)
         seconds = time.perf_counter() - begun
         shutil.rmtree(page.made, ignore_errors=True)
         page.made.mkdir(parents=True)
@@ -258,18 +349,22 @@ def run_page(page: Page) -> float:
 
 def _run_blocks(page: Page, folder: Path) -> None:
     """Run the blocks of a page here, in this process and those that its blocks start."""
-    printed = folder / ".printed"
+    printed, place = folder / ".printed", folder / _PLACE
     names: dict[str, object] = {"__name__": "__main__"}
     said = ""
     for block in page.blocks:
         where = f"{os.path.relpath(page.path, ROOT)}:{block.line}"
+        place.write_text(where, encoding="utf-8")
         if block.kind == "output":
             _compare(block, said, where)
             continue
         with printed.open("w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):
             if block.kind == "sh":
                 ended = subprocess.run(
-                    ["sh", "-e", "-c", block.text], stdout=sink, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+                    ["bash", "-euo", "pipefail", "-c", block.text],
+                    stdout=sink,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
                 )
                 failed = f"exit status {ended.returncode}" if ended.returncode else ""
             else:
@@ -311,6 +406,8 @@ def _main() -> None:
         _run_blocks(page, folder)
     except PageError as failure:
         sys.exit(str(failure))
+    finally:
+        (folder / _PLACE).write_text("", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What pages have that is not in them: text made from the code, and no pictures that were not made.
+"""What pages have that is not in them: text made from the code, and no pictures that were not made, or a word that they are older.
 
 A block ```` ```{made} commands ```` is replaced by the Markdown that the function of that name in `reference.py` gives.
 """
@@ -8,17 +8,11 @@ from __future__ import annotations
 import re
 
 import reference
-from executed import made_key
+from executed import as_made
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 _MADE = re.compile(r"^```\{made\} ([\w ]+)\n```$", re.MULTILINE)
-_PICTURE = re.compile(r"!\[[^\]]*\]\(/_made/([\w-]+)/[\w.-]+\)(\{[^}]*\})?")
-_LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(/_made/([\w-]+)/[\w.-]+\)")
-_TITLE = re.compile(r"^# .*$", re.MULTILINE)
-_NOT_RUN = (
-    "\n\n:::{note}\nThe blocks of this page were not run where this site was built: its pictures are left out.\n:::\n"
-)
 
 
 def _made(found: re.Match[str]) -> str:
@@ -32,11 +26,7 @@ def _made(found: re.Match[str]) -> str:
 def _read(app: Sphinx, name: str, source: list[str]) -> None:
     text = _MADE.sub(_made, source[0])
     if app.tags.has("incomplete"):
-        shown = _PICTURE.sub(lambda found: found[0] if made_key(found[1]) else "", text)
-        shown = _LINK.sub(lambda found: found[0] if made_key(found[2]) else found[1], shown)
-        if shown != text:
-            shown = _TITLE.sub(lambda title: title[0] + _NOT_RUN, shown, count=1)
-        text = shown
+        text = as_made(text)
     source[0] = text
 
 

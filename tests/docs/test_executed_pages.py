@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import select
 import sys
 from pathlib import Path
 
@@ -78,6 +80,12 @@ the ...
         ("```python\nx = (\n```", ["some_page.md:5", "SyntaxError"]),
         ("```sh\necho a b\n```\n```output\na c\n```", ["some_page.md:8", "'a c'", "a b"]),
         ("```sh\necho one; echo two\n```\n```output\ntwo\none\n```", ["some_page.md:8", "'one'"]),
+        ("```sh\nfalse | cat\n```", ["some_page.md:5", "exit status 1"]),
+        (
+            "```python\nimport os\nos._exit(0)\n```\n```sh\nfalse\n```",
+            ["some_page: its process", "some_page.md:5: exit status 0"],
+        ),
+        ("```sh\nkill -KILL $PPID\n```", ["some_page: its process", "some_page.md:5: SIGKILL"]),
     ],
 )
 def test_a_block_that_does_not_do_what_the_page_says_is_named_with_its_line(page, block, said):
@@ -85,6 +93,48 @@ def test_a_block_that_does_not_do_what_the_page_says_is_named_with_its_line(page
         executed.run_page(page(f"\n{block}\n"))
     for words in said:
         assert words in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "  ```python\n  x\n  ```",
+        "````python\nx\n````",
+        "~~~python\nx\n~~~",
+        "```python \nx\n```",
+        "```python title\nx\n```",
+        "```bash\nx\n```",
+        "```\nx\n```",
+        "```sh\nx\n``` \n\n```sh\nx\n```",
+    ],
+)
+def test_no_block_is_passed_over(page, block):
+    with pytest.raises(executed.PageError, match="some_page: the block at line 5 begins with"):
+        page(f"\n{block}\n")
+
+
+def test_a_page_that_hangs_is_ended_with_all_that_it_started(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(executed, "LONGEST_S", 2)
+    held = tmp_path / "held"  # at its end once no process has it open
+    os.mkfifo(held)
+    hangs = page(f"```sh\nsleep 77.25 > {held} &\nwait\n```\n")
+    end = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(executed.PageError, match=r"not done after 2 s, at .*some_page\.md:4"):
+        executed.run_page(hangs)
+    readable, _, _ = select.select([end], [], [], 20)
+    os.close(end)
+    assert readable
+
+
+def test_a_page_is_run_again_where_a_file_that_it_watches_changed(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(executed, "ROOT", tmp_path)
+    (tmp_path / "cases.py").write_text("1")
+    front = "executed: true\nwatches: ['cases*']"
+    before = page("", front).key()
+    (tmp_path / "cases.py").write_text("2")
+    assert page("", front).key() != before
+    with pytest.raises(executed.PageError, match="watches: there is no away"):
+        page("", "executed: true\nwatches: [away]")
 
 
 def test_an_output_may_leave_out_lines_and_parts_of_lines(page):
@@ -128,3 +178,28 @@ def test_pages_that_are_run_are_found_and_have_names_of_their_own(page, tmp_path
     page("")
     with pytest.raises(executed.PageError, match="cannot have one name"):
         executed.executed_pages()
+
+
+SHOWING = """# Title
+
+[The page](/_made/some_page/made.html) has a picture:
+
+![Its caption](/_made/some_page/made.png){width=80%}
+"""
+
+
+def test_a_page_that_was_never_run_keeps_the_words_of_its_links_and_says_so(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(executed, "DOCS", tmp_path)
+    page(SHOWING)
+    shown = executed.as_made(SHOWING)
+    assert "_made" not in shown
+    assert "\nThe page has a picture:\n" in shown
+    assert shown.startswith(f"# Title\n\n:::{{note}}\n{executed.NOT_RUN}\n:::\n")
+
+
+def test_pictures_that_are_older_than_what_makes_them_are_shown_with_a_word(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(executed, "DOCS", tmp_path)
+    executed.run_page(page(f"{SHOWING}\n```python\nx = 1\n```\n"))
+    assert executed.as_made(SHOWING) == SHOWING
+    page(f"{SHOWING}\n```python\nx = 2\n```\n")
+    assert executed.as_made(SHOWING) == SHOWING.replace("Title", f"Title\n\n:::{{note}}\n{executed.OLDER}\n:::\n")
