@@ -2,10 +2,13 @@
 
 import sys
 from importlib.metadata import version as version_of
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / "_extensions")]
+MATHJAX = Path(str(find_spec("sphinx-mathjax-offline").origin))
+"""Brings MathJax; of it one file is taken, which sets formulas as pictures, so that no font and nothing from the network is needed."""
 
 project = "nbdist"
 author = "the authors of nbdist"
@@ -17,7 +20,7 @@ extensions = [
     "sphinx_design",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "mathml",
+    "sphinx.ext.mathjax",
     "made_pages",
 ]
 exclude_patterns = ["_made"]
@@ -39,10 +42,17 @@ napoleon_use_rtype = False
 html_theme = "pydata_sphinx_theme"
 html_title = "nbdist"
 html_context = {"default_mode": "auto"}
-html_static_path = ["_static"]
+html_static_path = ["_static", f"{MATHJAX.parent}/static/mathjax/tex-svg-full.js"]
 html_css_files = ["nbdist.css"]
 html_sidebars = {"first_series": [], "gallery": []}  # pages without others beside them
-html_math_renderer = "mathml"
+mathjax_path = "tex-svg-full.js"
+mathjax3_config = {
+    "tex": {
+        "macros": {"AA": r"\text{Å}"},
+        "packages": {"[-]": ["noundefined"]},
+    },  # what is not known is an error, which a test finds
+    "options": {"enableMenu": False},
+}
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
