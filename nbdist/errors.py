@@ -43,6 +43,10 @@ class StoreError(NbdistError):
     """A Zarr store cannot be written, continued or read as a series or a data set of nbdist."""
 
 
+class DamagedError(StoreError):
+    """An object that a store should hold is gone or does not decode; others may be whole."""
+
+
 class UnreachableError(StoreError):
     """An object store gave no answer, or a passing error, to every attempt; a later one may succeed."""
 

@@ -14,6 +14,7 @@ from nbdist.cli.json_output import JsonFileOption, JsonOption, print_json, write
 from nbdist.cli.progress_display import Steps
 from nbdist.errors import require_extra
 from nbdist.formats.amounts import count
+from nbdist.formats.files import require_writable
 
 if TYPE_CHECKING:
     from nbdist.run.compare import Agreement, Comparison
@@ -42,6 +43,8 @@ def compare(
 
     if output is not None:
         require_extra("pictures", "the picture of a comparison")
+    for file in (output, json_file):
+        require_writable(file)
     one, other = series_at(a, device.value), series_at(b, device.value)
     wanted = read_span(frames, "--frames", min(one.scene.experiment.scan.frames, other.scene.experiment.scan.frames))
     with Steps("frames compared") as steps:

@@ -14,6 +14,7 @@ from nbdist.cli.completing import pixel_products
 from nbdist.cli.display import console
 from nbdist.cli.progress_display import Steps
 from nbdist.errors import NbdistError, one_line, require_extra
+from nbdist.formats.files import require_writable
 from nbdist.formats.text import user_path
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def preview(
 ) -> None:
     """Write a picture of a frame, of the maximum or mean over several, a contact sheet, or a radial profile."""
     require_extra("pictures", "nbdist preview")
+    for file in (output, csv):
+        require_writable(file)
     marked = spots or indices
     _refuse_together({"--maximum": maximum, "--mean": mean, "--sheet": sheet})
     _refuse_together({"--maximum": maximum, "--sheet": sheet, "--radial": radial})

@@ -11,6 +11,7 @@ from nbdist.cli.arguments import StoreLocation, read_span
 from nbdist.cli.display import console
 from nbdist.cli.progress_display import Steps
 from nbdist.errors import NbdistError, one_line, require_extra
+from nbdist.formats.files import require_writable
 from nbdist.formats.text import user_path
 
 
@@ -34,7 +35,10 @@ def report(
     verified: Annotated[
         int | None,
         typer.Option(
-            "--verify", min=0, metavar="N", help="Decode every shard and render N frames again, as nbdist verify does."
+            "--verify",
+            min=0,
+            metavar="N",
+            help="Decode every shard and render N frames again, as nbdist verify does; status 1 if it fails.",
         ),
     ] = None,
     log: Annotated[
@@ -44,6 +48,7 @@ def report(
 ) -> None:
     """Write one page on a series or a data set, finished or not: experiment, pictures, resolution, reflections, run and checks."""
     require_extra("pictures", "nbdist report")
+    require_writable(output)
     from nbdist.run.report.pages import page_of, report_of
     from nbdist.store import summarize
 
@@ -59,3 +64,7 @@ def report(
     except OSError as error:
         raise NbdistError(f"{output} cannot be written: {one_line(error)}") from None
     console.print(f"wrote {output}")
+    wrong = [check.name for check in made.checks if check.result == "failed"]
+    if verified is not None and wrong:
+        console.print(f"not so: {'; '.join(wrong)} (see Checks)")
+        raise typer.Exit(1)

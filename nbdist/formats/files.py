@@ -5,11 +5,33 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from nbdist.errors import NbdistError, one_line
+from nbdist.formats.text import user_path
+
+
+def require_writable(path: Path | None) -> None:
+    """Check that a file can be written, before the work whose result it gets; nothing is made or changed, and None is no file.
+
+    Raises
+    ------
+    NbdistError
+        If it is a folder, its folder is not there, or either cannot be written.
+    """
+    if path is None:
+        return
+    whole = user_path(path)
+    try:
+        if whole.is_file() or whole.is_dir():
+            whole.open("ab").close()
+        elif not whole.exists():
+            tempfile.TemporaryFile(dir=whole.parent).close()
+    except OSError as error:
+        raise NbdistError(f"{path} cannot be written: {error.strerror}") from None
 
 
 @contextlib.contextmanager

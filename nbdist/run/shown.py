@@ -27,8 +27,10 @@ from nbdist.scene import Scene, resolve
 from nbdist.scene.amplitudes import Reflections, load_reflections
 from nbdist.store import DatasetSummary, SeriesSummary, open_group, read_reflections
 from nbdist.store.number_set import NumberSet
+from nbdist.store.places import objects_of
 from nbdist.store.reading import read_frames
 from nbdist.store.schema import FrameArray, Schema, schema_of_samples
+from nbdist.store.shard_reading import ShardReader, decoding_threads
 
 if TYPE_CHECKING:
     from nbdist.experiment.recipe import Recipe
@@ -170,10 +172,18 @@ class _InAStore(ShownImages):
     def __init__(self, summary: SeriesSummary | DatasetSummary) -> None:
         super().__init__(summary.location, summary.title, summary.schema, summary.found.frames)
         self.group: Any = open_group(summary.location)
+        self._readers: dict[str, ShardReader] = {}
 
     def image(self, array: FrameArray, panel: int, frame: int, pixels: Pixels) -> NDArray[Any]:
         """Read them."""
-        return np.asarray(self.group[array.name][frame, *array.index(panel), *pixels])
+        if array.name not in self._readers:
+            stored = self.group[array.name]
+            self._readers[array.name] = ShardReader(objects_of(self.group), stored, array, decoding_threads())
+        shape = array.panels.shape[-2:]
+        rows, columns = (slice(*its.indices(size)[:2]) for its, size in zip(pixels, shape, strict=True))
+        place = (slice(number, number + 1) for number in array.index(panel))
+        images = self._readers[array.name].read([frame], (*place, rows, columns))
+        return images.reshape(images.shape[-2:])
 
     def pixel_map(self, name: str, array: FrameArray, panel: int, sample: int, pixels: Pixels) -> NDArray[Any]:
         """Read them."""

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import zarr
 
 from nbdist.errors import ExperimentError, StoreError
@@ -23,9 +22,10 @@ from nbdist.store.completeness import Completeness, read_completeness
 from nbdist.store.failures import FailureRecords
 from nbdist.store.locations import one_line, open_group
 from nbdist.store.number_set import NumberSet
-from nbdist.store.places import is_url, normalised, objects_at, zarr_store
+from nbdist.store.places import is_url, normalised, objects_at, objects_of, zarr_store
 from nbdist.store.reflections import read_crystals
 from nbdist.store.schema import REFLECTIONS, Schema, kind_of, schema_of
+from nbdist.store.shard_reading import ShardReader, decoding_threads
 from nbdist.store.table_reading import TableReader
 from nbdist.store.units import StoredUnits
 
@@ -296,13 +296,20 @@ def read_frame(group: zarr.Group, frame: int) -> dict[str, Images | Columns]:
 def read_frames(
     group: zarr.Group, frames: range, names: Collection[str] | None = None
 ) -> list[dict[str, Images | Columns]]:
-    """What a store holds of some frames, as `read_frame` has it of each; of the products of these names alone, where some are given."""
+    """What a store holds of some frames, as `read_frame` has it of each; of the products of these names alone, where some are given.
+
+    Raises
+    ------
+    DamagedError
+        If an object that holds one of them is gone, or does not decode.
+    """
     stored: Any = group
     schema, found = schema_of(group), [dict[str, Any]() for _ in frames]
     for array in schema.arrays:
         if names is None or array.product.name in names:
-            for products, images in zip(found, stored[array.name][frames.start : frames.stop], strict=True):
-                products.setdefault(array.product.name, []).extend(array.images(np.asarray(images)))
+            shards = ShardReader(objects_of(group), stored[array.name], array, decoding_threads())
+            for products, images in zip(found, shards.read(frames), strict=True):
+                products.setdefault(array.product.name, []).extend(array.images(images))
     for table in schema.tables:
         if names is None or table.name in names:
             reader = TableReader(group, table)

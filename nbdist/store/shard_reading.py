@@ -24,7 +24,7 @@ from numcodecs.blosc import decompress
 from numpy.typing import NDArray
 
 from nbdist.cores import usable_cores
-from nbdist.errors import StoreError, one_line
+from nbdist.errors import DamagedError, StoreError, one_line
 from nbdist.store.objects import Objects, Span
 from nbdist.store.places import is_url
 from nbdist.store.schema import FrameArray
@@ -116,7 +116,7 @@ class ShardReader:
 
         Raises
         ------
-        StoreError
+        DamagedError
             If the shard of one is gone, or does not decode.
         """
         window = window or self.whole
@@ -195,11 +195,11 @@ class ShardReader:
             raise self._gone(shard)
         return np.frombuffer(content, dtype=np.uint8)
 
-    def _gone(self, shard: int) -> StoreError:
-        return StoreError(f"{self._objects.location}: {self.key(shard)} is gone since the store was opened")
+    def _gone(self, shard: int) -> DamagedError:
+        return DamagedError(f"{self._objects.location}: {self.key(shard)} is gone since the store was opened")
 
-    def _damaged(self, shard: int, why: str) -> StoreError:
-        return StoreError(f"{self._objects.location}: {self.key(shard)} does not decode ({why})")
+    def _damaged(self, shard: int, why: str) -> DamagedError:
+        return DamagedError(f"{self._objects.location}: {self.key(shard)} does not decode ({why})")
 
     def _contents(self, shard: int, spans: Sequence[Span]) -> list[Packed]:
         """Bytes of a shard for each span, read in as few pieces as chunks lie near each other."""

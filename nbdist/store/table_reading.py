@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from nbdist.errors import MissingExtraError, StoreError
+from nbdist.errors import DamagedError, MissingExtraError, StoreError
 from nbdist.frames.products import TableProduct
 from nbdist.planning import Unit, Units
 from nbdist.store.completeness import complete_units
@@ -231,7 +231,7 @@ def _decoded(
         raise  # it says nothing about the rows
     except Exception as error:
         what = "is missing" if content is None else f"does not decode ({type(error).__name__})"
-        raise StoreError(f"{objects.location}: {key} {what}") from None
+        raise DamagedError(f"{objects.location}: {key} {what}") from None
 
 
 def selected(location: str, table: str, schema: pyarrow.Schema, columns: Sequence[str] | None) -> pyarrow.Schema:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nbdist.errors import NbdistError
-from nbdist.formats.files import written_whole
+from nbdist.formats.files import require_writable, written_whole
 
 
 def test_a_file_appears_at_the_end_and_replaces_what_was_there(tmp_path):
@@ -53,3 +53,13 @@ def test_what_is_no_file_is_written_to(tmp_path):
     with written_whole(Path("/dev/null")) as stream:
         stream.write(b"x")
     assert Path("/dev/null").is_char_device()
+
+
+def test_whether_a_file_can_be_written_is_known_before(tmp_path):
+    (tmp_path / "there").write_text("before")
+    for path in (tmp_path / "there", tmp_path / "new", Path("/dev/null"), None):
+        require_writable(path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"there": "before"}
+    for path, why in ((tmp_path, "Is a directory"), (tmp_path / "gone/a", "No such file")):
+        with pytest.raises(NbdistError, match=f"cannot be written: .*{why}"):
+            require_writable(path)

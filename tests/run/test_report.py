@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from nbdist.errors import NbdistError
 from nbdist.formats.report_page import ReportSection, ReportTable, report_page
 from nbdist.run.report.common_sections import amount, run_section, spots_section
 from nbdist.run.report.pages import report_of
-from nbdist.run.report.runs import run_facts
+from nbdist.run.report.runs import checks_of, run_facts
 from nbdist.run.report.series import SeriesReport
 from nbdist.store import summarize
 
@@ -149,8 +152,51 @@ def test_a_run_is_told_by_its_records_and_its_log(store, tmp_path):
     (table,) = run_section(summary, facts).tables
     assert ("unit-retried", "1") in table.rows
     assert ("worker-lost", "0") in table.rows, "that there was none is said, too"
-    with pytest.raises(NbdistError, match="nowhere cannot be read: No such file"):
-        run_facts(summary, tmp_path / "nowhere")
+    (tmp_path / "cut").write_text('{"time": "2026", "event": "unit-done"}\n{"time": "20\n')
+    (tmp_path / "readme").write_text("# Images\nTwo words, and a date: 2026-01-01T00:00:00Z\n")
+    for name, why in (
+        ("nowhere", "nowhere cannot be read: No such file"),
+        ("cut", "cut:2: this line is no event"),
+        ("readme", "readme is no log of a run"),
+    ):
+        with pytest.raises(NbdistError, match=why):
+            run_facts(summary, tmp_path / name)
+
+
+@pytest.mark.parametrize("key", ["intensity/c/1/0/0", "background/c/1/0/0", "spots/00000001.parquet"])
+def test_what_does_not_decode_is_left_out_and_fails_a_check(key, store, tmp_path):
+    copy = shutil.copytree(store, tmp_path / "a.zarr")
+    with (copy / key).open("r+b") as shard:
+        shard.seek(-4, os.SEEK_END)
+        shard.write(b"!!!!")
+    found = report_of(copy, sample=FRAMES)
+    assert found.frames == [0, 1, 4, 5]
+    assert set(found.damaged) == {2, 3}
+    assert set(found.stretch).isdisjoint(found.damaged)
+    (check,) = (check for check in found.checks if check.result == "failed")
+    assert check.name == "every shard decodes"
+    assert key in check.found
+    for spot in found.strongest:
+        assert spot.frame not in found.damaged
+        np.testing.assert_array_equal(np.isnan(spot.pixels), np.isin(spot.frames, (2, 3)))
+
+
+def test_shards_of_other_sizes_than_their_records_say_fail_a_check(store, tmp_path):
+    copy = shutil.copytree(store, tmp_path / "a.zarr")
+    for finished in (True, False):  # a store that says it is finished is believed by the sizes of its shards together
+        if finished:
+            sizes = [pathlib.Path(copy / f"intensity/c/{unit}/0/0").stat().st_size for unit in (1, 2)]
+            os.truncate(copy / "intensity/c/1/0/0", sizes[0] - 1)
+            os.truncate(copy / "intensity/c/2/0/0", sizes[1] + 1)
+        else:
+            os.truncate(copy / "intensity/c/2/0/0", sizes[1])
+        summary = summarize(copy)
+        assert summary.found.finished == finished
+        facts = run_facts(summary)
+        assert facts.changed == [1, 2] if finished else [1]
+        check = checks_of(summary, facts, None, {})[1]
+        assert (check.name, check.result) == ("shards have the sizes that their records say", "failed")
+        assert "unit 1 has others" in check.found
 
 
 def test_what_is_verified_is_said(store):

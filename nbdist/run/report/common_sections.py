@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,11 +42,18 @@ def listed(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
+def left_out(damaged: Mapping[int, str], together: int = 1) -> list[str]:
+    """What is said of frames, or samples of so many, that were to be looked at and do not decode; nothing where there is none."""
+    what = "frame" if together == 1 else "sample"
+    why = "; ".join(f"{what} {frame // together}: {wrong}" for frame, wrong in damaged.items())
+    return [f"Left out, as they do not decode: {why}."] if damaged else []
+
+
 def none_yet(images: ShownImages) -> str:
     """What is said where no frame of those asked for is there."""
     every = images.schema.frames // images.together if images.schema.samples else images.schema.frames
     what = "sample" if images.schema.samples else "frame"
-    return f"No {what} of those asked for is rendered yet (of {every:,}); run it, or go on with it, and make the report again."
+    return f"No {what} of those asked for is there to be looked at (of {every:,}); run it, or go on with it, and make the report again."
 
 
 def spots_section(spots: SpotStatistics | None, of: str) -> ReportSection:

@@ -10,7 +10,15 @@ from nbdist.formats.distributions import Numbers, Words
 from nbdist.formats.pictures import distributions_figure
 from nbdist.formats.report_page import ReportFigure, ReportSection, ReportTable
 from nbdist.run.card import first_frames_figure, worth_drawing
-from nbdist.run.report.common_sections import amount, checks_section, listed, none_yet, run_section, spots_section
+from nbdist.run.report.common_sections import (
+    amount,
+    checks_section,
+    left_out,
+    listed,
+    none_yet,
+    run_section,
+    spots_section,
+)
 from nbdist.run.report.datasets import DatasetReport
 
 MOST_WORDS = 12
@@ -88,7 +96,7 @@ def _draws(made: DatasetReport) -> ReportSection:
 
 
 def _samples(made: DatasetReport) -> ReportSection:
-    its = ReportSection("samples", "Samples")
+    its = ReportSection("samples", "Samples", text=left_out(made.damaged, made.summary.frames_per_sample))
     if not made.samples:
         its.text.append(none_yet(made.images))
         return its

@@ -12,7 +12,7 @@ from nbdist.frames.products import SPOTS
 from nbdist.run.card import counted_values
 from nbdist.run.preview import spread_frames
 from nbdist.run.report.reflections import SpotStatistics
-from nbdist.run.report.runs import Check, RunFacts, checks_of, run_facts
+from nbdist.run.report.runs import Check, RunFacts, checks_of, leave_out_damaged, run_facts
 from nbdist.run.shown import DatasetImages
 from nbdist.run.verify import verify
 from nbdist.store import DatasetSummary
@@ -30,6 +30,8 @@ class DatasetReport:
         Its frames.
     samples
         Samples that were looked at, of those that are complete; none where none is.
+    damaged
+        First frames of samples that were to be looked at and do not decode, counted through all samples, and why.
     columns
         Units and meaning of each column of its samples.
     distributions
@@ -44,6 +46,7 @@ class DatasetReport:
 
     images: DatasetImages
     samples: list[int]
+    damaged: dict[int, str]
     columns: dict[str, dict[str, str]]
     distributions: Distributions
     splits: dict[str, Words]
@@ -66,11 +69,14 @@ def dataset_report(
     report: Report,
 ) -> DatasetReport:
     """Read what there is to say of a data set; see `pages.report_of`."""
+    run = run_facts(summary, log)
     checked = None if verified is None else verify(summary.location, sample=verified, report=report)
     images, together = DatasetImages(summary), summary.frames_per_sample
     within = None if among is None else range(among.start * together, among.stop * together)
     there = images.complete if within is None else [frame for frame in within if frame in images.complete]
-    samples = [frame // together for frame in spread_frames(images, sample, within, together)] if there else []
+    chosen = spread_frames(images, sample, within, together) if there else []
+    damaged = leave_out_damaged(images, chosen)
+    samples = [frame // together for frame in chosen if frame in images.complete]
     columns, distributions, splits = counted_values(images.group, summary, report)
     spots = None
     if samples and any(table.name == SPOTS.name for table in summary.schema.tables):
@@ -82,10 +88,11 @@ def dataset_report(
     return DatasetReport(
         images=images,
         samples=samples,
+        damaged=damaged,
         columns=columns,
         distributions=distributions,
         splits=splits,
         spots=spots,
-        run=run_facts(summary, log),
-        checks=checks_of(summary, checked),
+        run=run,
+        checks=checks_of(summary, run, checked, damaged),
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbdist.errors import DamagedError
 from nbdist.formats.views import View
 from nbdist.frames.exposure import fluence_factor
 from nbdist.frames.products import INTENSITY, SPOTS
@@ -18,6 +19,7 @@ from nbdist.kernels.prediction import Prediction, frame_reflections, rocking_cur
 from nbdist.kernels.spots import Diffraction
 from nbdist.run.preview import Preview
 from nbdist.run.shown import SeriesImages
+from nbdist.store.completeness import complete_units
 from nbdist.store.labels import found_in
 from nbdist.store.reading import read_frames
 from nbdist.store.reflections import read_reflections
@@ -106,7 +108,7 @@ class StrongReflection:
     frames, phi_edges_deg
         Frames of its rocking curve (n,), and where each begins and the last ends (n + 1,).
     pixels, predicted, labelled
-        Photons of each frame (n,): those of the pixels about it less the background beside them, NaN where the frame is not there;
+        Photons of each frame (n,): those of the pixels about it less the background beside them, NaN where there is no such frame;
         predicted; and those of its labels, None without.
     """
 
@@ -278,7 +280,7 @@ class SeriesSpots:
         )
 
     def _in_pixels(self, frame: int, panel: int, wide: Sequence[range]) -> float:
-        """Photons of the pixels of a box less the background beside them; NaN where the frame is not there."""
+        """Photons of the pixels of a box less the background beside them; NaN where the frame is not there or does not decode."""
         if frame not in self.images.complete:
             return math.nan
         (array,) = (
@@ -287,18 +289,30 @@ class SeriesSpots:
             if its.product.name == INTENSITY.name and panel in its.panels.numbers
         )
         rows, columns = (slice(span.start, span.stop) for span in wide)
-        image = self.images.image(array, panel, frame, (rows, columns)).astype(np.float64)
+        try:
+            image = self.images.image(array, panel, frame, (rows, columns)).astype(np.float64)
+        except DamagedError:
+            return math.nan
         within = np.zeros(image.shape, dtype=bool)
         within[RING:-RING, RING:-RING] = True
         return float((image[within] - np.median(image[~within])).sum())
 
     def _labelled(self, frames: NDArray[np.int64], reflection: int) -> Array:
-        """Photons of a reflection by the labels of some frames, 0 where they have none of it and NaN where a frame is not there."""
+        """Photons of a reflection by the labels of some frames, 0 where they have none of it.
+
+        NaN where a frame is not there, or its labels do not decode.
+        """
         photons = np.array([0.0 if int(frame) in self.images.complete else math.nan for frame in frames])
         reader = table_reader(self.images.group, SPOTS.name, ["frame", "reflection", "photons"])
-        for _, rows in reader.units(range(int(frames[0]), int(frames[-1]) + 1)):
+        span = range(int(frames[0]), int(frames[-1]) + 1)
+        for unit in complete_units(self.images.group, reader.touched(span)):
+            try:
+                rows = reader.of_unit(unit, span)
+            except DamagedError:
+                photons[max(0, unit.first_frame - span.start) : unit.last_frame - span.start] = math.nan
+                continue
             its = rows["reflection"].to_numpy() == reflection
-            np.add.at(photons, rows["frame"].to_numpy()[its] - frames[0], rows["photons"].to_numpy()[its])
+            np.add.at(photons, rows["frame"].to_numpy()[its] - span.start, rows["photons"].to_numpy()[its])
         return photons
 
 

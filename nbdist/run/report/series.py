@@ -15,7 +15,7 @@ from nbdist.run.described import Rows, described
 from nbdist.run.preview import Preview, spread_frames
 from nbdist.run.radial import radial_profile
 from nbdist.run.report.reflections import SeriesSpots, SpotStatistics, StrongReflection, WilsonCurve
-from nbdist.run.report.runs import Check, RunFacts, checks_of, run_facts
+from nbdist.run.report.runs import Check, RunFacts, checks_of, leave_out_damaged, run_facts
 from nbdist.run.report.shells import Shells, shells_of
 from nbdist.run.shown import SeriesImages
 from nbdist.run.verify import verify
@@ -39,6 +39,8 @@ class SeriesReport:
         What the experiment probably does not mean.
     frames
         Frames that were looked at, of those that are complete; none where none is.
+    damaged
+        Frames that were to be looked at and do not decode, and why.
     stretch
         Consecutive frames that the maximum is over.
     profile, shells
@@ -57,6 +59,7 @@ class SeriesReport:
     sections: list[tuple[str, Rows]]
     notes: list[str]
     frames: list[int]
+    damaged: dict[int, str]
     stretch: range
     profile: RadialProfile | None
     shells: Shells | None
@@ -82,10 +85,17 @@ def series_report(
     report: Report,
 ) -> SeriesReport:
     """Read what there is to say of a series; see `pages.report_of`."""
+    run = run_facts(summary, log)
     checked = None if verified is None else verify(summary.location, sample=verified, report=report)
     images = SeriesImages(summary)
     there = images.complete if among is None else [frame for frame in among if frame in images.complete]
-    frames = spread_frames(images, sample, among) if there else []
+    chosen = spread_frames(images, sample, among) if there else []
+    damaged = leave_out_damaged(images, chosen)
+    frames = [frame for frame in chosen if frame in images.complete]
+    stretch = _stretch(images, frames, sample, among)
+    while more := leave_out_damaged(images, stretch, [Preview(images).product.name]):
+        damaged |= more
+        stretch = _stretch(images, frames, sample, among)
     spots = SeriesSpots(images)
     scene, reflections = spots.scene, spots.reflections
     held = file_completeness(scene, reflections)
@@ -112,15 +122,16 @@ def series_report(
         sections=list(described(scene, reflections, held)),
         notes=list(notes(scene, reflections, held)),
         frames=frames,
-        stretch=_stretch(images, frames, sample, among),
+        damaged=damaged,
+        stretch=stretch,
         profile=profile,
         shells=shells,
         squared_per_A2=squared_per_A2,
         wilson=wilson,
         spots=None if labels is None or not frames else SpotStatistics.of(labels),
         strongest=spots.strongest(found, lambda done, total: report("reflections followed", done, total)),
-        run=run_facts(summary, log),
-        checks=checks_of(summary, checked),
+        run=run,
+        checks=checks_of(summary, run, checked, damaged),
     )
 
 

@@ -22,6 +22,7 @@ from nbdist.run.report.common_sections import (
     NO_SPOTS,
     amount,
     checks_section,
+    left_out,
     listed,
     none_yet,
     number_of,
@@ -60,7 +61,7 @@ def _experiment(made: SeriesReport) -> ReportSection:
 
 
 def _pictures(made: SeriesReport) -> ReportSection:
-    its = ReportSection("pictures", "Pictures")
+    its = ReportSection("pictures", "Pictures", text=left_out(made.damaged))
     images = made.images
     if not made.frames:
         its.text.append(none_yet(images))
