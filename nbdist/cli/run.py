@@ -219,14 +219,16 @@ def watched(
     """
     from nbdist.run.executors.choice import chosen_workers
 
+    begun = False
     with Display() as display:
         try:
             with where.opened(settings) as (client, settings):
+                begun = True
                 progress = work(chosen_workers(settings, client, method), settings, display)
         except BaseException as stopped:
             display.close()
             interrupted = status_of(stopped)
-            if interrupted is not None:
+            if interrupted is not None and begun:
                 error_console.print(f"interrupted; what is complete is kept. Go on with: {again}")
                 raise typer.Exit(interrupted) from None
             if isinstance(stopped, UnfinishedError):

@@ -7,9 +7,11 @@ be missing, here or there: a run that needs it says so. Other differences are on
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import logging
 import platform
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -39,6 +41,10 @@ STILL_S, JOINING_S = 3.0, 30.0
 """The run is planned for the workers that are there when none joined or left for so long, or after `JOINING_S` at the latest."""
 
 
+class NoSchedulerError(RunError):
+    """Nobody answers at an address, or something that is no Dask scheduler."""
+
+
 def connect(
     address: str | None = None,
     scheduler_file: Path | None = None,
@@ -57,28 +63,40 @@ def connect(
 
     Raises
     ------
+    NoSchedulerError
+        If no Dask scheduler answers.
     RunError
-        If nobody answers, TLS is asked for on one side only, no worker joins, or versions differ that must not.
+        If TLS is asked for on one side only, no worker joins, or versions differ that must not.
     """
     from distributed import Client
 
     if wait_s is None:
         wait_s = WAIT_S if scheduler_file is None else FILE_WAIT_S
     deadline = time.monotonic() + wait_s
-    option = f"--scheduler {address}" if scheduler_file is None else f"--scheduler-file {scheduler_file}"
+    option = (
+        f"--scheduler {_without_password(address or '')}"
+        if scheduler_file is None
+        else f"--scheduler-file {scheduler_file}"
+    )
     if scheduler_file is not None:
         address = _read_scheduler_file(scheduler_file, deadline, report)
     assert address is not None
     if "://" not in address:
-        raise RunError(f"{option}: expected an address such as tcp://{address.partition(':')[0]}:8786, or tls://")
+        raise RunError(
+            f"{option}: expected an address such as tcp://{address.rpartition('@')[2].partition(':')[0]}:8786, or tls://"
+        )
     if address.startswith("tls://") and security is None:
-        raise RunError(f"{option}: a scheduler at {address} needs --security CA,CERT,KEY")
+        raise RunError(f"{option}: a scheduler at tls:// needs --security CA,CERT,KEY")
     if security is not None and not address.startswith("tls://"):
-        raise RunError(f"{option}: --security is for a scheduler at tls://, found {address}")
+        raise RunError(f"{option}: --security is for a scheduler at tls://, not {address.partition('://')[0]}://")
+    limit_s = min(ANSWER_S, wait_s)
     try:
-        client = Client(address, timeout=min(ANSWER_S, wait_s), security=security, set_as_default=False)
+        asyncio.run(_greet(address, security, limit_s))
+        client = Client(address, timeout=limit_s, security=security, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise RunError(f"{option}: no Dask scheduler answers there ({type(error).__name__})") from None
+        raise NoSchedulerError(f"{option}: no Dask scheduler answers there ({type(error).__name__})") from None
+    except Exception as error:  # whatever reading the words of another protocol leads to
+        raise NoSchedulerError(f"{option}: what answers there is no Dask scheduler ({type(error).__name__})") from None
     try:
         if not client.nthreads():
             report(f"waiting for workers of {address}")
@@ -93,6 +111,20 @@ def connect(
         client.close()
         raise
     return client
+
+
+async def _greet(address: str, security: Security | None, limit_s: float) -> None:
+    """Ask a scheduler who it is, in that time at the most: a client's own limits leave out the first words of the other side."""
+    from distributed import rpc
+
+    arguments = None if security is None else security.get_connection_args("client")
+    async with asyncio.timeout(limit_s), rpc(address, timeout=limit_s, connection_args=arguments) as other:
+        if "workers" not in await other.identity():
+            raise TypeError("a worker, or another server of Dask's")
+
+
+def _without_password(address: str) -> str:
+    return re.sub("//.*@", "//", address)
 
 
 def _wait_for_the_others(client: Client) -> None:

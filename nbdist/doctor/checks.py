@@ -36,7 +36,7 @@ def examine(*more: Check, checks: tuple[Check, ...] | None = None) -> Iterator[F
         try:
             found = check()
         except Exception as error:
-            name = getattr(check, "__name__", "check")
+            name = getattr(check, "func", check).__name__  # of a `partial`, that of its function
             said = f"could not be looked at: {type(error).__name__}: {one_line(error)}"
             yield Finding(name.replace("_", " "), said, "fault", "this is a fault of nbdist: please report it")
             continue

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +20,15 @@ from waiting import LIMIT_S
 from nbdist import generate
 from nbdist.clusters import running_cluster
 from nbdist.clusters.local import local_cluster
-from nbdist.clusters.running_cluster import NOT_INSTALLED, check_versions, connect, required_versions
+from nbdist.clusters.running_cluster import (
+    NOT_INSTALLED,
+    NoSchedulerError,
+    check_versions,
+    connect,
+    required_versions,
+)
 from nbdist.clusters.tls import read_security
+from nbdist.doctor.cluster import scheduler as scheduler_findings
 from nbdist.errors import RunError
 
 pytestmark = pytest.mark.integration
@@ -116,6 +125,55 @@ def test_a_scheduler_that_is_not_there_is_named(tmp_path):
         connect(scheduler_file=wrong, wait_s=0.3)
     with pytest.raises(RunError, match=r"--scheduler tcp://127.0.0.1:1: no Dask scheduler answers there"):
         connect("tcp://127.0.0.1:1", wait_s=1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", r"no Dask scheduler answers there \(TimeoutError\)"),
+        (b"HTTP/1.0 400 Bad request\r\n\r\n", "what answers there is no Dask scheduler"),
+        (b"HTTP", r"no Dask scheduler answers there \(TimeoutError\)"),
+    ],
+    ids=["silent", "another protocol", "half an answer"],
+)
+def test_something_else_that_listens_is_no_scheduler_and_is_not_waited_for(answer, said):
+    kept = []
+
+    def serve(listener):
+        while True:
+            try:
+                kept.append(listener.accept()[0])
+            except OSError:
+                return
+            kept[-1].sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        before = threading.active_count()
+        with pytest.raises(NoSchedulerError, match=said):
+            connect(f"tcp://127.0.0.1:{listener.getsockname()[1]}", wait_s=0.3)
+        assert threading.active_count() == before, "no client goes on trying"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(LIMIT_S)
+    for connection in kept:
+        connection.close()
+
+
+def test_an_address_is_shown_without_its_password():
+    with pytest.raises(NoSchedulerError) as refused:
+        connect("tcp://user:secret@127.0.0.1:1", wait_s=0.3)
+    assert "tcp://127.0.0.1:1" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_doctor_finds_a_cluster_and_how_many_workers_it_has(client):
+    def connected(report):
+        return connect(client.scheduler.address, security=client.security, report=report)
+
+    found, *notes = scheduler_findings(connected)
+    assert (found.level, found.numbers["workers"]) == ("ok", len(client.nthreads()))
+    assert notes == []
 
 
 def test_a_cluster_without_workers_is_waited_for_and_then_refused():
