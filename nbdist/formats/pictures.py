@@ -497,7 +497,9 @@ def samples_figure(
     return figure
 
 
-def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title: str, across: int = 4) -> Figure:
+def distributions_figure(
+    columns: Mapping[str, tuple[Distribution, str]], title: str, counted_as: str, across: int = 4
+) -> Figure:
     """A figure of histograms side by side.
 
     Parameters
@@ -506,6 +508,8 @@ def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title:
         What is counted of each column, and its units, by name; words are drawn by the commonest.
     title
         What all of them are of; may be empty.
+    counted_as
+        What their values are counted of, in the plural, which stands beside each row.
     across
         How many are side by side, at most.
     """
@@ -521,6 +525,10 @@ def distributions_figure(columns: Mapping[str, tuple[Distribution, str]], title:
         axes.set_axis_off()
     for axes, (name, (counted, units)) in zip(places.flat, columns.items(), strict=False):
         axes.set_title(shortened(name, 40), fontsize=8, loc="left")
+        if isinstance(counted, Words):
+            axes.set_xlabel(counted_as, fontsize=7, labelpad=1)
+        elif axes.get_subplotspec().is_first_col():
+            axes.set_ylabel(counted_as, fontsize=7)
         axes.tick_params(labelsize=7)
         if isinstance(counted, Words):
             commonest = counted.commonest(MOST_BARS)

@@ -253,7 +253,9 @@ def counted_values(
         said = schema.field(name).metadata or {}
         columns[name] = {key: said.get(key.encode(), b"").decode() for key in ("units", "long_name")}
         kind = str(schema.field(name).type)
-        found[name] = Words() if "string" in kind else Numbers(whole="int" in kind)
+        whole = "int" in kind
+        named = "string" in kind or (whole and _numbers_alternatives(summary.content, name))
+        found[name] = Words() if named else Numbers(whole)
     splits: dict[str, Words] = {}
     for again in (False, True):
         done = 0
@@ -274,6 +276,14 @@ def counted_values(
             if isinstance(its, Numbers) and not again:
                 its.begin_histogram()
     return columns, found, splits
+
+
+def _numbers_alternatives(content: Any, name: str) -> bool:
+    """Whether what a recipe has at the place of a column is a choice among mappings or lists, whose number is no amount."""
+    for part in name.split("."):
+        content = content.get(part) if isinstance(content, Mapping) else None
+    choice = content.get("choice", ()) if isinstance(content, Mapping) else ()
+    return any(isinstance(each, Mapping | list) for each in choice)
 
 
 def _write_checksums(group: zarr.Group, objects: Objects, card: Card, report: Report) -> None:
@@ -300,7 +310,10 @@ def _pictures(group: zarr.Group, card: Card) -> Iterator[tuple[str, bytes]]:
     from nbdist.formats.pictures import distributions_figure, drawn
 
     title, drawn_columns = card.summary.title or "data set", worth_drawing(card.columns, card.distributions)
-    yield VALUES_PICTURE, drawn(distributions_figure(drawn_columns, f"{title}: {card.summary.samples:,} samples"))
+    yield (
+        VALUES_PICTURE,
+        drawn(distributions_figure(drawn_columns, f"{title}: {card.summary.samples:,} samples", "samples")),
+    )
     samples = np.unique(np.linspace(0, card.summary.samples - 1, SAMPLES_SHOWN).round().astype(int)).tolist()
     yield SAMPLES_PICTURE, drawn(first_frames_figure(group, card.summary, samples, f"{title}: "))
 

@@ -170,10 +170,11 @@ def _scan(scene: Scene) -> Rows:
     scan = scene.experiment.scan
     chosen = " (auto)" if scan.phi_steps == "auto" else ""
     steps = f"{scene.phi_steps}{chosen} a frame, {scan.phi_rule}"
+    start, end = scan.phi_start_deg, scan.frame_start_deg(scan.frames)
     return [
         ("frames", f"{scan.frames} of {scan.osc_range_deg:g} deg"),
         ("rocking width", f"{scene.rocking_width_deg:.3g} deg at {scene.finest_A:.3g} A, at the least"),
-        ("phi", f"{scan.phi_start_deg:g} to {scan.frame_start_deg(scan.frames):g} deg"),
+        ("phi", f"{start:g} to {end:g} deg" if start != end else f"{start:g} deg"),
         ("phi steps", "none, phi is integrated over" if scene.method == "integrated" else steps),
         ("spindle", _vector(scene.spindle_axis)),
     ]

@@ -178,7 +178,7 @@ class Preview:
             return np.add(sums, more, out=sums)
 
         sums = self._over(frames, added, report, np.float64, saturated)
-        return self._with_states([values / len(frames) for values in sums], frames[0], saturated)
+        return self._with_states([np.divide(values, len(frames), out=values) for values in sums], frames[0], saturated)
 
     def together(self, views: Sequence[View], frame: int, least: tuple[int, int] = (0, 0)) -> View:
         """Panels of a frame as one image, which has at least so many rows and columns."""

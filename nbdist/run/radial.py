@@ -45,16 +45,20 @@ def radial_profile(panels: Sequence[PanelGeometry], views: Sequence[View], wavel
             spacing = panel.resolution_A(slow, columns, wavelength_A)[good[band.slices]]
             inverse.append((1 / spacing).astype(np.float32))
         values.append(view.values[good])
+    # each of these is as large as the panels, and goes as soon as it can
     across, held = np.concatenate(inverse), np.concatenate(values)
+    del inverse, values, good
     if not across.size:
         raise RunError("no pixel holds a value")
     longest = max(np.hypot(*panel.shape) for panel in panels)
     shells = max(1, min(MOST_SHELLS, int(longest // 4)))
     low, high = float(across.min()), float(across.max())
-    shell = np.minimum(((across - low) * (shells / max(high - low, 1e-30))).astype(np.int64), shells - 1)
-    order = np.argsort(shell, kind="stable")
+    across -= low
+    across *= shells / max(high - low, 1e-30)
+    shell = np.minimum(across.astype(np.uint16), shells - 1)
+    del across
     pixels = np.bincount(shell, minlength=shells)
-    of_shells = np.split(held[order], np.cumsum(pixels)[:-1])
+    of_shells = np.split(held[np.argsort(shell, kind="stable")], np.cumsum(pixels)[:-1])
     there = np.flatnonzero(pixels)
     middle = low + (high - low) * (there + 0.5) / shells
     found = np.array([np.percentile(of_shells[number], PERCENTILES) for number in there])

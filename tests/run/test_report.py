@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,11 +14,16 @@ import pytest
 from nbdist import generate, open_series, open_spots
 from nbdist.errors import NbdistError
 from nbdist.formats.report_page import ReportSection, ReportTable, report_page
+from nbdist.formats.views import View
+from nbdist.planning import Cut, make_plan
+from nbdist.run.radial import radial_profile
 from nbdist.run.report.common_sections import amount, run_section, spots_section
-from nbdist.run.report.pages import report_of
+from nbdist.run.report.pages import about, report_of
 from nbdist.run.report.runs import checks_of, run_facts
 from nbdist.run.report.series import SeriesReport
-from nbdist.store import summarize
+from nbdist.scene import resolve
+from nbdist.scene.amplitudes import load_reflections
+from nbdist.store import SeriesContent, create_store, summarize
 
 FRAMES = 6
 
@@ -215,6 +221,33 @@ def test_text_is_text_whatever_is_in_it():
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 18
     assert "<code>&lt;script&gt;" in page
+
+
+def test_a_profile_takes_less_than_four_copies_of_an_image(made):
+    panels = made.images.scene(0).instrument.panels
+    views = [View.of(np.random.default_rng(1).random(panel.shape)) for panel in panels]
+    radial_profile(panels, views, 1.0)  # what is imported at the first time
+    tracemalloc.start()
+    try:
+        radial_profile(panels, views, 1.0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * sum(view.values.nbytes for view in views)
+
+
+@pytest.mark.parametrize(
+    ("osc_range_deg", "what"), [(0.0, "A series of 2 stills on"), (0.5, "A series of 2 frames of 0.5 degrees on")]
+)
+def test_stills_are_told_as_stills(small_experiment, osc_range_deg, what, tmp_path):
+    experiment = small_experiment(scan={"frames": 2, "osc_range_deg": osc_range_deg, "phi_steps": 1})
+    scene = resolve(experiment)
+    content = SeriesContent(scene, make_plan(scene, cut=Cut(frames_per_shard=1)), load_reflections(scene))
+    create_store(tmp_path / "a.zarr", content)
+    found = report_of(tmp_path / "a.zarr")
+    assert what in about(found.summary)
+    rows = {name: value for _, its in found.sections for name, value in its}
+    assert rows["phi"] == ("10 to 11 deg" if osc_range_deg else "10 deg")
 
 
 def test_amounts_have_the_digits_that_matter():

@@ -92,7 +92,7 @@ def spots_section(spots: SpotStatistics | None, of: str) -> ReportSection:
     }
     its.figures.append(
         ReportFigure.of(
-            distributions_figure(drawn, "", across=2),
+            distributions_figure(drawn, "", "spots", across=2),
             "spot-statistics",
             "How many spots have which value: photons in the frame; photons over the deviation of counting them and the background under "
             "them; the share of the reflection's photons that the frame has; and the largest share of a pixel's Bragg photons that "
@@ -155,7 +155,7 @@ def run_section(summary: StoreSummary, run: RunFacts) -> ReportSection:
     if run.unit_seconds.size > 1:
         its.figures.append(
             ReportFigure.of(
-                distributions_figure({"rendering and labelling": (_counted(run.unit_seconds), "seconds")}, ""),
+                distributions_figure({"rendering and labelling": (_counted(run.unit_seconds), "seconds")}, "", "units"),
                 "unit-seconds",
                 f"How many of {run.unit_seconds.size:,} units took how many seconds.",
                 "Histogram of the seconds that units took",

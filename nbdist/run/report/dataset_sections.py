@@ -83,7 +83,7 @@ def _draws(made: DatasetReport) -> ReportSection:
     if drawn:
         its.figures.append(
             ReportFigure.of(
-                distributions_figure(drawn, "", across=3),
+                distributions_figure(drawn, "", "samples", across=3),
                 "values",
                 "How many samples have which value, in the units below each; columns that are the same in all samples are left out.",
                 "Histograms of what was drawn",

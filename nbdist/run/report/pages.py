@@ -73,17 +73,20 @@ def page_of(made: SeriesReport | DatasetReport) -> str:
     sections = series_sections(made) if isinstance(made, SeriesReport) else dataset_sections(made)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     by = f"Made by nbdist {__version__} (nbdist report) on {now} from {summary.location}, fingerprint {summary.fingerprint}."
-    return report_page(title, _about(summary), list(sections), by)
+    return report_page(title, about(summary), list(sections), by)
 
 
-def _about(summary: StoreSummary) -> str:
+def about(summary: StoreSummary) -> str:
+    """What a store holds and how far it is, in a sentence."""
     name, shape = panels_row(summary.schema.panels)
     shape = shape.replace(" of ", " panels of ", 1) if name == "panels" else shape
     made_by = summary.provenance.get("versions", {}).get("nbdist", "")
     together = summary.schema.frames_per_sample
     if isinstance(summary, SeriesSummary):
         scan = summary.experiment.scan
-        what = f"A series of {number_of(summary.frames, 'frame')} of {scan.osc_range_deg:g} degrees"
+        stills = not scan.osc_range_deg
+        what = f"A series of {number_of(summary.frames, 'still' if stills else 'frame')}"
+        what += "" if stills else f" of {scan.osc_range_deg:g} degrees"
     else:
         each = "a still each" if together == 1 else f"{together} frames each"
         what = f"A data set of {number_of(summary.frames // (together or 1), 'sample')}, {each},"

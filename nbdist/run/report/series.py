@@ -108,13 +108,12 @@ def series_report(
     if frames:
         photons = Preview(images, INTENSITY.name)
         mean = photons.mean(frames, lambda done, total: report("frames read", done, total))
-        below = None
+        wavelength_A, panels = scene.experiment.beam.mean_wavelength_A, scene.instrument.panels
+        profile, below = radial_profile(panels, mean, wavelength_A), None
         if any(array.product.name == BACKGROUND.name for array in images.schema.arrays):
             below = Preview(images, BACKGROUND.name).mean(
                 frames, lambda done, total: report("backgrounds read", done, total)
             )
-        wavelength_A, panels = scene.experiment.beam.mean_wavelength_A, scene.instrument.panels
-        profile = radial_profile(panels, mean, wavelength_A)
         shells = shells_of(panels, mean, below, labels, scene.finest_A, wavelength_A)
     squared_per_A2, wilson = spots.wilson(found)
     return SeriesReport(

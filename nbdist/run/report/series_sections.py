@@ -68,7 +68,7 @@ def _pictures(made: SeriesReport) -> ReportSection:
         return its
     its.text.append(_looked_at(made))
     preview, frame = Preview(images), made.frames[len(made.frames) // 2]
-    held = f"{preview.product.long_name}, in {unit_label(preview.units)}"
+    held = f"{preview.product.name} in {unit_label(preview.units)}"
     dots = "A dot of the picture is the brightest of the pixels that it stands for, which its scale says."
     for number, span, what in (
         ("frame", range(frame, frame + 1), f"Frame {frame}"),
