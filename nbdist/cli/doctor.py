@@ -14,6 +14,7 @@ from nbdist.cli.display import console
 from nbdist.cli.json_output import JsonOption, print_json
 from nbdist.cli.stopping import EXIT_UNFINISHED
 from nbdist.cli.workers import ClusterOption, SchedulerFileOption, SchedulerOption, SecurityOption, Workers
+from nbdist.errors import NbdistError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -34,10 +35,12 @@ def doctor(
 ) -> None:
     """Look whether nbdist can work here: compiler, memory, GPU, packages, cluster. Exit status 1 on a fault.
 
-    Bug reports want what it prints; it shows no value of the environment.
+    Bug reports want what it prints: versions, names of variables of the environment, folders of compiler, caches and packages, no password.
     """
     where = Workers(scheduler=scheduler, scheduler_file=scheduler_file, cluster=cluster, security=security)
     where.check()
+    if security is not None and scheduler is None and scheduler_file is None:
+        raise NbdistError("--security goes with --scheduler or --scheduler-file: nothing else is connected to")
     from nbdist.doctor import examine
     from nbdist.doctor.cluster import queue
     from nbdist.doctor.cluster import scheduler as its_scheduler

@@ -11,7 +11,6 @@ import asyncio
 import importlib.metadata
 import logging
 import platform
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbdist.errors import RunError
+from nbdist.errors import RunError, scrubbed
 from nbdist.formats.text import user_path
 
 if TYPE_CHECKING:
@@ -74,9 +73,7 @@ def connect(
         wait_s = WAIT_S if scheduler_file is None else FILE_WAIT_S
     deadline = time.monotonic() + wait_s
     option = (
-        f"--scheduler {_without_password(address or '')}"
-        if scheduler_file is None
-        else f"--scheduler-file {scheduler_file}"
+        f"--scheduler {scrubbed(address or '')}" if scheduler_file is None else f"--scheduler-file {scheduler_file}"
     )
     if scheduler_file is not None:
         address = _read_scheduler_file(scheduler_file, deadline, report)
@@ -102,7 +99,7 @@ def connect(
             report(f"waiting for workers of {address}")
             while not client.nthreads():
                 if time.monotonic() > deadline:
-                    raise RunError(f"{option}: the cluster has no workers")
+                    raise RunError(f"{option}: the cluster has no workers; `dask worker` starts them")
                 time.sleep(0.2)
         _wait_for_the_others(client)
         for line in check_versions(client):
@@ -121,10 +118,6 @@ async def _greet(address: str, security: Security | None, limit_s: float) -> Non
     async with asyncio.timeout(limit_s), rpc(address, timeout=limit_s, connection_args=arguments) as other:
         if "workers" not in await other.identity():
             raise TypeError("a worker, or another server of Dask's")
-
-
-def _without_password(address: str) -> str:
-    return re.sub("//.*@", "//", address)
 
 
 def _wait_for_the_others(client: Client) -> None:

@@ -25,9 +25,7 @@ def queue(path: Path) -> list[Finding]:
     try:
         file = load_cluster_file(path)
     except NbdistError as error:
-        return [
-            Finding("cluster file", str(error), "fault", "cluster/README.md and cluster/*.yaml show how it is written")
-        ]
+        return [Finding("cluster file", str(error), "fault")]
     found = [Finding("cluster file", f"{path}: {file.kind}, {file.most_workers} worker(s) at most")]
     try:
         check_queue(file)
@@ -47,13 +45,16 @@ def scheduler(connected: Callable[[Callable[[str], None]], AbstractContextManage
     connected
         Gives a client; it is handed a function that takes lines, such as those on versions that differ.
     """
+    from nbdist.clusters.running_cluster import NoSchedulerError
+
     lines: list[str] = []
     try:
         with connected(lines.append) as client:
             threads = client.nthreads()
             version = {"workers": len(threads), "threads": sum(threads.values())}
     except NbdistError as error:
-        advice = "start it with `dask scheduler` and `dask worker` of this very environment; a firewall may be between"
+        away = isinstance(error, NoSchedulerError)
+        advice = "start it with `dask scheduler` of this very environment; a firewall may be between" if away else ""
         return [Finding("scheduler", str(error), "fault", advice)]
     found = [
         Finding("scheduler", "answers; {workers} worker(s), {threads} thread(s)".format(**version), numbers=version)

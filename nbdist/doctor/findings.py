@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,7 @@ class Finding:
     numbers: Mapping[str, object] = field(default_factory=dict)
 
 
-def at_home(path: Path, home: Path | None = None) -> str:
-    """A path with the user's home folder, whose name is nobody's business, as `~`."""
+def at_home(text: Path | str, home: Path | None = None) -> str:
+    """A path, or a text with paths, with the user's home folder, whose name is nobody's business, as `~`."""
     home = Path.home() if home is None else home
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) and home != Path("/") else str(path)
+    return str(text) if home == Path("/") else re.sub(rf"(?<![^\s'(]){re.escape(str(home))}(?![\w.-])", "~", str(text))

@@ -53,17 +53,20 @@ def cache(folder: Path | None = None) -> Finding:
     """Where compiled kernels are kept, whose it is, who can write there, and what is in it."""
     named = bool(os.environ.get(FOLDER_VARIABLE)) and folder is None
     folder = cache_folder() if folder is None else folder
-    shown = f"the folder that {FOLDER_VARIABLE} names" if named else at_home(folder)
+    shown = at_home(folder)
     try:
         info = trusted_folder(folder).stat()
     except FileNotFoundError:
         if named:
-            return Finding("kernels", f"{shown} is not there", "note", "nbdist kernels build DIR fills it")
+            said = f"{shown}, named by {FOLDER_VARIABLE}, is not there"
+            return Finding("kernels", said, "note", "nbdist kernels build DIR fills it")
         return Finding("kernels", f"{shown}: made by the first run")
     except (OSError, UnsafeFolderError) as error:
-        why = "others can write there" if named else one_line(error) if isinstance(error, OSError) else str(error)
-        advice = "chmod go-w the folder and those above it that are yours; until then each process compiles anew"
-        return Finding("kernels", f"{shown} is not used: {why}", "note", advice)
+        advice = (
+            "a folder in which you alone can write will do (chmod go-w, also what is above it), or another, named by "
+            f"{FOLDER_VARIABLE if named else 'XDG_CACHE_HOME'}; until then kernels are compiled into one for temporary files"
+        )
+        return Finding("kernels", f"{shown} is not used: {at_home(one_line(error))}", "note", advice)
     libraries = list(folder.glob("*.so"))
     total = sum(library.stat().st_size for library in libraries)
     mode = f"{stat.S_IMODE(info.st_mode):o}"

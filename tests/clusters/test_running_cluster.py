@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -163,8 +164,8 @@ def test_something_else_that_listens_is_no_scheduler_and_is_not_waited_for(answe
 def test_an_address_is_shown_without_its_password():
     with pytest.raises(NoSchedulerError) as refused:
         connect("tcp://user:secret@127.0.0.1:1", wait_s=0.3)
-    assert "tcp://127.0.0.1:1" in str(refused.value)
-    assert "secret" not in str(refused.value)
+    assert "@127.0.0.1:1" in str(refused.value)
+    assert not {"user", "secret"} & set(re.findall(r"\w+", str(refused.value)))
 
 
 def test_doctor_finds_a_cluster_and_how_many_workers_it_has(client):

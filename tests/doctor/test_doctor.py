@@ -6,6 +6,7 @@ import contextlib
 import json
 import stat
 import sys
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from command_line import run_command
 
+from nbdist.clusters.running_cluster import NoSchedulerError
 from nbdist.doctor import Finding, examine, gpu, kernels, machine, packages
 from nbdist.doctor.checks import CHECKS
 from nbdist.doctor.cluster import queue, scheduler
@@ -144,6 +146,9 @@ def test_the_folder_of_kernels_that_others_can_write_into_is_noted_and_a_private
     found = kernels.cache(folder)
     assert found.level == "note"
     assert "writable by others" in found.found
+    found = kernels.cache(Path(__file__))
+    assert (found.level, "is not a folder" in found.found) == ("note", True)
+    assert "named by XDG_CACHE_HOME" in found.advice
 
 
 # ---- the installation
@@ -293,10 +298,17 @@ def test_a_cluster_file_that_is_wrong_is_a_fault_that_says_where(tmp_path):
 
 def test_a_scheduler_that_does_not_answer_is_a_fault_and_other_versions_are_notes():
     def away(report):
-        raise RunError("--scheduler tcp://a:1: no Dask scheduler answers there")
+        raise NoSchedulerError("--scheduler tcp://a:1: no Dask scheduler answers there")
 
     [found] = scheduler(away)
     assert (found.level, found.found) == ("fault", "--scheduler tcp://a:1: no Dask scheduler answers there")
+    assert "firewall" in found.advice
+
+    def empty(report):
+        raise RunError("--scheduler tcp://a:1: the cluster has no workers")
+
+    [found] = scheduler(empty)
+    assert (found.level, found.advice) == ("fault", "")
 
     @contextlib.contextmanager
     def there(report):
@@ -317,14 +329,15 @@ def test_a_check_that_fails_is_a_fault_and_the_others_go_on():
     def broken():
         raise ValueError("a surprise")
 
-    found = list(examine(checks=(broken, lambda: Finding("last", "there"))))
-    assert [(its.name, its.level) for its in found] == [("broken", "fault"), ("last", "ok")]
+    found = list(examine(partial(broken), checks=(broken, lambda: Finding("middle", "there"))))
+    assert [(its.name, its.level) for its in found] == [("broken", "fault"), ("middle", "ok"), ("broken", "fault")]
     assert "ValueError: a surprise" in found[0].found
 
 
 def test_a_path_has_no_name_of_a_user(tmp_path):
     assert at_home(tmp_path / "a" / "b", tmp_path) == "~/a/b"
     assert at_home(Path("/usr/bin"), tmp_path) == "/usr/bin"
+    assert at_home(f"{tmp_path} and {tmp_path}er/a: {tmp_path}/b", tmp_path) == f"~ and {tmp_path}er/a: ~/b"
 
 
 @pytest.fixture
@@ -334,15 +347,28 @@ def doctor(monkeypatch, capsys):
     return lambda *words: run_command(["doctor", *map(str, words)], monkeypatch, capsys)
 
 
-def test_the_command_says_what_it_finds_and_no_value_of_the_environment(doctor, monkeypatch, tmp_path):
+def test_the_command_says_what_it_finds_and_no_value_of_the_environment_but_folders(doctor, monkeypatch, tmp_path):
     secrets = {
         "AWS_SECRET_ACCESS_KEY": "hunter2secret",
         "DASK_TOKEN": "tokenvalue",
-        build.FOLDER_VARIABLE: str(tmp_path),
+        "CUDA_VISIBLE_DEVICES": "31337",
+        "HTTPS_PROXY": "http://user:hunter2@proxy",
+        "OMP_NUM_THREADS": "271828",
+        "PYTHONPATH": "/nowhere/library",
+        "TMPDIR": "/nowhere/temporary",
     }
+    shown = {
+        "CXX": "/nowhere/g++",
+        "XDG_CACHE_HOME": "/nowhere/cache",
+        build.FOLDER_VARIABLE: str(tmp_path / "kernels"),
+    }
+    assert set(machine.VARIABLES) <= {*secrets, *shown}
+    for name, value in shown.items():
+        monkeypatch.setenv(name, value)
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
     ran, printed = doctor(), doctor("--json")
+    assert all(name in ran.out for name in shown)
     for name, value in secrets.items():
         assert name in ran.out
         assert value not in ran.out + ran.err + printed.out + printed.err
@@ -360,5 +386,7 @@ def test_a_fault_ends_the_command_with_status_1(doctor, tmp_path):
     assert "fault  cluster file: " in ran.out
     assert str(file) in ran.out
     assert "1 fault(s)" in ran.out
+    alone = doctor("--security", "ca,cert,key")
+    assert (alone.status, "--security goes with --scheduler" in alone.err) == (2, True)
     both = doctor("--cluster", file, "--scheduler", "tcp://127.0.0.1:1")
     assert (both.status, both.err.count("\n")) == (2, 1)
