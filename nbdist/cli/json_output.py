@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from nbdist.run.progress import Progress
 
 
+USAGE: Any = next(its for its in typer.BadParameter.__mro__ if its.__name__ == "ClickException")
+"""What a command line that is wrong raises; typer brings it, or has it of click, as its version has it."""
+
+
 def _silences(wanted: bool) -> bool:
     console.quiet = wanted
     return wanted
@@ -39,7 +43,7 @@ class JsonIntoFile(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments, those of `--json` as those of `--json-file`."""
         has_arguments = any(its.param_type_name == "argument" for its in self.params)
-        rest, read = list(args), list[str]()
+        rest, read, argument = list(args), list[str](), ""
         while rest and rest[0] != "--":
             word = rest.pop(0)
             if word.startswith("--json="):
@@ -48,7 +52,14 @@ class JsonIntoFile(TyperCommand):
                 read += ["--json-file", rest.pop(0)]
             else:
                 read.append(word)
-        return super().parse_args(ctx, [*read, *rest])
+                if word == "--json" and rest:
+                    argument = rest[0]
+        try:
+            return super().parse_args(ctx, [*read, *rest])
+        except USAGE as error:
+            if argument and f"({argument}" in error.format_message():  # of the extra ones the first
+                error.message += f": --json={argument} writes a file"
+            raise
 
 
 JsonFileOption = Annotated[

@@ -13,6 +13,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -33,7 +34,7 @@ from nbdist.cli.export import export
 from nbdist.cli.finish import finish
 from nbdist.cli.info import info
 from nbdist.cli.init import init, schema
-from nbdist.cli.json_output import JsonIntoFile
+from nbdist.cli.json_output import USAGE, JsonIntoFile
 from nbdist.cli.kernels import kernels
 from nbdist.cli.labels import labels
 from nbdist.cli.nanobragg import nanobragg
@@ -72,11 +73,7 @@ WORK = frozenset(
         "trace",
     }
 )
-"""Commands that write files, or whose status is their verdict: what they print may be lost. The others do nothing but print."""
-
-
-USAGE: type[Exception] = next(its for its in typer.BadParameter.__mro__ if its.__name__ == "ClickException")
-"""What a command line that is wrong raises; typer brings it, or has it of click, as its version has it."""
+"""Commands that write files, or whose status is their verdict: what they print for persons may be lost. The others do nothing but print."""
 
 
 class _Raised(BaseException):
@@ -194,10 +191,11 @@ def run(command: Callable[[], object] | None = None) -> None:
     with told_to_end(), steady_streams() as streams:
         try:
             status = _status(command or _every_command())
+            printed_alone = console.quiet or _named_command() not in WORK
         finally:
             console.quiet = False  # which --json asked for
         lost = streams.lost()
-        if lost is not None and status == 0 and _named_command() not in WORK:
+        if lost is not None and status < EXIT_WRONG and printed_alone:
             typer.echo(f"nbdist: standard output cannot be written: {one_line(lost)}", err=True)
             status = EXIT_WRONG
     sys.exit(status)
@@ -235,9 +233,21 @@ def _told_of_usage(error: Any) -> int:
     else:
         path = error.ctx.command_path if getattr(error, "ctx", None) is not None else "nbdist"
         said = error.format_message().replace("Value error, ", "").rstrip(".")
+        found = _value_of(getattr(error, "param", None))
+        if found is not None and found not in said:
+            said += f", found '{found}'"
         mark = "" if said.endswith("?") else ";"
         typer.echo(f"nbdist: {said[0].lower()}{said[1:]}{mark} {path} --help lists what there is", err=True)
     return EXIT_WRONG
+
+
+def _value_of(option: Any) -> str | None:
+    """The word that the command line has for an option."""
+    for word, after in pairwise([*sys.argv, ""]):
+        name, equals, value = word.partition("=")
+        if name in getattr(option, "opts", ()) and name.startswith("--"):
+            return value if equals else after
+    return None
 
 
 def _said_of(error: BaseException) -> str:

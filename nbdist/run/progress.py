@@ -131,7 +131,7 @@ class Progress:
         self.frames_done += last - first
         self.units_done += 1
         self.bytes_written += size
-        self.seconds_by_device[f"{record['device']} {record['precision']}"] += record["seconds"]
+        self.seconds_by_device[f"{record['device']} {record['precision']} {record['kernel']}"] += record["seconds"]
         self.eager_units += record["kernel"] != "compiled"
         self.saturated_pixels += record.get("saturated_pixels", 0)
         self.log(

@@ -225,8 +225,9 @@ def test_whatever_is_raised_is_one_line_and_what_nobody_foresaw_keeps_its_traceb
             ("run", "a.yaml", "-o", "a.zarr", "--device", "gpu"),
             "'gpu' is not one of 'auto', 'cpu', 'cuda'; nbdist run --help",
         ),
-        (("run", "a.yaml", "-o", "a.zarr", "--workers", "two"), "invalid value for '--workers': "),
-        (("check", "a.yaml", "--json", "b.yaml"), "unexpected extra argument"),
+        (("run", "a.yaml", "-o", "a.zarr", "--workers", "two"), "'two'"),
+        (("run", "a.yaml", "-o", "a.zarr", "--workers=0"), "'0'"),
+        (("check", "a.yaml", "--json", "b.yaml"), "--json=b.yaml writes a file"),
     ],
 )
 def test_a_command_line_that_is_wrong_is_told_in_one_line(nbdist, words, said):

@@ -45,7 +45,9 @@ def test_an_experiment_that_is_checked_and_planned(found, nbdist, experiment_fil
     planned = found(0, "plan", experiment_file, "--workers", 2, "--frames-per-shard", 2)
     assert (planned["frames"], planned["units"], planned["frames_per_unit"]) == (3, 2, 2)
     assert planned["disk_bytes"] == 3 * planned["disk_bytes_per_frame"]
-    text = nbdist("plan", experiment_file, "--workers", 2, "--frames-per-shard", 2)
+    planned = found(0, "plan", experiment_file, "--workers", 1, "--frames-per-shard", 1)
+    assert planned["warnings"]
+    text = nbdist("plan", experiment_file, "--workers", 1, "--frames-per-shard", 1)
     assert all(warning in text.out for warning in planned["warnings"])
     assert text.out.count("warning") == len(planned["warnings"])
 
@@ -61,6 +63,7 @@ def test_a_run_that_ends_and_its_store(found, experiment_file, tmp_path):
     assert (info["kind"], info["finished"], info["frames_complete"], info["go_on"]) == ("series", True, 3, [])
     assert info["panels_slow_fast_pixels"] == [[96, 80]]
     assert info["arrays"]["intensity"] == "float32"
+    assert info["rendering_seconds_by_device"].keys() == ran["rendering_seconds_by_device"].keys()
     verified = found(0, "verify", store, "--sample", 1)
     assert (verified["good"], verified["frames_decoded"]) == (True, 3)
     assert verified["largest_differences_over_maximum"] == {"0": 0.0}

@@ -76,6 +76,11 @@ def test_a_command_that_only_prints_says_by_its_status_that_the_print_was_lost(w
     assert b"Traceback" not in ran.stderr
 
 
+def test_json_that_is_lost_is_an_error_of_any_command(part):
+    ran = _nbdist("finish", part, "--json", shell="{} >/dev/full")
+    assert ran.returncode == 2
+
+
 def test_an_error_that_cannot_be_printed_keeps_its_status(tmp_path):
     for where in ("2>/dev/full", "2>&-", ">&- 2>&-"):
         assert _nbdist("check", tmp_path / "none.yaml", shell="{} " + where).returncode == 2

@@ -92,10 +92,10 @@ def test_a_disk_that_is_full_for_the_log_does_not_end_the_run(caplog):
     assert caplog.text.count("log file cannot be written: the disk is full") == 1
 
 
-def test_seconds_are_added_by_device_and_precision():
+def test_seconds_are_added_by_device_precision_and_kernel():
     progress = Progress(frames_total=3)
     made = {"frames": [0, 1], "shard_bytes": {"intensity": 10}, "kernel": "eager", "host": "here", "unit": 0}
     for device, seconds in (("cpu", 2.0), ("cuda", 0.5), ("cpu", 1.0)):
         progress.unit_done({**made, "device": device, "precision": "float32", "seconds": seconds})
-    assert progress.seconds_by_device == {"cpu float32": 3.0, "cuda float32": 0.5}
+    assert progress.seconds_by_device == {"cpu float32 eager": 3.0, "cuda float32 eager": 0.5}
     assert (progress.frames_done, progress.units_done, progress.bytes_written) == (3, 3, 30)
