@@ -81,3 +81,14 @@ def test_nothing_is_submitted_for_a_store_that_is_refused_or_complete(
     asked = nbdist("run", experiment_file, "-o", tmp_path / "b.zarr", "--cluster", file)
     assert asked.err.splitlines()[-1] == "nbdist: sbatch refused the job: it did not say why"
     assert submitted.exists()
+
+
+def test_a_run_that_is_interrupted_before_it_began_has_nothing_to_go_on_with(
+    nbdist, experiment_file, tmp_path, monkeypatch
+):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nbdist.clusters.running_cluster.connect", interrupted)
+    ended = nbdist("run", experiment_file, "-o", tmp_path / "a.zarr", "--scheduler", "tcp://a:1")
+    assert (ended.code, ended.err) == (130, "nbdist: interrupted\n")
