@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import NbdistError
 from nbdist.formats.views import WITHOUT_VALUE, State, View, in_squares
-from nbdist.frames.products import COUNTS, INTENSITY, SPOT
+from nbdist.frames.products import BRAGG, COUNTS, INTENSITY, SPOT
 from nbdist.frames.tables import Columns
 from nbdist.run.preview import FAINTEST, Arrangement, Preview, phi_title, quiet
 from nbdist.run.shown import NAMED, shown_images
@@ -37,6 +37,10 @@ NEAR_PIXELS = 8.0
 """From a click to the spot that is meant, at most."""
 HALF_BOX = 3
 """Pixels on either side of that in which a spot is, which are summed."""
+RING = 3
+"""Pixels beside these of which the background is the median."""
+ROCKING = (COUNTS.name, INTENSITY.name, BRAGG.name)
+"""Products of which a rocking curve says something; others have that of the product that is looked at first."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Picture:
         Slow and fast of its first pixel on the canvas.
     factor
         Pixels along a side of a dot.
+    corners
+        Slow and fast of the first pixel of each panel, where there are several on the canvas.
     title
         Which frames, and where the spindle is.
     missing
@@ -96,6 +102,7 @@ class Picture:
     view: View
     first: tuple[int, int]
     factor: int
+    corners: list[tuple[int, int]]
     title: str
     missing: str
 
@@ -153,6 +160,8 @@ class RockingCurve:
 
     Attributes
     ----------
+    product
+        Which it is of.
     name
         Of the spot: its indices; empty where none is near.
     panel, rows, columns
@@ -164,11 +173,12 @@ class RockingCurve:
     along
         What the edges are, in words.
     sums
-        Sum over the pixels of the box that are read (frame,).
+        Sum over the pixels of the box that are read, less the median of those beside it for each (frame,).
     pixels
         How many these are.
     """
 
+    product: str
     name: str
     panel: int
     rows: range
@@ -280,6 +290,7 @@ class Model:
             in_squares(view, factor),
             (rows.start, columns.start),
             factor,
+            arrangement.corners if len(preview.panels) > 1 else [],
             self._title(done),
             self._missing(look.frames, done),
         )
@@ -329,6 +340,8 @@ class Model:
 
         Where none is near, it is the box about the place itself.
         """
+        if look.product not in ROCKING:
+            look = replace(look, product=self.products[0])
         preview, arrangement = self.preview(look), self.arrangement(look)
         place = self._on_panel(preview, arrangement, look.frames.start, slow, fast)
         if place is None:
@@ -362,14 +375,22 @@ class Model:
         edges, along = np.array([[frame - start, frame - start + 1] for frame in frames], dtype=float), "frame"
         sums, pixels = np.zeros(len(frames)), 0
         if frames:
-            states = preview.fixed_states(frames[0])[number][rows.start : rows.stop, columns.start : columns.stop]
-            read = ~np.isin(states, WITHOUT_VALUE)
-            values = self.blocks.values(preview.arrays[panel], panel, frames, rows, columns)
-            sums, pixels = values.sum(axis=(1, 2), where=read, dtype=np.float64), int(read.sum())
+            fixed = preview.fixed_states(frames[0])[number]
+            wide, across = (
+                shared_range(range(its.start - RING, its.stop + RING), range(size))
+                for its, size in zip((rows, columns), fixed.shape, strict=True)
+            )
+            read = ~np.isin(fixed[wide.start : wide.stop, across.start : across.stop], WITHOUT_VALUE)
+            within = np.isin(wide, rows)[:, None] & np.isin(across, columns)
+            values = self.blocks.values(preview.arrays[panel], panel, frames, wide, across).astype(np.float64)
+            beside = values[:, read & ~within]
+            below = np.median(beside, axis=1) if beside.size else np.zeros(len(frames))
+            pixels = int((read & within).sum())
+            sums = values[:, read & within].sum(axis=1) - pixels * below
             phi = np.array([self.images.phi_deg(range(frame, frame + 1)) for frame in frames])
             if phi.max() > phi.min():
                 edges, along = phi, "phi (degrees)"
-        return RockingCurve(name, panel, rows, columns, frames, edges, along, sums, pixels)
+        return RockingCurve(look.product, name, panel, rows, columns, frames, edges, along, sums, pixels)
 
     def _done(self, frames: range) -> list[int]:
         """Those frames that are rendered."""

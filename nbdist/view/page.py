@@ -41,7 +41,7 @@ from bokeh.palettes import Category20, Cividis256, Greys256, Inferno256, Viridis
 from bokeh.plotting import figure
 from jinja2 import Template
 
-from nbdist.formats.scales import limits, unit_label
+from nbdist.formats.scales import ScaleName, limits, unit_label
 from nbdist.formats.views import COLOURS, NAMES, State
 from nbdist.frames.products import SPOT
 from nbdist.run.preview import phi_title
@@ -64,6 +64,9 @@ NAME_DOTS = 60, 14
 """Of the h, k, l of a spot, across and down: of two that would lie nearer the brighter spot has its own written."""
 PAGE_FRAMES = 10
 """Frames that page up and page down go."""
+NOTHING = "&nbsp;"
+WORDS: Callable[..., Div] = partial(Div, disable_math=True)
+"""Text of the page: what a store says in it is no formula, in which there can be links that run scripts."""
 MAPS: dict[str, tuple[str, ...]] = {
     "dark on white": tuple(reversed(Greys256)),
     "white on dark": tuple(Greys256),
@@ -71,6 +74,7 @@ MAPS: dict[str, tuple[str, ...]] = {
     "inferno": tuple(Inferno256),
     "cividis": tuple(Cividis256),
 }
+EMPTY: dict[str, list[Any]] = {"image": [], "x": [], "y": [], "dw": [], "dh": []}
 OF_SPOTS = ("#ffffff", *Category20[20])
 """Of pixels of no spot, and of spots in turn."""
 LEAST_PIXELS = 8
@@ -91,7 +95,7 @@ LATTICES = (
 )
 SCRIPT = """
 document.addEventListener("keydown", (event) => {
-  const typing = ["INPUT", "SELECT", "TEXTAREA"].includes(event.composedPath()[0].tagName)
+  const typing = event.composedPath()[0].matches("input:not([type=checkbox]), select, textarea")
   const steps = {ArrowLeft: -1, ArrowRight: 1, PageUp: -page, PageDown: page, Home: -last, End: last}
   if (typing || event.ctrlKey || event.altKey || event.metaKey || !(event.key in steps)) return
   event.preventDefault()
@@ -141,10 +145,12 @@ class Page:
         self._looked_next = 0.0
         self._complete = model.images.complete
         self._shown: tuple[Look, Picture] | None = None
+        self._pointed: tuple[float, float] | None = None
         self._limits = 0.0, 1.0, False
         deliver: Callable[[Callable[[], None]], object] = document.add_next_tick_callback
         self._threads = {
-            name: Newest(deliver, self._say) for name in ("picture", "pointer", "spots", "curve", "frames")
+            name: Newest(deliver, partial(self._failed, name))
+            for name in ("picture", "pointer", "spots", "curve", "frames")
         }
         self._make_controls()
         self._make_image()
@@ -176,7 +182,7 @@ class Page:
         model, wide = self._model, {"width": SIDE_DOTS - 20}
         half = {"width": (SIDE_DOTS - 30) // 2}
         samples, together = model.samples, model.frames_of_sample
-        self._said = Div(name="said", height=72, tags=list(SCREEN_DOTS), **wide)
+        self._said = WORDS(name="said", height=72, tags=list(SCREEN_DOTS), **wide)
         self._sample = Slider(
             name="sample",
             title="sample",
@@ -214,16 +220,17 @@ class Page:
         self._map = Select(name="map", title="colours", options=list(MAPS), value=next(iter(MAPS)), **half)
         self._low = NumericInput(name="low", title="drawn from", mode="float", **half)
         self._high = NumericInput(name="high", title="to", mode="float", **half)
-        self._options = CheckboxGroup(
-            name="options", labels=["limits of each frame", "spots", "h k l of the brightest"], active=[0], **wide
-        )
+        self._each = CheckboxGroup(name="each", labels=["limits of each frame"], active=[0], **wide)
+        self._reversed = WORDS(name="reversed", text="nothing lies from the one to the other", visible=False, **wide)
+        self._contrast = column(row(self._scale, self._map), row(self._low, self._high), self._reversed, self._each)
+        self._options = CheckboxGroup(name="options", labels=["spots", "h k l of the brightest"], active=[], **wide)
         whole = Button(name="whole", label="whole image", **half)
         for control in (self._sample, self._frame, self._over, self._product):
             _when(control, "value", self._ask_picture)
         _when(self._panel, "value", self._fit)
         _when(self._scale, "value", partial(self._scale_again, chosen=True))
         _when(self._map, "value", self._paint)
-        _when(self._options, "active", self._scale_again)
+        _when(self._each, "active", self._scale_again)
         _when(self._options, "active", self._ask_spots)
         for entry in (self._low, self._high):
             _when(entry, "value", self._limits_given)
@@ -234,8 +241,7 @@ class Page:
             self._sample,
             self._frame,
             row(self._over, self._product),
-            row(self._scale, self._map),
-            row(self._low, self._high),
+            self._contrast,
             self._options,
             row(self._panel, whole),
         ]
@@ -259,9 +265,8 @@ class Page:
         )
         self._image.toolbar.logo = None
         self._image.grid.visible = False
-        empty: dict[str, Any] = {"image": [], "x": [], "y": [], "dw": [], "dh": []}
-        self._pixels = ColumnDataSource(dict(empty), name="pixels")
-        self._states = ColumnDataSource(dict(empty), name="states")
+        self._pixels = ColumnDataSource(dict(EMPTY), name="pixels")
+        self._states = ColumnDataSource(dict(EMPTY), name="states")
         self._marks = ColumnDataSource({"x": [], "y": [], "indices": [], "colour": []}, name="spots")
         where = {"image": "image", "x": "x", "y": "y", "dw": "dw", "dh": "dh"}
         # neither an image nor a bar looks at a mapper that takes the place of another: each kind has its own, of which one is seen
@@ -278,6 +283,17 @@ class Page:
         self._image.image(**where, source=self._states, color_mapper=states)
         self._image.scatter(
             "x", "y", source=self._marks, size=12, marker="circle", fill_color=None, line_color="colour", line_width=1
+        )
+        self._corners = ColumnDataSource({"x": [], "y": [], "panel": []}, name="panels")
+        self._image.text(
+            "x",
+            "y",
+            text="panel",
+            source=self._corners,
+            x_offset=2,
+            y_offset=12,
+            text_font_size="11px",
+            text_color="#d95f02",
         )
         self._image.text(
             "x",
@@ -298,10 +314,10 @@ class Page:
         for ends in (self._image.x_range, self._image.y_range):
             _when(ends, "start", self._ask_picture)
             _when(ends, "end", self._ask_picture)
-        self._image.on_event(MouseMove, self._point)
-        self._image.on_event(MouseLeave, lambda _: self._show_pixel(None))
+        self._image.on_event(MouseMove, lambda event: self._point((event.y, event.x)))
+        self._image.on_event(MouseLeave, lambda _: self._point(None))
         self._image.on_event(Tap, self._click)
-        self._under = Div(name="pointer", width=HEAD_DOTS, text="&nbsp;")
+        self._under = WORDS(name="pointer", width=HEAD_DOTS, text=NOTHING)
 
     def _make_curve(self) -> None:
         self._rocking = ColumnDataSource({"left": [], "right": [], "top": []}, name="curve")
@@ -322,14 +338,14 @@ class Page:
     def _lay_out(self) -> None:
         model, document = self._model, self._document
         title = model.images.title or "nbdist"
-        head = Div(text=f"<b>{escape(title)}</b> &nbsp; {escape(model.images.name)}", width=HEAD_DOTS)
+        head = WORDS(text=f"<b>{escape(title)}</b> &nbsp; {escape(model.images.name)}", width=HEAD_DOTS)
         legend = "".join(
             f'<span style="display:inline-block;width:0.8em;height:0.8em;border:1px solid #999;background:{_colour(state)}"></span> '
             f"{name} &nbsp; "
             for state, name in NAMES.items()
         )
         keys = f"keys: &larr; and &rarr; a frame, page up and down {PAGE_FRAMES}, home and end"
-        foot = Div(text=f"<small>{legend}<br>{keys}</small>", width=HEAD_DOTS)
+        foot = WORDS(text=f"<small>{legend}<br>{keys}</small>", width=HEAD_DOTS)
         document.template = Template(TEMPLATE)
         document.title = f"{title} - nbdist view"
         document.add_root(
@@ -361,6 +377,7 @@ class Page:
             start, end = at - sign * reach, at + sign * reach
             ends.update(start=start, end=end, reset_start=start, reset_end=end)
         self._setting = False
+        self._pointed = None
         self._ask_picture()
 
     # asking
@@ -380,11 +397,12 @@ class Page:
 
         self._threads["picture"].ask(work, partial(self._show_picture, look))
         self._ask_spots()
+        self._point(self._pointed)
 
     def _ask_spots(self) -> None:
         if self._setting:
             return
-        if not {1, 2}.intersection(self._options.active):
+        if not self._options.active:
             self._marks.data = {"x": [], "y": [], "indices": [], "colour": []}
             return
         look, window = self._look, self._window
@@ -404,20 +422,30 @@ class Page:
 
         self._threads["frames"].ask(work, self._found_frames)
 
-    def _point(self, event: Any) -> None:
-        look, slow, fast = self._look, event.y, event.x
-        self._threads["pointer"].ask(lambda _: self._model.pixel(look, slow, fast), self._show_pixel)
+    def _point(self, place: tuple[float, float] | None) -> None:
+        """Ask what is at a place, slow and fast, and again whenever something else is shown there."""
+        look, self._pointed = self._look, place
+        if place is None:
+            self._show_pixel(look, None)
+        else:
+            self._threads["pointer"].ask(lambda _: self._model.pixel(look, *place), partial(self._show_pixel, look))
 
     def _click(self, event: Any) -> None:
         look, slow, fast = self._look, event.y, event.x
-        self._threads["curve"].ask(
-            lambda _: self._model.rocking_curve(look, slow, fast), partial(self._show_curve, look.product)
-        )
+        self._threads["curve"].ask(lambda _: self._model.rocking_curve(look, slow, fast), self._show_curve)
 
     # showing
 
     def _say(self, text: str) -> None:
         self._said.text = escape(text)
+
+    def _failed(self, name: str, text: str) -> None:
+        """Say what went wrong, and show nothing in the place of what was asked for."""
+        if name == "picture":
+            self._pixels.data = self._states.data = dict(EMPTY)
+        elif name == "pointer":
+            self._under.text = NOTHING
+        self._say(text)
 
     def _show_picture(self, look: Look, picture: Picture) -> None:
         before, self._shown = self._shown, (look, picture)
@@ -428,6 +456,8 @@ class Page:
             values = ((values - 1) % len(OF_SPOTS[1:]) + 1) * (values > 0)
         self._pixels.data = {"image": [values], **where}
         self._states.data = {"image": [picture.view.states], **where}
+        slows, fasts = [corner[0] for corner in picture.corners], [corner[1] for corner in picture.corners]
+        self._corners.data = {"x": fasts, "y": slows, "panel": [str(number) for number in range(len(slows))]}
         lines = [picture.title, picture.missing, self._model.progress()]
         if factor > 1:
             lines.append(f"a dot is the brightest of {factor} x {factor} pixels")
@@ -439,21 +469,36 @@ class Page:
         """Take limits that suit the picture, where each frame has its own, or another scale or product was chosen; and colour it."""
         if self._shown is None:
             return
-        if 0 in self._options.active or chosen:
-            view = self._shown[1].view
-            self._limits = limits(view.values[view.drawn], self._scale.value)
-            self._setting = True
-            self._low.value, self._high.value = (float(f"{value:.4g}") for value in self._limits[:2])
-            self._setting = False
+        if self._each.active or chosen:
+            self._limits = self._suiting(self._scale.value)
+            self._write_limits(*(float(f"{value:.4g}") for value in self._limits[:2]))
         self._paint()
 
+    def _suiting(self, scale: ScaleName) -> tuple[float, float, bool]:
+        """Limits that suit the picture."""
+        if self._shown is None:
+            return self._limits
+        view = self._shown[1].view
+        return limits(view.values[view.drawn], scale)
+
+    def _write_limits(self, low: float, high: float) -> None:
+        self._setting = True
+        self._low.value, self._high.value = low, high
+        self._reversed.visible = low >= high
+        self._setting = False
+
     def _limits_given(self) -> None:
-        """Take the limits that somebody has written, for all frames from now on."""
+        """Take the limits that somebody has written, for all frames from now on; a logarithmic scale begins above 0."""
         if self._setting or self._low.value is None or self._high.value is None:
             return
-        self._limits = float(self._low.value), float(self._high.value), self._limits[2]
-        self._options.active = [number for number in self._options.active if number]
-        self._paint()
+        low, high, logarithmic = float(self._low.value), float(self._high.value), self._limits[2]
+        if logarithmic and low <= 0:
+            low = self._suiting("log")[0]
+        self._write_limits(low, high)
+        self._each.active = []
+        if low < high:
+            self._limits = low, high, logarithmic
+            self._paint()
 
     def _paint(self) -> None:
         """Colour the picture by the map and the limits."""
@@ -461,18 +506,20 @@ class Page:
             return
         look = self._shown[0]
         (low, high, logarithmic), palette = self._limits, MAPS[self._map.value]
-        if look.product == SPOT.name:
+        numbered = look.product == SPOT.name
+        self._contrast.visible = not numbered
+        if numbered:
             low, high, logarithmic, palette = -0.5, len(OF_SPOTS) - 0.5, False, OF_SPOTS
         low = max(low, SMALLEST) if logarithmic else low
         self._mappers[logarithmic].update(palette=palette, low=low, high=max(high, low + SMALLEST))
         units = unit_label(self._model.preview(look).units)
         for kind in (False, True):
             self._drawn[kind].visible = kind == logarithmic
-            self._bars[kind].update(visible=kind == logarithmic and look.product != SPOT.name, title=units)
+            self._bars[kind].update(visible=kind == logarithmic and not numbered, title=units)
 
     def _show_spots(self, spots: Spots) -> None:
         names = [""] * len(spots.indices)
-        if 2 in self._options.active:
+        if 1 in self._options.active:
             for number in self._readable(spots):
                 names[number] = spots.indices[number]
         self._marks.data = {
@@ -493,34 +540,35 @@ class Page:
                 chosen.append(number)
         return chosen
 
-    def _show_pixel(self, pixel: Pixel | None) -> None:
-        if pixel is None:
-            self._under.text = "&nbsp;"
+    def _show_pixel(self, look: Look, pixel: Pixel | None) -> None:
+        if pixel is None or self._pointed is None:  # it has left since
+            self._under.text = NOTHING
             return
         value = NAMES[pixel.state] if pixel.value is None else _number(pixel.value)
         if pixel.value is not None and pixel.state in NAMES:
             value += f" ({NAMES[pixel.state]})"
-        frames = self._look.frames
         said = [
             *([f"panel {pixel.panel}"] if self._model.panels > 1 else []),
             f"slow {pixel.slow}",
             f"fast {pixel.fast}",
-            f"{self._product.value} {value}",
+            f"{look.product} {value}",
             f"{pixel.d_A:.3f} Å",
-            *([phi_title(self._model.images, frames)] if pixel.state != State.UNFINISHED else []),
+            *([phi_title(self._model.images, look.frames)] if pixel.state != State.UNFINISHED else []),
         ]
         self._under.text = " &nbsp; ".join(escape(part) for part in said)
 
-    def _show_curve(self, product: str, curve: RockingCurve | None) -> None:
+    def _show_curve(self, curve: RockingCurve | None) -> None:
         if curve is None or not curve.frames:
             return
         (left, right), top = curve.edges.T, curve.sums
         self._rocking.data = {"left": left, "right": right, "top": top}
         box = f"slow {curve.rows.start}:{curve.rows.stop}, fast {curve.columns.start}:{curve.columns.stop}"
-        self._curve.title.text = f"{curve.name or 'no spot is near'}: sum of {curve.pixels} pixels,\n{box}"
-        self._curve.xaxis.axis_label, self._curve.yaxis.axis_label = curve.along, product
+        said = curve.name or "no spot is near", f"{curve.pixels} pixels less the median of those beside", box
+        self._curve.title.text = "\n".join(said)
+        self._curve.xaxis.axis_label, self._curve.yaxis.axis_label = curve.along, curve.product
         self._curve.x_range.update(start=float(curve.edges.min()), end=float(curve.edges.max()))
-        self._curve.y_range.end = 1.05 * float(top.max()) if top.max() > 0 else 1.0
+        least, most = min(0.0, float(top.min())), max(0.0, float(top.max()))
+        self._curve.y_range.update(start=1.05 * least, end=1.05 * most if most > least else 1.0)
 
     def _found_frames(self, seconds: float) -> None:
         self._looked_next = time.monotonic() + 10 * seconds

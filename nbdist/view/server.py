@@ -1,9 +1,9 @@
 """Serving the page: on the loopback interface, to whom has the token that the address carries.
 
 What holds: every path begins with the token, which is random and new for each server; what does not is answered by 404, whatever is
-asked for, pages, scripts and websockets alike. Other users of the machine can reach the port, so the token is nowhere that they can look:
-the browser is started with a file of this user's that leads on, as command lines can be read by everybody. A websocket is opened for pages
-of this server alone.
+asked for, pages, scripts and websockets alike, and so is what names another host, as pages of a domain do that has come to lead here.
+Other users of the machine can reach the port, so the token is nowhere that they can look: the browser is started with a file of this
+user's that leads on, as command lines can be read by everybody. A websocket is opened for pages of this server alone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.document import Document
+from bokeh.protocol.exceptions import ProtocolError
 from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
 from bokeh.settings import settings
@@ -42,21 +43,26 @@ TOKEN_BYTES = 32
 
 
 class _Guard(Router):
-    """Passes on requests whose path begins with the token; all others find nothing."""
+    """Passes on requests to one of its hosts whose path begins with the token; all others find nothing."""
 
-    def __init__(self, application: WebApplication, token: str) -> None:
-        self._application, self._token = application, token.encode()
+    def __init__(self, application: WebApplication, token: str, hosts: list[str]) -> None:
+        self._application, self._token, self._hosts = application, token.encode(), hosts
         self._nothing = WebApplication(log_function=_quiet)
 
     def find_handler(self, request: HTTPServerRequest, **options: Any) -> HTTPMessageDelegate | None:
         """What answers a request."""
         first = (request.path or "").lstrip("/").partition("/")[0]
-        known = hmac.compare_digest(first.encode(errors="replace"), self._token)
+        known = request.host.lower() in self._hosts and hmac.compare_digest(first.encode(errors="replace"), self._token)
         return (self._application if known else self._nothing).find_handler(request, **options)
 
 
 def _quiet(handler: object) -> None:
     """Log no request: what is asked for carries the token."""
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    """Whether something is wrong here, and not what a websocket has asked for: another protocol, or a session that is over."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ProtocolError))
 
 
 class ViewServer:
@@ -93,18 +99,20 @@ class ViewServer:
         self.address = f"http://{LOOPBACK}:{self.port}/{token}/"
         settings.resources = "inline"  # whatever the environment says: scripts come with the page, from nowhere else
         logging.getLogger("bokeh").setLevel(logging.ERROR)
+        logging.getLogger("tornado.application").addFilter(_is_fault)
 
         def fill(document: Document) -> None:
             Page(document, model)
 
+        hosts = [host if self.port == 80 else f"{host}:{self.port}" for host in (LOOPBACK, "localhost")]
         application = BokehTornado(
             {"/": Application(FunctionHandler(fill))},
             prefix=token,
-            extra_websocket_origins=[f"{host}:{self.port}" for host in (LOOPBACK, "localhost")],
+            extra_websocket_origins=hosts,
             log_function=_quiet,
         )
         self._loop = IOLoop.current()
-        http = HTTPServer(_Guard(application, token))
+        http = HTTPServer(_Guard(application, token, hosts))
         http.add_socket(listening)
         self._server = BaseServer(self._loop, application, http)
         self._server.start()

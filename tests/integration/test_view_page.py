@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.integration
 
 SLOW, FAST, FRAMES = 900, 840, 4
 """More pixels than the window has room for."""
+TITLE = r"<b>a</b> & $$\href{javascript:void(0)}{series}$$"
 AT = """(name) => Bokeh.documents[0].get_model_by_name(name)"""
 
 
@@ -49,7 +51,7 @@ def served(small_experiment, tmp_path_factory) -> Iterator[Served]:
         crystal={"N_cells": [24, 21, 18]},
         scan={"frames": FRAMES, "osc_range_deg": 0.2, "phi_steps": 1},
         noise={"photon_noise": True},
-        title="<b>a</b> & series",
+        title=TITLE,
     )
     generate(experiment, folder / "a.zarr", serial=True, frames=range(FRAMES - 1), frames_per_shard=1)
     words = [shutil.which("nbdist"), "view", str(folder / "a.zarr"), "--no-browser"]
@@ -63,7 +65,9 @@ def served(small_experiment, tmp_path_factory) -> Iterator[Served]:
         yield Served(str(folder / "a.zarr"), experiment, address, parts.port, parts.path.strip("/"))
         process.send_signal(signal.SIGINT)
         assert process.wait() == 128 + signal.SIGINT
-        assert process.stderr.read().splitlines()[-1] == "nbdist: interrupted"
+        said = process.stderr.read()
+        assert said.splitlines()[-1] == "nbdist: interrupted"
+        assert "Traceback" not in said
     finally:
         process.kill()
         process.communicate()
@@ -103,6 +107,16 @@ def test_with_the_token_pages_and_scripts_are_served_and_websockets_to_them_alon
     assert answer(served, f"/{served.token}/") == 200
     assert answer(served, f"/{served.token}/static/js/bokeh.min.js") == 200
     assert answer(served, f"/{served.token}/ws", Origin="http://elsewhere.example", **UPGRADE) == 403
+    assert answer(served, f"/{served.token}/ws", **UPGRADE) == 101, (
+        "and closed at once, as Bokeh's protocol is not asked for"
+    )
+
+
+def test_a_name_of_elsewhere_leads_nowhere(served):
+    elsewhere = f"elsewhere.example:{served.port}"
+    assert answer(served, f"/{served.token}/", Host=elsewhere) == 404
+    assert answer(served, f"/{served.token}/ws", Host=elsewhere, Origin=f"http://{elsewhere}", **UPGRADE) == 404
+    assert answer(served, f"/{served.token}/", Host=f"LOCALHOST:{served.port}") == 200
 
 
 def test_it_listens_on_the_loopback_address_alone(served):
@@ -155,11 +169,15 @@ class Shown:
             )
         )
 
+    def write(self, label: str, text: str) -> None:
+        self.page.get_by_label(label, exact=True).fill(text)
+        self.page.keyboard.press("Tab")
+
 
 def test_the_page(served, counts, page):
     """One page, looked at as a person would: each step starts where the last one has ended."""
     shown = Shown(page, served.address)
-    assert page.title() == "<b>a</b> & series - nbdist view"
+    assert page.title() == f"{TITLE} - nbdist view"
 
     # the whole of the first frame, each dot the brightest of a square
     values, slow, fast = shown.pixels()
@@ -189,11 +207,19 @@ def test_the_page(served, counts, page):
     page.keyboard.press("Home")
     shown.until("said", "it => it.text.includes('frame 0, phi 10 ')")
 
-    # contrast
+    # contrast: a logarithmic scale begins above 0, and none is turned round
+    page.get_by_label("scale").select_option("log")
+    shown.until("low", "it => it.value > 0")
+    shown.write("drawn from", "0")
+    shown.until("low", "it => it.value == 0.5")
+    assert not shown.ask("each", "it => it.active.length")
     page.get_by_label("scale").select_option("linear")
-    page.get_by_label("to", exact=True).fill("77")
-    page.keyboard.press("Tab")
-    shown.until("options", "it => !it.active.includes(0)")
+    shown.write("to", "77")
+    shown.until("high", "it => it.value == 77")
+    shown.write("drawn from", "80")
+    shown.until("reversed", "it => it.visible")
+    shown.write("drawn from", "0")
+    shown.until("reversed", "it => !it.visible")
     page.get_by_label("colours").select_option("viridis")
     shown.page.wait_for_function(
         """Bokeh.documents[0].get_model_by_name('image').right.some(bar => bar.visible && bar.color_mapper.high == 77
@@ -203,6 +229,10 @@ def test_the_page(served, counts, page):
     # spots, and what is under the pointer
     page.get_by_label("spots", exact=True).check()
     shown.until("spots", "it => it.data.x.length > 20")
+    page.keyboard.press("ArrowRight")
+    shown.until("said", "it => it.text.includes('frame 1, phi 10.2')")
+    page.keyboard.press("Home")
+    shown.until("said", "it => it.text.includes('frame 0, phi 10 ')")
     spot_fast, spot_slow = shown.ask(
         "spots",
         f"""it => {{
@@ -213,13 +243,21 @@ def test_the_page(served, counts, page):
     )
     page.mouse.move(*shown.place(spot_slow, spot_fast))
     shown.until("pointer", "it => it.text.includes('slow')")
+    for key, phi in (("ArrowRight", "10.2 to 10.4"), ("Home", "10 to 10.2")):
+        page.keyboard.press(key)
+        shown.until("pointer", f"it => it.text.includes('slow {int(spot_slow)} ') && it.text.includes('phi {phi} deg')")
 
     # a click on it: its rocking curve
     page.mouse.click(*shown.place(spot_slow, spot_fast))
     shown.until("curve", f"it => it.data.top.length == {FRAMES}")
     row, column = int(spot_slow), int(spot_fast)
-    every = zarr.open_group(served.store, mode="r")["counts"][:, row - 3 : row + 4, column - 3 : column + 4]
-    assert list(shown.ask("curve", "it => Array.from(it.data.top)")) == every.sum(axis=(1, 2)).tolist()
+    every = zarr.open_group(served.store, mode="r")["counts"][:, row - 6 : row + 7, column - 6 : column + 7].astype(
+        float
+    )
+    sums = every[:, 3:-3, 3:-3].sum(axis=(1, 2))
+    every[:, 3:-3, 3:-3] = np.nan
+    below = 49 * np.nanmedian(every, axis=(1, 2))
+    assert list(shown.ask("curve", "it => Array.from(it.data.top)")) == (sums - below).tolist()
     assert f"slow {row - 3}:{row + 4}, fast {column - 3}:{column + 4}" in shown.ask("rocking", "it => it.title.text")
 
     # zoomed in on it: true pixels, none blurred into another
@@ -239,3 +277,12 @@ def test_the_page(served, counts, page):
     assert f"counts {counts[0, slow + 2, fast + 3]:,} " in under
     assert "Å" in under
     assert "phi 10 to 10.2 deg" in under
+    assert page.get_by_text("$$").inner_text().startswith(TITLE), "a title is no formula, whose links could run scripts"
+
+    # a frame that cannot be read leaves nothing of the one before it
+    Path(served.store, "counts/c/2/0/0").write_bytes(b"")
+    for expected in ("'frame 1, phi 10.2'", "'counts/c/2'"):
+        page.keyboard.press("ArrowRight")
+        shown.until("said", f"it => it.text.includes({expected})")
+    shown.until("pixels", "it => it.data.image.length == 0")
+    shown.until("pointer", "it => it.text == '&nbsp;'")

@@ -12,11 +12,13 @@ from nbdist.errors import NbdistError
 from nbdist.formats.views import State
 from nbdist.run.preview import quiet
 from nbdist.scene import resolve
-from nbdist.view.model import HALF_BOX, Look, Model, Window
+from nbdist.view.model import HALF_BOX, RING, Look, Model, Window
 
 FRAMES, RENDERED = 5, 4
 SLOW, FAST = 1100, 620
 """More than one chunk along both."""
+LEVEL = 2.0
+"""Photons a pixel beside the spots."""
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +27,7 @@ def experiment(small_experiment):
         panel={"spixels": SLOW, "fpixels": FAST, "pixel_size_mm": 0.1, "distance_mm": 100},
         crystal={"N_cells": [24, 21, 18]},
         scan={"frames": FRAMES, "osc_range_deg": 0.2, "phi_steps": 1},
+        background={"level_photons": LEVEL},
         noise={"photon_noise": True},
     )
 
@@ -67,6 +70,7 @@ def test_a_dot_is_the_brightest_of_its_square(model, counts):
     expected = counts[1].reshape(SLOW // 4, 4, FAST // 4, 4).max(axis=(1, 3))
     np.testing.assert_array_equal(picture.view.values, expected)
     assert picture.title == "frame 1, phi 10.2 to 10.4 deg"
+    assert not picture.corners, "one panel needs no number"
     assert not picture.missing
 
 
@@ -160,21 +164,22 @@ def test_the_pixel_under_the_pointer(model, counts, experiment):
     assert model.pixel(one(3), 5, FAST) is None
 
 
-def test_spots_are_where_the_image_is_bright_and_the_brightest_come_first(model, counts):
+def test_spots_are_where_the_image_is_bright_and_the_brightest_come_first(model):
+    photons = zarr.open_group(model.images.name, mode="r")["intensity"][1] - LEVEL
     spots = model.spots(one(1), whole((SLOW, FAST)))
     assert len(spots.slow) > 20
     about = [
-        counts[1, max(0, int(slow) - 2) : int(slow) + 3, max(0, int(fast) - 2) : int(fast) + 3].sum()
+        photons[max(0, int(slow) - 2) : int(slow) + 3, max(0, int(fast) - 2) : int(fast) + 3].sum()
         for slow, fast in zip(spots.slow[:5], spots.fast[:5], strict=True)
     ]
-    assert min(about) > 20 * 25 * counts[1].mean()
+    assert min(about) > 20 * 25 * photons.mean()
     some = model.spots(one(1), Window((100, 300), (0, 200), (1, 1)))
     inside = (spots.slow >= 100) & (spots.slow < 300) & (spots.fast >= 0) & (spots.fast < 200)
     assert some.indices == [name for name, there in zip(spots.indices, inside, strict=True) if there]
     assert not len(model.spots(one(4), whole((SLOW, FAST))).slow), "of a frame that is not rendered"
 
 
-def test_the_rocking_curve_of_a_spot_is_the_sum_of_its_box(model, counts):
+def test_the_rocking_curve_of_a_spot_is_the_sum_of_its_box_less_the_background(model, counts):
     spots = model.spots(one(1), whole((SLOW, FAST)))
     slow, fast = spots.slow[0], spots.fast[0]
     curve = model.rocking_curve(one(1), slow + 1.2, fast - 0.8)
@@ -182,7 +187,13 @@ def test_the_rocking_curve_of_a_spot_is_the_sum_of_its_box(model, counts):
     assert len(curve.rows) == len(curve.columns) == 2 * HALF_BOX + 1
     assert (curve.rows[HALF_BOX], curve.columns[HALF_BOX]) == (int(slow), int(fast))
     box = counts[:RENDERED, curve.rows.start : curve.rows.stop, curve.columns.start : curve.columns.stop]
-    np.testing.assert_array_equal(curve.sums, box.sum(axis=(1, 2)))
+    wide = counts[:RENDERED, curve.rows.start - RING : curve.rows.stop + RING]
+    wide = wide[:, :, curve.columns.start - RING : curve.columns.stop + RING].astype(float)
+    wide[:, RING:-RING, RING:-RING] = np.nan
+    below = np.nanmedian(wide, axis=(1, 2))
+    assert (below > 0).all()
+    np.testing.assert_array_equal(curve.sums, box.sum(axis=(1, 2)) - curve.pixels * below)
+    assert (curve.product, curve.pixels) == ("counts", box[0].size)
     assert curve.frames == [0, 1, 2, 3]
     np.testing.assert_allclose(curve.edges, [[10 + 0.2 * n, 10.2 + 0.2 * n] for n in range(4)])
     assert curve.along == "phi (degrees)"
@@ -200,6 +211,7 @@ def test_a_click_where_no_spot_is_sums_about_the_pixel(model, counts):
     curve = model.rocking_curve(one(1), slow, fast)
     assert curve.name == ""
     assert curve.columns.start == max(0, fast - HALF_BOX)
+    assert (np.abs(curve.sums) < 0.5 * LEVEL * curve.pixels).all(), "the background is taken away"
     assert curve.rows == range(slow - HALF_BOX, slow + HALF_BOX + 1)
 
 
@@ -213,6 +225,11 @@ def test_a_label_that_numbers_spots_has_no_maximum(small_experiment, tmp_path):
     np.testing.assert_array_equal(model.picture(one(0, "spot"), window).view.values, stored)
     with pytest.raises(NbdistError, match="spot numbers the spots of each frame"):
         model.picture(Look("spot", None, range(2)), window)
+    # nor a rocking curve: numbers of spots would be added up
+    place = tuple(its[0] + 0.5 for its in np.nonzero(stored))
+    curve, summed = (model.rocking_curve(one(0, product), *place) for product in ("spot", "intensity"))
+    assert curve.product == "intensity"
+    np.testing.assert_array_equal(curve.sums, summed.sums)
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +265,9 @@ def test_panels_lie_on_one_canvas_where_they_are(panelled):
     look = one(0)
     corners, shape = model.arrangement(look).corners, model.arrangement(look).shape
     assert (corners, shape) == ([(0, 0), (0, 50)], (60, 100)), "ten pixels apart"
-    view = model.picture(look, Window((0, shape[0]), (0, shape[1]), shape)).view
+    picture = model.picture(look, Window((0, shape[0]), (0, shape[1]), shape))
+    view = picture.view
+    assert picture.corners == corners
     for number, (slow, fast) in enumerate(corners):
         stored, mask = group[f"counts_{number}"][0], group[f"mask_{number}"][:]
         place = slice(slow, slow + stored.shape[0]), slice(fast, fast + stored.shape[1])
