@@ -28,7 +28,10 @@ def compare(
     a: SeriesLocation,
     b: SeriesLocation,
     frames: Annotated[
-        str, typer.Option("--frames", metavar="FIRST:LAST", help="Frames to compare; frame 0 alone.")
+        str,
+        typer.Option(
+            "--frames", metavar="FIRST:LAST", help="Frames to compare; only the first one by default, : means all."
+        ),
     ] = "0",
     panel: Annotated[int | None, typer.Option("--panel", min=0, help="Panel to compare; all of them.")] = None,
     shells: Annotated[int, typer.Option("--shells", min=1, help="Resolution shells.")] = 10,
@@ -37,7 +40,7 @@ def compare(
     as_json: JsonOption = False,
     json_file: JsonFileOption = None,
 ) -> None:
-    """Compare the photons of two series: maximum, sum and correlation, by resolution shell."""
+    """Compare the photons of two series, of frame 0 unless --frames says otherwise: maximum, sum and correlation, by resolution shell."""
     from nbdist.run.compare import compare as compare_series
     from nbdist.run.compare import series_at
 

@@ -29,7 +29,7 @@ def info(location: StoreLocation, as_json: JsonOption = False) -> None:
     facts(_made(summary), "made")
     if not summary.found.finished:
         say_how_to_go_on(summary)
-    print_json("info", **_numbers(summary))
+    print_json("info", store=location, **_numbers(summary))
 
 
 def _numbers(summary: StoreSummary) -> dict[str, object]:
@@ -43,7 +43,6 @@ def _numbers(summary: StoreSummary) -> dict[str, object]:
         *((its.name, its.dtype) for its in schema.maps),
     )
     numbers: dict[str, object] = {
-        "store": summary.location,
         "kind": "data set" if isinstance(summary, DatasetSummary) else "series",
         "title": summary.title,
         "fingerprint": summary.fingerprint,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nbdist.scene import Scene
     from nbdist.store.schema import Schema
 
-SHORT_UNIT_S, LONG_UNIT_S = 0.5, 600.0
+SHORT_UNIT_S, SHORT_RUN_S, LONG_UNIT_S = 0.5, 1.0, 600.0
 
 
 def plan(
@@ -170,9 +170,9 @@ def _warnings(its: Expected) -> list[str]:
     if its.task_seconds > LONG_UNIT_S:
         advice = f": {shorter} would make it shorter" if its.split or its.frames_per_unit > 1 else ""
         said.append(f"a {piece} takes {duration(its.task_seconds)}, which is lost when its worker is{advice}")
-    elif its.task_seconds < SHORT_UNIT_S and its.units > its.workers:
+    elif its.task_seconds < SHORT_UNIT_S and its.units > its.workers and its.seconds > SHORT_RUN_S:
         said.append(
-            f"a {piece} takes {its.task_seconds:.2g} s: more --frames-per-shard makes fewer and larger files of it"
+            f"a {piece} takes {duration(its.task_seconds)}: more --frames-per-shard makes fewer and larger files of it"
         )
     return said
 

@@ -158,7 +158,8 @@ def preview(
             marks = marks_of(preview, wanted, MOST_INDICES if indices else 0) if marked else None
             if indices and marks is not None and len(marks.names) < len(marks.spots):
                 console.print(
-                    f"note: h, k, l are written at the {len(marks.names)} brightest of {len(marks.spots):,} spots; --zoom shows fewer"
+                    f"note: h, k, l are written at the {len(marks.names)} brightest of {len(marks.spots):,} spots, where there is room; "
+                    "--zoom shows fewer"
                 )
             figure = picture_of(preview, wanted, mean=mean is not None, scale=scale.value, marks=marks, report=steps)
     save(figure, output)

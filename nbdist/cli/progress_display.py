@@ -137,7 +137,7 @@ def line(progress: Progress) -> str:
         parts.append(f"{progress.per_s:.3g} {progress.counted}/s")
         parts.append(f"{duration(seconds_left)} left")
         parts.append(f"{size(progress.bytes_written)} written")
-    else:
+    elif "starting" not in progress.kinds:
         parts.append("starting")
     if progress.retried:
         parts.append(f"{progress.retried} tried again")

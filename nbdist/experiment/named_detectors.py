@@ -297,9 +297,9 @@ def named_detector(name: str) -> NamedDetector:
     """
     found = _BY_KEY.get(_key(name))
     if found is None:
-        near = dict.fromkeys(
-            _BY_KEY[key].name for key in difflib.get_close_matches(_key(name), _BY_KEY, n=4, cutoff=0.6)
-        )
+        begun = [key for key in _BY_KEY if key.startswith(_key(name)) and _key(name)]
+        close = difflib.get_close_matches(_key(name), _BY_KEY, n=4, cutoff=0.6)
+        near = dict.fromkeys(_BY_KEY[key].name for key in begun or close)
         suggestion = f"near ones are {', '.join(near)}; " if near else ""
         raise ValueError(f"{name} is no detector by name; {suggestion}`nbdist detectors` lists all")
     return found

@@ -17,6 +17,8 @@ def size(number: float) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as a person reads them."""
+    if seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
     if seconds < 3600:

@@ -39,6 +39,8 @@ NAME_APART_DOTS = 4
 """Between the name of a ring and the edge of an image or another name."""
 GREYS = 0.01, 0.998
 """Shares of the pixels of an image below the white and below the black end of its own greys."""
+NAME_BESIDE_POINTS = 3
+"""From the middle of a spot's circle to its name, along both axes."""
 MOST_BARS = 8
 """Words of a column that have a bar each."""
 MOST_LOG_TICKS = 5
@@ -58,7 +60,7 @@ class Marks:
     kinds
         Number of the colour of each, int (n,).
     names
-        What is written beside each, the first of them alone where there are fewer.
+        What is written beside each where there is room, the first ones first; of the first alone where there are fewer.
     rings
         Curves (m, 2), broken where they have no number, and the name of each.
     beam
@@ -92,9 +94,34 @@ def _draw_marks(axes: Axes, marks: Marks, extent: tuple[float, float, float, flo
         slow, fast = marks.spots[marks.kinds == kind].T
         axes.scatter(fast, slow, s=22, facecolors="none", edgecolors=f"C{kind % 10}", linewidths=0.6)
     for (slow, fast), kind, name in zip(marks.spots, marks.kinds, marks.names, strict=False):
-        axes.annotate(
-            name, (fast, slow), (2, 2), textcoords="offset points", fontsize=5, color=f"C{kind % 10}", clip_on=True
-        )
+        _name_spot(axes, name, (fast, slow), f"C{kind % 10}", placed)
+
+
+def _name_spot(axes: Axes, name: str, place: tuple[float, float], colour: str, others: list[Bbox]) -> None:
+    """Write the name of a spot beside its circle, inside the image and among the others, where these leave room for it."""
+    from matplotlib.patheffects import withStroke
+
+    text = axes.annotate(
+        name.replace("-", "−"),
+        place,
+        (NAME_BESIDE_POINTS, NAME_BESIDE_POINTS),
+        textcoords="offset points",
+        fontsize=6.5,
+        color=colour,
+        path_effects=[withStroke(linewidth=1.5, foreground="white")],
+    )
+    box, panel = text.get_window_extent(), axes.get_window_extent()
+    right, over = box.x1 > panel.x1, box.y1 > panel.y1
+    text.set(ha="right" if right else "left", va="top" if over else "baseline")
+    text.xyann = (
+        -NAME_BESIDE_POINTS if right else NAME_BESIDE_POINTS,
+        -NAME_BESIDE_POINTS if over else NAME_BESIDE_POINTS,
+    )
+    box = text.get_window_extent()
+    if any(box.overlaps(other) for other in others):
+        text.remove()
+    else:
+        others.append(box)
 
 
 def _name_ring(axes: Axes, name: str, seen: NDArray[np.float64], others: Sequence[Bbox]) -> Bbox:

@@ -45,6 +45,8 @@ def described(
     yield "detector", _detector(scene)
     yield "sampling", _sampling(scene)
     for section in ("background", "absorption", "shadows", "noise", "readout"):
+        if section == "noise" and not scene.experiment.noise.photon_noise:
+            continue  # its seed draws nothing
         if asked_for := _asked_for(getattr(scene.experiment, section)):
             yield section, asked_for
 

@@ -409,8 +409,9 @@ def wilson_deviates(
         If there are none, or too many.
     """
     limits = np.floor(np.linalg.norm(dual_vectors(reciprocal_per_A), axis=1) / d_min_A)
-    if np.prod(2 * limits + 1) > LARGEST_WILSON_SET:
-        raise ExperimentError(f"{d_min_A} A gives more than {LARGEST_WILSON_SET} reflections")
+    if (listed := np.prod(2 * limits + 1)) > LARGEST_WILSON_SET:
+        allowed = f"from about {d_min_A * np.cbrt(listed / LARGEST_WILSON_SET):.2g} A on this cell has fewer"
+        raise ExperimentError(f"{d_min_A} A gives more than {LARGEST_WILSON_SET:,} reflections; {allowed}")
     words = RandomWords((seed, 0))
     kept, drawn = [], []
     for indices in half_sphere(reciprocal_per_A, d_min_A):

@@ -84,6 +84,7 @@ def test_check_shows_what_is_asked_for_besides_the_crystals_photons(nbdist, writ
     ):
         assert said in out
     assert "absorption" not in out
+    assert "noise" not in nbdist("check", write_experiment(file, noise={"seed": 2})).out
 
 
 def test_check_says_what_an_atomic_model_is(nbdist, write_experiment, tmp_path):
@@ -179,10 +180,13 @@ def test_plan_counts_the_pieces(nbdist, write_experiment, tmp_path):
 
 
 def test_plan_warns_of_units_that_are_too_short_or_too_long(nbdist, write_experiment, tmp_path):
-    light = write_experiment(tmp_path / "light.yaml", scan={"frames": 1000})
+    light = write_experiment(tmp_path / "light.yaml", scan={"frames": 100_000})
     planned = nbdist("plan", light, "--workers", 2, "--device", "cpu", "--frames-per-shard", 1)
-    assert "units 1000, of 1 frame(s)" in planned.out
+    assert "units 100000, of 1 frame(s)" in planned.out
     assert "more --frames-per-shard makes fewer and larger files" in planned.out
+    assert re.search(r"[1-9]\S* ms a frame", planned.out)
+    few = write_experiment(tmp_path / "few.yaml", scan={"frames": 4})
+    assert "warning" not in nbdist("plan", few, "--workers", 2, "--device", "cpu", "--frames-per-shard", 1).out
     heavy = write_experiment(
         tmp_path / "heavy.yaml",
         # 4e6 pixels x 60 steps x 1000 domains: 960 s a frame at 2.5e8 pixel-steps/s
@@ -194,7 +198,7 @@ def test_plan_warns_of_units_that_are_too_short_or_too_long(nbdist, write_experi
     assert re.search(r"warning a unit takes 1\d min \d+ s, which is lost when its worker is", planned.out)
     planned = nbdist("plan", heavy, "--workers", 2, "--device", "cpu", "--frames-per-shard", 2)
     assert "when its worker is: fewer --frames-per-shard would make it shorter" in planned.out
-    quiet = nbdist("plan", light, "--workers", 2, "--device", "cpu", "--frames-per-shard", 1000)
+    quiet = nbdist("plan", light, "--workers", 2, "--device", "cpu", "--frames-per-shard", 100_000)
     assert "warning" not in quiet.out
 
 

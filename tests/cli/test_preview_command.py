@@ -38,7 +38,10 @@ def test_each_kind_of_picture_is_written(options, nbdist, finished, tmp_path):
 def test_how_many_spots_are_named_is_said_where_not_all_are(nbdist, finished, tmp_path, monkeypatch):
     monkeypatch.setattr("nbdist.run.preview.MOST_INDICES", 3)
     told = nbdist("preview", finished, "--indices", "-o", tmp_path / "a.png")
-    assert re.match(r"note: h, k, l are written at the 3 brightest of \d+ spots; --zoom shows fewer wrote ", told.out)
+    assert re.match(
+        r"note: h, k, l are written at the 3 brightest of \d+ spots, where there is room; --zoom shows fewer wrote ",
+        told.out,
+    )
     assert nbdist("preview", finished, "--spots", "-o", tmp_path / "a.png").out == f"wrote {tmp_path}/a.png"
 
 

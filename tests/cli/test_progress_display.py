@@ -22,6 +22,8 @@ def progress(monkeypatch):
 
 def test_a_run_that_waits_says_so(progress):
     assert line(progress) == "0/100 frames, waiting for workers, starting"
+    progress.workers, progress.kinds = 1, {"starting": 1}
+    assert line(progress) == "0/100 frames, 1 starting worker(s)"
 
 
 def test_workers_are_shown_by_kind_with_what_is_in_flight_failed_and_tried_again(progress):

@@ -151,6 +151,10 @@ def test_an_unknown_name_shows_near_ones(on_detector):
         ExperimentError, match=r"^detector\.name: Eiger3 16M is no .* near ones are Eiger 16M, Eiger2 16M"
     ):
         on_detector(name="Eiger3 16M")
+    every = [name for name in NAMED_DETECTORS if name.startswith("Pilatus")]
+    with pytest.raises(ValueError, match=f"near ones are .*{every[-1]}") as caught:
+        named_detector("pilatus")
+    assert all(name in str(caught.value) for name in every)
 
 
 def test_a_detector_has_a_name_or_panels(on_detector, small_experiment):

@@ -225,6 +225,20 @@ def test_a_radial_profile_has_resolution_below_and_angles_above():
     assert radial_figure(profile, "a", "photon", "log").axes[0].get_yscale() == "log"
 
 
+def test_names_of_spots_are_whole_inside_the_picture_and_those_of_the_brightest_where_they_meet():
+    """At every edge, and twice at nearly one place."""
+    spots = np.array([[50.0, 50.0], [0.5, 20.0], [99.5, 20.0], [20.0, 0.5], [30.0, 99.5], [0.5, 99.5], [51.0, 50.0]])
+    names = [f"-{number} 0 -1" for number in range(len(spots))]
+    marks = Marks(spots, np.zeros(len(spots), dtype=int), names, [], np.full(2, np.nan))
+    axes = frame_figure(View.of(np.ones((100, 100))), "", "photon", marks=marks).axes[0]
+    assert [text.get_text() for text in axes.texts] == [name.replace("-", "−") for name in names[:-1]]
+    panel = axes.get_window_extent()
+    for text in axes.texts:
+        box = text.get_window_extent()
+        assert (box.min > panel.min).all()
+        assert (box.max < panel.max).all()
+
+
 def test_each_ring_that_shows_has_its_name_inside_the_picture():
     """Whole rings, one cut by all edges, one that takes a corner off, and one outside; at a zoom, and of an image that is low."""
     turns = np.linspace(0, 2 * np.pi, 721)[:, None]

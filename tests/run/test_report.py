@@ -21,6 +21,7 @@ from nbdist.run.report.common_sections import amount, run_section, spots_section
 from nbdist.run.report.pages import about, report_of
 from nbdist.run.report.runs import checks_of, run_facts
 from nbdist.run.report.series import SeriesReport
+from nbdist.run.report.series_sections import series_sections
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 from nbdist.store import SeriesContent, create_store, summarize
@@ -129,6 +130,8 @@ def test_an_unfinished_store_is_told_by_the_frames_that_are_there(experiment_of,
     assert {check.name: check.result for check in found.checks}["all frames are rendered"] == "failed"
     assert found.spots is None
     assert found.wilson[0].rendered is None
+    (wilson,) = [section for section in series_sections(found) if section.id == "wilson"]
+    assert "circle" not in " ".join([*wilson.text, *(figure.caption for figure in wilson.figures)]).lower()
     strong = found.strongest[0]
     assert strong.labelled is None
     assert np.isfinite(strong.pixels).tolist() == [int(frame) in (2, 3) for frame in strong.frames]

@@ -118,7 +118,7 @@ def run_section(summary: StoreSummary, run: RunFacts) -> ReportSection:
     versions = ", ".join(f"{name} {number}" for name, number in provenance.get("versions", {}).items())
     spent = ", ".join(f"{duration(seconds)} {where}" for where, seconds in run.seconds.items())
     rows = [
-        ("units", f"{run.complete:,} of {run.units:,} complete, {settings.frames_per_shard} frame(s) each"),
+        ("units", f"{run.complete:,} of {run.units:,} complete, of up to {settings.frames_per_shard} frame(s)"),
         ("size", size(summary.found.shard_bytes)),
         ("rendered in", f"{spent} (device, precision, kernel)" if spent else "nothing yet"),
     ]

@@ -35,7 +35,7 @@ def dataset_sections(made: DatasetReport) -> Iterator[ReportSection]:
 
 
 def _draws(made: DatasetReport) -> ReportSection:
-    summary, its = made.summary, ReportSection("draws", "What was drawn")
+    summary, its = made.summary, ReportSection("draws", "What the samples are")
     complete = summary.frames_complete // summary.frames_per_sample
     its.text.append(
         f"{complete:,} of {summary.samples:,} samples are complete. Sample n depends on the recipe, "
@@ -67,7 +67,14 @@ def _draws(made: DatasetReport) -> ReportSection:
             for name, found in numbers.items()
         ]
         head = ("column", "units", "least", "mean", "greatest", "deviation")
-        its.tables.append(ReportTable(head, values, "Numbers of the samples that are complete.", words=2))
+        its.tables.append(
+            ReportTable(
+                head,
+                values,
+                "Numbers of the samples that are complete: what was drawn, and what follows from it.",
+                words=2,
+            )
+        )
     words = {name: found for name, found in made.distributions.items() if isinstance(found, Words) and found.count}
     if words:
         texts = [
@@ -86,7 +93,7 @@ def _draws(made: DatasetReport) -> ReportSection:
                 distributions_figure(drawn, "", "samples", across=3),
                 "values",
                 "How many samples have which value, in the units below each; columns that are the same in all samples are left out.",
-                "Histograms of what was drawn",
+                "Histograms of what the samples are",
             )
         )
     its.folded.append(

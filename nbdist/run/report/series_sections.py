@@ -158,11 +158,12 @@ def _wilson(made: SeriesReport) -> ReportSection:
             "Logarithm of mean intensity against 1 over 4 d squared",
         )
     )
-    its.text.append(
-        "Both are on the absolute scale of electrons: where frames are what their amplitudes say, circles lie on the line, but for the "
-        "few reflections that a shell has in these frames. Nothing is divided by sums of squared scattering factors."
-    )
-    if not spots:
+    if spots:
+        its.text.append(
+            "Both are on the absolute scale of electrons: where frames are what their amplitudes say, circles lie on the line, but for "
+            "the few reflections that a shell has in these frames. Nothing is divided by sums of squared scattering factors."
+        )
+    else:
         its.text.append(f"What the frames have is not drawn. {NO_SPOTS}")
     return its
 
