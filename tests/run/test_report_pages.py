@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from browser import figures
@@ -9,7 +11,7 @@ from recipes import recipe
 
 from nbdist import generate, generate_dataset, open_samples, open_spots
 from nbdist.cli.report import report
-from nbdist.run.report.pages import report_of
+from nbdist.run.report.pages import page_of, report_of
 
 pytestmark = pytest.mark.integration
 
@@ -84,6 +86,18 @@ def test_what_an_unfinished_store_lacks_is_said(page, pages):
     said = page.locator("main").inner_text()
     assert "2 of 3 units are missing" in said
     assert "labels: all" in said
+
+
+@pytest.mark.parametrize("table", ["samples", "spots"])
+def test_a_data_set_whose_table_does_not_decode_has_a_page_that_says_so(table, pages, tmp_path):
+    copy = shutil.copytree(pages["samples"].with_suffix(".zarr"), tmp_path / "a.zarr")
+    key = f"{table}/00000000.parquet"
+    (copy / key).write_bytes(b"!" * (copy / key).stat().st_size)
+    made = report_of(copy)
+    assert "every shard decodes" in {check.name for check in made.checks if check.result == "failed"}
+    page = page_of(made)
+    assert f"Left out, as they do not decode: sample 0: {copy}: {key} does not decode" in page
+    assert ("The values of samples are not told" in page) == (table == "samples")
 
 
 def test_a_data_set_is_told_by_its_tables(pages):

@@ -42,9 +42,8 @@ def listed(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def left_out(damaged: Mapping[int, str], together: int = 1) -> list[str]:
+def left_out(what: str, damaged: Mapping[int, str], together: int = 1) -> list[str]:
     """What is said of frames, or samples of so many, that were to be looked at and do not decode; nothing where there is none."""
-    what = "frame" if together == 1 else "sample"
     why = "; ".join(f"{what} {frame // together}: {wrong}" for frame, wrong in damaged.items())
     return [f"Left out, as they do not decode: {why}."] if damaged else []
 

@@ -41,6 +41,8 @@ def _draws(made: DatasetReport) -> ReportSection:
         f"{complete:,} of {summary.samples:,} samples are complete. Sample n depends on the recipe, "
         f"its seed {summary.seed} and the number n alone."
     )
+    if made.unread is not None:
+        its.text.append(f"The values of samples are not told: {made.unread}.")
     if made.splits:
         rows = [
             (
@@ -103,7 +105,7 @@ def _draws(made: DatasetReport) -> ReportSection:
 
 
 def _samples(made: DatasetReport) -> ReportSection:
-    its = ReportSection("samples", "Samples", text=left_out(made.damaged, made.summary.frames_per_sample))
+    its = ReportSection("samples", "Samples", text=left_out("sample", made.damaged, made.summary.frames_per_sample))
     if not made.samples:
         its.text.append(none_yet(made.images))
         return its

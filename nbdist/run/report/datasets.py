@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbdist.errors import DamagedError
 from nbdist.formats.distributions import Distributions, Words
 from nbdist.frames.products import SPOTS
 from nbdist.run.card import counted_values
@@ -36,6 +37,8 @@ class DatasetReport:
         Units and meaning of each column of its samples.
     distributions
         How their values are distributed, over all samples that are complete.
+    unread
+        Why none of that is known: an object of their table that does not decode; None where all do.
     splits
         Samples of each split that are complete, and their crystals.
     spots
@@ -49,6 +52,7 @@ class DatasetReport:
     damaged: dict[int, str]
     columns: dict[str, dict[str, str]]
     distributions: Distributions
+    unread: str | None
     splits: dict[str, Words]
     spots: SpotStatistics | None
     run: RunFacts
@@ -77,7 +81,11 @@ def dataset_report(
     chosen = spread_frames(images, sample, within, together) if there else []
     damaged = leave_out_damaged(images, chosen)
     samples = [frame // together for frame in chosen if frame in images.complete]
-    columns, distributions, splits = counted_values(images.group, summary, report)
+    try:
+        columns, distributions, splits = counted_values(images.group, summary, report)
+        unread = None
+    except DamagedError as error:
+        columns, distributions, splits, unread = {}, {}, {}, str(error)
     spots = None
     if samples and any(table.name == SPOTS.name for table in summary.schema.tables):
         tables: list[Any] = []
@@ -91,6 +99,7 @@ def dataset_report(
         damaged=damaged,
         columns=columns,
         distributions=distributions,
+        unread=unread,
         splits=splits,
         spots=spots,
         run=run,

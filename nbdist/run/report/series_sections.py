@@ -61,7 +61,7 @@ def _experiment(made: SeriesReport) -> ReportSection:
 
 
 def _pictures(made: SeriesReport) -> ReportSection:
-    its = ReportSection("pictures", "Pictures", text=left_out(made.damaged))
+    its = ReportSection("pictures", "Pictures", text=left_out("frame", made.damaged))
     images = made.images
     if not made.frames:
         its.text.append(none_yet(images))
