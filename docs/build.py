@@ -1,7 +1,7 @@
 """Build the site: `python docs/build.py [OUTPUT]`; `docs/_made/site` where no folder is named.
 
 Runs the pages whose blocks are run (`executed.py`), each only where it, what it names or nbdist changed, and then Sphinx, for which every
-warning is an error: a link that leads nowhere, a picture that is not there, a formula that cannot be set.
+warning is an error: a link that leads nowhere, a picture that is not there. With `--check` a formula that cannot be set is one, too.
 """
 
 from __future__ import annotations
@@ -11,10 +11,23 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 from executed import DOCS, MADE, ROOT, Page, PageError, end_pages, executed_pages, run_page
 
+PACKAGES = (
+    "sphinx",
+    "myst_parser",
+    "pydata_sphinx_theme",
+    "sphinx_design",
+    "sphinx-mathjax-offline",
+    "matplotlib",
+    "bokeh",
+    "h5py",
+    "pyarrow",
+)
+"""Without which no site is built; what single pages need besides is told of each."""
 AT_ONCE = 2
 """Pages that are run at the same time: most of what their blocks do takes one core."""
 
@@ -50,7 +63,7 @@ def _error_of(page: Page) -> str | None:
 
 
 def _run_all(without_missing: bool) -> None:
-    """Run what changed, all of it, and fail afterwards for what failed, or needs what is not here unless that may be left."""
+    """Run what changed, all of it, and fail afterwards for what failed; before, for what is not here, unless that may be left."""
     changed, left = list[Page](), list[str]()
     for page in executed_pages().values():
         if page.is_made():
@@ -60,14 +73,14 @@ def _run_all(without_missing: bool) -> None:
             left.append(page.name)
         else:
             changed.append(page)
+    if left and not without_missing:
+        raise PageError(f"not run: {', '.join(left)} (--without-missing builds the site without their pictures)")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         try:
             wrong = [error for error in pool.map(_error_of, changed) if error is not None]
         except KeyboardInterrupt:
             end_pages()
             raise
-    if left and not without_missing:
-        wrong.append(f"not run: {', '.join(left)} (--without-missing builds the site without their pictures)")
     if wrong:
         raise PageError("\n\n".join(wrong))
 
@@ -83,6 +96,8 @@ def main() -> int:
     """Build the site as the arguments say; the exit status."""
     asked = _arguments()
     try:
+        if missing := [name for name in PACKAGES if not find_spec(name)]:
+            raise PageError(f"{', '.join(missing)}: not installed; pip install -e '.[docs]' brings what the site needs")
         pages = executed_pages()
         if asked.page is not None:
             name = Path(asked.page).stem

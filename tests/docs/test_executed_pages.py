@@ -203,3 +203,17 @@ def test_pictures_that_are_older_than_what_makes_them_are_shown_with_a_word(page
     assert executed.as_made(SHOWING) == SHOWING
     page(f"{SHOWING}\n```python\nx = 2\n```\n")
     assert executed.as_made(SHOWING) == SHOWING.replace("Title", f"Title\n\n:::{{note}}\n{executed.OLDER}\n:::\n")
+
+
+def test_what_is_not_here_is_told_before_any_page_is_run(page, monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    build, ran = _module("build"), []
+    monkeypatch.setitem(executed.NEEDS, "dials", lambda: "dials.import is not in the path")
+    pages = {"one": page("", name="one"), "two": page("", "executed: true\nneeds: [dials]", name="two")}
+    monkeypatch.setattr(build, "executed_pages", lambda: pages)
+    monkeypatch.setattr(build, "run_page", lambda its: ran.append(its.name) or 0.0)
+    with pytest.raises(build.PageError, match="not run: two"):
+        build._run_all(without_missing=False)
+    assert ran == []
+    build._run_all(without_missing=True)
+    assert ran == ["one"]
