@@ -31,7 +31,7 @@ def found(nbdist):
     return run
 
 
-def test_an_experiment_that_is_checked_and_planned(found, nbdist, experiment_file):
+def test_an_experiment_that_is_checked_and_planned(found, nbdist, experiment_file, write_experiment, tmp_path):
     checked = found(0, "check", experiment_file)
     assert (checked["file"], checked["valid"]) == (str(experiment_file), True)
     assert json.loads(nbdist("check", "--json", experiment_file).raw)["file"] == str(experiment_file), (
@@ -45,9 +45,10 @@ def test_an_experiment_that_is_checked_and_planned(found, nbdist, experiment_fil
     planned = found(0, "plan", experiment_file, "--workers", 2, "--frames-per-shard", 2)
     assert (planned["frames"], planned["units"], planned["frames_per_unit"]) == (3, 2, 2)
     assert planned["disk_bytes"] == 3 * planned["disk_bytes_per_frame"]
-    planned = found(0, "plan", experiment_file, "--workers", 1, "--frames-per-shard", 1)
+    many = write_experiment(tmp_path / "many.yaml", scan={"frames": 100_000})
+    planned = found(0, "plan", many, "--workers", 1, "--frames-per-shard", 1)
     assert planned["warnings"]
-    text = nbdist("plan", experiment_file, "--workers", 1, "--frames-per-shard", 1)
+    text = nbdist("plan", many, "--workers", 1, "--frames-per-shard", 1)
     assert all(warning in text.out for warning in planned["warnings"])
     assert text.out.count("warning") == len(planned["warnings"])
 
