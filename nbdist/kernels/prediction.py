@@ -31,15 +31,9 @@ from nbdist.scene.panels import PanelGeometry
 from nbdist.scene.rocking import FWHM_OF_DEVIATION
 from nbdist.scene.scene import Scene
 from nbdist.scene.specimen import Lattice
+from nbdist.scene.spots import peak_integral
 
 Array = NDArray[np.float64]
-SPOT_VOLUMES = {
-    "square": 1.0,
-    "round": 1.0,
-    "gauss": (0.63 * math.pi / 2) ** 1.5,
-    "tophat": 4 / 3 * math.pi * 0.63**3,
-}
-"""Integral of |F_latt|^2 over h, k, l about a reflection, in units of the cells of the crystal, at a fudge of 1."""
 NODES, NODE_WEIGHTS = (half[8:] for half in np.polynomial.legendre.leggauss(16))
 """Those above 0 of the Gauss-Legendre nodes on [-1, 1], and their weights."""
 SMALL_RAD = 1e-6
@@ -439,8 +433,7 @@ def _described(
 def spot_volume(lattice: Lattice) -> float:
     """Integral of |F_latt|^2 about a reflection over reciprocal space, 1/Angstrom^3."""
     cell_A3 = abs(float(np.linalg.det(lattice.real_vectors_A)))
-    scaled = 1.0 if lattice.shape == "square" else lattice.fudge**-1.5
-    return SPOT_VOLUMES[lattice.shape] * scaled * lattice.cells_in_all / cell_A3
+    return peak_integral(lattice.shape, lattice.fudge) * lattice.cells_in_all / cell_A3
 
 
 def _frames(scene: Scene, phi_rad: Array) -> Array:

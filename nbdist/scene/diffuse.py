@@ -10,19 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.experiment.crystal import Crystal, Shape
+from nbdist.experiment.crystal import Crystal
 from nbdist.scene.mosaic import crystal_axes
 from nbdist.scene.panels import PanelGeometry
+from nbdist.scene.spots import peak_integral
 
 Array = NDArray[np.float64]
 
-PEAK_INTEGRALS: dict[Shape, float] = {
-    "square": 1.0,
-    "round": 1.0,
-    "gauss": (0.315 * math.pi) ** 1.5,
-    "tophat": 4 / 3 * math.pi * 0.63**3,
-}
-"""Of F_latt^2 over a cell of reciprocal space, for each of the crystal's cells, at a fudge of 1."""
 NODE_TOLERANCE = 1e-3
 """Of a halo's peak, which the mean over a pixel and an oscillation is good to."""
 MOST_NODES = 16
@@ -71,11 +65,10 @@ def disorder_of(crystal: Crystal, real_vectors_A: Array, cells_in_all: float) ->
     lengths = crystal.diffuse.correlation_lengths_A
     halo = None if lengths is None else np.array(lengths)[:, None] * across
     varying = OF_ONE_INDEX * real_vectors_A if halo is None else halo @ real_vectors_A
-    peak = PEAK_INTEGRALS[crystal.shape] * (1.0 if crystal.shape == "square" else crystal.fudge**-1.5)
     return Disorder(
         displacement=np.array(crystal.diffuse.sigmas_A)[:, None] * across,
         halo=halo,
-        cells=cells_in_all * peak,
+        cells=cells_in_all * peak_integral(crystal.shape, crystal.fudge),
         fineness=float(np.linalg.norm(varying, 2)),
     )
 
