@@ -47,12 +47,16 @@ def harmed(original):
 
     here = Path({here!r})
 
+    most = 0
+
     def enough(context):
+        nonlocal most
         limit = float((here / "held_after").read_text())
         if limit == float("inf"):
             return False
         names = objects_at(context.location).names("records")
-        return sum(name.partition(".")[0].isdecimal() for name in names) >= limit
+        most = max(most, sum(name.partition(".")[0].isdecimal() for name in names))  # a test may take the store away
+        return most >= limit
 
     def render_frame(context, frame):
         while enough(context):

@@ -234,15 +234,12 @@ class UnitWriter:
             shard = packer.pack(unit, frames)
             stamps[name] = self._objects.write(packer.key(unit.number), shard)
             sizes[name], sums[name] = len(shard), hashlib.sha256(shard).hexdigest()
-        try:
-            self._require_same_store()
-        except StoreError:
-            for name in sizes:  # nothing of ours stays in a place that is another's
-                self._objects.delete(self._packers[name].key(unit.number))
-            raise
+        shards = [self._packers[name].key(unit.number) for name in sizes]
+        self._require_same_store_or_remove(shards)
         made = {"store_id": self._store_id, "shard_bytes": sizes, "shard_stamps": stamps, SHARD_SUMS: sums}
         complete = {**record, "unit": unit.number, **made}
         self._objects.write(record_key(unit.number), as_json(complete))
+        self._require_same_store_or_remove([record_key(unit.number), *shards])
         return complete
 
     def require_usable(self, size: int) -> None:
@@ -261,6 +258,15 @@ class UnitWriter:
             self._objects.write(probe, os.urandom(size))
         finally:
             self._objects.delete(probe)
+
+    def _require_same_store_or_remove(self, keys: Iterable[str]) -> None:
+        """Nothing of ours stays in a place that is another's, or nobody's: what is written into a folder that is gone makes it anew."""
+        try:
+            self._require_same_store()
+        except StoreError:
+            for key in keys:
+                self._objects.delete(key)
+            raise
 
     def _require_same_store(self) -> None:
         root = self._objects.read(ROOT)

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nbdist.errors import StoreError
 from nbdist.frames.products import COUNTS, INTENSITY, PRODUCTS
 from nbdist.planning import Cut, make_plan
 from nbdist.run.context import make_context
@@ -134,6 +136,22 @@ def test_a_unit_that_failed_between_two_shards_is_not_complete(store, monkeypatc
         UnitWriter(store.location).write(unit, images, {})
     assert (store.location / "intensity/c/1/0/0").is_file()
     assert _complete(store.location, store.units) == set()
+
+
+@pytest.mark.parametrize("key", ["intensity/c/0/0/0", "records/00000000.json"])
+def test_a_store_that_is_removed_between_two_objects_of_a_unit_stays_away(key, store, monkeypatch):
+    write, unit = Folder.write, store.units[0]
+    writer = UnitWriter(store.location)
+
+    def late(objects, written, content):
+        if written == key:
+            shutil.rmtree(store.location)
+        return write(objects, written, content)
+
+    monkeypatch.setattr(Folder, "write", late)
+    with pytest.raises(StoreError, match="was removed while a run wrote into it"):
+        writer.write(unit, _of(unit, store.images), {})
+    assert not store.location.exists()
 
 
 def test_a_unit_written_again_replaces_what_was_there(store):
