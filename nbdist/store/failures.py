@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from nbdist.errors import NbdistError
 from nbdist.store.locations import one_line
-from nbdist.store.objects import Objects, as_json
+from nbdist.store.objects import ROOT, Objects, as_json
 
 logger = logging.getLogger(__name__)
 FAILED = "records/failed"
@@ -30,7 +30,10 @@ class FailureRecords:
         """Write why a unit failed."""
         try:
             self._objects.write(_key(unit), as_json({"unit": unit, **record}))
-            self._kept.add(unit)
+            if self._objects.read(ROOT) is None:  # the store was removed, and its folder is there again
+                self._objects.delete(_key(unit))
+            else:
+                self._kept.add(unit)
         except (OSError, NbdistError) as error:
             self._note(error)
 

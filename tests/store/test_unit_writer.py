@@ -27,6 +27,7 @@ from nbdist.scene import resolve
 from nbdist.scene.amplitudes import load_reflections
 from nbdist.store import SeriesContent, StoredUnits, UnitWriter, create_store, open_group
 from nbdist.store import units as store_units
+from nbdist.store.failures import FailureRecords
 from nbdist.store.objects import Folder
 
 
@@ -151,6 +152,15 @@ def test_a_store_that_is_removed_between_two_objects_of_a_unit_stays_away(key, s
     monkeypatch.setattr(Folder, "write", late)
     with pytest.raises(StoreError, match="was removed while a run wrote into it"):
         writer.write(unit, _of(unit, store.images), {})
+    assert not store.location.exists()
+
+
+def test_why_a_unit_failed_is_not_kept_of_a_store_that_is_removed(store):
+    failures = FailureRecords(Folder(store.location))
+    failures.keep(1, {"error": "no memory"})
+    assert list(FailureRecords(Folder(store.location)).read()) == [(1, "no memory")]
+    shutil.rmtree(store.location)
+    failures.keep(0, {"error": "no memory"})
     assert not store.location.exists()
 
 
