@@ -45,18 +45,16 @@ def harmed(original):
 
     from nbdist.store.places import objects_at
 
-    here = Path({here!r})
-
-    most = 0
+    here, most = Path({here!r}), {{}}
 
     def enough(context):
-        nonlocal most
         limit = float((here / "held_after").read_text())
         if limit == float("inf"):
             return False
         names = objects_at(context.location).names("records")
-        most = max(most, sum(name.partition(".")[0].isdecimal() for name in names))  # a test may take the store away
-        return most >= limit
+        found = sum(name.partition(".")[0].isdecimal() for name in names)
+        most[context.location] = max(most.get(context.location, 0), found)  # a test may take the store away
+        return most[context.location] >= limit
 
     def render_frame(context, frame):
         while enough(context):
