@@ -99,7 +99,8 @@ class Steps(_Shown):
         text = f"{done:,}/{total:,} {self._what}"
         if not done or not seconds:
             return text
-        return f"{text}, {done / seconds:.3g}/s, {duration(seconds * (total - done) / done)} left"
+        rate = f"{text}, {done / seconds:.3g}/s"
+        return rate if done == total else f"{rate}, {duration(seconds * (total - done) / done)} left"
 
 
 class Display(_Shown):
@@ -135,7 +136,8 @@ def line(progress: Progress) -> str:
         parts.append(f"{progress.in_flight} unit(s) in flight")
     if (seconds_left := progress.seconds_left) is not None:
         parts.append(f"{progress.per_s:.3g} {progress.counted}/s")
-        parts.append(f"{duration(seconds_left)} left")
+        if progress.done < progress.total:
+            parts.append(f"{duration(seconds_left)} left")
         parts.append(f"{size(progress.bytes_written)} written")
     elif "starting" not in progress.kinds:
         parts.append("starting")
