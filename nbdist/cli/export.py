@@ -29,7 +29,7 @@ from nbdist.formats.text import user_path
 
 if TYPE_CHECKING:
     from nbdist.run.executors.choice import Workers as ChosenWorkers
-    from nbdist.run.export import Export
+    from nbdist.run.exporting import Export
     from nbdist.run.progress import Progress, Report
     from nbdist.run.settings import RunSettings
 

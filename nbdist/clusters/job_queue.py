@@ -29,8 +29,7 @@ from nbdist.clusters.job_scripts import job_class, make_job
 from nbdist.clusters.local import LOOPBACK, deaf_threads, scheduler_of
 from nbdist.clusters.queue_states import queue_states
 from nbdist.clusters.tls import security_in_folder
-from nbdist.errors import RunError
-from nbdist.store.locations import one_line
+from nbdist.errors import RunError, one_line
 
 logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.formats.pictures import COLOURS, new_figure
+from nbdist.formats.pictures import new_figure
 from nbdist.formats.scales import Scale, unit_label
-from nbdist.formats.views import State, View
+from nbdist.formats.views import COLOURS, State, View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,8 @@ from nbdist.errors import NbdistError
 from nbdist.experiment import Experiment, experiment_to_yaml
 from nbdist.frames.products import COUNTS, INTENSITY
 from nbdist.kernels.devices import Device
-from nbdist.nanobragg.flags import Simulation, named_by_flags, simulation_from_flags
+from nbdist.nanobragg.fields import named_by_flags
+from nbdist.nanobragg.flags import Simulation, simulation_from_flags
 from nbdist.nanobragg.outputs import Outputs, Statistics, printed_pixels, rendered_files, write_all
 from nbdist.nanobragg.report import departures, detector_solid_angle, dials_reading, report, warnings
 from nbdist.nanobragg.table import TABLE

@@ -6,9 +6,7 @@ import errno
 import traceback
 from pathlib import Path
 
-from nbdist.errors import DrawError
-from nbdist.store.bucket_settings import scrubbed
-from nbdist.store.locations import one_line
+from nbdist.errors import DrawError, one_line, scrubbed
 
 PACKAGE = Path(__file__).parent.parent
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

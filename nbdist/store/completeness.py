@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import zarr
 
-from nbdist.errors import StoreError
+from nbdist.errors import StoreError, one_line
 from nbdist.planning import Unit, Units
-from nbdist.store.locations import LAST_MADE, one_line, open_group
+from nbdist.store.locations import LAST_MADE, open_group
 from nbdist.store.number_set import NumberSet
 from nbdist.store.objects import ROOT, as_json
 from nbdist.store.places import objects_of

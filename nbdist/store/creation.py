@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
-from nbdist.errors import StoreError
+from nbdist.errors import StoreError, one_line
 from nbdist.frames.labels import Images
-from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, one_line, open_group, was_whole
+from nbdist.store.locations import FORMAT, FORMAT_VERSION, LAST_MADE, open_group, was_whole
 from nbdist.store.objects import ROOT, Objects
 from nbdist.store.places import objects_at
 from nbdist.store.schema import Schema

@@ -6,8 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 
-from nbdist.errors import NbdistError
-from nbdist.store.locations import one_line
+from nbdist.errors import NbdistError, one_line
 from nbdist.store.objects import ROOT, Objects, as_json
 
 logger = logging.getLogger(__name__)

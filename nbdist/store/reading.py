@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from nbdist.errors import ExperimentError, StoreError
+from nbdist.errors import ExperimentError, StoreError, one_line
 from nbdist.experiment import Experiment, validate
 from nbdist.frames.labels import Images
 from nbdist.frames.sample_products import SAMPLES
@@ -20,7 +20,7 @@ from nbdist.scene import Scene, resolve
 from nbdist.scene.specimen import KnownCrystal
 from nbdist.store.completeness import Completeness, read_completeness
 from nbdist.store.failures import FailureRecords
-from nbdist.store.locations import one_line, open_group
+from nbdist.store.locations import open_group
 from nbdist.store.number_set import NumberSet
 from nbdist.store.places import is_url, normalised, objects_at, objects_of, zarr_store
 from nbdist.store.reflections import read_crystals

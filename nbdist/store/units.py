@@ -20,10 +20,10 @@ from typing import Any, Protocol, TypeVar
 
 import zarr
 
-from nbdist.errors import NbdistError, StoreError
+from nbdist.errors import NbdistError, StoreError, one_line
 from nbdist.frames.products import Products
 from nbdist.planning import Unit
-from nbdist.store.locations import LAST_MADE, one_line, open_group
+from nbdist.store.locations import LAST_MADE, open_group
 from nbdist.store.number_set import NumberSet
 from nbdist.store.objects import ROOT, Objects, as_json
 from nbdist.store.places import objects_of

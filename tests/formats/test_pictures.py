@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbdist.formats.pictures import Marks, RadialProfile, View, frame_figure, radial_figure, sheet_figure, sheet_side
+from nbdist.formats.pictures import Marks, RadialProfile, frame_figure, radial_figure, sheet_figure, sheet_side
 from nbdist.formats.scales import MOST_TICKS, Scale, log_ticks, tick_label, unit_label
-from nbdist.formats.views import COLOURS, State, shrunk
+from nbdist.formats.views import COLOURS, State, View, shrunk
 
 
 def view(values, **states):

@@ -21,7 +21,8 @@ from waiting import LIMIT_S, until
 from nbdist import generate, load_experiment, open_reflections, open_samples, open_series, open_spots, read_out, verify
 from nbdist.errors import StoreError
 from nbdist.experiment import experiment_to_yaml
-from nbdist.frames.products import PRODUCTS, Column, TableProduct
+from nbdist.frames.products import PRODUCTS, TableProduct
+from nbdist.frames.tables import Column
 from nbdist.run.finish import finish
 from nbdist.run.report.pages import report_of
 from nbdist.store import (

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from nbdist.errors import MissingExtraError, StoreError
-from nbdist.store.bucket_settings import bucket_settings, credentials, scrubbed
+from nbdist.errors import MissingExtraError, StoreError, scrubbed
+from nbdist.store.bucket_settings import bucket_settings, credentials
 
 pytest.importorskip("botocore")
 PLAIN = "[default]\naws_access_key_id = A\naws_secret_access_key = B\n"

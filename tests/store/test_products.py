@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from nbdist import generate, open_series, verify
 from nbdist.cli.main import app
 from nbdist.errors import MissingExtraError, StoreError
-from nbdist.frames.products import PRODUCTS, Column, PixelProduct, TableProduct
+from nbdist.frames.products import PRODUCTS, PixelProduct, TableProduct
+from nbdist.frames.tables import Column
 from nbdist.planning import Cut
 from nbdist.run.context import make_context
 from nbdist.run.finish import finish

@@ -26,10 +26,11 @@ import psutil
 from distributed import Client
 
 from nbdist.experiment import validate
+from nbdist.planning import Cut
 from nbdist.run.executors.choice import chosen_workers
 from nbdist.run.generate import run_series
 from nbdist.run.origins import Rendering
-from nbdist.run.settings import Cut, Pacing, RunSettings
+from nbdist.run.settings import Pacing, RunSettings
 from nbdist.store import StoredUnits, open_group
 
 EXPERIMENT = {

@@ -17,7 +17,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment.recipe.drawing import MOST_ATTEMPTS, Weights
+from nbdist.experiment.recipe.drawing import MOST_ATTEMPTS, Node, Weights
 from nbdist.experiment.recipe.expressions import parse
 from nbdist.experiment.recipe.functions import atan2_deg, cos_deg, exp, log, sin_deg
 from nbdist.experiment.recipe.nodes import (
@@ -28,7 +28,6 @@ from nbdist.experiment.recipe.nodes import (
     Fields,
     Formula,
     Items,
-    Node,
     Reference,
     Repeat,
     joined,

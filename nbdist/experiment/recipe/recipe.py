@@ -30,13 +30,12 @@ from nbdist.experiment.powder_lines import POWDER_LINES
 from nbdist.experiment.recipe.columns import DrawnColumn, described
 from nbdist.experiment.recipe.content import RecipeSection, anchored_document, with_file_names, with_files
 from nbdist.experiment.recipe.distributions import RECIPE_VERSION, FileOf, Integer, Normal, RandomCell, files_of, read
-from nbdist.experiment.recipe.drawing import MOST_COMBINATIONS, Drawing, TooManyError, every
+from nbdist.experiment.recipe.drawing import MOST_COMBINATIONS, Drawing, Node, TooManyError, every
 from nbdist.experiment.recipe.nodes import (
     Choice,
     Distribution,
     Fields,
     Items,
-    Node,
     check_references,
     fields_of,
     places,
