@@ -6,16 +6,18 @@ Dask's web servers cannot ask for one and are left out, and folders that workers
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 import signal
 from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Nanny, Scheduler, Security, SpecCluster, Worker, WorkerPlugin
+from distributed import Nanny, Scheduler, Security, SpecCluster, Status, Worker, WorkerPlugin
 
 from nbdist.clusters.gpus import cpu_affinity, worker_environment
 from nbdist.clusters.message_streams import PromptScheduler
@@ -26,6 +28,9 @@ from nbdist.private_folder import lock_folder, private_folder
 LOOPBACK = "127.0.0.1"
 GPU_THREADS = 2
 """Of a worker with a GPU: one compresses and writes while the other renders."""
+GRACE_S = 1.0
+"""What a worker has to end in after an interrupt, before it is killed."""
+LOOK_EVERY_S = 0.05
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
@@ -140,8 +145,12 @@ def local_cluster(
             )
         with cluster:
             cluster.worker_spec.update(enumerate(map(spec, [*gpus, *[None] * workers])))
-            cluster.sync(_started, cluster)
-            yield cluster
+            try:
+                cluster.sync(_started, cluster)
+                yield cluster
+            except KeyboardInterrupt:
+                cluster.sync(_end_at_once, cluster)
+                raise
 
 
 async def _started(cluster: SpecCluster) -> None:
@@ -153,9 +162,37 @@ async def _started(cluster: SpecCluster) -> None:
         If one does not start.
     """
     try:
-        await cluster
+        await asyncio.shield(cluster)  # broken off, Dask would forget the workers that come up later
     except (RuntimeError, OSError) as error:
         raise RunError(f"a local worker did not start: {one_line(error.__cause__ or error)}") from None
+
+
+async def _end_at_once(cluster: SpecCluster) -> None:
+    """End the workers of a cluster that is closed next, without the wait of Dask's for those that start until they are there."""
+    nannies = list(cluster._created)
+    while starting := [nanny for nanny in nannies if nanny.status == Status.init]:
+        await _kill(starting)
+        await asyncio.sleep(LOOK_EVERY_S)
+    if compilers := [child for nanny in nannies for child in _children(nanny.pid)]:
+        await _kill(nannies)  # none of them starts another
+        for compiler in compilers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(compiler, signal.SIGKILL)
+    await asyncio.gather(*(nanny.close(timeout=GRACE_S) for nanny in nannies))
+
+
+async def _kill(nannies: Sequence[Nanny]) -> None:
+    """Kill the processes of workers, those that are there."""
+    processes = (nanny.process.process for nanny in nannies if nanny.process is not None)
+    await asyncio.gather(*(process.kill() for process in processes if process is not None), return_exceptions=True)
+
+
+def _children(pid: int | None) -> list[int]:
+    """Processes that the threads of a process have started."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    with contextlib.suppress(OSError):
+        return [int(child) for children in lists for child in children.read_text(encoding="ascii").split()]
+    return []
 
 
 def _gpu_options(gpu: str | None) -> dict[str, Any]:

@@ -6,10 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import psutil
 import pytest
+from distributed import SpecCluster, Status
 from waiting import LIMIT_S, until
+
+from nbdist.clusters.local import local_cluster
 
 
 def _python(program: str) -> subprocess.CompletedProcess[str]:
@@ -177,3 +181,44 @@ def test_a_run_that_is_told_to_end_while_its_workers_start_ends_in_one_line(numb
     assert last.startswith("interrupted; what is complete is kept. Go on with: nbdist run"), said
     _, alive = psutil.wait_procs(family, timeout=LIMIT_S)
     assert alive == [], "workers are left running"
+
+
+def test_an_interrupt_while_workers_start_closes_their_cluster():
+    clusters: list[SpecCluster] = []
+
+    def interrupt() -> None:
+        def starting() -> bool:
+            clusters[:] = [its for its in SpecCluster._instances if its.name == "nbdist"]
+            return any(nanny.pid for its in clusters for nanny in its._created)
+
+        until(starting, "workers to start")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt), local_cluster(2):
+        threading.Event().wait(LIMIT_S)
+    thread.join()
+    assert [its.status for its in clusters] == [Status.closed], "or Python waits for it at its end"
+
+
+@pytest.mark.integration
+def test_a_run_that_is_told_to_end_while_a_worker_compiles_leaves_no_compiler_behind(write_experiment, tmp_path):
+    compiles, compiler = tmp_path / "compiles", tmp_path / "c++"
+    compiler.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec echo 1.0\ntouch {compiles}\nsleep {LIMIT_S}\n')
+    compiler.chmod(0o755)
+    file, store = write_experiment(tmp_path / "a.yaml"), tmp_path / "a.zarr"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nbdist", "run", str(file), "-o", str(store), "--workers", "1"],
+        env={**os.environ, "CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path), "NBDIST_KERNELS": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    until(compiles.exists, "the compiler", process=process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert "sleep" in {its.name() for its in family}
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130, said
+    _, alive = psutil.wait_procs(family, timeout=LIMIT_S / 2)
+    assert alive == []
