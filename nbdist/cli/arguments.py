@@ -45,13 +45,18 @@ DeviceOption = Annotated[
     DeviceName, typer.Option("--device", help="Where to render; auto: a GPU, or cores where frames are integrated.")
 ]
 PrecisionOption = Annotated[
-    Precision | None, typer.Option("--precision", help="Of the sum over orientations; the experiment's by default.")
+    Precision | None,
+    typer.Option("--precision", help="Precision of the sum over orientations; the experiment's by default."),
 ]
 KernelOption = Annotated[
     KernelName | None, typer.Option("--kernel", help="compiled for this machine, or eager (slower, no compiler).")
 ]
-TileOption = Annotated[str | None, typer.Option("--tile", metavar="ROWS,COLS", help="Pixels of a tile.")]
-PhiChunkOption = Annotated[int | None, typer.Option("--phi-chunk", min=1, help="Phi steps of a chunk.")]
+TileOption = Annotated[
+    str | None, typer.Option("--tile", metavar="ROWS,COLS", help="Pixels of a tile; chosen from the cost by default.")
+]
+PhiChunkOption = Annotated[
+    int | None, typer.Option("--phi-chunk", min=1, help="Phi steps of a chunk; chosen from the cost by default.")
+]
 ShardOption = Annotated[
     int | None,
     typer.Option("--frames-per-shard", min=1, help="Frames in one object of the store; of a data set, whole samples."),

@@ -39,7 +39,7 @@ def bench(
             "--cases",
             metavar="NAME,NAME",
             autocompletion=bench_cases,
-            help=f"Of {', '.join(GROUPS)}; all that can be had by default.",
+            help=f"Cases to measure, of {', '.join(GROUPS)}; all that can be had by default.",
         ),
     ] = None,
     against: Annotated[

@@ -24,7 +24,7 @@ def check(
             "--draw",
             min=1,
             metavar="N",
-            help="Of a recipe: the first so many samples are drawn and checked; 3 by default.",
+            help="Draw and check the first N samples of a recipe; 3 by default.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -33,9 +33,14 @@ def compare(
             "--frames", metavar="FIRST:LAST", help="Frames to compare; only the first one by default, : means all."
         ),
     ] = "0",
-    panel: Annotated[int | None, typer.Option("--panel", min=0, help="Panel to compare; all of them.")] = None,
-    shells: Annotated[int, typer.Option("--shells", min=1, help="Resolution shells.")] = 10,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write.", show_default=False)] = None,
+    panel: Annotated[int | None, typer.Option("--panel", min=0, help="Panel to compare; all by default.")] = None,
+    shells: Annotated[int, typer.Option("--shells", min=1, help="Number of resolution shells.")] = 10,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="PNG to write, of where they differ most; none by default.", show_default=False
+        ),
+    ] = None,
     device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
     json_file: JsonFileOption = None,

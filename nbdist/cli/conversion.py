@@ -20,7 +20,7 @@ Reflections = Annotated[
     Path | None, typer.Option("--reflections", metavar="FILE", help="Amplitudes, for structure_factors of kind file.")
 ]
 CrystalCell = Annotated[
-    str | None, typer.Option("--cell", metavar="A,B,C,AL,BE,GA", help="Of the crystal, where the file has none.")
+    str | None, typer.Option("--cell", metavar="A,B,C,AL,BE,GA", help="Cell of the crystal, where the file has none.")
 ]
 DEFAULT_OUTPUT = Path("experiment.yaml")
 
@@ -33,7 +33,9 @@ def from_dials(
     reflections: Reflections = None,
     number: Annotated[
         int | None,
-        typer.Option("--experiment", metavar="N", help="Which of several sweeps, by an experiment of it, from 0."),
+        typer.Option(
+            "--experiment", metavar="N", help="Which of several sweeps: number of an experiment of it, from 0."
+        ),
     ] = None,
     cell: CrystalCell = None,
     overwrite: Overwrite = False,

@@ -12,7 +12,7 @@ import typer
 from nbdist.cli.arguments import StoreLocation, load, read_span
 from nbdist.cli.display import console, error_console
 from nbdist.cli.json_output import JsonOption
-from nbdist.cli.run import SerialOption, watched
+from nbdist.cli.run import SerialOption, run_with_progress
 from nbdist.cli.workers import (
     ClusterOption,
     CpuWorkersOption,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class FormatName(StrEnum):
-    """What is written."""
+    """Format of the files."""
 
     nxmx = "nxmx"
     cbf = "cbf"
@@ -56,15 +56,17 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the files; made where there is none.")
     ],
-    format: Annotated[FormatName, typer.Option("--format", help="Of the files.")] = FormatName.nxmx,
+    format: Annotated[FormatName, typer.Option("--format", help="Format of the files.")] = FormatName.nxmx,
     frames: Annotated[
-        str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Of these frames alone, half-open.")
+        str | None,
+        typer.Option("--frames", metavar="FIRST:LAST", help="Write these frames alone; LAST is not among them."),
     ] = None,
     what: Annotated[
-        WhatName | None, typer.Option("--what", help="What of them; counts where the store has them.")
+        WhatName | None, typer.Option("--what", help="What pixels are written; counts where the store has them.")
     ] = None,
     prefix: Annotated[
-        str | None, typer.Option("--prefix", metavar="NAME", help="Beginning of the files' names; the store's name.")
+        str | None,
+        typer.Option("--prefix", metavar="NAME", help="Beginning of the files' names; the store's name by default."),
     ] = None,
     experiment: Annotated[
         Path | None,
@@ -128,7 +130,9 @@ def export(
         "--experiment": experiment,
     }
     words = ["nbdist", "export", location, "-o", str(output), *words_of(given), *where.words, "--resume"]
-    progress = watched("export", str(output), work, where, RunSettings(device="cpu", serial=serial), shlex.join(words))
+    progress = run_with_progress(
+        "export", str(output), work, where, RunSettings(device="cpu", serial=serial), shlex.join(words)
+    )
     images = done[0].images
     if progress.frames_total == 0:
         console.print(f"{images}: no image was missing")

@@ -19,7 +19,9 @@ def init(
         typer.Option("--output", "-o", help="File to write: experiment.yaml, or recipe.yaml.", show_default=False),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
-    recipe: Annotated[bool, typer.Option("--recipe", help="A recipe, of which a data set is drawn.")] = False,
+    recipe: Annotated[
+        bool, typer.Option("--recipe", help="Write a recipe instead, of which a data set is drawn.")
+    ] = False,
 ) -> None:
     """Write a commented experiment file to edit, or a recipe."""
     if recipe:
@@ -39,7 +41,7 @@ def init(
 
 
 def schema(
-    recipe: Annotated[bool, typer.Option("--recipe", help="That of a recipe.")] = False,
+    recipe: Annotated[bool, typer.Option("--recipe", help="Print the schema of a recipe instead.")] = False,
 ) -> None:
     """Print the JSON schema of an experiment file, for editors."""
     if recipe:

@@ -42,9 +42,15 @@ def labels(
             help="Rows of --parquet and --csv; spots where the store has them. The last three are tables of a data set.",
         ),
     ] = None,
-    frames: Annotated[str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Of these frames alone.")] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            "--frames", metavar="FIRST:LAST", help="Write rows of these frames alone; LAST is not among them."
+        ),
+    ] = None,
     samples: Annotated[
-        str | None, typer.Option("--samples", metavar="FIRST:LAST", help="Of these samples of a data set alone.")
+        str | None,
+        typer.Option("--samples", metavar="FIRST:LAST", help="Write rows of these samples of a data set alone."),
     ] = None,
     experiment: Annotated[
         Path | None,

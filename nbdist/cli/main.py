@@ -43,7 +43,7 @@ from nbdist.cli.preview import preview
 from nbdist.cli.readout import readout
 from nbdist.cli.report import report
 from nbdist.cli.run import run as run_command
-from nbdist.cli.stopping import EXIT_WRONG, status_of, told_to_end, was_told
+from nbdist.cli.stopping import EXIT_WRONG, listening, status_of, was_told
 from nbdist.cli.streams import steady_streams
 from nbdist.cli.trace import trace
 from nbdist.cli.verify import verify
@@ -188,7 +188,7 @@ def _every_command() -> Callable[[], object]:
 
 def run(command: Callable[[], object] | None = None) -> None:
     """Run the command that the arguments name, and exit with its status; any other function may stand in for it."""
-    with told_to_end(), steady_streams() as streams:
+    with listening(), steady_streams() as streams:
         try:
             status = _status(command or _every_command())
             printed_alone = console.quiet or _named_command() not in WORK

@@ -68,7 +68,9 @@ def preview(
         bool,
         typer.Option("--radial", help="Show what pixels hold by resolution instead: mean, median and percentiles."),
     ] = False,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="With --radial: write its numbers.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write the numbers of --radial, as CSV.")
+    ] = None,
     what: Annotated[
         str | None,
         typer.Option(
@@ -79,7 +81,7 @@ def preview(
             help="counts, intensity, bragg, background, spot ...; counts where the store has them, else intensity.",
         ),
     ] = None,
-    panel: Annotated[int | None, typer.Option("--panel", min=0, help="Panel to show; all of them.")] = None,
+    panel: Annotated[int | None, typer.Option("--panel", min=0, help="Panel to show; all by default.")] = None,
     zoom: Annotated[
         str | None, typer.Option("--zoom", metavar="S0:S1,F0:F1", help="Rows and columns of a panel to show.")
     ] = None,
@@ -97,7 +99,10 @@ def preview(
             help="Circle the spots that are predicted, or labels of a data set; with resolution rings and the beam's centre.",
         ),
     ] = False,
-    indices: Annotated[bool, typer.Option("--indices", help="The same, with h, k, l of the brightest.")] = False,
+    indices: Annotated[
+        bool,
+        typer.Option("--indices", help="Circle the spots as --spots does, and write h, k, l beside the brightest."),
+    ] = False,
 ) -> None:
     """Write a picture of a frame, of the maximum or mean over several, a contact sheet, or a radial profile."""
     require_extra("pictures", "nbdist preview")

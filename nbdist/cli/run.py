@@ -65,14 +65,21 @@ class LogFormatName(StrEnum):
 
 
 OutputOption = Annotated[str, typer.Option("--output", "-o", metavar="STORE", help="Zarr store to write.")]
-SerialOption = Annotated[bool, typer.Option("--serial", help="Do it in this process, without Dask.")]
+SerialOption = Annotated[bool, typer.Option("--serial", help="Work in this process, without Dask.")]
 FramesOption = Annotated[
-    str | None, typer.Option("--frames", metavar="FIRST:LAST", help="Part of the series, half-open.")
+    str | None,
+    typer.Option(
+        "--frames",
+        metavar="FIRST:LAST",
+        help="Make these frames alone, rounded out to whole shards; LAST is not among them.",
+    ),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the store that exists.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the store that exists.")]
-LogFileOption = Annotated[Path | None, typer.Option("--log-file", metavar="PATH", help="Append one line an event.")]
-LogFormatOption = Annotated[LogFormatName, typer.Option("--log-format", help="Of these lines.")]
+LogFileOption = Annotated[
+    Path | None, typer.Option("--log-file", metavar="PATH", help="Append a line for each event to this file.")
+]
+LogFormatOption = Annotated[LogFormatName, typer.Option("--log-format", help="Format of the lines of --log-file.")]
 StuckAfterOption = Annotated[
     float | None,
     typer.Option(
@@ -193,7 +200,7 @@ def render_logged(
         render(words[0], subject, output, where, settings, log, again, rendered)
 
 
-def watched(
+def run_with_progress(
     command: str,
     output: str,
     work: Callable[[ChosenWorkers, RunSettings, Report], Progress],
@@ -281,7 +288,7 @@ def render(
     def work(workers: ChosenWorkers, settings: RunSettings, report: Report) -> Progress:
         return fill_store(subject, output, settings, workers, report=report, log=log)
 
-    progress = watched(command, output, work, where, settings, again, subject.method)
+    progress = run_with_progress(command, output, work, where, settings, again, subject.method)
     if settings.frames is not None and progress.frames_done > len(settings.frames):
         error_console.print(f"note: {len(settings.frames)} frames were asked for; a shard is rendered whole")
     if progress.frames_total == 0:

@@ -71,7 +71,7 @@ _told = _Told()
 
 
 def listen() -> Callable[[], None]:
-    """From now on signals raise `Terminated`; what `nohup` ignores stays ignored. Returns what puts everything back.
+    """Let signals raise `Terminated` from now on; what `nohup` ignores stays ignored. Returns what puts everything back.
 
     Where that is so already, and outside the main thread, nothing happens.
     """
@@ -107,8 +107,8 @@ def listen() -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def told_to_end() -> Iterator[None]:
-    """Within, signals raise `Terminated`, as `listen` says."""
+def listening() -> Iterator[None]:
+    """A block in which signals raise `Terminated`, as `listen` says."""
     put_back = listen()
     try:
         yield
@@ -135,7 +135,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def leave(status: int) -> None:
-    """From now on every signal that is not ignored ends this process at once, in silence, with this status."""
+    """Let every signal that is not ignored end this process at once from now on, in silence, with this status."""
 
     def end(number: int, frame: FrameType | None) -> None:
         os._exit(status)

@@ -29,7 +29,7 @@ class _Descriptor(io.RawIOBase):
         self.lost = lost
 
     def writable(self) -> bool:
-        """Always."""
+        """True: it is there to be written to."""
         return True
 
     def fileno(self) -> int:
@@ -87,7 +87,7 @@ class Streams:
 
 @contextlib.contextmanager
 def steady_streams() -> Iterator[Streams]:
-    """Within, what is printed never raises; the streams are those of before at the end."""
+    """A block in which what is printed never raises; the streams are those of before at its end."""
     before = sys.stdout, sys.stderr
     streams = Streams()
     streams.take()

@@ -45,10 +45,10 @@ def trace(
         typer.Option("--against", metavar="LOG", help="Compare with another trace.log or nanoBragg's output."),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", min=0, help="Relative difference that --against calls one.")
+        float, typer.Option("--tolerance", min=0, help="Relative difference above which --against marks a factor.")
     ] = 1e-9,
     device: Annotated[DeviceName, typer.Option("--device", help="Where to compute.")] = DeviceName.cpu,
-    precision: Annotated[Precision, typer.Option("--precision", help="Of the terms.")] = Precision.float64,
+    precision: Annotated[Precision, typer.Option("--precision", help="Precision of the terms.")] = Precision.float64,
 ) -> None:
     """Take one pixel's intensity apart, factor by factor."""
     from nbdist.formats.trace_log import comparison_lines, read_trace

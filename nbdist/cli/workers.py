@@ -57,7 +57,10 @@ DashboardOption = Annotated[
 ]
 LifetimeOption = Annotated[
     str | None,
-    typer.Option("--lifetime", help="With --cluster: end workers in order after this, as 50min; from the walltime."),
+    typer.Option(
+        "--lifetime",
+        help="End workers of --cluster in order after this time, as 50min; chosen from the walltime by default.",
+    ),
 ]
 
 

@@ -30,11 +30,11 @@ class LocalWorkers:
 
     @property
     def count(self) -> int:
-        """All of them."""
+        """Processes of both kinds together."""
         return self.cpu + len(self.gpus)
 
     def at_most(self, count: int) -> LocalWorkers:
-        """The same with no more workers than there are tasks; those with GPUs stay longest."""
+        """These workers, but no more than there are tasks; those with GPUs stay longest."""
         gpus = self.gpus[:count]
         return LocalWorkers(min(self.cpu, count - len(gpus)), gpus, self.device)
 

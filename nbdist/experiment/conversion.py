@@ -319,7 +319,7 @@ def _masks(panels: Sequence[Panel], stem: str) -> dict[str, NDArray[np.bool_]]:
 
 
 def _mask_name(stem: str, number: int | None = None) -> str:
-    """Of a panel by its number, or of all."""
+    """Name of the file with the mask of a panel by its number, or of all."""
     return f"{stem}.mask.npy" if number is None else f"{stem}.panel{number}.mask.npy"
 
 

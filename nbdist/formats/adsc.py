@@ -33,7 +33,7 @@ class Smv(SingleImages):
     suffix = "img"
 
     def trusted(self, models: Models) -> tuple[int, int]:
-        """Those of 16 bits; 0 is what a pixel holds that says nothing, and a reading where there is no pedestal."""
+        """The readings that 16 bits hold; 0 is what a pixel holds that says nothing, and a reading where there is no pedestal."""
         lowest, highest = models.trusted
         return max(lowest, 1) if models.pedestal > 0 else lowest, min(highest, LARGEST - 1)
 

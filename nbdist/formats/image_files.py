@@ -76,7 +76,7 @@ class FileNames(Protocol):
 
     @property
     def name(self) -> str:
-        """By which it is asked for."""
+        """Name of the format, by which it is asked for."""
 
     @property
     def images_per_file(self) -> int:
@@ -97,7 +97,7 @@ class ImageFormat(FileNames, Protocol):
         """Whether it can hold float32; others hold int32 alone."""
 
     def trusted(self, models: Models) -> tuple[int, int]:
-        """Of the readings that models trust, the lowest and the highest that is itself in its files, and nothing else's."""
+        """The lowest and the highest of the readings that models trust which a file holds unchanged, and for nothing else."""
 
     def notes(self, series: ImageSeries) -> Sequence[str]:
         """What a person should know who processes these files, a line each; nothing is written yet.

@@ -334,7 +334,7 @@ def _mtz_values(mtz: gemmi.Mtz, label: str) -> Values:
 
 
 def _observations(path: Path, mtz: gemmi.Mtz) -> Observations:
-    """Those of an unmerged MTZ file: not the parts of a reflection that others continue, nor what is flagged.
+    """The observations of an unmerged MTZ file: not the parts of a reflection that others continue, nor what is flagged.
 
     M/ISYM is "256 M + ISYM": M is not 0 of a partially recorded reflection, and an even ISYM says that h, k, l are of the Friedel mate.
     """

@@ -67,7 +67,7 @@ class Panel(NamedTuple):
         return abs(float(self.fast @ self.slow))
 
     def at_right_angles(self) -> Panel:
-        """The same with slow turned to be at right angles to fast, where a file had them with too few digits to be that.
+        """This panel with slow turned to be at right angles to fast, where a file had them with too few digits to be that.
 
         dxtbx takes axes with a cosine of 1e-7 for no panel's.
         """
@@ -78,7 +78,7 @@ class Panel(NamedTuple):
 
     @property
     def distance_mm(self) -> float:
-        """From the sample to its plane along the normal."""
+        """Distance of its plane from the sample, along the normal, in millimetres."""
         return abs(float(self.origin_mm @ self.normal))
 
     def met_by(self, direction: Array) -> tuple[float, float] | None:
@@ -160,7 +160,7 @@ class Models:
         return self.scan.osc_deg == 0
 
     def counted_from(self, first_frame: int) -> Models:
-        """The same with its first frame as another one of a series."""
+        """These models with their first frame as another one of a series."""
         return replace(self, scan=self.scan._replace(first_frame=first_frame))
 
     def phi_rad(self, frame: Array) -> Array:

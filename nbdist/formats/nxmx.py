@@ -63,7 +63,7 @@ class NXmx:
         return f"{prefix}{MASTER}"
 
     def trusted(self, models: Models) -> tuple[int, int]:
-        """All of them."""
+        """All readings that models trust: files hold each unchanged."""
         return models.trusted
 
     def notes(self, series: ImageSeries) -> list[str]:

@@ -150,7 +150,7 @@ class _Master:
         return None if values is None else float(values[0])
 
     def known(self, group: h5py.Group, name: str, scale: Mapping[str, float] | None = None) -> float | None:
-        """The same of one that places nothing: None, and a remark, where it cannot be read."""
+        """The first number of a dataset that places nothing: None, and a remark, where it cannot be read."""
         try:
             return self.found(group, name, scale)
         except FileFormatError as error:

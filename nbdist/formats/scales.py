@@ -93,7 +93,7 @@ def limits(values: NDArray[Any], name: ScaleName = "auto") -> tuple[float, float
 
 
 def _linear_limits(values: NDArray[Any]) -> tuple[float, float]:
-    """From 0, or from the level that all of it stands on, to the brightest; a few that are far brighter are drawn as the end."""
+    """Limits from 0, or the level that all of it stands on, to the brightest; a few that are far brighter are drawn as the end."""
     base, high = (float(limit) for limit in np.quantile(values, (0.01, 0.999)))
     top = float(values.max())
     most = high if top > 3 * high > 0 else top

@@ -37,7 +37,7 @@ class SingleImages(ABC):
         return f"{prefix}_{'#' * DIGITS}.{self.suffix}"
 
     def trusted(self, models: Models) -> tuple[int, int]:
-        """All of them."""
+        """All readings that models trust: files hold each unchanged."""
         return models.trusted
 
     def notes(self, series: ImageSeries) -> list[str]:

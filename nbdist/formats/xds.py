@@ -194,7 +194,7 @@ def _of_line(line: str) -> Iterator[tuple[str, str]]:
 
 
 def _by_lines(path: Path, lines: list[str]) -> Iterator[tuple[str, str]]:
-    """Those of an XPARM.XDS below its title."""
+    """Keywords of the lines of an XPARM.XDS below its title, with their values."""
     fixed, segments = lines[: len(LINES)], [line for line in lines[len(LINES) :] if line.strip()]
     yield from _by_layout(path, fixed, LINES, 2)
     if len(segments) > 2:  # a single one is the detector

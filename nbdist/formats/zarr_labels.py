@@ -50,7 +50,7 @@ class ZarrLabels(LabelledFormat):
         return f"{prefix}.zarr"
 
     def require_usable(self) -> None:
-        """Nothing: Zarr is always installed."""
+        """Do nothing: Zarr is always installed."""
 
     def begin(self, folder: Path, described: LabelledSet) -> None:
         """Write the group and its arrays without a chunk, where they are not there; remove what is left of chunks half written."""

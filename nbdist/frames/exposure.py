@@ -50,7 +50,7 @@ def doses_MGy(scene: Scene, frames: range) -> Array:
 
 
 def B_factors_A2(scene: Scene, frames: range) -> Array:
-    """By how much the B factor has grown by the middle of frames, Angstrom^2; shaped as doses are."""
+    """Growth of the B factor by the middle of frames, Angstrom^2; shaped as doses are."""
     return _of_lattices(scene, frames, lambda decay, frame: decay.B_factor_A2_per_MGy * decay.dose_MGy(frame))
 
 

@@ -59,7 +59,7 @@ class _Found(threading.local):
         self.scattered: dict[Tile, NDArray[np.float64]] = {}
 
     def of(self, frame: int) -> _Found:
-        """Itself, without what is of another frame."""
+        """This object, without what it holds of another frame."""
         if frame != self._frame:
             self.forget()
             self._frame = frame

@@ -174,7 +174,7 @@ class _Place:
         return tensor([self.tile.slow_start + ray.slow_shift]), tensor([self.tile.fast_start + ray.fast_shift])
 
     def position(self, ray: Ray) -> Tensor:
-        """In space, metres (3, 1)."""
+        """Place of a subpixel in the lab, metres (3, 1)."""
         return positions(*self.coordinates(ray), self.tensors.depth(self.tile.panel, ray), self.panel, self.curved)
 
 

@@ -66,7 +66,7 @@ class _Candidates(NamedTuple):
 
     @classmethod
     def within(cls, low: Whole, high: Whole) -> _Candidates:
-        """Those of the boxes from `low` to `high` (n, 3), both inclusive."""
+        """The candidates of the boxes from `low` to `high` (n, 3), both inclusive."""
         size = high - low + 1
         count = size.prod(axis=1)
         first = np.cumsum(count) - count
@@ -134,7 +134,7 @@ class Attribution:
         return np.rint(low - ROUNDING).astype(np.int64), np.rint(high + ROUNDING).astype(np.int64)
 
     def _compared(self, panel: int, slow: Whole, fast: Whole, low: Whole, high: Whole) -> Givers:
-        """Those of pixels that more than one reflection may have given to."""
+        """The givers of pixels (n,) that more than one reflection may have given to."""
         scene = self._scene
         pixels, of_lattice, millers, sums = [], [], [], []
         for number, (lattice, table, real) in enumerate(

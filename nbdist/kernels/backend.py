@@ -157,7 +157,7 @@ class WholePixelFactors(Generic[Values]):
         return self._keep(tile, None, lambda: self._images(tile, lambda values, *where: values, 1, alike=True))[0]
 
     def with_every_term(self, tile: Tile, which: Factor = EVERY_FACTOR) -> list[list[Values]]:
-        """The same times some of those that are evaluated for every ray, at the middle of each pixel: for every source and layer.
+        """Factors of a tile times some of those evaluated for every ray, at the middle of each pixel: for every source and layer.
 
         Masked pixels have none.
         """

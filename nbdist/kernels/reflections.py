@@ -198,7 +198,7 @@ class _Approach(NamedTuple):
 
     @classmethod
     def of(cls, vectors: Array, spindle_axis: Array, beam: SpreadBeam, counted_from: Array) -> _Approach:
-        """That of vectors (n, 3) for one source; turns are counted from where they are nearest to the unit vector `counted_from` (3,)."""
+        """The approach of vectors (n, 3) for a source; turns count from where they are nearest to the unit vector `counted_from` (3,)."""
         direction = beam.direction
         along, across = vectors @ spindle_axis, np.cross(spindle_axis, vectors)
         cosine, sine = vectors @ direction - along * (spindle_axis @ direction), across @ direction
@@ -221,7 +221,7 @@ class HalfTurn(NamedTuple):
 
     @classmethod
     def at(cls, phi: float, vectors: Array, spindle_axis: Array, beam: SpreadBeam, counted_from: Array) -> HalfTurn:
-        """Those of vectors (n, 3) that hold a phi, radians, whether they light up in them or not."""
+        """The half turns of vectors (n, 3) that hold a phi, radians, whether they light up in them or not."""
         approach = _Approach.of(vectors, spindle_axis, beam, counted_from)
         turn = np.floor((phi - approach.middle) / (2 * np.pi) + 0.5)
         middle = approach.middle + 2 * np.pi * turn

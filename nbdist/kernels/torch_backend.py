@@ -116,7 +116,7 @@ class TorchBackend:
         self._whole_pixel.keep_nothing()
 
     def prepare_integrated(self) -> None:
-        """Nothing: its functions are not compiled."""
+        """Do nothing: its functions are not compiled."""
 
     def integrated(
         self, tile: Tile, diffraction: Diffraction, frame: int, under: Underneath | None = None

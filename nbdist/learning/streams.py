@@ -85,7 +85,7 @@ class StreamDataset(IterableDataset[Item]):
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Of this process, and how many there are."""
+        """Rank of this process, and how many ranks there are."""
         if self._rank is not None:
             return self._rank
         distributed = torch.distributed
@@ -124,7 +124,7 @@ class StreamDataset(IterableDataset[Item]):
         self._begin[2 : 2 + len(given)] = torch.tensor(given, dtype=torch.int64)
 
     def copy(self) -> Self:
-        """The same stream, which is told by itself where to begin."""
+        """A copy of this stream, which is told by itself where to begin."""
         its = object.__new__(type(self))
         its.__dict__.update(self.__dict__)
         its.go_on(self.epoch, 0, [], apart=True)

@@ -309,7 +309,7 @@ class _Place:
 
     @classmethod
     def of(cls, flags: Flags) -> _Place:
-        """By the rules of the convention of `flags`."""
+        """The place by the rules of the convention of `flags`."""
         get, pixel = flags.get, flags.get("pixel", DEFAULT_PIXEL_MM)
         if pixel <= 0:
             raise FlagError(f"-pixel: expected mm above 0, found {pixel:g}")

@@ -82,7 +82,7 @@ class Source:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Of the compiler, but where it finds headers."""
+        """Options of the compiler, but where it finds headers."""
         machine = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
         return (*FLAGS, machine, *self.own_options)
 
@@ -105,12 +105,12 @@ class Compiler:
 
     @property
     def identity(self) -> str:
-        """In one line, as records name it."""
+        """Version and options in one line, as records name it."""
         return " ".join([self.version.splitlines()[0].strip(), *(word for word in self.words if word.startswith("-"))])
 
     @property
     def name(self) -> str:
-        """In the name of a library: another file, version or option is another compiler."""
+        """What libraries are named by: another file, version or option is another compiler."""
         files = (str(Path(found).resolve()) if (found := shutil.which(word)) else word for word in self.words)
         return hashlib.sha256("\0".join([*files, self.version]).encode()).hexdigest()[:8]
 

@@ -269,12 +269,12 @@ def instrument_bytes(scene: Scene, kernel: str, pixels: int | None = None) -> in
 
 
 def _own_bytes(scene: Scene, kernel: str) -> int:
-    """Of a pixel in the experiment's precision, which the compiled kernel has for integrated images and the factors of halos."""
+    """Bytes of a pixel in the experiment's precision, which the compiled kernel has for integrated images and factors of halos."""
     return 4 if kernel != "eager" and scene.instrument.precision == "float32" else IMAGE_BYTES
 
 
 def _factor_bytes(scene: Scene, kernel: str) -> tuple[int, int]:
-    """Of a pixel of an image, or of a factor of it; and how many factors it has.
+    """Bytes of a pixel of an image, or of a factor of it; and how many factors it has.
 
     Layers that absorb have factors of their own, and sources where any are evaluated for every ray.
     """

@@ -78,12 +78,12 @@ class Kernel:
 
     @property
     def transform_bytes(self) -> int:
-        """Of its transform, and of a block's."""
+        """Bytes of its transform, and of a block's."""
         return 0 if self.weights is None else 8 * self.block**2
 
     @property
     def kept_bytes(self) -> int:
-        """What threads share of it."""
+        """Bytes of it that threads share."""
         return 0 if self.weights is None else self.weights.nbytes + self.transform_bytes
 
     def __getstate__(self) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def amplified(
 
 
 def with_bad_pixels(adu: Array, dead: NDArray[np.int64], hot: NDArray[np.int64], hot_pixel_adu: float) -> Array:
-    """The same where some pixels, by their numbers, read too much, and others nothing."""
+    """What the converter is given (ADU) where some pixels, by their numbers, read too much, and others nothing."""
     read = adu.copy()
     read.flat[hot] += hot_pixel_adu
     read.flat[dead] = 0.0

@@ -65,7 +65,7 @@ class Context(Planned, Protocol):
 
     @property
     def precision(self) -> str:
-        """Of the arithmetic: "float32" or "float64"."""
+        """Precision of the arithmetic: "float32" or "float64"."""
 
     @property
     def backend(self) -> Backend:
@@ -122,7 +122,7 @@ class RunContext:
 
     @property
     def precision(self) -> str:
-        """Of the arithmetic: "float32" or "float64"."""
+        """Precision of the arithmetic: "float32" or "float64"."""
         return self.scene.instrument.precision
 
     @property
@@ -136,7 +136,7 @@ class RunContext:
         return nullcontext() if self.backend.device == "cpu" else self._gpu
 
     def frame(self, number: int) -> AbstractContextManager[tuple[RunContext, int]]:
-        """Itself, and the frame: its frames are those of the store."""
+        """This context, and the same number: its frames are those of the store."""
         return nullcontext((self, number))
 
     def settings(self, cut: Cut) -> Settings:

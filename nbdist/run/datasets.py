@@ -65,21 +65,21 @@ class DatasetSubject:
 
     @property
     def frames_per_sample(self) -> int:
-        """Frames of each."""
+        """Frames of each sample."""
         return self.recipe.frames_per_sample
 
     @property
     def method(self) -> str:
-        """The same for all samples."""
+        """Method of the sampling, the same for all samples."""
         return self.recipe.example.sampling.method
 
     @property
     def provenance(self) -> Mapping[str, object]:
-        """Nothing: the recipe says it all."""
+        """Empty: the recipe says it all."""
         return {}
 
-    def going_on(self, location: str, attributes: Mapping[str, Any]) -> Self:
-        """It with the samples that it will have: those of the store, or more where it grows."""
+    def as_stored(self, location: str, attributes: Mapping[str, Any]) -> Self:
+        """This data set with the samples that it will have: those of the store, or more where it grows."""
         if attributes.get("kind") != DATASET:
             raise StoreError(f"{location} is a series; expected a data set of this recipe")
         require_same(location, attributes, self.recipe.fingerprint, "recipe")
@@ -112,11 +112,11 @@ class DatasetSubject:
             grow_store(location, self.samples)
 
     def ready(self, units: Units) -> Units:
-        """All of them."""
+        """All of the units: samples are rendered."""
         return units
 
     def require_ready(self, units: Units) -> None:
-        """They are, always."""
+        """Do nothing: all units can be made."""
 
     def job(self, context: SampleContexts) -> StoreJob[SampleContexts]:
         """A job that renders."""

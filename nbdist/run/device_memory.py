@@ -1,6 +1,6 @@
 """Rendering a tile on a device that has too little memory for it: in halves, and halves of halves.
 
-A pixel's partial intensity does not depend on the tile that it is rendered in (see `physics.renderer`), so the bits are those of the
+A pixel's partial intensity does not depend on the tile that it is rendered in (see `frames.renderer`), so the bits are those of the
 whole tile.
 """
 

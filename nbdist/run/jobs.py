@@ -80,7 +80,7 @@ class Job(abc.ABC, Generic[P]):
 
 @dataclass
 class RenderingJob(Job[C]):
-    """Renders."""
+    """What jobs have in common that render: the kernel of a backend."""
 
     @property
     def kernel(self) -> dict[str, str]:
@@ -174,7 +174,7 @@ class ImageJob(RenderingJob[RunContext]):
         _ = self.context.renderer
 
     def require_usable(self, workers: int, error: ErrorLine) -> None:
-        """Nothing is written: what a worker met is that worker's."""
+        """Do nothing: as nothing is written, what a worker met is that worker's."""
 
     def unit(self, number: int) -> Piece:
         """The piece with this number."""

@@ -197,7 +197,7 @@ class _Request(Generic[C]):
         attributes = dict(open_group(location, begun=True).attrs)
         try:
             kept = Settings.from_attributes(dict(attributes["plan"]))
-            subject = self.subject.going_on(location, attributes)
+            subject = self.subject.as_stored(location, attributes)
         except (KeyError, TypeError, ValueError):
             raise StoreError(f"{location}: its attributes are not those of a store of nbdist") from None
         except StoreError as error:

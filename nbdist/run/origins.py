@@ -75,7 +75,7 @@ class Rendering:
 
     @property
     def provenance(self) -> Mapping[str, object]:
-        """Nothing: the experiment says it all."""
+        """Empty: the experiment says it all."""
         return {}
 
     def require_same(self, location: str, provenance: object) -> None:
@@ -88,11 +88,11 @@ class Rendering:
             )
 
     def ready(self, units: Units) -> Units:
-        """All of them."""
+        """All of the units: photons are rendered."""
         return units
 
     def require_ready(self, units: Units) -> None:
-        """They are, always."""
+        """Do nothing: all photons can be had."""
 
     def job(self, context: RunContext) -> StoreJob[RunContext]:
         """A job that renders."""

@@ -96,7 +96,7 @@ class SampleContexts:
 
     @property
     def precision(self) -> str:
-        """Of the arithmetic: "float32" or "float64"."""
+        """Precision of the arithmetic: "float32" or "float64"."""
         return self.recipe.example.sampling.precision
 
     @property
@@ -141,7 +141,7 @@ class SampleContexts:
         return make_plan(scene, cut=cut, samples=samples, shapes=self.recipe.shapes).settings
 
     def forget(self) -> None:
-        """Nothing: amplitudes are the samples', and kept as far as they fit."""
+        """Do nothing: amplitudes are the samples', and kept as far as they fit."""
 
     def of(self, sample: int) -> RunContext:
         """The context of a sample; a thread keeps that of its last one.

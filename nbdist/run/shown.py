@@ -175,7 +175,7 @@ class _InAStore(ShownImages):
         self._readers: dict[str, ShardReader] = {}
 
     def image(self, array: FrameArray, panel: int, frame: int, pixels: Pixels) -> NDArray[Any]:
-        """Read them."""
+        """Pixels of a panel in a frame, read from the store."""
         if array.name not in self._readers:
             stored = self.group[array.name]
             self._readers[array.name] = ShardReader(objects_of(self.group), stored, array, decoding_threads())
@@ -186,11 +186,11 @@ class _InAStore(ShownImages):
         return images.reshape(images.shape[-2:])
 
     def pixel_map(self, name: str, array: FrameArray, panel: int, sample: int, pixels: Pixels) -> NDArray[Any]:
-        """Read them."""
+        """Pixels of a panel of the store's "mask" or "shadow"."""
         return np.asarray(self.group[f"{name}{array.panels.suffix}"][*array.index(panel), *pixels])
 
     def units(self, array: FrameArray) -> str:
-        """What the array says."""
+        """What an array counts, as it says itself."""
         return str(self.group[array.name].attrs.get("units", array.product.units))
 
 
@@ -202,25 +202,25 @@ class SeriesImages(_InAStore):
         self.summary = summary
 
     def limit(self, array: FrameArray, sample: int) -> float | None:
-        """What the array says."""
+        """Value from which on pixels are saturated, as the array says; None where it says none."""
         limit = self.group[array.name].attrs.get("saturation_value", array.product.held_at)
         return float(limit) if isinstance(limit, int | float) else None
 
     def phi_deg(self, frames: range) -> tuple[float, float]:
-        """By its scan."""
+        """Where the spindle is at the start and at the end of some frames, by the scan."""
         scan = self.summary.experiment.scan
         return scan.frame_start_deg(frames.start), scan.frame_start_deg(frames.stop)
 
     def stored_spots(self, frame: int) -> Columns | None:
-        """None: its table of spots does not name their reflections."""
+        """None: the table of spots of a series does not name their reflections."""
         return None
 
     def frame_name(self, frames: range) -> str:
-        """By number."""
+        """Which frames these are, by number."""
         return _numbers(frames)
 
     def caption(self, frame: int) -> str:
-        """By number, with where the spindle is."""
+        """The number of a frame, and where the spindle is."""
         start, end = self.phi_deg(range(frame, frame + 1))
         return f"frame {frame}: {start:g} to {end:g} deg"
 
@@ -244,30 +244,30 @@ class _OfSamples(ShownImages):
         """The rows of a frame in a table; those of its sample of a table of samples, whose first frame it is."""
 
     def limit(self, array: FrameArray, sample: int) -> float | None:
-        """By the table of samples."""
+        """Value from which on pixels are saturated, by the table of samples; None of what are no counts."""
         if array.product.name != COUNTS.name:
             return None
         return float(self.rows(SAMPLES, sample * self.together)["saturation_adu"][0])
 
     def phi_deg(self, frames: range) -> tuple[float, float]:
-        """By the table of frames."""
+        """Where the spindle is at the start and at the end of some frames, by the table of frames."""
         first, last = (self.rows(FRAMES.name, frame) for frame in (frames[0], frames[-1]))
         return float(first["phi_start_deg"][0]), float(last["phi_end_deg"][0])
 
     def stored_spots(self, frame: int) -> Columns | None:
-        """By the table of spots, where there is one."""
+        """The spots of a frame, by the table of spots; None where there is none."""
         there = any(table.name == SPOTS.name for table in self.schema.tables)
         return self.rows(SPOTS.name, frame) if there else None
 
     def frame_name(self, frames: range) -> str:
-        """By sample, its split, and the number in the sample where it has several."""
+        """Which sample of which split it is, and which of its frames where it has several."""
         number = self.sample(frames.start)
         name = f"sample {number} ({self.rows(SAMPLES, number * self.together)['split'][0]})"
         first = frames.start - number * self.together
         return name if self.together == 1 else f"{name}, {_numbers(range(first, first + len(frames)))}"
 
     def caption(self, frame: int) -> str:
-        """As `frame_name` has it."""
+        """What `frame_name` calls a frame."""
         return self.frame_name(range(frame, frame + 1))
 
     def _resolved(self, sample: int) -> Scene:
@@ -298,7 +298,7 @@ class DatasetImages(_OfSamples, _InAStore):
         return self._recipe
 
     def rows(self, table: str, frame: int) -> Columns:
-        """Read them."""
+        """The rows of a frame in a table, read from the store."""
         rows = read_frames(self.group, range(frame, frame + 1), [table])[0][table]
         assert isinstance(rows, Mapping)
         return rows
@@ -327,23 +327,23 @@ class RenderedSamples(_OfSamples):
         return self._recipe
 
     def image(self, array: FrameArray, panel: int, frame: int, pixels: Pixels) -> NDArray[Any]:
-        """Of the sample, rendered."""
+        """Pixels of a panel in a frame of its sample, which is rendered."""
         number, its = divmod(frame, self.together)
         images: Any = self._sample(number).images[array.name]
         return np.asarray(images[its, *array.index(panel), *pixels])
 
     def pixel_map(self, name: str, array: FrameArray, panel: int, sample: int, pixels: Pixels) -> NDArray[Any]:
-        """Made of its scene."""
+        """Pixels of a panel of the "mask" or "shadow" that follow from the scene of a sample."""
         scene = self.scene(sample)
         product, images = (MASK, Readout(scene).masks) if name == MASK.name else (SHADOW_IMAGES, SHADOW.make(scene))
         return product.images(padded({name: images}, [product], self.recipe.shapes))[panel][pixels]
 
     def units(self, array: FrameArray) -> str:
-        """Those of its product."""
+        """What an array counts, as its product says."""
         return array.product.units
 
     def rows(self, table: str, frame: int) -> Columns:
-        """Of the sample, rendered."""
+        """The rows of a frame in a table of its sample, which is rendered."""
         number, its = divmod(frame, self.together)
         rows = self._sample(number).tables[table]
         return {name: values[rows["frame"] == its] for name, values in rows.items()} if "frame" in rows else rows

@@ -27,14 +27,14 @@ class Subject(Protocol[C]):
 
     @property
     def method(self) -> str:
-        """Of its sampling: "sum" or "integrated"."""
+        """Method of its sampling: "sum" or "integrated"."""
 
     @property
     def provenance(self) -> Mapping[str, object]:
         """What a new store says of it, besides its content."""
 
-    def going_on(self, location: str, attributes: Mapping[str, Any]) -> Self:
-        """It, as the store has it that a run is to go on with, by the attributes of that.
+    def as_stored(self, location: str, attributes: Mapping[str, Any]) -> Self:
+        """This subject as a store has it that a run is to go on with, by the attributes of the store.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class SeriesSubject:
 
     @property
     def method(self) -> str:
-        """The experiment's."""
+        """Method of the experiment's sampling."""
         return self.experiment.sampling.method
 
     @property
@@ -105,8 +105,8 @@ class SeriesSubject:
         """What its origin says."""
         return self.origin.provenance
 
-    def going_on(self, location: str, attributes: Mapping[str, Any]) -> Self:
-        """Itself: a store is of the same experiment, with photons of the same origin, or of another series."""
+    def as_stored(self, location: str, attributes: Mapping[str, Any]) -> Self:
+        """This series: a store is of the same experiment, with photons of the same origin, or of another series."""
         require_same(location, attributes, self.experiment.fingerprint, "experiment")
         self.origin.require_same(location, attributes.get("provenance"))
         return self
@@ -121,10 +121,10 @@ class SeriesSubject:
         return SeriesContent(context.scene, context.plan, context.reflections)
 
     def grow(self, location: str) -> None:
-        """Nothing: the frames are the experiment's."""
+        """Do nothing: the frames are the experiment's."""
 
     def ready(self, units: Units) -> Units:
-        """Those whose photons its origin has."""
+        """Those of some units whose photons its origin has."""
         return self.origin.ready(units)
 
     def require_ready(self, units: Units) -> None:
@@ -132,7 +132,7 @@ class SeriesSubject:
         self.origin.require_ready(units)
 
     def job(self, context: RunContext) -> StoreJob[RunContext]:
-        """Its origin's."""
+        """The job of its origin."""
         return self.origin.job(context)
 
 

@@ -84,7 +84,7 @@ class AmplitudeCache:
         self._lock = threading.Lock()
 
     def of(self, key: str, make: Callable[[], Reflections]) -> Reflections:
-        """Those of a key, made where they are not kept."""
+        """The amplitudes of a key, made where they are not kept."""
         with self._lock:
             found = self._kept.pop(key, None)
             if found is None:

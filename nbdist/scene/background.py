@@ -40,7 +40,7 @@ class Curve:
 
     @classmethod
     def flat(cls, value: float) -> Curve:
-        """The same value everywhere."""
+        """A curve with the same value everywhere."""
         return cls(np.zeros(1), np.array([value]))
 
 
@@ -111,7 +111,7 @@ class PowderRings:
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """All of it.
+    """All that scatters beside the crystal, and what lies under the image besides.
 
     Attributes
     ----------

@@ -192,13 +192,13 @@ class _Density:
         return float(2 * hydrogen + oxygen) / WATER_ELECTRONS
 
     def of_atoms(self, hkl: NDArray[np.int32]) -> Complex:
-        """Of all atoms with their form factors, (n,)."""
+        """Transform of all atoms with their form factors, (n,)."""
         self._calculator.initialize_grid()
         self._calculator.add_model_density_to_grid(self._model.structure[0])
         return self._transformed(hkl)
 
     def of_points(self, hkl: NDArray[np.int32], weights: dict[str, float]) -> Complex:
-        """Of all atoms as points with a weight by element, spread by their B factors alone, (n,)."""
+        """Transform of all atoms as points with a weight by element, spread by their B factors alone, (n,)."""
         self._calculator.initialize_grid()
         for atom in self._model.atoms:
             self._calculator.add_c_contribution_to_grid(atom, weights[atom.element.name])

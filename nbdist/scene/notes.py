@@ -84,7 +84,7 @@ def _wavelengths(scene: Scene) -> Iterator[str]:
 
 
 def _distances(scene: Scene) -> Iterator[str]:
-    """Of the first panel that is as near as a number of metres would put it."""
+    """Name the first panel that is as near as a number of metres would put it."""
     for number, panel in enumerate(scene.experiment.detector.each_panel):
         if panel.distance_mm is not None and panel.distance_mm < SHORTEST_DISTANCE_MM:
             field = scene.experiment.detector.panel_field(number)
@@ -93,7 +93,7 @@ def _distances(scene: Scene) -> Iterator[str]:
 
 
 def _sensors(scene: Scene) -> Iterator[str]:
-    """Of all panels that capture almost nothing, the first is named."""
+    """Name the first panel whose sensor captures almost nothing."""
     for number, panel in enumerate(scene.instrument.panels):
         captured = -math.expm1(-panel.attenuation_per_m * panel.layers * panel.layer_thickness_m)
         if panel.attenuation_per_m > 0 and captured < LEAST_CAPTURED:
@@ -223,7 +223,7 @@ def _degrees(angle_rad: float) -> str:
 
 
 def _rounded_up(number: int) -> int:
-    """To two digits."""
+    """A number rounded up to two digits."""
     unit = 10 ** max(0, len(str(number)) - 2)
     return -(-number // unit) * unit
 

@@ -262,7 +262,7 @@ def _normal(panel: Panel, convention: Axes, fast: Array, slow: Array, turn: Arra
 
 
 def _attenuation_per_m(sensor: Sensor | None, wavelength_A: float) -> float:
-    """Of a sensor; 0 where every photon counts once in every layer."""
+    """Attenuation of a sensor, 1/m; 0 where every photon counts once in every layer."""
     if sensor is None:
         return 0.0
     depth_um = sensor.attenuation_depth_um

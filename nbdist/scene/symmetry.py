@@ -86,7 +86,7 @@ class Symmetry:
         return self._operations().centric_flag_array(np.ascontiguousarray(indices, dtype=np.int32))
 
     def epsilon(self, indices: Indices) -> Array:
-        """By what <F^2> of reflections (n, 3) that are not absent exceeds the sum of f^2 over the atoms of a cell, (n,).
+        """Ratio of <F^2> of reflections (n, 3) that are not absent to the sum of f^2 over the atoms of a cell, (n,).
 
         That is how many operations, centring translations among them, leave hkl as it is.
         """

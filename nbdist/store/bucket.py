@@ -314,7 +314,7 @@ class Bucket(Objects):
         return any(not item["path"].endswith(PASSING) for item in self._listing())
 
     def check_writable(self) -> None:
-        """Nothing is known before something is written."""
+        """Do nothing: nothing is known before something is written."""
 
     def clear(self, keep: Collection[str] = ()) -> None:
         """Remove every object but those of these keys."""
@@ -328,7 +328,7 @@ class Bucket(Objects):
             self.delete(ROOT)
 
     def sweep(self) -> None:
-        """Nothing: an object appears when all of it is there."""
+        """Do nothing: an object appears when all of it is there."""
 
     def _asked(self, request: Callable[[], T], absent: T) -> T:
         """The answer to a request, or `absent` where there is no such object."""

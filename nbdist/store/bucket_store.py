@@ -18,7 +18,7 @@ class BucketStore(ObjectStore):
         self.objects = objects
 
     def with_read_only(self, read_only: bool = False) -> BucketStore:
-        """The same store, to read or to write."""
+        """This store, to read or to write."""
         return BucketStore(self.objects, read_only=read_only)
 
     def __reduce__(self) -> tuple[Any, ...]:

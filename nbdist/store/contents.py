@@ -165,11 +165,11 @@ class DatasetContent:
         return _maps(resolve(self.recipe.example), self.schema.maps, mask) if mask or self.schema.maps else ()
 
     def write(self, group: zarr.Group) -> Iterator[None]:
-        """Nothing else."""
+        """Write nothing: a data set holds nothing else."""
         yield from ()
 
     def tables(self) -> Iterator[tuple[str, bytes]]:
-        """None: they are written with the frames."""
+        """No tables: they are written with the frames."""
         yield from ()
 
 

@@ -48,7 +48,7 @@ class NumberSet(Sequence[int]):
         return np.asarray(self._numbers).astype(np.int64)
 
     def flags(self, size: int) -> NDArray[np.bool_]:
-        """For each number below `size`, whether it is one of these, bool (size,)."""
+        """Whether each number below `size` is one of these, bool (size,)."""
         flags = np.zeros(size, dtype=bool)
         flags[self.array()] = True
         return flags

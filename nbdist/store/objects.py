@@ -81,7 +81,7 @@ class Objects(abc.ABC):
 
     @abc.abstractmethod
     def stamps(self, keys: Iterable[str]) -> dict[str, str]:
-        """Of those objects that exist, what is another when an object was written again: to be compared, it tells nothing else."""
+        """What is another when an object was written again, of those that exist: to be compared, it tells nothing else."""
 
     @abc.abstractmethod
     def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:

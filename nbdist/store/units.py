@@ -260,7 +260,7 @@ class UnitWriter:
             self._objects.delete(probe)
 
     def _require_same_store_or_remove(self, keys: Iterable[str]) -> None:
-        """Nothing of ours stays in a place that is another's, or nobody's: what is written into a folder that is gone makes it anew."""
+        """Remove what was written where the place is another's, or nobody's: writing into a folder that is gone makes it anew."""
         try:
             self._require_same_store()
         except StoreError:

@@ -146,7 +146,7 @@ def test_what_nohup_ignores_stays_ignored_and_handlers_are_put_back():
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 stopping._told.listening = False
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with stopping.told_to_end():
+with stopping.listening():
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

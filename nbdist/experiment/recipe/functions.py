@@ -83,7 +83,7 @@ def cos_deg(degrees: float) -> float:
 
 
 def _sin_cos(degrees: float) -> tuple[float, float]:
-    """Of what is left of the angle beyond the nearest multiple of 90 degrees by Taylor's series, turned by that multiple."""
+    """Sine and cosine: Taylor's series for what is left beyond the nearest multiple of 90 degrees, turned by that multiple."""
     x = math.fmod(degrees, 360.0)
     quarters = round(x / 90.0)
     rest = (x - 90.0 * quarters) * RADIANS

@@ -303,7 +303,7 @@ class Distribution(Node):
 
     @property
     def varies(self) -> bool:
-        """That is what it is for."""
+        """True: it is drawn anew for each sample."""
         return True
 
     def columns(self, place: str, optional: bool = False, chosen: bool = False) -> Columns:
@@ -369,7 +369,7 @@ def references(node: Node) -> tuple[str, ...]:
 
 
 def fields_of(root: Node) -> dict[str, str]:
-    """Of paths to which fields refer and nothing else, the path of the first such field, without choices."""
+    """The path of the first field, without choices, that is a reference and nothing else, by the path it refers to."""
     its = (node for node in reachable(root, root) if isinstance(node, Reference) and not node.path.startswith("let."))
     ordered = sorted(its, key=lambda node: node.path, reverse=True)
     return {node.target: re.sub(r"\.choice\.\d+", "", node.path) for node in ordered}

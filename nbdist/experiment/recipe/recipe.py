@@ -149,22 +149,22 @@ class Recipe:
 
     @property
     def _names(self) -> dict[str, tuple[str, ...]]:
-        """Of the files that there were when it was made, by the pattern."""
+        """Names of the files that there were when it was made, by the pattern."""
         return {its.pattern: its.names for its in reachable(self._root, self._root) if isinstance(its, FileOf)}
 
     @property
     def seed(self) -> int:
-        """Of all that is drawn, 0 to 2^64 - 1."""
+        """Seed of all that is drawn, 0 to 2^64 - 1."""
         return self._section.seed
 
     @property
     def title(self) -> str:
-        """For people; decides nothing."""
+        """Title of the data set, for people; it decides nothing."""
         return str(self.content.get("title") or "")
 
     @property
     def license(self) -> str:
-        """Of the data set; decides nothing."""
+        """Licence of the data set; it decides nothing."""
         return self._section.license
 
     @property
@@ -467,7 +467,7 @@ class Recipe:
         return None if labels is None else splits_of(labels, self._section.splits, self.seed)
 
     def _labels(self, by: str) -> set[str] | None:
-        """Of everything that there may be of crystals, or of a field; None where that is no short list."""
+        """Labels of all crystals that there may be, or of all values of a field; None where that is no short list."""
 
         def found(drawing: Drawing) -> str:
             label = _crystal_label(drawing) if by == "crystal" else _value_label(drawing, by)

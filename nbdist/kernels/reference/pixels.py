@@ -18,7 +18,7 @@ from nbdist.scene.panels import SMALLEST_DISTANCE_M
 class PanelVectors(NamedTuple):
     """Where a panel is, float64 tensors: vectors (3,), scalars (), metres.
 
-    `curvature_m` is the radius of a curved detector (its `distance`).
+    `curvature` is the radius of a curved detector (its `distance`).
     """
 
     origin: Tensor

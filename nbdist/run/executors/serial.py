@@ -49,7 +49,7 @@ class SerialExecutor:
             yield outcome
 
     def restart_or_exclude(self, worker: str, error: ErrorLine) -> None:
-        """Nothing can be done: there is no other worker."""
+        """Do nothing: there is no other worker."""
 
     def close(self) -> None:
-        """There is nothing to leave behind."""
+        """Do nothing: nothing is left behind."""

@@ -349,7 +349,7 @@ class SpotStatistics:
 
     @classmethod
     def of(cls, tables: Sequence[Columns]) -> SpotStatistics:
-        """Those of the spots of some frames."""
+        """The statistics of the spots of some frames."""
         names = ("photons", "signal_over_noise", "partiality", "overlap")
         values = {name: np.concatenate([np.empty(0), *(rows[name] for rows in tables)]) for name in names}
         return cls(len(tables), len(values["photons"]), values)
