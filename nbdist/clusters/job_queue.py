@@ -88,26 +88,32 @@ class QueuedJobs:
     _trouble_count: int = 0
     _asked: float = -ASK_IDLY_S
     _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    _begun: threading.Event = field(default_factory=threading.Event)
+    _refusal: Exception | None = None
+
+    def __post_init__(self) -> None:
+        # an interrupt, which is the main thread's, breaks no submission off: its job would have no number here
+        self._thread = threading.Thread(target=self._begin, name="nbdist-jobs", daemon=True)
 
     def __enter__(self) -> QueuedJobs:
+        self._thread.start()
         try:
-            self._submit_missing()
+            self._begun.wait()
+            if self._refusal is not None:
+                raise self._refusal
         except BaseException:
+            self._stop.set()
+            self._thread.join(INTERRUPTED_S)
             self._cancel_all()
             raise
-        self._thread = threading.Thread(target=self._keep, name="nbdist-jobs", daemon=True)
-        self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         try:
-            if self._thread is not None:
-                self._thread.join()
+            self._thread.join()
         except KeyboardInterrupt:
-            if self._thread is not None:
-                self._thread.join(INTERRUPTED_S)
+            self._thread.join(INTERRUPTED_S)
             raise
         finally:
             self._cancel_all()
@@ -137,6 +143,15 @@ class QueuedJobs:
             time.sleep(0.2)
 
     # ---- the thread that keeps jobs in the queue
+
+    def _begin(self) -> None:
+        try:
+            self._submit_missing()
+        except Exception as error:
+            self._refusal = error
+        self._begun.set()
+        if self._refusal is None:
+            self._keep()
 
     def _keep(self) -> None:
         while not self._stop.wait(self._pause()):

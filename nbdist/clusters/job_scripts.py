@@ -6,6 +6,7 @@ The scripts, the commands that submit and cancel them and the numbers these prin
 from __future__ import annotations
 
 import shlex
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,11 @@ def job_class(kind: str) -> Any:
         If dask-jobqueue is not installed.
     """
     require_extra("cluster", "--cluster")
+    before = signal.getsignal(signal.SIGINT)
     import dask_jobqueue
 
+    if signal.getsignal(signal.SIGINT) is not before:  # once loaded, it has Ctrl-C end Python in silence, with status 0
+        signal.signal(signal.SIGINT, before)
     return getattr(dask_jobqueue, f"{kind.upper()}Cluster").job_cls
 
 

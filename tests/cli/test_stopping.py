@@ -48,6 +48,18 @@ except KeyboardInterrupt:
     assert "after" not in ran.stderr
 
 
+def test_a_package_for_job_queues_leaves_ctrl_c_alone():
+    ran = _python("""
+from nbdist.clusters.job_scripts import job_class
+job_class("slurm")
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt as error:
+    sys.exit(stopping.status_of(error))
+""")
+    assert (ran.returncode, ran.stderr) == (130, "")
+
+
 def test_an_interrupt_that_is_raised_again_too_early_is_not_lost():
     ran = _python("""
 class Finalized:

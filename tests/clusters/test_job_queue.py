@@ -8,6 +8,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from waiting import LIMIT_S
 
 from nbdist.clusters import job_queue, queue_states
 from nbdist.clusters.job_queue import LONGEST_PAUSE_S, LOOK_EVERY_S, QueuedJobs
@@ -110,6 +111,27 @@ def test_an_interrupt_while_the_thread_is_waited_for_leaves_no_job(queue, monkey
     assert queue.held == set()
     monkeypatch.undo()
     threading.Thread.join(queue.jobs._thread, 10)
+
+
+def test_an_interrupt_while_the_first_jobs_are_submitted_leaves_none(queue, monkeypatch):
+    asked, number_told = threading.Event(), threading.Event()
+
+    def start(job):
+        asked.set()
+        assert number_told.wait(LIMIT_S)
+        job.queue.held.add(job.job_id)
+
+    def interrupted():
+        assert asked.wait(LIMIT_S)
+        threading.Timer(0.1, number_told.set).start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakeJob, "start", start)
+    monkeypatch.setattr(queue.jobs._begun, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        queue.jobs.__enter__()
+    queue.jobs._thread.join(LIMIT_S)
+    assert queue.held == set()
 
 
 def test_a_user_without_a_name_is_asked_about_by_number(monkeypatch):
