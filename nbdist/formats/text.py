@@ -31,11 +31,15 @@ def near_name(path: Path) -> str:
     return f"; did you mean {path.with_name(near[0])}?" if near and path.name else ""
 
 
-def version_of(path: Path, what: str) -> tuple[int, int]:
-    """When a file was written, in ns, and its size: what is kept of a file is of one of its versions. `what` names it in an error."""
+def version_of(path: Path, what: str) -> tuple[int, ...]:
+    """What tells that a file has changed: what is kept of one is of one of its versions. `what` names it in an error.
+
+    When it was written, which copies and archives set as they like, does not: a model whose atoms have moved is as large as before.
+    So when it was changed in any way counts, in ns, with its size and which file it is.
+    """
     with unreadable_named(path, what):
         stat = user_path(path).stat()
-    return stat.st_mtime_ns, stat.st_size
+    return stat.st_ctime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def read_text(path: Path, what: str) -> str:

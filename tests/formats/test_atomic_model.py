@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 
 import gemmi
 import pytest
@@ -78,6 +79,18 @@ def test_a_model_is_read_again_where_its_file_has_changed(tmp_path):
     assert read_atomic_model(path) is first
     write_model(path, SITES[:3])
     assert len(read_atomic_model(path).atoms) == 3
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_model_whose_atoms_moved_is_read_again_however_old_its_file_is_said_to_be(tmp_path, replaced):
+    path, said = write_model(tmp_path / "a.pdb"), (10**18, 10**18)
+    os.utime(path, ns=said)  # as an archive has all of its files
+    first = read_atomic_model(path)
+    (element, (x, y, z), *others), *rest = SITES
+    moved = write_model(tmp_path / "b.pdb" if replaced else path, [(element, (x + 1, y, z), *others), *rest])
+    os.utime(moved, ns=said)
+    moved.replace(path)
+    assert read_atomic_model(path).atoms[0].pos.x == pytest.approx(first.atoms[0].pos.x + 1)
 
 
 def test_a_missing_model_and_a_file_without_atoms_are_named(tmp_path):
