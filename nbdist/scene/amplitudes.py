@@ -136,7 +136,8 @@ def load_reflections(scene: Scene, cache: AmplitudeCache | None = None) -> tuple
         source = lattice.structure_factors
         of_cell = isinstance(source, Wilson | FromModel) or (isinstance(source, FromFile) and source.asks_for_unlisted)
         metric = rounded_metric(reciprocal)
-        key = f"{source.model_dump_json()} {lattice.space_group} {metric.tolist() if of_cell else None}"
+        unstated = isinstance(source, FromFile) and lattice.stated_space_group is None  # a text is used as it is then
+        key = f"{source.model_dump_json()} {unstated} {lattice.space_group} {metric.tolist() if of_cell else None}"
         if key not in loaded:
             if cache is None:
                 loaded[key] = _load(lattice, reciprocal, scene, scene.finest_A)

@@ -266,6 +266,17 @@ def test_lattices_share_the_reflections_of_a_file_whatever_their_cells(small_exp
     assert first is second
 
 
+@pytest.mark.parametrize("groups", [(None, "P 1"), ("P 1", None)])
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_text_is_completed_for_the_crystal_that_has_a_space_group_alone(groups, cached, small_experiment, tmp_path):
+    path = tmp_path / "a.hkl"
+    path.write_text("1 2 3 4\n2 0 1 5\n")
+    crystals = [{"cell": CELL, "N_cells": [5, 5, 5], "space_group": group} for group in groups]
+    scene = resolve(small_experiment(crystal=None, crystals=crystals, structure_factors={"kind": "file", "file": path}))
+    found = load_reflections(scene, AmplitudeCache() if cached else None)
+    assert [len(its.indices) for its in found] == [2 if group is None else 4 for group in groups], "P 1 has mates"
+
+
 def test_detectors_share_the_amplitudes_that_go_no_further_for_any_of_them(small_experiment, scene_of, tmp_path):
     model = write_model(tmp_path / "model.pdb")
     for further, source in ((False, {"d_min_A": 6.0}), (True, {})):
