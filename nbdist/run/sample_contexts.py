@@ -11,14 +11,16 @@ import contextlib
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbdist.errors import DrawError, ExperimentError, NbdistError, RunError, is_fatal, one_line
 from nbdist.experiment import Experiment
-from nbdist.experiment.model import NOT_OF_AN_INSTRUMENT
+from nbdist.experiment.model import NOT_OF_AN_INSTRUMENT, file_digest
+from nbdist.formats.text import version_of
 from nbdist.frames.sample_products import products_of_samples
 from nbdist.kernels.choice import eager_backend, make_backend
 from nbdist.kernels.devices import pick_device
@@ -63,6 +65,8 @@ class SampleContexts:
         What its samples are drawn from.
     plan
         How all frames of all samples are cut.
+    digests
+        Of the files that the recipe named when it was planned, those that could be read then.
     device, threads, location, store_id, notes
         As `Context` has them; the notes are those of the example.
     largest_tile
@@ -71,6 +75,7 @@ class SampleContexts:
 
     recipe: Recipe
     plan: Plan
+    digests: Mapping[Path, str]
     device: str
     location: str | None = None
     store_id: str | None = None
@@ -83,6 +88,7 @@ class SampleContexts:
         self._instruments: OrderedDict[str, SharedInstrument] = OrderedDict()
         self._readouts: OrderedDict[str, Readout] = OrderedDict()
         self._amplitudes = AmplitudeCache()
+        self._versions: dict[Path, tuple[int, ...]] = {}  # of files that were looked at
         self._products: tuple[Product, ...] | None = None
         self._example: Backend | None = None
         self._compiles = True
@@ -171,6 +177,7 @@ class SampleContexts:
             shared = self._shared(scene)
             scene = replace(scene, instrument=shared.instrument)
             reflections = load_reflections(scene, self._amplitudes)
+            self._require_files_of_the_plan(draw.experiment)
         except ExperimentError as error:  # as lasting as what cannot be drawn
             raise DrawError(f"sample {sample}: {error}") from None
         renderer = Renderer(scene, reflections, backend=shared.backend, backgrounds=shared.backgrounds)
@@ -191,6 +198,23 @@ class SampleContexts:
             _renderer=renderer,
             _readout=shared.readout,
         )
+
+    def _require_files_of_the_plan(self, experiment: Experiment) -> None:
+        """Check that the files of a sample, which have just been read, hold what they held when the data set was planned.
+
+        Raises
+        ------
+        RunError
+            If one has changed since, or is another one on this machine.
+        """
+        for field, file in experiment.named_files().items():
+            version = version_of(file, field)
+            if self._versions.get(file) != version:
+                if file_digest(field, file) != self.digests.get(file):
+                    raise RunError(
+                        f"{field}: {file} has changed since the run began, or is another file on this machine"
+                    )
+                self._versions[file] = version
 
     def _shared(self, scene: Scene) -> SharedInstrument:
         """The instrument of a scene, or an equal one that is kept."""
@@ -301,4 +325,5 @@ def sample_contexts(
         shapes=recipe.shapes,
         kept_bytes=kept,
     )
-    return SampleContexts(recipe, plan, device, location, notes=tuple(notes(scene, reflections)))
+    said = tuple(notes(scene, reflections))
+    return SampleContexts(recipe, plan, recipe.file_digests, device, location, notes=said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import pickle
 import re
 from collections import Counter
@@ -420,6 +421,36 @@ def test_the_fingerprint_is_of_what_decides_a_sample(models):
     (moved / "6.pdb").unlink()
     source = {"kind": "model", "file": {"file_of": "*.pdb"}}
     assert recipe_of(content_of(crystal={"N_cells": [3, 3, 3]}, structure_factors=source), moved).fingerprint == first
+
+
+def test_the_fingerprint_of_a_recipe_is_of_what_its_files_hold_now_and_of_the_document_it_was_made_of(models):
+    content = content_of(crystal={"N_cells": [3, 3, 3]}, structure_factors={"kind": "model", "file": f"{models}/0.pdb"})
+    its = recipe_of(content)
+    first = its.fingerprint
+    content["crystal"]["N_cells"][0] = 4
+    assert its.fingerprint == first
+    assert its.draw(0).experiment.only_crystal.N_cells == (3, 3, 3)
+    file, text = models / "0.pdb", (models / "0.pdb").read_text()
+    file.write_text(text.replace(" 12.00 ", " 13.00 "))
+    os.utime(file, ns=(0, 0))
+    changed = its.fingerprint
+    assert changed == recipe_of(its.content).fingerprint != first
+    file.write_text(text)
+    assert its.fingerprint == first
+    file.unlink()
+    with pytest.raises(ExperimentError, match=r"^structure_factors\.file: .*0\.pdb cannot be read"):
+        _ = its.fingerprint
+
+
+def test_a_file_that_a_pattern_names_since_a_recipe_was_made_is_none_of_its_files(models):
+    its = recipe_of(
+        content_of(crystal={"N_cells": [3, 3, 3]}, structure_factors={"kind": "model", "file": {"file_of": "*.pdb"}}),
+        models,
+    )
+    before = its.fingerprint
+    write_model(models / "9.pdb")
+    assert its.fingerprint == before
+    assert recipe_of(its.content).fingerprint != before
 
 
 def test_the_version_of_the_integrated_method_is_in_the_fingerprints_of_its_recipes_alone(monkeypatch):

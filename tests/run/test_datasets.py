@@ -262,6 +262,55 @@ def test_a_sample_that_is_no_experiment_is_not_tried_again_and_one_of_a_file_tha
     assert {ErrorLine.of(error).lasting for error in errors.values()} == {lasting}
 
 
+@pytest.fixture
+def of_a_list(tmp_path):
+    """A recipe of amplitudes in a file, and what writes other ones into it, behind its date."""
+    file = tmp_path / "F.hkl"
+
+    def write(F: int) -> None:
+        file.write_text(
+            "".join(f"{h} {k} {l} {F}\n" for h in range(-9, 10) for k in range(-9, 10) for l in range(1, 9))
+        )
+        os.utime(file, ns=(0, 0))
+
+    write(10)
+    return recipe(structure_factors={"kind": "file", "file": str(file)}), write
+
+
+def test_a_sample_is_of_what_a_file_holds_now(of_a_list):
+    drawn, write = of_a_list
+    first = nbdist.sample(drawn, 0).images["bragg"]
+    write(20)
+    np.testing.assert_allclose(nbdist.sample(drawn, 0).images["bragg"], 4 * first, rtol=1e-5)
+
+
+def test_a_data_set_does_not_grow_by_samples_of_another_file(of_a_list, tmp_path):
+    drawn, write = of_a_list
+    generate_dataset(drawn, tmp_path / "a.zarr", 2, serial=True)
+    write(20)
+    with pytest.raises(StoreError, match="holds another recipe"):
+        generate_dataset(drawn, tmp_path / "a.zarr", 4, serial=True, grow=True)
+
+
+def test_a_file_that_is_another_where_samples_are_rendered_is_met(of_a_list):
+    drawn, write = of_a_list
+    contexts = sample_contexts(drawn, 4)
+    contexts.of(0)
+    elsewhere = pickle.loads(pickle.dumps(contexts))
+    write(20)
+    for its in (contexts, elsewhere):
+        with (
+            pytest.raises(
+                RunError, match=r"^sample 1: structure_factors\.file: .*F\.hkl has changed since the run"
+            ) as met,
+            its.frame(1),
+        ):
+            pass
+        assert not ErrorLine.of(met.value).lasting, "another machine may have the file"
+    write(10)
+    assert elsewhere.of(1).scene.sample == 1
+
+
 def test_a_sample_that_cannot_be_rendered_is_named(tmp_path):
     def render(context, frame):
         if context.scene.sample == 2:

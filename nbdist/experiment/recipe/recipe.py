@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nbdist.errors import DrawError, ExperimentError
+from nbdist.errors import DrawError, ExperimentError, FileFormatError
 from nbdist.experiment.crystal import LATTICE_FIELDS
 from nbdist.experiment.detector import Detector
 from nbdist.experiment.files import read_document, validate
@@ -46,7 +48,7 @@ from nbdist.experiment.recipe.seeds import with_seeds
 from nbdist.experiment.recipe.splits import split_at, splits_of
 from nbdist.experiment.space_groups import canonical_name
 from nbdist.experiment.validation import shown, validated
-from nbdist.formats.text import user_path
+from nbdist.formats.text import user_path, version_of
 
 CONSTANT = (
     "scan.frames",
@@ -120,7 +122,7 @@ class Recipe:
     """
 
     def __init__(self, content: Mapping[str, Any]) -> None:
-        self.content = dict(content)
+        self.content = copy.deepcopy(dict(content))  # what is drawn and the fingerprint are of one document
         if "recipe" not in self.content:
             raise ExperimentError(
                 "recipe: is required in a recipe, with its seed; without it, the file is an experiment"
@@ -172,31 +174,19 @@ class Recipe:
         """Shares of the splits by their names, in proportion."""
         return dict(self._section.splits)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Hex SHA-256 of everything that decides a sample, the contents of the named files included.
 
-        Title and license do not enter, nor where files lie, nor how many samples there are. It is worked out once.
+        Title and license do not enter, nor where files lie, nor how many samples there are. It is worked out whenever it is asked for, of
+        what files hold then; one that stays as it is is read once.
 
         Raises
         ------
         ExperimentError
             If a file cannot be read.
         """
-        called: dict[str, set[str]] = {}
-        for node in reachable(self._root, self._root):
-            for name, label in node.files if isinstance(node, Choice) else ():
-                called.setdefault(name, set()).add(label)
-
-        def of_file(place: str, name: str) -> str | list[str]:
-            digest = file_digest(place, Path(name))
-            return [*sorted(called[name]), digest] if name in called else digest  # splits go by what it is called
-
-        content = with_files(
-            self.content,
-            of_file,
-            lambda place, pattern: [[name, file_digest(place, file)] for name, file in files_of(pattern)],
-        )
+        content = self._content_of_files(_digest)
         content.pop("title", None)
         content["recipe"] = {**self._section.content(), "license": None}
         words = set(_texts(self.content))
@@ -217,6 +207,39 @@ class Recipe:
             **({"model": MODEL_VERSION} if "model" in words else {}),
         }
         return content_digest({"content": content, "published": published, "versions": versions})
+
+    @property
+    def file_digests(self) -> dict[Path, str]:
+        """Hex SHA-256 of what each file holds that it names, of those that can be read."""
+        found: dict[Path, str] = {}
+
+        def on_file(place: str, file: Path) -> str:
+            with contextlib.suppress(ExperimentError):
+                found[file] = _digest(place, file)
+            return ""
+
+        self._content_of_files(on_file)
+        return found
+
+    def _content_of_files(self, on_file: Callable[[str, Path], str]) -> dict[str, Any]:
+        """The document, in which something stands for each file, given the path of its field and its own."""
+        called: dict[str, set[str]] = {}
+        patterns: dict[str, list[tuple[str, Path]]] = {}
+        for node in reachable(self._root, self._root):
+            for name, label in node.files if isinstance(node, Choice) else ():
+                called.setdefault(name, set()).add(label)
+            if isinstance(node, FileOf):
+                patterns[node.pattern] = [*zip(node.names, node.files, strict=True)]
+
+        def of_file(place: str, name: str) -> str | list[str]:
+            its = on_file(place, Path(name))
+            return [*sorted(called[name]), its] if name in called else its  # splits go by what it is called
+
+        def of_pattern(place: str, pattern: str) -> list[list[str]]:
+            files = patterns[pattern] if pattern in patterns else files_of(pattern)
+            return [[name, on_file(place, file)] for name, file in files]
+
+        return with_files(self.content, of_file, of_pattern)
 
     @cached_property
     def columns(self) -> tuple[DrawnColumn, ...]:
@@ -572,6 +595,20 @@ def _of_the_same_files(content: dict[str, Any], names: dict[str, tuple[str, ...]
                 f"{min(others)} is not among both"
             )
     return recipe
+
+
+def _digest(place: str, file: Path) -> str:
+    """What `file_digest` says of a file."""
+    try:
+        version = version_of(file, place)
+    except FileFormatError:
+        return file_digest(place, file)  # which says what is wrong with it
+    return _digest_of_version(place, file, *version)
+
+
+@functools.lru_cache(maxsize=2**16)
+def _digest_of_version(place: str, file: Path, *_: int) -> str:
+    return file_digest(place, file)
 
 
 def _listed(root: Node, found: Callable[[Drawing], Any], what: str, largest: bool = False) -> list[Any]:
