@@ -6,6 +6,7 @@ Both are taken as dxtbx takes them, in its frame, which is imgCIF's.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,9 +162,12 @@ class _ImgCif:
 
     def number(self, text: str, what: str) -> float:
         try:
-            return float(text) if text else 0.0
+            number = float(text) if text else 0.0
         except ValueError:
-            raise self.cbf.wrong(f"{what} should be a number, found '{text}'") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise self.cbf.wrong(f"{what} should be a number, found '{text}'")
+        return number
 
     def first_number(self, category: str, name: str, default: float | None = None) -> float:
         given = next((row[0] for row in self.rows(category, name) if row[0]), None)

@@ -27,7 +27,7 @@ from nbdist.formats.description import (
 )
 from nbdist.formats.models import Scan
 from nbdist.formats.nxmx_models import SIGNATURE, read_nxmx
-from nbdist.formats.smv import Header, is_smv, read_smv_header
+from nbdist.formats.smv import Header, header_number, is_smv, read_smv_header
 
 WHAT = "image"
 PHI_TOLERANCE = 0.01
@@ -114,13 +114,9 @@ def _of_smv(path: Path, header: Header) -> Description:
 
     def number(*keys: str, default: float | None = None) -> float:
         for key in keys:
-            if key in header:
-                try:
-                    return float(header[key])
-                except ValueError:
-                    raise FileFormatError(
-                        f"SMV {WHAT} {path}: {key} should be a number, found '{header[key]}'"
-                    ) from None
+            found = header_number(header, key, path, f"SMV {WHAT}")
+            if found is not None:
+                return found
         if default is None:
             raise FileFormatError(f"SMV {WHAT} {path}: its header has no {keys[0]}")
         return default

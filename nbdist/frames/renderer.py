@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.amplitudes import Reflections, distinct
 from nbdist.scene.diffuse import mean_nodes
 from nbdist.scene.scene import Scene
-from nbdist.scene.specimen import Lattice, Specimen
+from nbdist.scene.specimen import Lattice
 from nbdist.scene.tile import Tile, bands
 
 
@@ -141,11 +140,6 @@ class Renderer:
 
     def _prepare_diffuse(self) -> list[object]:
         return [self.backend.prepare_diffuse(halos) for _, halos in self._halos]
-
-    def with_specimen(self, specimen: Specimen, reflections: Sequence[Reflections]) -> Renderer:
-        """Render another specimen on the same instrument, whose factors and backgrounds are not worked out again."""
-        scene = replace(self.scene, specimen=specimen)
-        return Renderer(scene, reflections, backend=self.backend, backgrounds=self._backgrounds)
 
     def partial(
         self, tile: Tile, frame: int, first_step: int = 0, last_step: int | None = None

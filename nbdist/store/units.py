@@ -101,10 +101,6 @@ class StoredUnits:
         record = self.record(unit.number)
         return record is not None and not _of_frames(record, unit)
 
-    def has_shard(self, name: str, frame: int) -> bool:
-        """Whether the shard of an array or table that holds a frame is there."""
-        return bool(self._objects.sizes([self.packers[name].key(frame // self.units.size)]))
-
     def complete(self, units: Iterable[Unit] | None = None) -> Iterator[tuple[Unit, Record]]:
         """Those of some units (default: all) whose record is there, of their frames, and whose shards have its sizes; each with its record.
 

@@ -252,6 +252,17 @@ def test_an_smv_image_has_mosflms_centre_or_nanobraggs_own(tmp_path):
     np.testing.assert_allclose(adxv.panels[0].origin_mm, [-1.25, 3 - 2.5, -120])
 
 
+@pytest.mark.parametrize("text", ["far", "nan", "-inf"])
+def test_a_number_of_a_header_that_is_none_is_named(tmp_path, text):
+    for key in ("DISTANCE", "OSC_RANGE", "PIXEL_SIZE"):
+        with pytest.raises(FileFormatError, match=f"{key} should be a number, found '{text}'"):
+            read_images([smv(tmp_path, **{key: text})])
+    path = tmp_path / "a.cbf"
+    path.write_text(FULL.replace("WAVELENGTH1 0.97", f"WAVELENGTH1 {text}"))
+    with pytest.raises(FileFormatError, match=f"wavelength should be a number, found '{text}'"):
+        read_images([path])
+
+
 def compare(found, wanted, images):
     """Two `Models` of a series, or of its first images."""
     for name in ("origin_mm", "fast", "slow", "pixel_mm"):

@@ -12,6 +12,7 @@ from nbdist import generate, simulate_frame, verify
 from nbdist.errors import ExperimentError
 from nbdist.frames.renderer import Renderer
 from nbdist.kernels.native.backend import NativeBackend
+from nbdist.readout.backgrounds import Backgrounds
 from nbdist.scene import resolve
 from nbdist.scene.amplitudes import Reflections, load_reflections
 from nbdist.store import read_reflections
@@ -134,11 +135,11 @@ def test_a_second_specimen_reuses_the_factors_of_the_instrument(small_experiment
     same = {"detector": detector, "background": {"water_um": 20.0}}
     first, second = (resolve(alone(small_experiment, c, **same)) for c in (FIRST, SECOND))
     backend = Counting(first.instrument)
-    renderer = Renderer(first, load_reflections(first), backend=backend)
-    renderer.frame(0)
+    backgrounds = Backgrounds(first.instrument, backend)
+    Renderer(first, load_reflections(first), backend=backend, backgrounds=backgrounds).frame(0)
     before = backend.evaluated
     assert before > 0
-    image = renderer.with_specimen(second.specimen, load_reflections(second)).frame(0)
+    image = Renderer(second, load_reflections(second), backend=backend, backgrounds=backgrounds).frame(0)
     assert backend.evaluated == before
     np.testing.assert_array_equal(image, Renderer(second, load_reflections(second)).frame(0))
 
