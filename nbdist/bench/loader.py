@@ -11,7 +11,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -156,7 +156,7 @@ def _rates(location: str, epochs: int) -> tuple[list[tuple[_Epoch, _Epoch, _Epoc
     return found, _memory_bytes(processes) - first
 
 
-def _drain(batches: Any) -> None:
+def _drain(batches: Iterable[object]) -> None:
     for _ in batches:
         pass
 
@@ -210,7 +210,7 @@ def _exactly_once(location: str) -> bool:
     return sorted(whole) == list(range(FRAMES)) and whole == resumed
 
 
-def _frames(batches: Any) -> list[int]:
+def _frames(batches: Iterable[Any]) -> list[int]:
     return [frame for batch in batches for frame in batch["frame"].tolist()]
 
 

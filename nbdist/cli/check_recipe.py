@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nbdist.cli.display import console, facts, print_table, table_of_numbers
 from nbdist.cli.json_output import print_json, write_json
@@ -13,6 +13,8 @@ from nbdist.errors import MissingExtraError, NbdistError
 from nbdist.formats.amounts import panels_row
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from nbdist.experiment.recipe import Draw, Recipe
 
 
@@ -64,7 +66,7 @@ def _facts(recipe: Recipe) -> list[tuple[str, str]]:
     ]
 
 
-def _table(recipe: Recipe, draws: Sequence[Draw]) -> Any:
+def _table(recipe: Recipe, draws: Sequence[Draw]) -> Table:
     table = table_of_numbers("", ["sample", *(str(draw.number) for draw in draws)], first="left")
     table.add_row("split", *(draw.split for draw in draws))
     table.add_row("crystal", *(_written(draw.crystal) for draw in draws))

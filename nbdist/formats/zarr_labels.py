@@ -59,7 +59,7 @@ class ZarrLabels(LabelledFormat):
         place = folder / self.images_name(described.prefix)
         for part in place.rglob(".*.part"):
             part.unlink(missing_ok=True)
-        group: Any = zarr.open_group(place, mode="a", zarr_format=2)
+        group = zarr.open_group(place, mode="a", zarr_format=2)
         group.attrs.update(dict(described.attributes))
         for name, dtype, nothing, long_name in (
             ("images", "float32", float(GAP), "what each pixel reads; -1 where there is none, -2 where it is bad"),
@@ -105,7 +105,7 @@ class ZarrLabels(LabelledFormat):
         import zarr
 
         place = folder / self.images_name(described.prefix)
-        group: Any = zarr.open_group(place, mode="r+", zarr_format=2).require_group("samples")
+        group = zarr.open_group(place, mode="r+", zarr_format=2).require_group("samples")
         size = min(described.images, ROWS_PER_CHUNK)
         arrays = {
             column.name: group.create_array(

@@ -28,6 +28,7 @@ from nbdist.store.units import store_id_of
 
 if TYPE_CHECKING:
     import pyarrow
+    import zarr
 
 COORDINATE_CHUNKS = 24
 """Chunks of coordinates that a process keeps: three for each of the places that it reads from in turn."""
@@ -74,7 +75,7 @@ class OpenStore:
     def __init__(
         self, location: str, products: Sequence[str] | None, tables: Tables, values: Sequence[str] | None
     ) -> None:
-        self._group: Any = open_group(location)
+        self._group = open_group(location)
         self._objects = objects_of(self._group)
         self.schema, self.store_id = schema_of(self._group), store_id_of(self._group)
         known = {array.product.name for array in self.schema.arrays}
@@ -204,7 +205,7 @@ class _TableOfUnits:
         Whether a row is of a frame, and not of a whole sample.
     """
 
-    def __init__(self, group: Any, name: str, columns: Sequence[str]) -> None:
+    def __init__(self, group: zarr.Group, name: str, columns: Sequence[str]) -> None:
         described = table_reader(group, name).columns
         self._columns = list(columns)
         self._looked_up = [
@@ -243,7 +244,7 @@ class _TableOfUnits:
 class _ValuesOfUnits:
     """Columns of the samples of a data set, a unit at a time."""
 
-    def __init__(self, group: Any, columns: Sequence[str]) -> None:
+    def __init__(self, group: zarr.Group, columns: Sequence[str]) -> None:
         self._group, self._columns = group, list(columns)
         described, _ = sample_rows(group, range(0), columns)
         _common_type(objects_of(group).location, SAMPLES, described, self._columns)

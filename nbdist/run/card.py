@@ -353,9 +353,7 @@ def _shown(group: zarr.Group, summary: DatasetSummary, sample: int) -> tuple[Vie
     pixels = {its.name: its for its in schema.products if isinstance(its, PixelProduct)}
     product = pixels.get(COUNTS.name) or pixels[INTENSITY.name]
     shape, images = stacked_shape(schema.panels), product.images(frame)
-    masks: Any = frame.get(MASK.name)
-    if masks is None:
-        masks = panel_masks(group)
+    masks = panel_masks(group) or MASK.images(frame)
     mask = stacked(masks, shape, "uint8", nothing=State.NOWHERE)
     states = np.select(
         [mask == 1, mask == 2, mask == State.NOWHERE], [State.MASKED, State.BAD, State.NOWHERE], State.READ
@@ -363,7 +361,7 @@ def _shown(group: zarr.Group, summary: DatasetSummary, sample: int) -> tuple[Vie
     values = stacked(images, shape, "float32", nothing=0)
     spots = np.empty((0, 2))
     if SPOTS.name in frame:
-        rows: Any = frame[SPOTS.name]
+        rows = SPOTS.rows(frame)
         seen = rows["signal_over_noise"] >= VISIBLE
         firsts = np.concatenate([[0], np.cumsum([slow for slow, _ in schema.panels])])
         spots = np.stack([rows["slow"] + firsts[rows["panel"]], rows["fast"]], axis=1)[seen]

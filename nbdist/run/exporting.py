@@ -288,11 +288,10 @@ def read_images(reader: FrameReader, frames: range, names: Collection[str]) -> I
 
 def panel_masks(group: zarr.Group) -> list[NDArray[np.uint8]] | None:
     """The mask of each panel that all frames of a store have; None where each frame has its own."""
-    stored: Any = group
     groups = schema_of(group).panel_groups
     if any(array.product.name == MASK.name for array in schema_of(group).arrays):
         return None
-    masks = [np.asarray(stored[f"{MASK.name}{panels.suffix}"]) for panels in groups]
+    masks = [np.asarray(group[f"{MASK.name}{panels.suffix}"]) for panels in groups]
     return [panel for mask in masks for panel in (mask if mask.ndim == 3 else [mask])]
 
 

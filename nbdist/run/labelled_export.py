@@ -123,9 +123,9 @@ class LabelledExport(Export):
             if self.product == COUNTS.name:
                 panels = [whole_counts(image) for image in panels]
             else:
-                masks: Any = alike or frame[MASK.name]
+                masks = alike or MASK.images(frame)
                 panels = [np.where(mask == 1, np.float32(GAP), its) for mask, its in zip(masks, panels, strict=True)]
-            spots: Any = frame.get(SPOT.name)
+            spots = SPOT.images(frame) if SPOT.name in frame else None
             yield LabelledImage(
                 stacked(panels, shape, "float32"),
                 None if spots is None else stacked(spots, shape, "int32", nothing=0),
@@ -180,7 +180,6 @@ def labelled_export(
 
 def image_columns(group: zarr.Group) -> tuple[ImageColumn, ...]:
     """What is known of each image of a store: of a data set also the orientation of the first lattice, and what was drawn."""
-    stored: Any = group
     if schema_of(group).frames_per_sample is not None:
         columns: dict[str, ImageColumn] = {SAMPLE: SAMPLE_NUMBER, FRAME: FRAME_NUMBER}
         own = sample_rows(group)[0]
@@ -195,18 +194,17 @@ def image_columns(group: zarr.Group) -> tuple[ImageColumn, ...]:
         return tuple(columns.values())
     known = [FRAME_NUMBER._replace(long_name="frame of the series, from 0")]
     for name in _of_frames(group):
-        array = stored[name]
+        array = group[name]
         known.append(ImageColumn(name, array.dtype.name, array.attrs["units"], array.attrs.get("long_name", name)))
     return tuple(known)
 
 
 def image_rows(group: zarr.Group, frames: range) -> Rows:
     """The rows of `image_columns` of consecutive frames, which are complete."""
-    stored: Any = group
     numbers, together = np.array(frames, dtype=np.int64), schema_of(group).frames_per_sample
     if together is None:
         return {FRAME: numbers} | {
-            name: np.asarray(stored[name][frames.start : frames.stop]) for name in _of_frames(group)
+            name: np.asarray(group[name][frames.start : frames.stop]) for name in _of_frames(group)
         }
     import pyarrow
 
@@ -226,5 +224,4 @@ def image_rows(group: zarr.Group, frames: range) -> Rows:
 
 def _of_frames(group: zarr.Group) -> list[str]:
     """Coordinates of a series that are one number a frame."""
-    stored: Any = group
-    return [name for name in schema_of(group).coordinates if stored[name].metadata.dimension_names == ("frame",)]
+    return [name for name in schema_of(group).coordinates if group[name].metadata.dimension_names == ("frame",)]

@@ -171,7 +171,7 @@ class _InAStore(ShownImages):
 
     def __init__(self, summary: SeriesSummary | DatasetSummary) -> None:
         super().__init__(summary.location, summary.title, summary.schema, summary.found.frames)
-        self.group: Any = open_group(summary.location)
+        self.group = open_group(summary.location)
         self._readers: dict[str, ShardReader] = {}
 
     def image(self, array: FrameArray, panel: int, frame: int, pixels: Pixels) -> NDArray[Any]:

@@ -101,7 +101,7 @@ class SeriesContent:
             of_frames.append((known.name, functools.partial(known.make, scene), axes, attributes))
         for name, of_range, axes, attributes in of_frames:
             shape = (frames, *(lattices if axis == "lattice" else 3 for axis in axes))
-            array: Any = group.create_array(
+            array = group.create_array(
                 name,
                 shape=shape,
                 dtype=self.schema.dtypes[name],

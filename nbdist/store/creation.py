@@ -225,7 +225,7 @@ def _create_pixels(group: zarr.Group, content: StoreContent) -> Iterator[None]:
         if shared:
             of_pixels.append(("panel", np.arange(*shared), ("panel",), {"long_name": "panel of the detector, from 0"}))
         for name, values, dimensions, attributes in of_pixels:
-            array: Any = group.create_array(
+            array = group.create_array(
                 name,
                 shape=values.shape,
                 dtype=schema.dtypes[name],

@@ -82,7 +82,7 @@ def _check_arrays(group: zarr.Group, location: str) -> None:
     """Refuse arrays that nbdist never wrote: of Python objects, or behind a codec that could run what it reads."""
     for name, dtype in schema_of(group).dtypes.items():
         try:
-            array: Any = group[name]
+            array = group[name]
             found, codecs = str(array.dtype), {type(codec).__name__ for codec in _codecs(array.metadata.codecs)}
         except NbdistError:
             raise

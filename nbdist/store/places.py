@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from nbdist.errors import StoreError
 from nbdist.formats.text import user_path
 from nbdist.store.objects import Folder, Objects
+
+if TYPE_CHECKING:
+    import zarr
 
 
 def normalised(location: str | os.PathLike[str]) -> str:
@@ -58,7 +61,7 @@ def objects_at(location: str | os.PathLike[str], patient: bool = False) -> Objec
     return bucket_at(place, patient)
 
 
-def objects_of(group: Any) -> Objects:
+def objects_of(group: zarr.Group) -> Objects:
     """The objects of an open zarr group."""
     store = group.store
     objects = getattr(store, "objects", None)

@@ -77,7 +77,7 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
     found, schema = read_completeness(group), schema_of(group)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        store: Any = zarr_store(objects_at(location), read_only=True) if is_url(location) else location
+        store = zarr_store(objects_at(location), read_only=True) if is_url(location) else location
         data = xarray.open_zarr(
             store, chunks=None, consolidated=group.metadata.consolidated_metadata is not None, zarr_format=3
         )
@@ -247,7 +247,7 @@ def summarize(location: str | os.PathLike[str]) -> SeriesSummary | DatasetSummar
     StoreError
         If there is no store of nbdist.
     """
-    group: Any = open_group(location)
+    group = open_group(location)
     schema, attributes = schema_of(group), group.attrs
     kind = SeriesSummary if schema.frames_per_sample is None else DatasetSummary
     try:
@@ -303,11 +303,10 @@ def read_frames(
     DamagedError
         If an object that holds one of them is gone, or does not decode.
     """
-    stored: Any = group
     schema, found = schema_of(group), [dict[str, Any]() for _ in frames]
     for array in schema.arrays:
         if names is None or array.product.name in names:
-            shards = ShardReader(objects_of(group), stored[array.name], array, decoding_threads())
+            shards = ShardReader(objects_of(group), group[array.name], array, decoding_threads())
             for products, images in zip(found, shards.read(frames), strict=True):
                 products.setdefault(array.product.name, []).extend(array.images(images))
     for table in schema.tables:

@@ -85,7 +85,7 @@ def create_reflections(group: zarr.Group, reflections: Sequence[Reflections], cr
 
 def read_crystals(group: zarr.Group) -> dict[str, KnownCrystal]:
     """The crystals of a store by their fields; none of one that was made before they were kept."""
-    kept: Any = group[REFLECTIONS].attrs.get("crystals", {})
+    kept = group[REFLECTIONS].attrs.get("crystals", {})
     return {
         str(field): KnownCrystal(
             str(its["space_group"]), tuple(tuple(map(float, row)) for row in np.reshape(its["real_vectors_A"], (3, 3)))
@@ -112,7 +112,7 @@ def read_reflections(location: str | os.PathLike[str]) -> tuple[Reflections, ...
     StoreError
         If there is no series of nbdist, or its reflections do not decode.
     """
-    group: Any = open_group(location, patient=True)
+    group = open_group(location, patient=True)
     found: dict[int, Reflections] = {}
     try:
         place = group[REFLECTIONS]

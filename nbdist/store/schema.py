@@ -247,7 +247,7 @@ def schema_of(group: zarr.Group) -> Schema:
     StoreError
         If its attributes are not those of a series or a data set, or it holds a product that is not known.
     """
-    attributes: Any = group.attrs
+    attributes = group.attrs
     try:
         names, dtypes = list(attributes["products"]), attributes.get("dtypes", {})
         known, frames_per_sample = dict(PRODUCTS), None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from nbdist.store.places import objects_of
 from nbdist.store.schema import FrameArray
 from nbdist.store.shard_reading import ShardReader, decoding_threads
+
+if TYPE_CHECKING:
+    import zarr
 
 KEPT_BYTES = 2**28
 """What is kept of the chunks that were read last."""
@@ -40,7 +43,7 @@ class Blocks:
         Pixels of frames that were taken out of the store so far.
     """
 
-    def __init__(self, group: Any, most_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, group: zarr.Group, most_bytes: int = KEPT_BYTES) -> None:
         self._group, self._most_bytes = group, most_bytes
         self._readers: dict[str, ShardReader] = {}
         self._kept: OrderedDict[Block, NDArray[Any]] = OrderedDict()

@@ -11,7 +11,6 @@ import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,7 +218,7 @@ class Model:
         summary = summarize(location)
         self.images = shown_images(summary)
         self.finished = summary.found.finished
-        self._group: Any = self.images.group
+        self._group = self.images.group
         self.blocks = Blocks(self._group, most_bytes)
         names = dict.fromkeys(array.product.name for array in self.images.schema.arrays)
         self.products = sorted(names, key=lambda name: (name != COUNTS.name, name != INTENSITY.name))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nbdist.errors import DamagedError
 from nbdist.formats.distributions import Distributions, Words
@@ -88,7 +87,7 @@ def dataset_report(
         columns, distributions, splits, unread = {}, {}, {}, str(error)
     spots = None
     if samples and any(table.name == SPOTS.name for table in summary.schema.tables):
-        tables: list[Any] = []
+        tables = []
         for done, number in enumerate(samples, start=1):
             tables.append(images.rows(SPOTS.name, number * together))
             report("samples read", done, len(samples))

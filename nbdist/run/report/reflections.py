@@ -173,7 +173,7 @@ class SeriesSpots:
     def _labels(self, frame: int) -> Columns | None:
         if not self.has_labels:
             return None
-        rows: Any = read_frames(self.images.group, range(frame, frame + 1), [SPOTS.name])[0][SPOTS.name]
+        rows = SPOTS.rows(read_frames(self.images.group, range(frame, frame + 1), [SPOTS.name])[0])
         lattice, miller, spacing_A = self.prediction.diffraction.named_by(rows["reflection"])
         return {**rows, "lattice": lattice, **dict(zip("hkl", miller.T, strict=True)), "d_A": spacing_A}
 
