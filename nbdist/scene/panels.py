@@ -5,6 +5,7 @@ The rules are nanoBragg's; `PanelGeometry` is all that the physics needs to know
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -253,7 +254,8 @@ def _normal(panel: Panel, convention: Axes, fast: Array, slow: Array, turn: Arra
     """
     own_axes = panel.fast_axis is not None or panel.slow_axis is not None
     normal = np.asarray(panel.normal_axis or convention.normal, dtype=np.float64)
-    if np.linalg.norm(normal) != 1.0 or (own_axes and panel.normal_axis is None):
+    x, y, z = normal  # whether it is one is a matter of the last bit, and nanoBragg squares and adds in this order
+    if math.sqrt(x * x + y * y + z * z) != 1.0 or (own_axes and panel.normal_axis is None):
         normal = unit(np.cross(fast, slow))
     if panel.normal_axis is None and (own_axes or panel.origin_mm is not None):
         away = turn.T @ beam if panel.origin_mm is None else (swing @ turn).T @ np.array(panel.origin_mm)
