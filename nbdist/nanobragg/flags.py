@@ -22,7 +22,14 @@ from nbdist.experiment.lattice import dual_vectors
 from nbdist.experiment.model import Experiment
 from nbdist.formats.mosflm_matrix import read_mosflm_matrix
 from nbdist.nanobragg.fields import named_by_flags
-from nbdist.nanobragg.inputs import cells_of_sizes, clipped_sizes, header_values, input_path, random_misset
+from nbdist.nanobragg.inputs import (
+    DEFAULT_PIXEL_MM,
+    cells_of_sizes,
+    clipped_sizes,
+    header_values,
+    input_path,
+    random_misset,
+)
 from nbdist.nanobragg.sweeps import ALONE_MRAD, ALONE_UM, Sweep, flag_sweep, phi_sweep, require_possible, spectrum_sweep
 from nbdist.nanobragg.table import TABLE
 from nbdist.nanobragg.words import FlagError, Flags, read_words
@@ -31,7 +38,7 @@ from nbdist.scene.sources import tilted_directions
 
 INITIAL_TWO_THETA_AXIS = (0.0, 1.0, 0.0)
 """What a custom convention has where -twotheta_axis is not given; its other vectors are mosflm's."""
-DEFAULT_SIZE_MM, DEFAULT_DISTANCE_MM, DEFAULT_PIXEL_MM = 102.4, 100.0, 0.1
+DEFAULT_SIZE_MM, DEFAULT_DISTANCE_MM = 102.4, 100.0
 Section = dict[str, Any]
 """Fields as an experiment file would have them: validation is what says their types."""
 TRANSPARENT_UM = 1e30
@@ -116,7 +123,6 @@ def simulation_from_flags(flags: Flags, folder: Path) -> Simulation:
     for name in ("distance", "default_F"):
         if flags.get(name, 0.0) < 0:
             flags.warnings.append(f"-{name} {flags.get(name):g} counts without its sign, as in nanoBragg")
-            flags.values[name] = -flags.get(name)
     try:
         return _simulation(flags, folder)
     except NbdistError as error:
@@ -283,7 +289,7 @@ def _rescaled_matrix(flags: Flags, folder: Path, cell: Sequence[float]) -> list[
 
 
 def _structure_factors(flags: Flags, folder: Path) -> Section:
-    default_F = flags.get("default_F", 0.0)
+    default_F = abs(flags.get("default_F", 0.0))
     if flags.get("hkl"):
         return {"kind": "file", "file": input_path("hkl", flags, folder), "default_F": default_F}
     if default_F == 0:
@@ -372,7 +378,7 @@ def _detector(flags: Flags, folder: Path, place: _Place) -> Section:
     if get("close_distance") is not None:
         panel["close_distance_mm"] = get("close_distance")
     else:
-        panel["distance_mm"] = get("distance", DEFAULT_DISTANCE_MM)
+        panel["distance_mm"] = abs(get("distance", DEFAULT_DISTANCE_MM))
     detector: Section = {
         "convention": flags.convention,
         "mask_file": input_path("mask", flags, folder) if get("mask") else None,

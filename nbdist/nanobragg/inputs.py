@@ -15,7 +15,7 @@ from nbdist.nanobragg.words import REAL, FlagError, Flags
 from nbdist.scene.mosaic import cap_rotation, uniform_deviates
 from nbdist.scene.resolve import resolve
 
-DEFAULT_BEAM_SIZE_MM = 0.1
+DEFAULT_BEAM_SIZE_MM, DEFAULT_PIXEL_MM = 0.1, 0.1
 RANDOM_CAP_RAD = 90.0
 """nanoBragg means 90 degrees and passes radians: angles up to 14 turns, which makes orientations about uniform."""
 ROUNDING = 1e-9
@@ -59,22 +59,34 @@ def header_values(flags: Flags, folder: Path) -> dict[str, Any]:
             header = read_smv_header(path)
             values |= {"detpixels_f": int(header["SIZE1"]), "detpixels_s": int(header["SIZE2"])}
             text = read_smv_header_text(path)
-            found = {name: _last_number(text, key, path) for key, name in HEADER_FLAGS.items()}
+            found = {name: _last_number(text, key, path, flags.warnings) for key, name in HEADER_FLAGS.items()}
         except FileFormatError as error:
             raise FlagError(f"-{flag}: {error}") from None
         values |= {name: number for name, number in found.items() if number is not None}
+        for axis in "fs":  # what is left where the line says -detpixels 0
+            values[f"detsize_{axis}"] = values[f"detpixels_{axis}"] * values.get("pixel", DEFAULT_PIXEL_MM)
         if flag == "mask" and found["Ybeam"] is not None:
-            values["Ybeam"] = values["detpixels_s"] * values.get("pixel", 0.1) - found["Ybeam"]
+            values["Ybeam"] = values["detsize_s"] - found["Ybeam"]
     return values
 
 
-def _last_number(text: str, key: str, path: Path) -> float | None:
-    """The number after the first `=` after the last place where `key` stands in a header, be it a part of another key."""
-    place = text.rfind(key)
-    if place < 0:
+def _last_number(text: str, key: str, path: Path, warnings: list[str]) -> float | None:
+    """The number after the first `=` after the last place where `key` stands in a header, be it a part of another key.
+
+    Where that place is in a value, as in AXIS=PHI, it is the next line's number, or 0 where that has none; a warning says so.
+    """
+    _, there, after = text.rpartition(key)
+    if not there:
         return None
-    value = text[place:].partition("=")[2].lstrip(" \t")
+    rest, _, value = after.partition("=")
+    value = value.lstrip(" \t")
     number = REAL.match(value)
+    if ";" in rest or "\n" in rest:
+        read = float(number[0]) if number else 0.0
+        warnings.append(
+            f"{path}: {key} is read as {read:g}, what the line after its last place says, as nanoBragg does"
+        )
+        return read
     if number is None:
         raise FileFormatError(f"SMV image {path}: {key} should be a number, found '{value[:20].partition(';')[0]}'")
     return float(number[0])

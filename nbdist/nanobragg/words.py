@@ -86,7 +86,7 @@ class Following:
         return self._number(WHOLE, int, LARGEST_WHOLE, "a whole number")
 
     def _number(self, pattern: re.Pattern[str], convert: Callable[[str], N], largest: N, kind: str) -> N:
-        word = self.text()
+        word = self.text().strip()
         found = pattern.match(word)
         if found is None:
             raise FlagError(f"{self.flag}: expected {kind}, found {word}")
@@ -257,12 +257,19 @@ def curved(flags: Flags, following: Following) -> None:
 
 
 def cell(flags: Flags, following: Following) -> None:
-    """One to six numbers, up to the next word with a dash; those that are not given stay as they were."""
+    """One to six numbers, up to the next word with a dash; those that are not given stay as they were.
+
+    A word that is no number is a side that is not given, whatever stood before.
+    """
     sides = list(flags.get("cell", (0.0,) * 6))
     for position in range(6):
-        if following.next is None or following.next.startswith("-") or (position and not REAL.match(following.next)):
+        if following.next is None or following.next.startswith("-"):
             break
-        sides[position] = following.real()
+        if position and not REAL.match(following.next.strip()):
+            flags.warnings.append(f"{following.flag}: {following.text()} is read as 0, as nanoBragg does")
+            sides[position] = 0.0
+        else:
+            sides[position] = following.real()
     flags.values["cell"] = tuple(sides)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -344,7 +346,25 @@ def test_a_whole_number_is_what_a_word_begins_with():
     assert parse("-N 8.7").crystal.N_cells == (8, 8, 8)
     assert warnings_of("-N 8.7") == ["-N: 8.7 is read as 8, as nanoBragg does"]
     assert parse("-distance 80mm").detector.panels[0].distance_mm == 80
+    assert warnings_of("-cell 40 stray") == ["-cell: stray is read as 0, as nanoBragg does"]
     assert not warnings_of("-N 8 -N 8.0 -distance 80. -lambda +1e0 -osc .5")
+
+
+def test_blanks_about_a_number_are_no_part_of_it():
+    words = [*BARE.split(), "-distance", " 80.0 ", "-N", "\t8", "-cell", " 40", " 50"]
+    flags = read_words(words, TABLE)
+    assert (flags.get("distance"), flags.get("Na"), flags.get("cell")[:3]) == (80, 8, (40, 50, 100))
+    assert not flags.warnings
+
+
+@pytest.mark.parametrize("degrees", range(5, 85))
+def test_a_normal_is_kept_where_nanobraggs_sum_of_squares_is_1(degrees):
+    # beside f x s = -o it decides on which side of the crystal the detector is
+    turn = math.radians(degrees)
+    x, z = math.sin(turn), math.cos(turn)
+    axes = f"-beam_vector {x!r} 0 {z!r} -fdet_vector {z!r} 0 {-x!r} -sdet_vector 0 -1 0 -odet_vector {x!r} 0 {z!r}"
+    kept = math.sqrt(x * x + 0.0 * 0.0 + z * z) == 1.0
+    np.testing.assert_allclose(panel_of(axes).normal, np.array([x, 0, z]) * (1 if kept else -1), atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -355,6 +375,9 @@ def test_a_whole_number_is_what_a_word_begins_with():
         ("-cell 40 50", (40, 50, 40, 90, 90, 90)),
         ("-cell 40 50 60 -N 3", (40, 50, 60, 90, 90, 90)),
         ("-cell 40 50 60 90 110", (40, 50, 60, 90, 110, 90)),
+        ("-cell 40 stray", (40, 40, 40, 90, 90, 90)),
+        ("-cell 10 20 30 -cell 40 stray 60", (40, 40, 60, 90, 90, 90)),
+        ("-cell 10 20 30 -cell 40 stray", (40, 40, 30, 90, 90, 90)),
     ],
 )
 def test_a_cell_may_be_cut_short(flags, cell):

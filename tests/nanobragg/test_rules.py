@@ -103,6 +103,22 @@ def test_a_header_is_read_to_its_end_and_by_the_last_place_of_a_key(tmp_path):
     assert (found.detector.panels[0].distance_mm, found.beam.wavelength_A) == (120, 0.9)
 
 
+@pytest.mark.parametrize(("after", "phi"), [("WAVELENGTH=0.9", 0.9), ("DATE=Fri Oct  8", 0)])
+def test_a_key_that_stands_last_in_a_value_is_read_from_the_next_line_and_told(tmp_path, after, phi):
+    text = f"{{\nHEADER_BYTES=512;\nSIZE1=20;\nSIZE2=30;\nPHI=130.0;\nAXIS=PHI;\n{after};\n}}\n"
+    (tmp_path / "a.img").write_bytes(text.encode().ljust(512) + bytes(1200))
+    found = simulation_from_flags(read_words(f"{CRYSTAL} -img a.img".split(), TABLE), tmp_path)
+    assert found.experiment.scan.phi_start_deg == phi
+    (told,) = found.flags.warnings
+    assert told.startswith(f"{tmp_path / 'a.img'}: PHI is read as {phi:g}")
+
+
+def test_no_pixels_beside_a_header_leave_the_size_that_it_has(tmp_path):
+    smv(tmp_path / "a.img", PIXEL_SIZE=0.2)
+    panel = experiment("-img a.img -detpixels_s 0 -pixel 0.1", tmp_path).detector.panels[0]
+    assert (panel.fpixels, panel.spixels) == (20, 60)
+
+
 @pytest.mark.parametrize(
     "line",
     [
