@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError
-from nbdist.experiment.lattice import cell_from_real, dual_vectors
+from nbdist.experiment.lattice import axis_rotation, cell_from_real, dual_vectors
+from nbdist.experiment.model import Experiment
+from nbdist.experiment.structure_factors import FromFile
+from nbdist.formats.merged import form_of
+from nbdist.formats.text import data_lines, read_text
 from nbdist.formats.upright import Upright
 from nbdist.nanobragg.flags import Simulation
 from nbdist.nanobragg.inputs import ROUNDING, clipped_sizes
-from nbdist.nanobragg.sweeps import DEGREES_A_RADIAN, spectrum_sweep
+from nbdist.nanobragg.sweeps import DEGREES_A_RADIAN, phi_sweep, spectrum_sweep
+from nbdist.nanobragg.words import Flags
 from nbdist.scene.models import models_of
+from nbdist.scene.panels import CONVENTIONS, PanelGeometry
 from nbdist.scene.resolve import recommended_oversample
 from nbdist.scene.scene import Scene
 
@@ -190,13 +197,17 @@ def departures(simulation: Simulation, scene: Scene, indices: NDArray[np.integer
     polarized = experiment.beam.polarization_factor is not None
     if simulation.osc_deg < 0:
         yield f"-osc {simulation.osc_deg:g}: the crystal turns backwards; nanoBragg.c takes a range below 0 for none"
-    if _meets_phi_0(scene):
+    if flags.get("osc") == 0 and flags.get("phistep", 0.0) > 0 and flags.get("phisteps", -1) < 0:
+        yield "-osc 0 with -phistep is one step; nanoBragg.c takes none, and its pixels are no numbers"
+    if _meets_phi_0(flags):
         yield "the step at phi 0 is rotated as every other; nanoBragg.c keeps the previous pixel's last orientation there"
     if sensor is not None:
         if flags.get("thicksteps", 0) > 0:
             yield "layers are thickness/layers apart, within the sensor; nanoBragg.c's reach beyond it"
         if not sampling.oversample_thick:
             yield "each layer carries its own capture fraction; nanoBragg.c scales all by the last one's"
+    elif sampling.oversample_thick:
+        yield "-oversample_thick: without a sensor (-detector_thick) every photon counts; nanoBragg.c's image is 0"
     on = [
         f"-oversample_{name}"
         for name, matters in (("thick", sensor is not None), ("polar", polarized), ("omega", True))
@@ -212,16 +223,22 @@ def departures(simulation: Simulation, scene: Scene, indices: NDArray[np.integer
         yield "-cell: the triclinic cell that was given; nanoBragg.c changes its angles"
     if not np.allclose(scene.instrument.sources.weights, 1):
         yield "-sourcefile: weights count, normalised to mean 1; nanoBragg.c ignores them"
-    if scene.specimen.lattices[0].interpolate and flags.get("hkl") and _leaves_the_table(scene, indices):
-        yield "interpolation falls back to the nearest reflection pixel by pixel; nanoBragg.c switches it off for the rest"
+    if flags.get("hkl") and _holds_more_than_amplitudes(experiment):
+        yield "-hkl: # comments and columns after the fourth are left out; nanoBragg.c stops at the one and reads the other as indices"
+    if scene.specimen.lattices[0].interpolate and flags.get("hkl"):
+        if _leaves_the_table(scene, indices):
+            yield "interpolation falls back to the nearest reflection pixel by pixel; nanoBragg.c switches it off for the rest"
+        if flags.get("default_F", 0.0) < 0:
+            yield f"-default_F {flags.get('default_F'):g} is interpolated without its sign; nanoBragg.c takes it with it"
     if experiment.background.water_um > 0:
         yield "-water: r_e^2 fluence counts once, and is not divided by steps; nanoBragg.c squares and divides it"
     if crystal.shape in ("gauss", "tophat"):
         yield f"{crystal.shape} spots have their radius in index space; nanoBragg.c mixes units"
     if experiment.detector.curved:
         yield "-curved_det: offsets turn the beam along fast and slow; nanoBragg.c turns it by lab y and z"
-    if panel.pivot == "beam" and experiment.detector.panels[0].two_theta_deg:
-        yield "-twotheta about the beam's spot: distance is the one given; nanoBragg.c's oversampling and header take its cosine"
+    its_mm = _nanobragg_distance_mm(experiment, panel)
+    if abs(its_mm / (1e3 * panel.distance_m) - 1) > ROUNDING:
+        yield f"the distance is the one given; nanoBragg.c's choice of subpixels and its header take {its_mm:g} mm"
     if sampling.oversample == "auto" and panel.distance_m < 0 and scene.instrument.oversample > 1:
         yield "-oversample: a detector towards the source has as many subpixels as one behind the crystal; nanoBragg.c's has 1"
     lengths_mm = 1e-7 * np.linalg.norm(scene.specimen.lattices[0].real_vectors_A, axis=1)
@@ -258,12 +275,34 @@ def dials_reading(simulation: Simulation, scene: Scene, image: Path, adc: float)
     )
 
 
-def _meets_phi_0(scene: Scene) -> bool:
+def _meets_phi_0(flags: Flags) -> bool:
     """Whether nanoBragg's sum of radians is exactly 0 at some step, and not at all of them."""
-    scan, steps = scene.experiment.scan, scene.phi_steps
-    start, step = scan.phi_start_deg / DEGREES_A_RADIAN, scan.osc_range_deg / steps / DEGREES_A_RADIAN
-    zero = [start + step * number == 0 for number in range(steps)]
+    start, (phi, _) = flags.get("phi", 0.0) / DEGREES_A_RADIAN, phi_sweep(flags, DEGREES_A_RADIAN)
+    zero = [start + phi.step * number == 0 for number in range(phi.steps)]
     return any(zero) and not all(zero)
+
+
+def _nanobragg_distance_mm(experiment: Experiment, panel: PanelGeometry) -> float:
+    """The close distance after all rotations over the cosine between beam and normal before two-theta."""
+    given, swing = experiment.detector.panels[0], CONVENTIONS[experiment.detector.convention].two_theta
+    back = axis_rotation(given.two_theta_axis or swing, -math.radians(given.two_theta_deg))
+    with np.errstate(divide="ignore"):
+        return float(1e3 * panel.close_distance_m / np.dot(panel.beam, back @ panel.normal))
+
+
+def _holds_more_than_amplitudes(experiment: Experiment) -> bool:
+    """Whether a text of amplitudes has comments, or more than h k l F in its first line."""
+    source = experiment.structure_factors
+    if not isinstance(source, FromFile) or form_of(source.file) != "text":
+        return False
+    text = read_text(source.file, "structure-factor file")
+    return "#" in text or any(len(columns) > 4 for _, columns in islice(data_lines(text), 1))
+
+
+def _corners(scene: Scene) -> tuple[tuple[float, float], ...]:
+    """Where the outermost subpixels are in a pixel (slow, fast), the first one first."""
+    first, last = 0.5 / scene.instrument.oversample, 1 - 0.5 / scene.instrument.oversample
+    return tuple(dict.fromkeys((slow, fast) for slow in (first, last) for fast in (first, last)))
 
 
 def _cuts_through_a_pixel(scene: Scene) -> bool:
@@ -273,12 +312,10 @@ def _cuts_through_a_pixel(scene: Scene) -> bool:
         return False
     if 4 * len(scene.instrument.sources) * int(panel.usable.sum()) > MOST_LOOKED_AT:
         return True
-    first, last = 0.5 / scene.instrument.oversample, 1 - 0.5 / scene.instrument.oversample
-    corners = ((first, first), (first, last), (last, first), (last, last))
     for start in range(0, panel.spixels, ROWS_AT_A_TIME):
         slow, fast = np.nonzero(panel.usable[start : start + ROWS_AT_A_TIME])
         kept = np.zeros(len(slow), dtype=bool)
-        for corner, (down, across) in enumerate(corners):
+        for corner, (down, across) in enumerate(_corners(scene)):
             towards, _ = panel.directions(slow + start + down, fast + across)
             for source, (beam, wavelength) in enumerate(
                 zip(scene.instrument.sources.directions, scene.instrument.sources.wavelengths_A, strict=True)
@@ -293,16 +330,16 @@ def _cuts_through_a_pixel(scene: Scene) -> bool:
 
 
 def _leaves_the_table(scene: Scene, indices: NDArray[np.integer[Any]]) -> bool:
-    """Whether a pixel's centre comes, at some orientation, within two reflections of the table's end: there nanoBragg gives up."""
+    """Whether a corner of a pixel comes, at some orientation, within two reflections of the table's end: there nanoBragg gives up."""
     orientations, panel = scene.orientations_per_frame * len(scene.instrument.sources), scene.instrument.panels[0]
-    if not len(indices) or orientations * int(panel.usable.sum()) > MOST_LOOKED_AT:
+    corners = _corners(scene)
+    if not len(indices) or orientations * len(corners) * int(panel.usable.sum()) > MOST_LOOKED_AT:
         return True
     lowest, highest = indices.min(axis=0) + 2, indices.max(axis=0) - 2
     slow, fast = np.nonzero(panel.usable)
-    towards, _ = panel.directions(slow + 0.5, fast + 0.5)
-    for beam, wavelength in zip(
-        scene.instrument.sources.directions, scene.instrument.sources.wavelengths_A, strict=True
-    ):
+    beams = zip(scene.instrument.sources.directions, scene.instrument.sources.wavelengths_A, strict=True)
+    for (beam, wavelength), (down, across) in product(beams, corners):
+        towards, _ = panel.directions(slow + down, fast + across)
         scattering = (towards - beam) / wavelength
         for rotation in scene.phi_rotations(0):
             for domain in scene.specimen.lattices[0].mosaic:

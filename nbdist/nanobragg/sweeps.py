@@ -64,15 +64,15 @@ def flag_sweep(flags: Flags, extent_flag: str, step_flag: str, count_flag: str, 
     return Sweep(extent, step, steps) if extent > 0 and step > 0 and steps > 0 else Sweep(0.0, 0.0, 1)
 
 
-def phi_sweep(flags: Flags) -> tuple[Sweep, float]:
-    """The rotation's steps, and its range as given: nanoBragg's rules for it are its own.
+def phi_sweep(flags: Flags, unit_deg: float = 1.0) -> tuple[Sweep, float]:
+    """The rotation's steps, and its range as given, in `unit_deg`: nanoBragg's rules for it are its own, and it works in radians.
 
     A negative range, which nanoBragg takes for none, turns backwards.
     """
     given = flags.get("osc")
     extent, step, steps = (
-        abs(given) if given is not None else -1.0,
-        flags.get("phistep", -1.0),
+        abs(given) / unit_deg if given is not None else -1.0,
+        flags.get("phistep", -1.0) / unit_deg,
         flags.get("phisteps", -1),
     )
     if extent < 0:
@@ -80,14 +80,15 @@ def phi_sweep(flags: Flags) -> tuple[Sweep, float]:
             return Sweep(step, step, 2), step
         if steps < 0:
             return Sweep(0.0, 0.0, 1), 0.0
-        extent, step = ALONE_DEG, -1.0
+        extent, step = ALONE_DEG / unit_deg, -1.0
     if steps >= 0:
         steps = max(steps, 1)
         step = step if step >= 0 else extent / steps
     elif step <= 0:
         steps, step = 2, extent / 2
     else:
-        steps = max(1, _steps_of("-osc -phistep", extent / DEGREES_A_RADIAN, step / DEGREES_A_RADIAN))
+        given_rad, step_rad = (abs(flags.get(name)) / DEGREES_A_RADIAN for name in ("osc", "phistep"))
+        steps = max(1, _steps_of("-osc -phistep", given_rad, step_rad))
     if given is not None and given < 0:
         extent, step = -extent, -step
     return Sweep(extent, step, steps), extent

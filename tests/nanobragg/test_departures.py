@@ -30,6 +30,8 @@ def departures_of(line: str, folder: Path) -> list[str]:
 LEFT = "-hkl cube.hkl -cell 60 -N 3 -interpolate"
 TABLED = "-hkl cube.hkl -cell 20 -N 3 -interpolate"
 """Small cells whose table reaches far beyond the detector's edge: interpolation never leaves it."""
+CUT = "-hkl cube.hkl -cell 27 -N 3 -interpolate"
+"""Cells whose table holds what the middles of all pixels see, and not what their corners see."""
 
 
 @pytest.mark.parametrize(
@@ -61,12 +63,24 @@ TABLED = "-hkl cube.hkl -cell 20 -N 3 -interpolate"
         (LEFT, TABLED, "interpolation falls back"),
         (f"-sourcefile {INPUTS}/sources.txt", "-hdivrange 1", "weights count"),
         ("-cell 27.1 31.7 34.2 88.5 71.4 68.2", "-cell 30 40 50 90 90 120", "nanoBragg.c changes its angles"),
+        (f"{CUT} -oversample 3", f"{CUT} -oversample 1", "interpolation falls back"),
+        (f"{TABLED} -default_F -3", f"{TABLED} -default_F 3", "interpolated without its sign"),
+        ("-hkl five.hkl", "-hkl cube.hkl", "columns after the fourth are left out"),
+        ("-hkl commented.hkl", "-hkl cube.hkl", "columns after the fourth are left out"),
+        ("-oversample_thick", "-oversample_thick -detector_thick 450", "nanoBragg.c's image is 0"),
+        ("-osc 0 -phistep 0.1", "-osc 0 -phistep 0.1 -phisteps 1", "nanoBragg.c takes none"),
+        # its sum of radians: -4.8 + 24 x 5/25 is 0, -4.9 + 49 x 5/50 is not
+        ("-phi -4.8 -osc 5 -phisteps 25", "-phi -4.9 -osc 5 -phisteps 50", "the step at phi 0"),
+        ("-phi -4.7 -osc 4.8 -phistep 0.1", "-phi -4.75 -osc 4.8 -phistep 0.1", "the step at phi 0"),
+        ("-fdet_vector 0.1 0 1", "-fdet_vector 0 0.1 1", "the distance is the one given"),
         ("-twotheta_axis 0 0 -2 -twotheta 3", "-twotheta_axis 0 0 -1 -twotheta 3", "brought to length 1"),
     ],
 )
 def test_a_line_is_told_once_where_it_departs_from_nanobragg_c_and_only_there(flags, plain, said, tmp_path):
     cube = [f"{h} {k} {l} 5" for h in range(-6, 7) for k in range(-6, 7) for l in range(-6, 7)]
     (tmp_path / "cube.hkl").write_text("\n".join(cube), encoding="utf-8")
+    (tmp_path / "five.hkl").write_text("\n".join(f"{line} 0.1" for line in cube), encoding="utf-8")
+    (tmp_path / "commented.hkl").write_text("\n".join([*cube, "# the end"]), encoding="utf-8")
 
     def told(line: str) -> str:
         crystal = re.sub(r"-mat \S+", "", CRYSTAL) if "-cell" in line else CRYSTAL
@@ -74,6 +88,12 @@ def test_a_line_is_told_once_where_it_departs_from_nanobragg_c_and_only_there(fl
 
     assert told(flags).count(said) == 1
     assert said not in told(plain)
+
+
+def test_the_distance_that_nanobragg_takes_is_that_of_the_foot_and_the_beam(tmp_path):
+    # pix0 = 90 b - 11.25 f - 11.25 s, of which f leans 0.1/sqrt(1.01) to the normal: 90 - 11.25 x 0.0995037
+    (told,) = departures_of(f"{CRYSTAL} -fdet_vector 0.1 0 1", tmp_path)
+    assert told.endswith("take 88.8806 mm")
 
 
 def test_a_plain_line_is_told_nothing(tmp_path):
