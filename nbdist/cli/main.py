@@ -136,6 +136,7 @@ def _options(
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "info" if verbose else "critical")
     os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes that this one starts load nothing from the working folder
     if not debug:
         warnings.simplefilter("ignore")
         # of Python's own helper process, where this one ends while a worker starts

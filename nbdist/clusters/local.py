@@ -37,10 +37,11 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**28),
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "PYTHONSAFEPATH": "1",
 }
 """What every worker process starts with, here and in a batch job. One process a core: no threads besides. Dask's workers give freed
 memory back at once, by default; ours ask for the same few blocks all the time and keep them. Dask's profiles of a thousand seconds, which
-nobody looks at here, take some 70 MB of every process."""
+nobody looks at here, take some 70 MB of every process. And Python looks for no modules in the working folder, where others may write."""
 
 
 class CoresOfGpu(WorkerPlugin):
@@ -86,13 +87,26 @@ def scheduler_of(security: Security, dashboard: str | None = None, **listen: Any
     ------
     MissingExtraError
         If there are to be web pages, and bokeh is not installed.
+    UnsafeFolderError
+        If there is no private folder for what it writes.
     """
-    plugins = (PromptScheduler(),)
-    options = {"port": 0, **listen, "protocol": "tls://", "security": security, "plugins": plugins}
+    options = {
+        "port": 0,
+        **listen,
+        "protocol": "tls://",
+        "security": security,
+        "plugins": (PromptScheduler(),),
+        "local_directory": _code_folder(),
+    }
     if dashboard is None:
         return {"cls": PrivateScheduler, "options": {**options, "dashboard": False}}
     require_extra("dashboard", "--dashboard")
     return {"cls": Scheduler, "options": {**options, "dashboard": True, "dashboard_address": dashboard}}
+
+
+def _code_folder() -> str:
+    """Where scheduler and workers write: each of their processes, this one too, looks there for modules first."""
+    return str(private_folder(lock_folder() / "workers"))
 
 
 @contextlib.contextmanager
@@ -117,14 +131,13 @@ def local_cluster(
     UnsafeFolderError
         If there is no private folder for what the workers write.
     """
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     security = security or temporary_security()
     options = {
         "host": LOOPBACK,
         "protocol": "tls://",
         "security": security,
         "worker_class": PrivateWorker,
-        "local_directory": str(private_folder(lock_folder() / "workers")),
+        "local_directory": _code_folder(),
         "nthreads": 1,
         "memory_limit": 0,
         "silence_logs": logging.ERROR,
@@ -134,7 +147,9 @@ def local_cluster(
         return {"cls": Nanny, "options": {**options, **(_gpu_options(gpu) if gpus else {})}}
 
     settings = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_ENVIRONMENT.items()}
-    with dask.config.set({**settings, "distributed.worker.profile.enabled": False}):
+    with dask.config.set({**settings, "distributed.worker.profile.enabled": False}), _environment_kept():
+        for name in ("PYTHONSAFEPATH", "TORCHINDUCTOR_COMPILE_THREADS"):  # of Python's own helper, and of this process
+            os.environ.setdefault(name, WORKER_ENVIRONMENT[name])
         with deaf_threads():
             cluster = SpecCluster(
                 worker=spec(None),
@@ -151,6 +166,19 @@ def local_cluster(
             except KeyboardInterrupt:
                 cluster.sync(_end_at_once, cluster)
                 raise
+
+
+@contextlib.contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Take back at the end what a worker starts with: Dask sets it in the process that starts one."""
+    before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 async def _started(cluster: SpecCluster) -> None:

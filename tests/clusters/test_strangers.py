@@ -19,9 +19,10 @@ from waiting import LIMIT_S
 
 from nbdist import generate
 from nbdist.cli.main import app
-from nbdist.clusters.local import local_cluster
+from nbdist.clusters.local import WORKER_ENVIRONMENT, local_cluster
 from nbdist.clusters.tls import read_security, security_in_folder, temporary_security
 from nbdist.errors import RunError
+from nbdist.experiment import experiment_to_yaml
 from nbdist.private_folder import lock_folder, trusted_folder
 
 NOBODY = 65534
@@ -117,9 +118,41 @@ def test_another_user_of_the_machine_cannot_talk_to_a_local_cluster():
 def test_the_folder_that_workers_load_code_from_is_their_users_alone():
     with local_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
         client.wait_for_workers(1, timeout=LIMIT_S)
-        for folder in client.run(lambda dask_worker: dask_worker.local_directory).values():
+        folders = client.run(lambda dask_worker: dask_worker.local_directory).values()
+        for folder in (cluster.scheduler.local_directory, *folders):  # the scheduler's is looked into by this process
             assert trusted_folder(folder).is_relative_to(lock_folder())
     assert stat.S_IMODE(lock_folder().stat().st_mode) == 0o700
+
+
+@pytest.mark.integration
+def test_modules_in_the_working_folder_are_not_loaded(small_experiment, tmp_path):
+    work, start = tmp_path / "work", tmp_path / "bin" / "start.py"
+    for folder in (work, start.parent):
+        folder.mkdir()
+    start.write_text("from nbdist.__main__ import main\nif __name__ == '__main__':\n    main()\n")
+    for name in ("socket", "runpy", "multiprocessing"):
+        (work / f"{name}.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w').close()\n")
+    (tmp_path / "e.yaml").write_text(experiment_to_yaml(small_experiment(scan={"frames": 1})), encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, start, "run", tmp_path / "e.yaml", "-o", tmp_path / "a.zarr", "--workers", "1"],
+        cwd=work,
+        env={name: value for name, value in os.environ.items() if name not in WORKER_ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.integration
+def test_a_local_cluster_leaves_the_environment_as_it_was(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
+    with local_cluster(1):
+        assert os.environ["PYTHONSAFEPATH"] == "1"
+    assert {name: os.environ.get(name) for name in WORKER_ENVIRONMENT} == before
 
 
 def test_certificates_of_jobs_lie_in_a_folder_for_one_user_as_long_as_the_run(tmp_path):
