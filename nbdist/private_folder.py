@@ -112,23 +112,31 @@ def _walked(path: str | os.PathLike[str], make: bool) -> tuple[Path, int]:
         elif not stat.S_ISDIR(info.st_mode):
             raise UnsafeFolderError(f"{there} is not a folder")
         here = there
-    if _others_write(info):
+    if _others_write(here, info):
         raise UnsafeFolderError(f"{here} is writable by others (mode {stat.S_IMODE(info.st_mode):o}); expected 700")
     return here, info.st_uid
 
 
 def _require_kept(folder: Path, info: os.stat_result) -> None:
     """Refuse a parent whose entries others can rename."""
-    if _others_write(info) and not info.st_mode & stat.S_ISVTX:
+    if _others_write(folder, info) and not info.st_mode & stat.S_ISVTX:
         raise UnsafeFolderError(
             f"{folder} is writable by others (mode {stat.S_IMODE(info.st_mode):o}), who can replace what is in it"
         )
 
 
-def _others_write(info: os.stat_result) -> bool:
+def _others_write(folder: Path, info: os.stat_result) -> bool:
     if info.st_mode & stat.S_IWOTH:
         return True
-    return bool(info.st_mode & stat.S_IWGRP) and not _is_own_group(info.st_gid)
+    return bool(info.st_mode & stat.S_IWGRP) and (_has_list(folder) or not _is_own_group(info.st_gid))
+
+
+def _has_list(folder: Path) -> bool:
+    """Whether a list says who else has access; the bits of the group are then the most that anybody on it may do."""
+    try:
+        return "system.posix_acl_access" in os.listxattr(folder)
+    except (OSError, AttributeError):  # no such lists, on this file system or on this operating system
+        return False
 
 
 def _is_own_group(number: int) -> bool:

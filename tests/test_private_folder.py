@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 from pathlib import Path
 
@@ -57,6 +58,23 @@ def test_a_group_that_may_write_is_others(private_tmp, monkeypatch):
         private_folder(private_tmp / "a")
     monkeypatch.setattr("nbdist.private_folder._is_own_group", lambda number: True)
     assert private_folder(private_tmp / "a") == private_tmp / "a"
+
+
+def test_a_list_that_gives_others_access_is_others(private_tmp, monkeypatch):
+    folder = private_tmp / "a"
+    folder.mkdir()
+    folder.chmod(0o700)
+    everyone = 0xFFFFFFFF
+    # user::rwx user:STRANGER:rwx group::--- mask::rwx other::---
+    entries = [(1, 7, everyone), (2, 7, STRANGER), (4, 0, everyone), (0x10, 7, everyone), (0x20, 0, everyone)]
+    content = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(folder, "system.posix_acl_access", content)
+    except OSError as error:
+        pytest.skip(f"no access control lists here: {error.strerror}")
+    monkeypatch.setattr("nbdist.private_folder._is_own_group", lambda number: True)
+    with pytest.raises(UnsafeFolderError, match="writable by others"):
+        private_folder(folder)
 
 
 def test_links_are_followed_and_what_they_lead_through_is_looked_at(private_tmp):

@@ -13,7 +13,9 @@ set -euo pipefail
 [ $# -ge 1 ] || { sed -n '2,11p' "$0"; exit 2; }
 nodes=${2:-3} cpus=${3:-2} memory=${4:-4000}
 mkdir -p "$1"
-folder=$(cd "$1" && pwd)
+folder=$(cd "$1" && pwd -P)
+[ -O "$folder" ] && [ -z "$(find "$folder" -maxdepth 0 -perm /022)" ] ||
+    { echo "up.sh: $folder is another user's, or others can write there: they would decide what root runs" >&2; exit 1; }
 here=$(cd "$(dirname "$0")" && pwd)
 for program in slurmctld slurmd sbatch munged; do
     PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || { echo "up.sh: $program is missing: apt-get install slurm-wlm munge" >&2; exit 1; }

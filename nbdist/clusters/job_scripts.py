@@ -5,14 +5,19 @@ The scripts, the commands that submit and cancel them and the numbers these prin
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import signal
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbdist.clusters.cluster_file import ClusterFile, lifetime_and_stagger, read_duration
 from nbdist.clusters.local import GPU_THREADS, WORKER_ENVIRONMENT, PrivateWorker
 from nbdist.errors import RunError, require_extra
+from nbdist.private_folder import lock_folder, private_folder
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -24,6 +29,25 @@ KEEPS_MEMORY = {
     "DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE": "False",
 }
 """A worker holds no results that it could put aside; one that needs more than its share is started again, the others go on."""
+
+MAKE_SCRATCH = (
+    "import sys, uuid; from nbdist.private_folder import private_folder; "
+    'print(private_folder(f"{sys.argv[1]}/nbdist-{uuid.uuid4().hex}"))'
+)
+"""Python that prints the path of a new folder in the one that it is given."""
+
+
+class _PrivateScript:
+    """Writes a job's script where its user alone reads it: a prologue may hold secrets. Nor can others change what a job runs."""
+
+    @contextlib.contextmanager
+    def job_file(self: Any) -> Iterator[str]:
+        """The name of a file that holds the script, until the job is submitted."""
+        folder = private_folder(lock_folder() / "jobs")
+        with tempfile.NamedTemporaryFile("w", suffix=".sh", dir=folder, encoding="utf-8") as file:
+            file.write(self.job_script())
+            file.flush()
+            yield file.name
 
 
 def job_class(kind: str) -> Any:
@@ -40,7 +64,8 @@ def job_class(kind: str) -> Any:
 
     if signal.getsignal(signal.SIGINT) is not before:  # once loaded, it has Ctrl-C end Python in silence, with status 0
         signal.signal(signal.SIGINT, before)
-    return getattr(dask_jobqueue, f"{kind.upper()}Cluster").job_cls
+    base = getattr(dask_jobqueue, f"{kind.upper()}Cluster").job_cls
+    return type(base.__name__, (_PrivateScript, base), {})
 
 
 def make_job(file: ClusterFile, scheduler: str, name: str, security: Security, lifetime_s: int | None) -> Any:
@@ -61,7 +86,7 @@ def make_job(file: ClusterFile, scheduler: str, name: str, security: Security, l
         python=file.python,
         local_directory='"$nbdist_scratch"',
         log_directory=str(Path(file.log_folder).expanduser().absolute()),
-        job_script_prologue=[*environment_lines(), *_scratch_lines(file.scratch_folder), *file.prologue],
+        job_script_prologue=[*environment_lines(), *file.prologue, *_scratch_lines(file)],
         job_extra_directives=_directives(file),
         job_directives_skip=list(file.skip_directives),
         worker_extra_args=[*_worker_arguments(file, lifetime_s), *_security_arguments(security)],
@@ -74,11 +99,11 @@ def environment_lines() -> list[str]:
     return [f"export {name}={shlex.quote(value)}" for name, value in {**WORKER_ENVIRONMENT, **KEEPS_MEMORY}.items()]
 
 
-def _scratch_lines(parent: str | None) -> list[str]:
+def _scratch_lines(file: ClusterFile) -> list[str]:
     """Shell lines that make a folder of the job's own: workers load code from it, and the one Dask takes is anybody's to make."""
-    parent = parent or "${TMPDIR:-/tmp}"
+    parent = file.scratch_folder or "${TMPDIR:-/tmp}"
     return [
-        f'nbdist_scratch=$(mkdir -p "{parent}" && mktemp -d "{parent}/nbdist-XXXXXXXX") || exit 1',
+        f'nbdist_scratch=$({file.python or sys.executable} -c {shlex.quote(MAKE_SCRATCH)} "{parent}") || exit 1',
         "trap 'rm -rf \"$nbdist_scratch\"' EXIT",
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import subprocess
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from nbdist.clusters.cluster_file import ClusterFile, lifetime_and_stagger, load
 from nbdist.clusters.job_scripts import make_job
 from nbdist.clusters.queue_states import read_states
 from nbdist.errors import RunError
+from nbdist.private_folder import trusted_folder
 
 CLUSTER = Path(__file__).parent.parent.parent / "cluster"
 SCHEDULER = "tls://10.1.2.3:8786"
@@ -195,6 +197,40 @@ def test_what_each_queue_is_asked_for(tmp_path, kind, fields, lines):
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
 
 
+@pytest.mark.parametrize("kind", ["slurm", "pbs", "lsf", "sge"])
+def test_a_job_script_is_nobody_elses_while_it_is_submitted(kind, tmp_path):
+    """Lines of a prologue may hold secrets, and whoever puts another script in its place runs it as the user."""
+    fields = {"kind": kind, "parallel_environment": "smp" if kind == "sge" else None}
+    file = load_cluster_file(written(tmp_path, prologue=["export TOKEN=s3cr3t"], **fields))
+    with make_job(file, SCHEDULER, "nbdist-1", SECURITY, None).job_file() as name:
+        path = Path(name)
+        assert "export TOKEN=s3cr3t" in path.read_text()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert trusted_folder(path.parent) == path.parent
+    assert not path.exists()
+
+
+def scratch_of(tmp_path, parent):
+    """What the lines of a job's script that make its folder print, and how they end."""
+    lines = script(tmp_path, scratch_folder=str(parent)).splitlines()
+    made = next(line for line in lines if line.startswith("nbdist_scratch="))
+    command = ["bash", "-c", f'{made}; echo "$nbdist_scratch"']
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+
+def test_the_folder_of_a_jobs_workers_is_where_nobody_else_can_replace_it(tmp_path):
+    made = scratch_of(tmp_path, tmp_path / "new" / "my scratch")
+    folder = Path(made.stdout.strip())
+    assert folder.parent == (tmp_path / "new" / "my scratch").resolve(), made.stderr
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.parent.chmod(0o1777)
+    assert scratch_of(tmp_path, folder.parent).returncode == 0
+    folder.parent.chmod(0o777)
+    refused = scratch_of(tmp_path, folder.parent)
+    assert refused.returncode == 1
+    assert f"{folder.parent} is writable by others (mode 777)" in refused.stderr.splitlines()[-1]
+
+
 def test_directives_can_be_left_out(tmp_path):
     assert "--mem=" in script(tmp_path)
     assert "--mem=" not in script(tmp_path, skip_directives=["--mem"])
@@ -219,6 +255,16 @@ def test_the_batch_files_are_shell_and_start_workers_as_a_local_run_does(name):
     (exported,) = re.findall(r"^export (OMP_NUM_THREADS.*)$", text, re.MULTILINE)
     assert dict(part.split("=") for part in exported.split()) == WORKER_ENVIRONMENT
     assert text.count('"${tls[@]}"') == 2, "the scheduler and the workers ask for a certificate"
+
+
+def test_a_slurm_of_one_machine_is_not_brought_up_where_others_can_write(tmp_path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    up = [CLUSTER / "local_slurm" / "up.sh", tmp_path / "open"]
+    refused = subprocess.run(up, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "others can write there" in refused.stderr
+    assert not list((tmp_path / "open").iterdir())
 
 
 @pytest.mark.parametrize("secret", ["s3cr3t", 'it\'s "quoted" $HOME'])
