@@ -32,7 +32,7 @@ def compiler(has_torch: bool | None = None) -> Finding:
         source.write_text(TRIAL, encoding="utf-8")
         try:
             answer = built(Source(source), Path(scratch)).code.nbdist_trial()
-        except (BuildError, OSError) as error:
+        except (NbdistError, OSError) as error:
             advice = "what it says is what stands in the way; another one may be named by CXX"
             return _without(name, f"{said}, which fails: {one_line(error)}", advice, has_torch)
     if answer != 42:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from nbdist.cores import usable_cores
 from nbdist.native.build import Source, built, find_compiler
-from nbdist.private_folder import trusted_folder
 
 
 def build_ahead(folder: Path, sources: Sequence[Source], report: Callable[[int, int], None] | None = None) -> str:
@@ -17,7 +16,7 @@ def build_ahead(folder: Path, sources: Sequence[Source], report: Callable[[int, 
     Parameters
     ----------
     folder
-        Where to keep them; made, readable for everybody, where it is missing.
+        Where to keep them; made with its parents, readable for everybody, where it is missing.
     report
         Called with (libraries that are there, all of them).
 
@@ -34,12 +33,13 @@ def build_ahead(folder: Path, sources: Sequence[Source], report: Callable[[int, 
     OSError
         If the folder cannot be written.
     """
-    folder = Path(folder).expanduser()
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    place = trusted_folder(folder)
+    folder = Path(folder).expanduser().absolute()
+    for missing in [path for path in (*reversed(folder.parents), folder) if not path.exists()]:
+        missing.mkdir(exist_ok=True)
+        missing.chmod(0o755)  # whatever the umask
     compiler = find_compiler()
     with ThreadPoolExecutor(usable_cores()) as pool:
-        waiting = [pool.submit(built, source, place) for source in sources]
+        waiting = [pool.submit(built, source, folder) for source in sources]
         try:
             for done, one in enumerate(as_completed(waiting), start=1):
                 one.result()

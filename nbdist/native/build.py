@@ -46,7 +46,23 @@ FLAGS = (
     "-pthread",
 )
 COMPILERS = ("g++", "c++", "clang++")
-CHANGE_RESULTS = ("-ffast-math", "-Ofast", "-funsafe-math", "-fassociative-math", "-freciprocal-math", "-ffinite-math")
+CHANGE_RESULTS = (
+    "-ffast-math",
+    "-Ofast",
+    "-funsafe-math",
+    "-fassociative-math",
+    "-freciprocal-math",
+    "-ffinite-math",
+    "-fsingle-precision-constant",
+    "-fno-signed-zeros",
+    "-fno-honor-",
+    "-fapprox-func",
+    "-fcx-limited-range",
+    "-ffp-model",
+    "-fp-model",
+    "-mrecip",
+    "-mfpmath=387",
+)
 """Beginnings of options that allow a compiler other results than C++ promises: they have no place in CXX."""
 FOLDER_VARIABLE = "NBDIST_KERNELS"
 """Names the folder of compiled kernels, where it is not the user's cache: an image's or a cluster's, or one's own."""
@@ -144,16 +160,18 @@ def load(source: Source) -> Library:
 
 
 def built(source: Source, folder: Path) -> Library:
-    """The library made of a source by this process's compiler, from a folder that is private, compiled there where it is missing.
+    """The library made of a source by this process's compiler, from a folder, compiled there where it is missing.
 
     Raises
     ------
     BuildError
         If there is no C++ compiler, it fails, or it does not come to an end.
+    UnsafeFolderError
+        If others can write into the folder or replace it.
     OSError
         If the folder cannot be written, or what is in it cannot be loaded.
     """
-    compiler = find_compiler()
+    folder, compiler = trusted_folder(folder), find_compiler()
     pattern = f"{source.name}-{compiler.name}-*.so"
     if (found := _find(folder, pattern)) is not None:
         return found
@@ -267,21 +285,18 @@ def _one_at_a_time(lock: Path) -> Iterator[None]:
 
 
 def _compile(source: Source, compiler: Compiler, folder: Path) -> Path:
-    """Compile, and publish the result under a name that is new."""
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".so", dir=folder)
-    os.close(handle)
-    unfinished = Path(temporary)
-    try:
-        _output([*compiler.words, *source.options, f"-I{HEADERS}", str(source.path), "-o", temporary], COMPILER_LIMIT_S)
-        unfinished.chmod(0o755)  # an image's are loaded by others
+    """Compile, and publish the result under a name that is new; it and its description are readable for everybody: an image's are."""
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as scratch:  # the compiler's own files are code, too
+        unfinished, beside = Path(scratch) / "library.so", Path(scratch) / "library.json"
+        command = [*compiler.words, *source.options, f"-I{HEADERS}", str(source.path), "-o", str(unfinished)]
+        _output(command, COMPILER_LIMIT_S, scratch)
         path = folder / f"{source.name}-{compiler.name}-{_content(unfinished)}.so"
         about = {"compiler": compiler.identity, "options": source.own_options, "processor": processor()}
-        beside = unfinished.with_suffix(".json")
         beside.write_text(json.dumps(about), encoding="utf-8")
+        unfinished.chmod(0o755)
+        beside.chmod(0o644)
         beside.replace(path.with_suffix(".json"))
         _publish(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 
@@ -297,17 +312,21 @@ def _publish(unfinished: Path, path: Path) -> None:
         unfinished.rename(path)
 
 
-def _output(command: list[str], limit_s: float) -> str:
+def _output(command: list[str], limit_s: float, scratch: str | None = None) -> str:
     """What a compiler prints; it and whatever it starts are ended with this call, at the latest.
+
+    What it keeps for itself meanwhile lies in `scratch`, where that is given.
 
     Raises
     ------
     BuildError
         If it does not run, fails, or does not come to an end.
     """
-    pipes: dict[str, Any] = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    options: dict[str, Any] = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if scratch is not None:
+        options["env"] = {**os.environ, "TMPDIR": scratch}
     try:
-        process = subprocess.Popen(command, **pipes, text=True, errors="replace", start_new_session=True)
+        process = subprocess.Popen(command, **options, text=True, errors="replace", start_new_session=True)
     except OSError as error:
         raise BuildError(f"the C++ compiler {command[0]} does not run ({error.strerror})") from None
     with process:

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -98,6 +99,29 @@ def test_where_no_folder_is_private_a_passing_one_serves(small, cache, tmp_path)
     assert not libraries(tmp_path / "machine")
 
 
+def test_where_others_can_replace_even_a_passing_folder_nothing_is_compiled(small, cache, tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    for folder in (cache, tmp_path / "machine", temporary):
+        folder.mkdir(parents=True)
+        folder.chmod(0o777)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with pytest.raises(BuildError, match=f"no folder to compile it in: .*; {temporary} is writable by others"):
+        load(small(7))
+
+
+def test_what_a_compiler_keeps_for_itself_lies_in_a_private_folder(small, cache, tmp_path, monkeypatch):
+    path, _ = compiler_script(
+        tmp_path, "cc", first=f'stat -c %a "$TMPDIR" >{tmp_path}/seen; echo "$TMPDIR" >>{tmp_path}/seen'
+    )
+    monkeypatch.setenv("CXX", str(path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    load(small(7))
+    mode, folder = (tmp_path / "seen").read_text().split()
+    assert mode == "700"
+    assert Path(folder).parent == cache
+    assert not Path(folder).exists()
+
+
 @pytest.mark.parametrize("damage", ["cut short", "other content", "no compiler's name"])
 def test_a_library_that_is_not_what_its_name_says_is_made_again(small, cache, damage):
     load(small(7))
@@ -128,7 +152,9 @@ def test_another_compiler_option_or_version_makes_another_library(small, cache, 
     assert len({one.name.split("-")[2] for one in cache.glob("*.json")}) == 3
 
 
-@pytest.mark.parametrize("option", ["-ffast-math", "-Ofast", "-funsafe-math-optimizations"])
+@pytest.mark.parametrize(
+    "option", ["-ffast-math", "-Ofast", "-funsafe-math-optimizations", "-fsingle-precision-constant", "-mrecip=all"]
+)
 def test_options_that_change_results_are_refused(small, monkeypatch, option):
     monkeypatch.setenv("CXX", f"g++ {option}")
     with pytest.raises(BuildError, match=f"^CXX: {option} lets the compiler change results; leave it out$"):
@@ -207,15 +233,22 @@ def test_a_named_folder_that_is_not_safe_is_told_and_not_used(small, tmp_path, m
         build_ahead(folder, [small(8)])
 
 
-def test_kernels_built_ahead_are_readable_for_everybody(small, tmp_path):
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_kernels_built_ahead_are_readable_for_everybody(small, tmp_path, mask):
     folder, told = tmp_path / "new" / "kernels", []
-    build_ahead(folder, [small(number) for number in (1, 2, 3)], lambda done, total: told.append((done, total)))
+    before = os.umask(mask)
+    try:
+        build_ahead(folder, [small(number) for number in (1, 2, 3)], lambda done, total: told.append((done, total)))
+    finally:
+        os.umask(before)
     assert told == [(1, 3), (2, 3), (3, 3)]
-    for path in (folder, *libraries(folder)):
-        assert stat.S_IMODE(path.stat().st_mode) & 0o555 == 0o555
-    before = {path: path.stat().st_mtime_ns for path in libraries(folder)}
+    for path in (folder.parent, folder, *libraries(folder)):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o755
+    for path in folder.glob("*.json"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644, "a library without its description is passed over"
+    made = {path: path.stat().st_mtime_ns for path in libraries(folder)}
     build_ahead(folder, [small(number) for number in (1, 2, 3)])
-    assert {path: path.stat().st_mtime_ns for path in libraries(folder)} == before
+    assert {path: path.stat().st_mtime_ns for path in libraries(folder)} == made
 
 
 def test_every_variant_that_an_engine_asks_for_is_among_those_built_ahead(small_experiment):
