@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from nbdist.errors import ExperimentError
+from nbdist.errors import ExperimentError, one_line
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.validation import shown, validated
 from nbdist.formats.text import near_name, user_path
@@ -88,17 +88,59 @@ def experiment_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "nbdist experiment"}
 
 
+MOST_ALIASED = 10**6
+"""Values that stand in a document by aliases alone, at most: a page of aliases of aliases stands for more than any memory holds."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice and reads 1e12 as the number it is (YAML 1.1 reads text)."""
+    """Safe YAML that refuses a key given twice and reads 1e12 as the number it is (YAML 1.1 reads text).
+
+    Whatever is wrong with a value is an error with its place, and what aliases stand for is bounded.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._sizes: dict[int, int] = {}
+        self._aliased = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: Any = self.peek_event()
+        is_alias, node = isinstance(event, yaml.AliasEvent), super().compose_node(parent, index)
+        if not is_alias:
+            self._sizes[id(node)] = 1 + sum(self._sizes[id(part)] for part in _parts(node))
+        elif id(node) not in self._sizes:
+            raise yaml.composer.ComposerError(None, None, f"'*{event.anchor}' stands within itself", event.start_mark)
+        else:
+            self._aliased += self._sizes[id(node)]
+        if self._aliased > MOST_ALIASED:
+            problem = f"aliases stand for more than {MOST_ALIASED:,} values"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            problem = f"'{node.value!s:.40}' is no valid {node.tag.rpartition(':')[2]}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a list or mapping is no key", key_node.start_mark)
+            if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"'{key}' is given twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _parts(node: Any) -> list[yaml.Node]:
+    """What a list or a mapping holds; of one value, nothing."""
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 _Loader.add_implicit_resolver(
@@ -125,13 +167,14 @@ def read_document(path: Path, name: str) -> Any:
         raise ExperimentError(f"{name} cannot be read: {instead}") from None
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         raise ExperimentError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if path.suffix.lower() == ".json":
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ExperimentError(f"{path}, line {error.lineno}: {error.msg}") from None
     try:
-        return yaml.load(text, Loader=_Loader)
+        return json.loads(text) if path.suffix.lower() == ".json" else yaml.load(text, Loader=_Loader)
+    except json.JSONDecodeError as error:
+        raise ExperimentError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except RecursionError:
+        raise ExperimentError(f"{path}: lists and mappings are nested too deeply in one another") from None
+    except ValueError as error:  # a number of thousands of digits in JSON
+        raise ExperimentError(f"{path}: {one_line(error).partition(';')[0]}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""

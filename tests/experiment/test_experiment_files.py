@@ -169,6 +169,51 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
     assert "\n" not in str(raised.value)
 
 
+ALIASES = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30))])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{ALIASES}\ntitle: *a29", "line 7: aliases stand for more than 1,000,000 values"),
+        ("title: &a [*a]", "line 1: '*a' stands within itself"),
+        ("beam:\n  wavelength_A: &a {b: [*a]}", "line 2: '*a' stands within itself"),
+        ("title: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        (
+            "title: a\nscan: {frames: " + "9" * 5000 + "}",
+            "line 2: '9999999999999999999999999999999999999999' is no valid int",
+        ),
+        ("title: 2001-99-99", "line 1: '2001-99-99' is no valid timestamp"),
+        ("title: !!bool maybe", "line 1: 'maybe' is no valid bool"),
+        ("title: !!timestamp x", "line 1: 'x' is no valid timestamp"),
+        ("title: !!int ''", "line 1: '' is no valid int"),
+        ("title: a\n? [a, b]\n: 1", "line 2: a list or mapping is no key"),
+        ("? {a: b}\n: 1", "line 1: a list or mapping is no key"),
+    ],
+    ids=lambda text: text[-20:],
+)
+def test_a_hostile_file_costs_an_error_in_one_line(load, text, said):
+    with pytest.raises(ExperimentError, match=r"experiment\.yaml.*: ") as raised:
+        load(text)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("[" * 200_000 + "]" * 200_000, "nested too deeply"), ("9" * 5000, "4300 digits")],
+    ids=["nested", "digits"],
+)
+def test_hostile_json_costs_an_error_in_one_line(load, content, said):
+    with pytest.raises(ExperimentError, match=rf"experiment\.json: .*{said}"):
+        load(f'{{"title": {content}}}', "experiment.json")
+
+
+def test_aliases_stand_for_what_they_name(load):
+    section = "{kind: uniform, F: &one 1}\nbeam: {wavelength_A: *one}"
+    assert load(f"{CRYSTAL}\nstructure_factors: {section}").beam.wavelength_A == 1
+
+
 def test_json_is_read_and_its_errors_name_the_line(load):
     content = {"crystal": {"cell": [40, 50, 60, 90, 90, 90]}, "structure_factors": {"kind": "uniform", "F": 1}}
     assert load(json.dumps(content), "experiment.json") == load(json.dumps(content))
