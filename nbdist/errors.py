@@ -98,4 +98,9 @@ def one_line(error: BaseException) -> str:
 
 def scrubbed(text: str) -> str:
     """A text with the user and password of every URL in it blotted out."""
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
+    return re.sub(r"(://)[^/\s]+@", r"\1***@", text)
+
+
+def printable(text: str) -> str:
+    """A text with its control characters spelled out, but ends of lines and tabs: a terminal does what they say, whoever wrote them."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)

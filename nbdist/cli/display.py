@@ -1,6 +1,7 @@
 """How numbers and tables look in the terminal.
 
-What holds: no number is cut or broken, whatever the width; where nobody watches, a row is one line.
+What holds: no number is cut or broken, whatever the width; where nobody watches, a row is one line; and the terminal obeys no character
+that stands in a store or in a file, a title for instance.
 """
 
 from __future__ import annotations
@@ -11,12 +12,26 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
+from rich.segment import Segment
+
+from nbdist.errors import printable
 
 if TYPE_CHECKING:
+    from rich.console import ConsoleOptions, RenderableType
     from rich.table import Table
 
-console = Console(highlight=False, soft_wrap=True, markup=False)
-error_console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+class _Console(Console):
+    """Shows control characters of what is printed; its own, of colours and of progress, are none of that."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Parts of a line, with how each looks."""
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(printable(part.text), part.style)
+
+
+console = _Console(highlight=False, soft_wrap=True, markup=False)
+error_console = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 WIDEST = 10_000
 """Characters of a line of a table, at most."""
 

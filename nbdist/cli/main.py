@@ -48,7 +48,7 @@ from nbdist.cli.streams import steady_streams
 from nbdist.cli.trace import trace
 from nbdist.cli.verify import verify
 from nbdist.cli.view import view
-from nbdist.errors import NbdistError, one_line
+from nbdist.errors import NbdistError, one_line, printable
 from nbdist.version import __version__
 
 WORK = frozenset(
@@ -222,7 +222,7 @@ def _status(command: Callable[[], object]) -> int:
             return _told_of_usage(error)
         if "--debug" in sys.argv:
             raise error from error.__cause__
-        typer.echo(f"nbdist: {_said_of(error)}", err=True)
+        typer.echo(f"nbdist: {printable(_said_of(error))}", err=True)
         return EXIT_WRONG
     return ended_with if isinstance(ended_with, int) else 0  # of `typer.Exit`
 
@@ -238,7 +238,7 @@ def _told_of_usage(error: Any) -> int:
         if found is not None and found not in said:
             said += f", found '{found}'"
         mark = "" if said.endswith("?") else ";"
-        typer.echo(f"nbdist: {said[0].lower()}{said[1:]}{mark} {path} --help lists what there is", err=True)
+        typer.echo(f"nbdist: {said[0].lower()}{printable(said[1:])}{mark} {path} --help lists what there is", err=True)
     return EXIT_WRONG
 
 

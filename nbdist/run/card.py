@@ -26,7 +26,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from nbdist.errors import MissingExtraError, StoreError, one_line, require_extra
+from nbdist.errors import MissingExtraError, StoreError, one_line, printable, require_extra
 from nbdist.formats.distributions import Distribution, Distributions, Numbers, Words
 from nbdist.formats.image_files import stacked, stacked_shape
 from nbdist.formats.views import State, View
@@ -373,13 +373,13 @@ def read_me(card: Card) -> str:
     summary, samples = card.summary, card.summary.samples
     per_sample = "a still" if summary.frames_per_sample == 1 else f"{summary.frames_per_sample} frames"
     lines = [
-        f"# {summary.title or 'Synthetic diffraction images'}",
+        f"# {_line(summary.title or 'Synthetic diffraction images')}",
         "",
         f"{samples:,} samples of {per_sample} each, simulated X-ray diffraction images with labels, made by nbdist "
         f"{summary.provenance.get('versions', {}).get('nbdist', '')}.".replace(" .", "."),
         f"{_bytes(summary.found.shard_bytes)} in {len(summary.units):,} units.",
         "",
-        f"Licence: {card.license or 'none is named in the recipe (recipe.license)'}.",
+        f"Licence: {_line(card.license or 'none is named in the recipe (recipe.license)')}.",
         "",
         "```python",
         "import nbdist",
@@ -481,7 +481,12 @@ def _meaning(card: Card, name: str) -> str:
 def _table(head: tuple[str, ...], rows: Iterable[Iterable[object]]) -> list[str]:
     """Lines of a table in Markdown."""
     shown = [head, ("---",) * len(head), *rows]
-    return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in shown]
+    return ["| " + " | ".join(_line(cell).replace("|", "\\|") for cell in row) + " |" for row in shown]
+
+
+def _line(words: object) -> str:
+    """Words of a recipe in one line, which are neither HTML nor orders to a terminal."""
+    return printable(" ".join(str(words).split())).replace("<", "&lt;")
 
 
 def _at_least(words: Words) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -104,3 +108,18 @@ def test_a_file_name_that_is_no_text_is_printed(tmp_path):
     )  # fmt: skip
     assert (ran.returncode, ran.stderr.count(b"\n")) == (2, 1)
     assert b"Traceback" not in ran.stderr
+
+
+def test_a_terminal_obeys_no_character_of_a_store_or_a_file(nbdist, finished, write_experiment, tmp_path):
+    """Such characters rename a window, overwrite what stands above, or fill the clipboard."""
+    orders = "\x1b]0;another\x07\x1b[31m\x9b2J\x7f"
+    copy = Path(shutil.copytree(finished, tmp_path / "copy.zarr"))
+    root = json.loads((copy / "zarr.json").read_text())
+    root["attributes"]["title"] = orders
+    (copy / "zarr.json").write_text(json.dumps(root))
+    file = write_experiment(tmp_path / "a.yaml", title=orders)
+    for words in (("info", copy), ("check", file), ("check", tmp_path / f"{orders}.yaml"), ("info", f"{copy}{orders}")):
+        told = nbdist(*words)
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", told.raw + told.err), words
+        assert told.code == (0 if words[1] in (copy, file) else 2)
+    assert "\\x1b[31m" in nbdist("info", copy).raw

@@ -22,12 +22,13 @@ from nbdist.store import grow_store, mark_finished, open_group
 from nbdist.store.parts import Part
 
 SAMPLES = 6
+TITLE = "Small\n| crystals <b> $x_{"
 
 
 @pytest.fixture(scope="module")
 def recipe(small_experiment):
     experiment = small_experiment(
-        title="Small | crystals",
+        title=TITLE,
         panel={"spixels": 24, "fpixels": 20, "pixel_size_mm": 3.2},
         beam={"fluence_photons_per_m2": 2e24},
         crystal={"shape": "gauss", "space_group": "P 1"},
@@ -69,7 +70,7 @@ def said(location):
 def test_a_card_says_what_was_drawn_of_which_recipe(whole, recipe):
     card = said(whole)
     assert (card["samples"], card["frames"], card["frames_per_sample"], card["seed"]) == (SAMPLES, SAMPLES, 1, 7)
-    assert (card["title"], card["license"]) == ("Small | crystals", "CC-BY-4.0")
+    assert (card["title"], card["license"]) == (TITLE, "CC-BY-4.0")
     assert card["recipe"] == recipe.content
     assert card["fingerprint"] == recipe.fingerprint
     assert {its["name"] for its in card["arrays"]} == {"intensity", "counts", "spot"}
@@ -131,7 +132,7 @@ def test_pictures_are_of_values_and_of_samples(whole):
 
 def test_people_read_splits_values_and_how_it_is_checked(whole):
     text = (whole / "README.md").read_text()
-    assert text.startswith("# Small | crystals\n")
+    assert text.startswith("# Small | crystals &lt;b> $x_{\n")
     for expected in (
         "6 samples of a still each",
         "Licence: CC-BY-4.0.",

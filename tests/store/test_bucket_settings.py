@@ -143,4 +143,5 @@ def test_without_botocore_the_command_to_install_it_is_said(home, monkeypatch):
 
 
 def test_a_password_of_a_url_is_blotted_out():
+    assert scrubbed("no http://me:hunt@er2@host/a@b") == "no http://***@host/a@b"
     assert scrubbed("GET http://me:hunter2@host/x and s3://hunter2@b") == "GET http://***@host/x and s3://***@b"
