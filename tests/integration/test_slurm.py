@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -39,7 +40,8 @@ def test_jobs_that_die_are_replaced(slurm, held, series_file, cluster_file, tmp_
     (node,) = slurm("squeue", "-h", "-j", second[0], "-o", "%N").split()
     slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")  # Slurm takes the job to another node
     for process in workers_started_with(str(tmp_path)):
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # Slurm ends them, too
+            process.kill()
     assert len(slurm.jobs()) <= 2
     held.release()
     slurm.wait_for_success(run)
