@@ -141,7 +141,16 @@ class Shown:
         return self.page.evaluate(f"({of})(({AT})('{name}'))")
 
     def until(self, name: str, holds: str) -> None:
+        """Wait until something holds of a model, and until what the page lays out anew for it stands.
+
+        An entry that is written into meanwhile would lose what is written.
+        """
         self.page.wait_for_function(f"window.Bokeh && Bokeh.documents[0] && ({holds})(({AT})('{name}'))")
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def until_coloured(self, holds: str) -> None:
+        """Wait until something holds of the mapper that colours the image: the last thing that a change of contrast changes."""
+        self.until("image", f"it => it.right.some(bar => bar.visible && ({holds})(bar.color_mapper))")
 
     def pixels(self):
         """Values (slow, fast), int32, and slow and fast of the first."""
@@ -209,22 +218,22 @@ def test_the_page(served, counts, page):
 
     # contrast: a logarithmic scale begins above 0, and none is turned round
     page.get_by_label("scale").select_option("log")
-    shown.until("low", "it => it.value > 0")
+    shown.until_coloured("it => it.type == 'LogColorMapper' && it.low > 0")
     shown.write("drawn from", "0")
+    shown.until_coloured("it => it.low == 0.5")
     shown.until("low", "it => it.value == 0.5")
-    assert not shown.ask("each", "it => it.active.length")
+    shown.until("each", "it => it.active.length == 0")
     page.get_by_label("scale").select_option("linear")
+    shown.until_coloured("it => it.type == 'LinearColorMapper'")
     shown.write("to", "77")
-    shown.until("high", "it => it.value == 77")
+    shown.until_coloured("it => it.high == 77")
     shown.write("drawn from", "80")
     shown.until("reversed", "it => it.visible")
     shown.write("drawn from", "0")
     shown.until("reversed", "it => !it.visible")
+    shown.until_coloured("it => it.high == 77 && it.low == 0")
     page.get_by_label("colours").select_option("viridis")
-    shown.page.wait_for_function(
-        """Bokeh.documents[0].get_model_by_name('image').right.some(bar => bar.visible && bar.color_mapper.high == 77
-            && bar.color_mapper.type == 'LinearColorMapper' && bar.color_mapper.palette.length == 256)"""
-    )
+    shown.until_coloured("it => it.palette.length == 256")
 
     # spots, and what is under the pointer
     page.get_by_label("spots", exact=True).check()
