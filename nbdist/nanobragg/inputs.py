@@ -14,11 +14,11 @@ from nbdist.formats.smv import read_smv_header, read_smv_header_text
 from nbdist.nanobragg.words import REAL, FlagError, Flags
 from nbdist.scene.mosaic import cap_rotation, uniform_deviates
 from nbdist.scene.resolve import resolve
+from nbdist.scene.rounding import rounded_up
 
 DEFAULT_BEAM_SIZE_MM, DEFAULT_PIXEL_MM = 0.1, 0.1
 RANDOM_CAP_RAD = 90.0
 """nanoBragg means 90 degrees and passes radians: angles up to 14 turns, which makes orientations about uniform."""
-ROUNDING = 1e-9
 HEADER_FLAGS = {
     "PIXEL_SIZE": "pixel",
     "DISTANCE": "distance",
@@ -124,7 +124,7 @@ def cells_of_sizes(flags: Flags, experiment: Experiment) -> tuple[int, int, int]
     axes_mm = 1e-7 * np.linalg.norm(resolve(experiment).specimen.lattices[0].real_vectors_A, axis=1)
     given = experiment.only_crystal.N_cells or (1, 1, 1)
     na, nb, nc = (
-        max(1, math.ceil(size / axis * (1 - ROUNDING))) if size else count
+        max(1, rounded_up(size / axis)) if size else count
         for size, axis, count in zip(clipped_sizes(flags)[0], axes_mm, given, strict=True)
     )
     return na, nb, nc

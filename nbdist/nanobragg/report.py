@@ -22,12 +22,13 @@ from nbdist.formats.merged import form_of
 from nbdist.formats.text import data_lines, read_text
 from nbdist.formats.upright import Upright
 from nbdist.nanobragg.flags import Simulation
-from nbdist.nanobragg.inputs import ROUNDING, clipped_sizes
+from nbdist.nanobragg.inputs import clipped_sizes
 from nbdist.nanobragg.sweeps import DEGREES_A_RADIAN, phi_sweep, spectrum_sweep
 from nbdist.nanobragg.words import Flags
 from nbdist.scene.models import models_of
 from nbdist.scene.panels import CONVENTIONS, PanelGeometry
 from nbdist.scene.resolve import recommended_oversample
+from nbdist.scene.rounding import ROUNDING
 from nbdist.scene.scene import Scene
 
 ROWS_AT_A_TIME = 256

@@ -42,6 +42,7 @@ from nbdist.scene.panels import (
     unit,
 )
 from nbdist.scene.rocking import panel_resolutions_A, recommended_phi_steps, rocking_width_deg
+from nbdist.scene.rounding import rounded_up
 from nbdist.scene.scene import Scene
 from nbdist.scene.sources import Sources, are_parallel, make_sources, spread_sources
 from nbdist.scene.specimen import KnownCrystal, Lattice, Specimen, TwinDomain, largest_size_A
@@ -290,8 +291,8 @@ def _check_polarization(experiment: Experiment, sources: Sources, polarization: 
 def recommended_oversample(largest_A: float, wavelength_A: float, panel: PanelGeometry) -> int:
     """Subpixels for three samples across a spot of the crystal's size: ceil(3 size / (lambda distance / pixel)), as nanoBragg."""
     with np.errstate(over="ignore"):
-        wanted = np.ceil(np.float64(3.0 * largest_A) / (wavelength_A * abs(panel.distance_m) / panel.pixel_m))
-    return max(1, int(min(wanted, 1e15)))
+        wanted = np.float64(3.0 * largest_A) / (wavelength_A * abs(panel.distance_m) / panel.pixel_m)
+    return max(1, rounded_up(min(wanted, 1e15)))
 
 
 def _oversample(experiment: Experiment, largest_A: float, panels: Sequence[PanelGeometry]) -> int:
@@ -365,8 +366,7 @@ def _reciprocal_vectors(field: str, crystal: Crystal, wavelength_A: float) -> Ar
 def _cells(crystal: Crystal, real: Array) -> tuple[int, int, int]:
     size_mm = crystal.size_mm if crystal.size_um is None else 1e-3 * crystal.size_um
     if size_mm is not None:
-        counts = np.ceil(1e7 * np.array(size_mm) / np.linalg.norm(real, axis=1))
-        na, nb, nc = (max(1, int(count)) for count in counts)
+        na, nb, nc = (max(1, rounded_up(count)) for count in 1e7 * np.array(size_mm) / np.linalg.norm(real, axis=1))
         return na, nb, nc
     return crystal.N_cells or (1, 1, 1)
 

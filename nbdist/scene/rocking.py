@@ -12,6 +12,7 @@ from nbdist.experiment.beam import Beam
 from nbdist.experiment.crystal import Crystal
 from nbdist.scene.mosaic import small_turns
 from nbdist.scene.panels import PanelGeometry
+from nbdist.scene.rounding import rounded_up
 from nbdist.scene.sources import Sources
 
 SHAPE_WIDTHS = {"square": 0.886, "round": 1.155, "gauss": 0.934, "tophat": 1.26}
@@ -108,4 +109,4 @@ def recommended_points(own_rad: float, sigmas_rad: Sequence[float]) -> int:
 
 def recommended_phi_steps(osc_range_deg: float, width_deg: float) -> int:
     """Phi steps of a frame that sample a rocking width three times; 1 for a still."""
-    return max(1, math.ceil(min(STEPS_PER_WIDTH * abs(osc_range_deg) / max(width_deg, 1e-100), 1e15)))
+    return max(1, rounded_up(min(STEPS_PER_WIDTH * abs(osc_range_deg) / max(width_deg, 1e-100), 1e15)))

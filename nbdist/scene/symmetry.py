@@ -19,6 +19,7 @@ from nbdist.errors import ExperimentError
 from nbdist.experiment.lattice import Cell, cell_from_real, dual_vectors
 from nbdist.experiment.space_groups import P1, space_group
 from nbdist.formats.hkl import PACKING
+from nbdist.scene.rounding import ROUNDING
 
 if TYPE_CHECKING:
     import gemmi
@@ -114,12 +115,13 @@ def half_sphere(reciprocal_per_A: Array, d_min_A: float) -> Iterator[NDArray[np.
 
     It is that one whose first index that is not 0 is positive; 000 is left out.
     """
-    limits = np.linalg.norm(dual_vectors(reciprocal_per_A), axis=1) / d_min_A
+    farthest_per_A = (1 + ROUNDING) / d_min_A
+    limits = np.linalg.norm(dual_vectors(reciprocal_per_A), axis=1) * farthest_per_A
     h_limit, k_limit, l_limit = map(int, limits)
     k, l = np.arange(-k_limit, k_limit + 1), np.arange(-l_limit, l_limit + 1)
     plane = k[:, None, None] * reciprocal_per_A[1] + l[:, None] * reciprocal_per_A[2]
     for h in range(h_limit + 1):
-        inside = ((h * reciprocal_per_A[0] + plane) ** 2).sum(axis=-1) <= 1 / d_min_A**2
+        inside = ((h * reciprocal_per_A[0] + plane) ** 2).sum(axis=-1) <= farthest_per_A**2
         if h == 0:  # half a plane, and half a row of it
             inside[:k_limit] = False
             inside[k_limit, : l_limit + 1] = False

@@ -262,6 +262,15 @@ def test_wilson_amplitudes_fill_the_sphere_of_their_resolution(wilson):
     assert len(indices) == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.parametrize("last_bits", [1 - 1e-14, 1.0, 1 + 1e-14])
+def test_reflections_at_the_resolution_itself_are_listed_whatever_the_last_bits_are(last_bits):
+    # of a cubic cell of 40 A, 10 0 0, 8 6 0 and those like them lie at 4 A: 6 and 24 of the integer points within a radius of 10,
+    # of which there are 4169 (OEIS A000605), the origin among them
+    reciprocal = reciprocal_from_cell([40 * last_bits] * 3 + [90] * 3)
+    indices, _ = wilson_amplitudes(reciprocal, Wilson(kind="wilson", d_min_A=4, seed=1))
+    assert len(indices) == 4168
+
+
 def test_wilson_intensities_are_exponential_about_their_mean(wilson):
     reciprocal, _, indices, amplitudes = wilson
     s_squared = (np.linalg.norm(indices @ reciprocal, axis=1) / 2) ** 2
@@ -310,6 +319,19 @@ def test_auto_oversample_takes_three_samples_across_a_spot(small_experiment):
         sampling={"oversample": "auto"},
     )
     assert resolve(experiment).instrument.oversample == 2
+
+
+@pytest.mark.parametrize("last_bits", [1 - 1e-14, 1.0, 1 + 1e-14])
+def test_auto_oversample_does_not_depend_on_last_bits(small_experiment, last_bits):
+    # 3 * 400 A / (0.8 A * 100 mm / 0.1 mm) = 1.5 for 10 cells, and 3 for 20
+    for cells, subpixels in ((10, 2), (20, 3)):
+        experiment = small_experiment(
+            beam={"wavelength_A": 0.8},
+            panel={"pixel_size_mm": 0.1},
+            crystal={"cell": [40 * last_bits] * 3 + [90] * 3, "N_cells": [cells] * 3},
+            sampling={"oversample": "auto"},
+        )
+        assert resolve(experiment).instrument.oversample == subpixels
 
 
 def test_energy_is_nanobraggs_wavelength(small_experiment):

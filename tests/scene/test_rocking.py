@@ -121,6 +121,13 @@ def test_auto_takes_three_steps_a_width_and_one_for_a_still(small_experiment):
         assert resolve(small_experiment(scan={**scan, "phi_steps": "auto"})).phi_steps == steps
 
 
+@pytest.mark.parametrize("last_bits", [1 - 1e-14, 1.0, 1 + 1e-14])
+def test_the_number_of_steps_does_not_depend_on_last_bits(last_bits):
+    # three steps for each width of 0.1 degrees: 7.5 in 0.25 degrees, and 9 in 0.3
+    assert recommended_phi_steps(0.25, 0.1 * last_bits) == 8
+    assert recommended_phi_steps(0.3, 0.1 * last_bits) == 9
+
+
 def test_auto_looks_no_farther_than_the_resolution_limit(small_experiment):
     scan = {"osc_range_deg": 2.0, "phi_steps": "auto"}
     assert resolve(small_experiment(scan=scan, sampling={"d_min_A": 8.0})).phi_steps == 5
