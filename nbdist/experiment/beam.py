@@ -16,6 +16,9 @@ EV_ANGSTROM = 12398.42
 DEFAULT_FLUENCE_PHOTONS_PER_M2 = 1.259320152862271e29
 """nanoBragg's default: with it, one electron scatters one photon into one steradian (1/r_e^2)."""
 
+SPECTRUM = ("dispersion", "sources", "source_file", "bandwidth_sigma")
+"""Fields of the beam that give it other wavelengths than its own."""
+
 
 class Divergence(Section):
     """A grid of beam directions, as nanoBragg builds it."""

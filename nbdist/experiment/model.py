@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from nbdist.errors import ExperimentError
 from nbdist.experiment.background import Background
-from nbdist.experiment.beam import Beam
+from nbdist.experiment.beam import SPECTRUM, Beam
 from nbdist.experiment.crystal import LATTICE_FIELDS, Crystal
 from nbdist.experiment.detector import Detector
 from nbdist.experiment.fields import Section
@@ -27,6 +27,8 @@ PHYSICS_VERSION = 2
 """Raised when the same experiment would give other pixel values, as by another default; it enters the fingerprint."""
 INTEGRATED_VERSION = 1
 """The same where the method is integrated."""
+SPECTRUM_VERSION = 1
+"""The same where the beam has other wavelengths than its own."""
 READOUT_VERSION = 2
 """Raised when the same experiment would give other counts; it enters the fingerprint where counts are made."""
 MODEL_VERSION = 1
@@ -181,6 +183,11 @@ class Experiment(Section):
             "physics_version": PHYSICS_VERSION,
             **({"integrated_version": INTEGRATED_VERSION} if self.sampling.integrated else {}),
             **({"model_version": MODEL_VERSION} if models else {}),
+            **(
+                {"spectrum_version": SPECTRUM_VERSION}
+                if any(self.beam.content().get(name) for name in SPECTRUM)
+                else {}
+            ),
         }
 
     @property

@@ -25,7 +25,6 @@ from nbdist.scene.amplitude_table import AmplitudeTable
 from nbdist.scene.amplitudes import Reflections
 from nbdist.scene.mosaic import crystal_axes, small_turns
 from nbdist.scene.rocking import SHAPE_WIDTHS
-from nbdist.scene.scene import BEYOND_THE_DETECTOR
 from nbdist.scene.specimen import Lattice
 
 Array = NDArray[np.float64]
@@ -84,8 +83,8 @@ class ReflectionList:
     amplitudes: Array
 
     @classmethod
-    def of(cls, lattice: Lattice, reflections: Reflections, finest_A: float) -> ReflectionList:
-        """Those within a spacing; of a uniform amplitude, or where unlisted ones have one, all of the lattice.
+    def of(cls, lattice: Lattice, reflections: Reflections, kept_A: float) -> ReflectionList:
+        """Those within a spacing in Angstrom; of a uniform amplitude, or where unlisted ones have one, all of the lattice.
 
         Raises
         ------
@@ -93,7 +92,7 @@ class ReflectionList:
             If that is more than a crystal has.
         """
         reciprocal = dual_vectors(lattice.real_vectors_A)
-        longest = 1 / (BEYOND_THE_DETECTOR * finest_A)
+        longest = 1 / kept_A
         if not reflections.default_F and _in_order(reflections.indices):
             miller, amplitudes = reflections.indices, np.atleast_2d(reflections.amplitudes)
             vectors = miller @ reciprocal
@@ -106,7 +105,7 @@ class ReflectionList:
             limits = np.floor(np.linalg.norm(lattice.real_vectors_A, axis=1) * longest)
             if np.prod(2 * limits + 1) > MOST_REFLECTIONS:
                 raise ExperimentError(
-                    f"{lattice.amplitudes_field}: an amplitude for every reflection within {finest_A:.3g} A makes more than "
+                    f"{lattice.amplitudes_field}: an amplitude for every reflection within {kept_A:.3g} A makes more than "
                     f"{MOST_REFLECTIONS} of them; give a list"
                 )
             ranges = [np.arange(-int(limit), int(limit) + 1) for limit in limits]

@@ -25,7 +25,7 @@ from nbdist.kernels.reflections import (
     spread_of,
 )
 from nbdist.scene.amplitudes import Reflections
-from nbdist.scene.scene import BEYOND_THE_DETECTOR, Scene
+from nbdist.scene.scene import Scene
 from nbdist.scene.tile import Tile
 
 Array = NDArray[np.float64]
@@ -54,7 +54,7 @@ def diffraction_bytes(scene: Scene, reflections: Sequence[Reflections]) -> int:
         count = len(its.indices)
         if its.default_F:
             cell_A3 = abs(float(np.linalg.det(lattice.real_vectors_A)))
-            count = max(count, int(4 / 3 * math.pi * cell_A3 / (BEYOND_THE_DETECTOR * scene.finest_A) ** 3))
+            count = max(count, int(4 / 3 * math.pi * cell_A3 / scene.kept_A**3))
         total += count * (LIST_BYTES + CROSSING_BYTES * len(scene.instrument.sources))
         largest = max(largest, count)
     return total + MAKING_BYTES * largest
@@ -249,7 +249,7 @@ class Diffraction:
         self.scene = scene
         lattices = scene.specimen.lattices
         self.lists = [
-            ReflectionList.of(lattice, its, scene.finest_A) for lattice, its in zip(lattices, reflections, strict=True)
+            ReflectionList.of(lattice, its, scene.kept_A) for lattice, its in zip(lattices, reflections, strict=True)
         ]
         self.spreads = [spread_of(lattice) for lattice in lattices]
         self.tables = [its.table_of_source for its in reflections]

@@ -25,7 +25,7 @@ from nbdist.formats.hkl import read_hkl
 from nbdist.formats.merged import form_of, read_merged
 from nbdist.random_words import RandomWords, uniforms
 from nbdist.scene.model_amplitudes import EDGE_EV, at_an_edge, described, model_amplitudes
-from nbdist.scene.scene import BEYOND_THE_DETECTOR, Scene
+from nbdist.scene.scene import Scene
 from nbdist.scene.specimen import Lattice
 from nbdist.scene.symmetry import P1_SYMMETRY, AmplitudeBox, Symmetry, half_sphere
 
@@ -162,12 +162,11 @@ def _decided_beside(lattice: Lattice, scene: Scene) -> str:
     source, sources, decide = lattice.structure_factors, scene.instrument.sources, list[object]()
     if isinstance(source, FromModel):
         if source.d_min_A is None:
-            shortest = float(sources.wavelengths_A.min()) / scene.experiment.beam.mean_wavelength_A
-            decide += [shortest, _rung_A(scene.finest_A)]
+            decide += [scene.reach, _rung_A(scene.finest_A)]
         if source.anomalous != "none":
             decide += [sources.wavelengths_A.tolist(), sources.weights.tolist()]
     if isinstance(source, FromFile) and source.asks_for_unlisted:
-        decide.append(_rung_A(scene.finest_A))
+        decide += [scene.shortest, _rung_A(scene.finest_A)]
     return str(decide)
 
 
@@ -190,7 +189,7 @@ def _load(lattice: Lattice, reciprocal_per_A: Array, scene: Scene, finest_A: flo
         return _of_model(lattice, source, reciprocal_per_A, scene, finest_A)
     try:
         if isinstance(source, FromFile):
-            return _from_file(lattice, source, reciprocal_per_A, finest_A)
+            return _from_file(lattice, source, reciprocal_per_A, scene.shortest * finest_A)
         indices, amplitudes = wilson_amplitudes(reciprocal_per_A, source, lattice.symmetry)
     except ExperimentError as error:
         raise ExperimentError(f"{lattice.amplitudes_field}.{error}") from None
@@ -310,11 +309,10 @@ def _of_model(
         wavelengths_A, table_of_source = sources.wavelength_nodes(MOST_TABLES)
     d_min_A = source.d_min_A
     if d_min_A is None:
-        shortest = float(sources.wavelengths_A.min()) / scene.experiment.beam.mean_wavelength_A
         # the same indices have other spacings in the model's cell, where the crystal's is another
         own = reciprocal_from_cell(model.cell)
         ratio = np.linalg.eigvals(np.linalg.solve(reciprocal_per_A @ reciprocal_per_A.T, own @ own.T)).real.max()
-        d_min_A = BEYOND_THE_DETECTOR * finest_A * min(1.0, shortest) / math.sqrt(ratio)
+        d_min_A = scene.reach * finest_A / math.sqrt(ratio)
     its = model_amplitudes(model, source, d_min_A, wavelengths_A.tolist(), lattice.amplitudes_field)
     amplitudes = its.amplitudes[0] if table_of_source is None else its.amplitudes
     return Reflections(

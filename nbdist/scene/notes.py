@@ -23,6 +23,8 @@ from nbdist.scene.specimen import Lattice
 
 LONGEST_WAVELENGTH_A, SHORTEST_WAVELENGTH_A, SHORTEST_AXIS_A = 10.0, 0.01, 1.0
 SHORTEST_DISTANCE_MM = 10.0
+OFF_THE_BEAMS = 0.01
+"""Of the beam's wavelength, by which the mean of its sources may differ, besides what the points of a normal spectrum do."""
 COARSEST_STEP = 1.13
 """Phi step over a rocking width (1 / 0.886): sin^2(pi N x) has no period below 1/N, so a sum over steps up to it loses nothing."""
 WHOLE_LIST = 0.9
@@ -80,6 +82,12 @@ def _wavelengths(scene: Scene) -> Iterator[str]:
         yield (
             f"beam: a wavelength of {odd:.4g} A is none of X-ray diffraction; wavelength_A is in Angstrom, energy_eV in eV, "
             "wavelengths of a source_file in metres"
+        )
+    beams, (_, mean) = scene.experiment.beam.mean_wavelength_A, scene.instrument.sources.mean
+    if abs(mean / beams - 1) > OFF_THE_BEAMS + scene.instrument.bandwidth_sigma:
+        yield (
+            f"beam: the mean wavelength of its sources is {mean:.5g} A, and its own {beams:.5g} A, which resolutions, a matrix_file, "
+            "and exports go by; wavelength_A should be the mean"
         )
 
 

@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 
 BEYOND_THE_DETECTOR = 0.97
 """Reflections are kept to this fraction of the finest spacing that the detector reaches: their tails may reach it."""
+SPECTRUM_SIGMAS = 3
+"""Of a normal spectrum, to which its reflections are kept."""
 GROUP_DEG = 1.0
 """Phi that one reference orientation stands for."""
 
@@ -37,7 +39,8 @@ class Scene:
     phi_steps
         Orientations that stand for one frame's oscillation; 1 where it is integrated.
     finest_A
-        Resolution that the detector reaches within `sampling.d_min_A`, Angstrom.
+        Resolution that the detector reaches within `sampling.d_min_A` at the beam's wavelength, Angstrom; `reach` says how much finer
+        that is which others bring onto it.
     sample
         Number of the sample in its data set, which decides random numbers; 0 of a series.
     """
@@ -69,6 +72,24 @@ class Scene:
     def orientations_per_frame(self) -> int:
         """Phi steps x mosaic domains of all lattices."""
         return self.phi_steps * self.specimen.all_domains
+
+    @property
+    def shortest(self) -> float:
+        """The shortest wavelength that the sources have, over the beam's; 1 where none is shorter than that."""
+        sources = self.instrument.sources
+        shortest_A = float(sources.wavelengths_A[sources.weights > 0].min())
+        return min(1.0, shortest_A / self.experiment.beam.mean_wavelength_A)
+
+    @property
+    def reach(self) -> float:
+        """Fraction of `finest_A` to which reflections may reach the detector: by their tails, and by the shortest wavelengths."""
+        spread = self.instrument.bandwidth_sigma if self.method == "integrated" else 0.0  # else it is among the sources
+        return self.shortest * min(BEYOND_THE_DETECTOR, 1 - SPECTRUM_SIGMAS * spread)
+
+    @property
+    def kept_A(self) -> float:
+        """Spacing to which reflections are kept, Angstrom: to `reach`, but not far beyond `sampling.d_min_A`."""
+        return max(self.reach * self.finest_A, BEYOND_THE_DETECTOR * (self.instrument.d_min_A or 0.0))
 
     @property
     def rocking_width_deg(self) -> float:

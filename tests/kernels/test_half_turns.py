@@ -81,7 +81,7 @@ def test_a_list_in_order_needs_no_table(small_experiment):
     mixed = np.random.default_rng(1).permutation(len(listed.indices))
     other = listed._replace(indices=listed.indices[mixed], amplitudes=listed.amplitudes[mixed])
     assert not reflections._in_order(other.indices)
-    one, another = (reflections.ReflectionList.of(lattice, its, scene.finest_A) for its in (listed, other))
+    one, another = (reflections.ReflectionList.of(lattice, its, scene.kept_A) for its in (listed, other))
     assert len(one) > 100
     for name in ("miller", "vectors", "amplitudes"):
         np.testing.assert_array_equal(getattr(one, name), getattr(another, name))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nbdist.errors import DrawError, ExperimentError, FileFormatError
+from nbdist.experiment.beam import SPECTRUM
 from nbdist.experiment.crystal import LATTICE_FIELDS
 from nbdist.experiment.detector import Detector
 from nbdist.experiment.files import read_document, validate
@@ -24,6 +25,7 @@ from nbdist.experiment.model import (
     NOT_OF_AN_INSTRUMENT,
     PHYSICS_VERSION,
     READOUT_VERSION,
+    SPECTRUM_VERSION,
     Experiment,
     content_digest,
     file_digest,
@@ -205,6 +207,7 @@ class Recipe:
             **({"integrated": INTEGRATED_VERSION} if self.example.sampling.integrated else {}),
             **({"readout": READOUT_VERSION} if self.example.writes_counts else {}),
             **({"model": MODEL_VERSION} if "model" in words else {}),
+            **({"spectrum": SPECTRUM_VERSION} if any(places(self._root, f"beam.{name}") for name in SPECTRUM) else {}),
         }
         return content_digest({"content": content, "published": published, "versions": versions})
 
