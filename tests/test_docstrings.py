@@ -1,8 +1,13 @@
 """Docstrings and the help of options stand alone: in `help()`, in a tooltip and on the site no name comes before them."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
+
+import pytest
+
+import nbdist
 
 PACKAGE = Path(__file__).parent.parent / "nbdist"
 END_OF_A_SENTENCE = re.compile(
@@ -27,3 +32,12 @@ def test_no_docstring_and_no_help_is_the_end_of_a_sentence_that_a_name_began():
     texts = list(spoken())
     assert len(texts) > 2000  # it looks at all of them
     assert [f"{place}: {text.splitlines()[0]}" for place, text in texts if END_OF_A_SENTENCE.match(text)] == []
+
+
+@pytest.mark.parametrize("name", [name for name in nbdist.__all__ if name.islower()])
+def test_a_public_function_tells_each_parameter_what_it_returns_and_what_it_raises(name):
+    function = getattr(nbdist, name)
+    _, _, parts = inspect.getdoc(function).partition("\nParameters\n----------\n")
+    told = {word.strip() for line in re.findall(r"^\S.*$", parts, re.MULTILINE) for word in line.split(",")}
+    assert set(inspect.signature(function).parameters) - told == set()
+    assert {"Returns", "Raises"} <= told

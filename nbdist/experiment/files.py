@@ -26,6 +26,15 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     Relative file names inside it are relative to its folder; `~` and `$NAME` are expanded in them, and a relative folder that a
     leading `$NAME` stands for is relative to the working folder.
 
+    Parameters
+    ----------
+    path
+        The file; `~` is expanded.
+
+    Returns
+    -------
+    The experiment, which `with_changes` makes others of; the files that it names are not read yet.
+
     Raises
     ------
     ExperimentError

@@ -243,7 +243,7 @@ def sample(recipe: Recipe, number: int, *, device: Device = "auto", kernel: str 
     number
         From 0 on.
     device, kernel
-        Where, and "compiled" or "eager".
+        Where to render, "auto", "cpu" or "cuda", and "compiled" or "eager".
 
     Returns
     -------

@@ -45,13 +45,13 @@ def simulate_frame(
     frame
         Number of the frame, from 0.
     device, kernel
-        Where, and "compiled" or "eager".
+        Where to render, "auto", "cpu" or "cuda", and "compiled" or "eager".
     panel
         Which panel of several, from 0; all of them where left out and they have one size.
 
     Returns
     -------
-    Expected photons a pixel, (slow, fast), in the experiment's precision; (panel, slow, fast) of several panels.
+    Expected photons a pixel, (slow, fast), float32 or float64 as `sampling.precision` says; (panel, slow, fast) of several panels.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def simulate_series(
     experiment
         What to simulate.
     device, kernel
-        Where, and "compiled" or "eager".
+        Where to render, "auto", "cpu" or "cuda", and "compiled" or "eager".
     tile
         Rows and columns of a block.
     panel
@@ -102,8 +102,8 @@ def simulate_series(
 
     Returns
     -------
-    DataArray over Dask (frame, slow, fast), expected photons in the experiment's precision, with the coordinates
-    phi_start_deg and phi_end_deg (frame); (frame, panel, slow, fast) of several panels.
+    DataArray over Dask (frame, slow, fast), expected photons a pixel, float32 or float64 as `sampling.precision` says, with the
+    coordinates phi_start_deg and phi_end_deg (frame), degrees; (frame, panel, slow, fast) of several panels.
 
     Raises
     ------

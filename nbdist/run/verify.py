@@ -159,6 +159,8 @@ def verify(
 
     Parameters
     ----------
+    location
+        Path or URL of the store; it may be unfinished.
     sample
         Frames to render again, spread evenly over those that are complete; frames whose parts were made by workers with and without
         a compiler have no bits to compare, and are left out.
@@ -168,6 +170,10 @@ def verify(
         Where to render.
     report
         Called with ("decoded" or "compared", done, total).
+
+    Returns
+    -------
+    What was found; it is `good` where nothing is wrong or missing.
 
     Raises
     ------

@@ -51,13 +51,14 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
 
     Returns
     -------
-    Dataset with `intensity` (frame, slow, fast), `counts` where there is noise, and the coordinates frame, slow, fast,
-    phi_start_deg, phi_end_deg, orientation (rows a, b, c in Angstrom), mask (0 = usable) and complete (frame), bool: whether the frame
-    was in the store, its shards of the size they were written with, when it was opened. A beam that changes has
-    fluence_factor (frame), a crystal that decays dose_MGy and B_factor_A2. Labels of pixels that the experiment asked for are there too:
-    `bragg`, `background`, `spot` (frame, slow, fast) and the coordinate resolution. Several panels are a dimension `panel` after `frame`
-    where they have the same shape; else each has variables of its own, `intensity_0`, `mask_0`. Tables are read by `open_spots`,
-    `open_reflections` and `read_table`.
+    Dataset with `intensity` (frame, slow, fast), expected photons, float32; `counts`, what is read of them, in `readout.integers`,
+    where the experiment has noise or a read-out; and the coordinates frame, slow, fast, phi_start_deg, phi_end_deg, orientation (rows
+    a, b, c in Angstrom), mask (0 = usable) and complete (frame), bool: whether the frame was in the store, its shards of the size they
+    were written with, when it was opened. A beam that changes has fluence_factor (frame), a crystal that decays dose_MGy and
+    B_factor_A2. Labels of pixels that the experiment asked for are there too: `bragg`, `background`, float32, and `spot`, int32,
+    (frame, slow, fast) and the coordinates resolution, Angstrom, and shadow (1 = in a shadow). Several panels are a dimension `panel`
+    after `frame` where they have the same shape; else each has variables of its own, `intensity_0`, `mask_0`. Tables are read by
+    `open_spots`, `open_reflections` and `read_table`.
 
     The frames of a data set are those of all its samples, one after the other. It has the coordinate sample (frame), the number of the
     sample, and none of the others along `frame` but complete, which the tables of `open_samples` and `read_table` have instead. What

@@ -546,6 +546,15 @@ def load_recipe(path: str | os.PathLike[str]) -> Recipe:
 
     Relative file names inside it are relative to its folder; `~` and `$NAME` are expanded in them.
 
+    Parameters
+    ----------
+    path
+        The file; `~` is expanded.
+
+    Returns
+    -------
+    The recipe, whose first sample was drawn and is a valid experiment.
+
     Raises
     ------
     ExperimentError
