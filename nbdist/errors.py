@@ -7,7 +7,8 @@ import re
 from importlib.util import find_spec
 from typing import Literal
 
-FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+FATAL_ERRNOS = FULL_ERRNOS | {errno.EROFS, errno.EACCES, errno.EPERM}
 """Errors of the file system that no other unit of a run would escape."""
 Extra = Literal["cluster", "dashboard", "hdf5", "pictures", "s3", "tables", "torch", "view"]
 EXTRAS: dict[Extra, str] = {

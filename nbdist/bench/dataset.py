@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbdist.bench.readout import RESPONSE
 from nbdist.bench.series_steps import STEPS, store_steps
 from nbdist.experiment.recipe import Recipe, recipe_of
 from nbdist.run.sample_contexts import sample_contexts
@@ -59,15 +60,7 @@ RECIPE: dict[str, Any] = {
     "sampling": {"method": "integrated"},
     "background": {"water_um": {"uniform": [2.0, 6.0]}, "air": {"before_mm": 20.0}},
     "noise": {"photon_noise": True},
-    "readout": {
-        "point_spread": {"kind": "gaussian", "fwhm_mm": 0.1},
-        "electrons_per_photon": 10,
-        "calibration_sigma": 0.02,
-        "read_noise_electrons": 5,
-        "adu_per_electron": 0.5,
-        "offset_adu": 40,
-        "saturation_adu": 65000,
-    },
+    "readout": RESPONSE,
     "labels": "all",
 }
 

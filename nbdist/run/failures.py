@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 from pathlib import Path
 
-from nbdist.errors import DrawError, one_line, scrubbed
+from nbdist.errors import FULL_ERRNOS, DrawError, one_line, scrubbed
 
 PACKAGE = Path(__file__).parent.parent
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class ErrorLine(str):
@@ -37,7 +35,7 @@ class ErrorLine(str):
         line = cls((said if said == name else f"{name}: {said}") + _place(error))
         line.traceback = scrubbed("".join(traceback.format_exception(error)).rstrip())
         line.lasting = isinstance(error, DrawError)
-        line.disk_full = isinstance(error, OSError) and error.errno in FULL
+        line.disk_full = isinstance(error, OSError) and error.errno in FULL_ERRNOS
         return line
 
     @classmethod

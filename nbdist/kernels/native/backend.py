@@ -136,8 +136,8 @@ class NativeBackend:
         """Product of the factors asked for, float64 (rows, columns)."""
         out = np.empty(tile.shape)
         work = self._work(tile, ray, which)
-        work.incident, work.wavelength = _address(self._incident[source:]), _address(self._wavelength[source:])
-        work.out, work.out_stride = _address(out), tile.shape[1]
+        work.incident, work.wavelength = self._incident[source:].ctypes.data, self._wavelength[source:].ctypes.data
+        work.out, work.out_stride = out.ctypes.data, tile.shape[1]
         _call(self._library, "nbdist_factors", work)
         return out
 
@@ -165,7 +165,7 @@ class NativeBackend:
         library = load(integrated_source(instrument.precision))
         work = self._work(tile, instrument.first_ray(0), Factor(0))
         work.sources = len(self._weight)
-        work.incident, work.wavelength = _address(self._incident), _address(self._wavelength)
+        work.incident, work.wavelength = self._incident.ctypes.data, self._wavelength.ctypes.data
         image = np.empty(tile.shape, dtype=instrument.precision)
         spots, factors = Spots(diffraction, diffraction.spots(frame)), self._of_spots.with_every_term(tile)
         varying = instrument.every_term(tile.panel) & ~Factor.LIMIT
@@ -190,11 +190,11 @@ class NativeBackend:
                     request = asked.request
                     request.scale = exposed.share * weight / len(self._weight)
                     work = self._work(tile, Ray(layer, 0.0, 0.0), Factor(0))
-                    work.sources, work.incident = 1, _address(self._incident[source:])
-                    work.wavelength = _address(self._wavelength[source:])
+                    work.sources, work.incident = 1, self._incident[source:].ctypes.data
+                    work.wavelength = self._wavelength[source:].ctypes.data
                     starts = self._table_starts(table)
                     self._look_up(work, table, starts[source:])
-                    work.scale, work.out = _address(scale), _address(out)
+                    work.scale, work.out = scale.ctypes.data, out.ctypes.data
                     work.scale_stride = work.out_stride = tile.shape[1]
                     if library.code.nbdist_diffuse(ctypes.byref(work), ctypes.byref(request)) != 0:
                         raise MemoryError("the kernel found no memory")
@@ -209,7 +209,7 @@ class NativeBackend:
     def _look_up(work: Work, table: AmplitudeTable, table_start: NDArray[np.int64]) -> None:
         """Have a kernel find amplitudes in a table."""
         shape = table.values.shape[1:]
-        work.table, work.table_start = _address(table.values), _address(table_start)
+        work.table, work.table_start = table.values.ctypes.data, table_start.ctypes.data
         work.low = (_int * 3)(*table.lowest)
         work.high = (_int * 3)(*(low + n - 1 for low, n in zip(table.lowest, shape, strict=True)))
         work.step = (_int * 3)(shape[1] * shape[2], shape[2], 1)
@@ -229,12 +229,12 @@ class NativeBackend:
             work.add = number > 0 or not first
             work.sources, work.incident, work.wavelength, work.weight = (
                 len(weight),
-                _address(self._incident),
-                _address(self._wavelength),
-                _address(weight),
+                self._incident.ctypes.data,
+                self._wavelength.ctypes.data,
+                weight.ctypes.data,
             )
-            work.groups, work.group_size = len(groups), _address(size)
-            work.reference, work.cells = _address(reference), _address(cells)
+            work.groups, work.group_size = len(groups), size.ctypes.data
+            work.reference, work.cells = reference.ctypes.data, cells.ctypes.data
             work.N_cells = (_real * 3)(*lattice.shape_root.diagonal())
             work.skew = (_real * 3)(*lattice.shape_root[np.triu_indices(3, 1)])
             work.least_cells = (_real * 3)(*_least_cells(lattice))
@@ -244,7 +244,7 @@ class NativeBackend:
             for piece in _pieces(tile, int(size.sum()) * len(weight), self._threads):
                 rows, columns = piece.slow_start - tile.slow_start, piece.fast_start - tile.fast_start
                 work.first_row, work.last_row, work.first_column, work.last_column = piece[1:]
-                work.out, work.scale = _address(out[rows:, columns:]), _address(scale[ray.layer][rows:, columns:])
+                work.out, work.scale = out[rows:, columns:].ctypes.data, scale[ray.layer][rows:, columns:].ctypes.data
                 _call(prepared.library, "nbdist_partial", work)
 
     def _work(self, tile: Tile, ray: Ray, which: Factor) -> Work:
@@ -330,7 +330,3 @@ def _pieces(tile: Tile, steps: int, threads: int) -> Iterator[Tile]:
 
 def _doubles(values: object) -> NDArray[np.float64]:
     return np.ascontiguousarray(values, dtype=np.float64)
-
-
-def _address(values: NDArray[np.generic]) -> int:
-    return int(values.ctypes.data)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nbdist.kernels.diffuse import Exposed, Halos
 
@@ -35,7 +34,7 @@ class DiffuseRequest:
         self.halos = halos
         nodes = exposed.nodes
         self._arrays = [
-            _doubles(values)
+            np.ascontiguousarray(values, dtype=np.float64)
             for values in (
                 exposed.real,
                 nodes.phi_weight,
@@ -56,7 +55,3 @@ class DiffuseRequest:
             (_real * 27)(*halos.correction.ravel()),
             halos.peak,
         )
-
-
-def _doubles(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.ascontiguousarray(values, dtype=np.float64)

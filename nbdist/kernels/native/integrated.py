@@ -85,11 +85,11 @@ class Spots:
         self._mosaic = np.stack([spread.mosaic for spread in diffraction.spreads])
         self._request = Request(
             self.count,
-            _address(self._first),
-            *map(_address, self._columns),
+            self._first.ctypes.data,
+            *(column.ctypes.data for column in self._columns),
             len(self._shape),
-            _address(self._shape),
-            _address(self._mosaic),
+            self._shape.ctypes.data,
+            self._mosaic.ctypes.data,
             (_real * 3)(*diffraction.scene.spindle_axis),
             (_real * 6)(*diffraction.divergence_axes.ravel()),
             instrument.bandwidth_sigma**2,
@@ -128,19 +128,15 @@ class Spots:
             If the kernel finds no memory.
         """
         request, arrays = self._request, [factor for layers in factors for factor in layers]
-        addresses = np.array([_address(array) for array in arrays], dtype=np.uint64)
-        request.layers, request.factor, request.image = len(factors[0]), _address(addresses), _address(image)
+        addresses = np.array([array.ctypes.data for array in arrays], dtype=np.uint64)
+        request.layers, request.factor, request.image = len(factors[0]), addresses.ctypes.data, image.ctypes.data
         request.varying = varying.value
         measures = None
         if under is not None:
             measures = SpotMeasures.empty(self.count, under, (image.shape[0], image.shape[1]))
             request.photons, request.share = under.photons, under.spot_share or 0.0
             for name, array in (("background", under.background), *measures._asdict().items()):
-                setattr(request, name, None if array is None else _address(array))
+                setattr(request, name, None if array is None else array.ctypes.data)
         if library.code.nbdist_integrated(ctypes.byref(work), ctypes.byref(request)) != 0:
             raise MemoryError("the kernel found no memory")
         return measures
-
-
-def _address(values: NDArray[np.generic]) -> int:
-    return int(values.ctypes.data)
