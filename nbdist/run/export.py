@@ -46,7 +46,7 @@ from nbdist.run.exporting import (
 )
 from nbdist.run.labelled_export import labelled_export
 from nbdist.run.progress import Progress, Report, silent
-from nbdist.run.stored_frames import FrameReader, Source
+from nbdist.run.stored_frames import FrameReader, SourceStore
 from nbdist.scene import Scene
 from nbdist.scene.models import LARGEST_VALUE, models_of
 from nbdist.store import SeriesSummary, open_group, summarize, summarize_series
@@ -261,7 +261,7 @@ def _wanted(
     models = replace(models, panels=tuple(panels))
     models = replace(models, trusted=format.trusted(models))
     return SeriesExport(
-        source=Source(location, store_id_of(group)),
+        source=SourceStore(location, store_id_of(group)),
         frames=chosen,
         product=product,
         dtype="float32" if product == INTENSITY.name and format.real_numbers else "int32",

@@ -40,7 +40,7 @@ from nbdist.run.jobs import Job
 from nbdist.run.ledger import Ledger
 from nbdist.run.loop import run_units
 from nbdist.run.progress import Progress, Record, Report
-from nbdist.run.stored_frames import FrameReader, Source
+from nbdist.run.stored_frames import FrameReader, SourceStore
 from nbdist.scene.models import LARGEST_VALUE
 from nbdist.store import StoreSummary
 from nbdist.store.number_set import NumberSet
@@ -92,7 +92,7 @@ class Export(abc.ABC):
         Random name of the run that writes it, which the folder has, too: another one that goes on with it, or replaces it, has another.
     """
 
-    source: Source
+    source: SourceStore
     frames: range
     product: str
     dtype: str

@@ -15,7 +15,7 @@ from nbdist.run.events import EventLog, no_log
 from nbdist.run.executors.choice import Workers, chosen_workers
 from nbdist.run.ledger import ROUNDS, Ledger
 from nbdist.run.loop import run_units
-from nbdist.run.opening import OpenStore, incomplete, opened
+from nbdist.run.opening import HeldStore, incomplete, opened
 from nbdist.run.origins import RENDERED, Origin
 from nbdist.run.progress import Progress, Report, silent
 from nbdist.run.settings import LocalProcesses, Pacing, RunSettings
@@ -203,7 +203,7 @@ def fill_store(
     return progress
 
 
-def _render_all(store: OpenStore[Any], workers: Workers, progress: Progress, report: Report) -> bool:
+def _render_all(store: HeldStore[Any], workers: Workers, progress: Progress, report: Report) -> bool:
     """Render the units of a series, and those again that are found damaged or gone at the end; whether all are complete."""
     left, location = store.units, store.context.location
     for _ in range(ROUNDS):
@@ -232,5 +232,5 @@ def _render_all(store: OpenStore[Any], workers: Workers, progress: Progress, rep
     return not left
 
 
-def _frames(store: OpenStore[Any]) -> int:
+def _frames(store: HeldStore[Any]) -> int:
     return sum(len(unit.frames) for unit in store.units)

@@ -40,7 +40,7 @@ from nbdist.run.exporting import (
     read_images,
     whole_counts,
 )
-from nbdist.run.stored_frames import FrameReader, Source
+from nbdist.run.stored_frames import FrameReader, SourceStore
 from nbdist.store import StoreSummary, open_group
 from nbdist.store.samples import IN_ALL, sample_rows
 from nbdist.store.schema import schema_of
@@ -163,7 +163,7 @@ def labelled_export(
         raise RunError(f"{location}: holds no {SPOT.name}, which {format.name} has of each pixel; labels.spot makes it")
     group = open_group(location)
     return LabelledExport(
-        source=Source(location, store_id_of(group)),
+        source=SourceStore(location, store_id_of(group)),
         frames=consecutive_frames(group, frames),
         product=product,
         dtype="float32",

@@ -30,7 +30,7 @@ C = TypeVar("C", bound=Context)
 
 
 @dataclass(frozen=True)
-class OpenStore(Generic[C]):
+class HeldStore(Generic[C]):
     """A store that is held by this run.
 
     Attributes
@@ -54,7 +54,7 @@ class OpenStore(Generic[C]):
 @contextlib.contextmanager
 def opened(
     subject: Subject[C], location: str, settings: RunSettings, workers: int, device: Device
-) -> Iterator[OpenStore[C]]:
+) -> Iterator[HeldStore[C]]:
     """The store of a run, held until the end of the block.
 
     A part joins the store where there is one, whoever made it, and makes it where there is none. The store is held before anything is
@@ -91,7 +91,7 @@ def opened(
             elif settings.sweep:
                 objects.sweep()
         units = part.share(context.plan.units()) if part else context.plan.units(settings.frames)
-        yield OpenStore(subject, context, incomplete(context, units, doubt=True), occupation)
+        yield HeldStore(subject, context, incomplete(context, units, doubt=True), occupation)
     finally:
         occupation.release()
 

@@ -15,7 +15,7 @@ from nbdist.store import StoredUnits, open_group, read_frames
 from nbdist.store.units import store_id_of
 
 
-class Source(NamedTuple):
+class SourceStore(NamedTuple):
     """A store whose frames are read.
 
     Attributes
@@ -45,7 +45,7 @@ class FrameReader:
         If there is no store of nbdist, or another one than that of the source.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SourceStore) -> None:
         self.source = source
         self.group = open_group(source.location, patient=True)
         self._stored = StoredUnits(self.group)

@@ -46,7 +46,7 @@ from nbdist.run.failures import ErrorLine
 from nbdist.run.jobs import StoreJob
 from nbdist.run.progress import Record
 from nbdist.run.rendering import common, held_in, write_unit
-from nbdist.run.stored_frames import FrameReader, Source
+from nbdist.run.stored_frames import FrameReader, SourceStore
 from nbdist.scene import resolve
 from nbdist.store import (
     SeriesSummary,
@@ -85,7 +85,7 @@ class StoredPhotons:
         Frames that were complete when it was opened.
     """
 
-    source: Source
+    source: SourceStore
     fingerprint: str
     settings: Settings
     complete: NumberSet
@@ -206,7 +206,7 @@ def stored_photons(
     if ratio != 1:
         _require_photons_that_grow(summary, wanted.background, ratio)
     store_id = store_id_of(open_group(location))
-    source = Source(summary.location, store_id, ratio)
+    source = SourceStore(summary.location, store_id, ratio)
     return wanted, StoredPhotons(source, summary.fingerprint, summary.settings, summary.found.frames)
 
 
@@ -311,7 +311,7 @@ class ReadoutJob(StoreJob[RunContext]):
         The store.
     """
 
-    source: Source = field(kw_only=True)
+    source: SourceStore = field(kw_only=True)
     _photons: PhotonReader | None = field(default=None, init=False, repr=False, compare=False)
 
     @property

@@ -43,7 +43,7 @@ LARGEST_REACH = 60
 
 
 @dataclass(frozen=True)
-class FrameSpots:
+class SpotTables:
     """The spots of a frame.
 
     Attributes
@@ -160,7 +160,7 @@ class SeriesSpots:
         self.prediction = Prediction(Diffraction(self.scene, self.reflections))
         self.has_labels = any(table.name == SPOTS.name for table in images.schema.tables)
 
-    def of_frame(self, frame: int) -> FrameSpots:
+    def of_frame(self, frame: int) -> SpotTables:
         """The spots of a frame; those of its label where the store has it."""
         diffraction, predicted = self.prediction.diffraction, frame_reflections(self.prediction, frame)
         lattice, listed = diffraction.listed(predicted["reflection"])
@@ -168,7 +168,7 @@ class SeriesSpots:
         for number, its in enumerate(self.prediction.F2):
             F2[lattice == number] = its[listed[lattice == number]]
         predicted |= {"photons": predicted["photons"] * fluence_factor(self.scene.experiment, frame), "F2": F2}
-        return FrameSpots(frame, predicted, self._labels(frame))
+        return SpotTables(frame, predicted, self._labels(frame))
 
     def _labels(self, frame: int) -> Columns | None:
         if not self.has_labels:
@@ -177,7 +177,7 @@ class SeriesSpots:
         lattice, miller, spacing_A = self.prediction.diffraction.named_by(rows["reflection"])
         return {**rows, "lattice": lattice, **dict(zip("hkl", miller.T, strict=True)), "d_A": spacing_A}
 
-    def wilson(self, frames: Sequence[FrameSpots]) -> tuple[Array, list[WilsonCurve]]:
+    def wilson(self, frames: Sequence[SpotTables]) -> tuple[Array, list[WilsonCurve]]:
         """1 / (4 d^2) in the middle of shells (n,), 1/Angstrom^2, and the mean squared amplitudes of each crystal in them."""
         edges = np.linspace(0, self.scene.finest_A**-2, WILSON_SHELLS + 1)
 
@@ -212,10 +212,10 @@ class SeriesSpots:
         return (edges[1:] + edges[:-1]) / 8, curves
 
     def strongest(
-        self, frames: Sequence[FrameSpots], report: Callable[[int, int], None], most: int = SHOWN
+        self, frames: Sequence[SpotTables], report: Callable[[int, int], None], most: int = SHOWN
     ) -> list[StrongReflection]:
         """The brightest reflections of some frames, each once, that no edge and no masked pixel cuts; with their rocking curves."""
-        found: list[tuple[float, FrameSpots, int]] = []
+        found: list[tuple[float, SpotTables, int]] = []
         for its in frames:
             brightest = np.argsort(-its.best["photons"], kind="stable")[: 20 * most]
             found += [(float(its.best["photons"][row]), its, int(row)) for row in brightest]
@@ -229,7 +229,7 @@ class SeriesSpots:
                 report(len(chosen), most)
         return list(chosen.values())
 
-    def _strong(self, its: FrameSpots, row: int) -> StrongReflection | None:
+    def _strong(self, its: SpotTables, row: int) -> StrongReflection | None:
         rows, scan = its.best, self.scene.experiment.scan
         reflection, panel = int(rows["reflection"][row]), int(rows["panel"][row])
         if not (its.predicted["reflection"] == reflection).any():
