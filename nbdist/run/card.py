@@ -32,13 +32,13 @@ from nbdist.formats.image_files import stacked, stacked_shape
 from nbdist.formats.views import State, View
 from nbdist.frames.products import COUNTS, INTENSITY, SPOTS, PixelProduct, TableProduct
 from nbdist.frames.sample_products import MASK, VISIBLE
-from nbdist.run.exporting import now, panel_masks
+from nbdist.run.exporting import now
 from nbdist.store import open_group, read_frame, summarize
 from nbdist.store.checksums import checksum_lines
 from nbdist.store.objects import ROOT, Objects
 from nbdist.store.occupancy import occupy
 from nbdist.store.places import objects_of
-from nbdist.store.reading import DatasetSummary
+from nbdist.store.reading import DatasetSummary, panel_masks
 from nbdist.store.samples import sample_rows
 from nbdist.store.schema import schema_of
 from nbdist.store.tables import SAMPLE

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from nbdist.errors import NbdistError, RunError, StoreError, UnfinishedError, is_fatal, one_line
@@ -29,7 +28,6 @@ from nbdist.formats.files import written_whole
 from nbdist.formats.image_files import FileNames
 from nbdist.formats.xds_input import WRITTEN, XDS_INPUT
 from nbdist.frames.products import COUNTS, INTENSITY, Products
-from nbdist.frames.sample_products import MASK
 from nbdist.planning import Plan, Unit, Units
 from nbdist.planning.cost import Cost, Memory
 from nbdist.planning.plan import LARGEST_SHARD_BYTES
@@ -44,7 +42,7 @@ from nbdist.run.stored_frames import FrameReader, SourceStore
 from nbdist.scene.models import LARGEST_VALUE
 from nbdist.store import StoreSummary
 from nbdist.store.number_set import NumberSet
-from nbdist.store.schema import Schema, schema_of
+from nbdist.store.schema import Schema
 
 WHAT = (COUNTS, INTENSITY)
 """What may be exported, in the order in which it is chosen."""
@@ -284,15 +282,6 @@ def read_images(reader: FrameReader, frames: range, names: Collection[str]) -> I
         some = range(following, min(frames.stop, (following // size + 1) * size))
         yield from reader.read(some, names)[0]
         following = some.stop
-
-
-def panel_masks(group: zarr.Group) -> list[NDArray[np.uint8]] | None:
-    """The mask of each panel that all frames of a store have; None where each frame has its own."""
-    groups = schema_of(group).panel_groups
-    if any(array.product.name == MASK.name for array in schema_of(group).arrays):
-        return None
-    masks = [np.asarray(group[f"{MASK.name}{panels.suffix}"]) for panels in groups]
-    return [panel for mask in masks for panel in (mask if mask.ndim == 3 else [mask])]
 
 
 def whole_counts(counts: NDArray[Any]) -> NDArray[np.int32]:

@@ -34,7 +34,6 @@ from nbdist.run.exporting import (
     Export,
     Written,
     now,
-    panel_masks,
     prefix_to_export,
     product_to_export,
     read_images,
@@ -42,6 +41,7 @@ from nbdist.run.exporting import (
 )
 from nbdist.run.stored_frames import FrameReader, SourceStore
 from nbdist.store import StoreSummary, open_group
+from nbdist.store.reading import panel_masks
 from nbdist.store.samples import IN_ALL, sample_rows
 from nbdist.store.schema import schema_of
 from nbdist.store.table_reading import consecutive_frames, table_reader

@@ -55,12 +55,16 @@ DEFAULT_DOMAINS = 100
 
 
 def resolve(
-    experiment: Experiment, crystals: Mapping[str, KnownCrystal] = MappingProxyType({}), sample: int = 0
+    experiment: Experiment,
+    crystals: Mapping[str, KnownCrystal] = MappingProxyType({}),
+    sample: int = 0,
+    usable: Sequence[NDArray[np.bool_]] | None = None,
 ) -> Scene:
     """Work out the numbers of `experiment`, reading its small files (matrix, sources, mask, rotations).
 
-    Of `crystals`, by their fields, it is known what lattice and space group they have, and no file is asked for it: a store knows
-    that of its own (`store.SeriesSummary.scene`). `sample` is its number in a data set.
+    Of `crystals`, by their fields, it is known what lattice and space group they have, and of `usable` which pixels of each panel are
+    rendered, and no file is asked for it: a store knows that of its own (`store.SeriesSummary.scene`). `sample` is its number in a data
+    set.
 
     Raises
     ------
@@ -72,7 +76,7 @@ def resolve(
     listed = make_sources(beam, direction, polarization)
     sources = listed if experiment.sampling.integrated else spread_sources(listed, beam, direction, polarization)
     _check_polarization(experiment, sources, polarization)
-    panels = _panels(experiment.detector, direction, beam.mean_wavelength_A)
+    panels = _panels(detector, direction, beam.mean_wavelength_A, usable or _usable_pixels(detector))
     spindle = unit(experiment.scan.spindle_axis or CONVENTIONS[detector.convention].spindle)
     finest_A = min(panel_resolutions_A(panel, beam.mean_wavelength_A)[1] for panel in panels)
     finest_A = max(finest_A, experiment.sampling.d_min_A or 0.0)
@@ -92,11 +96,13 @@ def resolve(
     )
 
 
-def _panels(detector: Detector, beam: Array, wavelength_A: float) -> tuple[PanelGeometry, ...]:
+def _panels(
+    detector: Detector, beam: Array, wavelength_A: float, usable: Sequence[NDArray[np.bool_]]
+) -> tuple[PanelGeometry, ...]:
     panels = []
-    for number, (panel, usable) in enumerate(zip(detector.each_panel, _usable_pixels(detector), strict=True)):
+    for number, (panel, pixels) in enumerate(zip(detector.each_panel, usable, strict=True)):
         try:
-            panels.append(panel_geometry(panel, detector, beam, wavelength_A, usable))
+            panels.append(panel_geometry(panel, detector, beam, wavelength_A, pixels))
         except ValueError as error:
             raise ExperimentError(f"{detector.panel_field(number)}: {error}") from None
     return tuple(panels)

@@ -8,12 +8,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError, StoreError, one_line
 from nbdist.experiment import Experiment, validate
 from nbdist.frames.labels import Images
-from nbdist.frames.sample_products import SAMPLES
+from nbdist.frames.sample_products import MASK, SAMPLES
 from nbdist.frames.tables import READOUT_COLUMNS, SAMPLE_COLUMNS, Columns
 from nbdist.planning import Settings, Units
 from nbdist.scene import Scene, resolve
@@ -184,7 +186,7 @@ class SeriesSummary(StoreSummary):
 
     @property
     def scene(self) -> Scene:
-        """Its experiment's numbers, with the crystals that it was rendered with, whatever has become of the files that said them."""
+        """Its experiment's numbers, with the crystals and masks that it was rendered with, whatever has become of their files."""
         return self.scene_of(None)
 
     def scene_of(self, moved: Experiment | None) -> Scene:
@@ -197,7 +199,8 @@ class SeriesSummary(StoreSummary):
         """
         if moved is not None and moved.fingerprint != self.fingerprint:
             raise StoreError(f"{self.location} was made from other files or another experiment than the one given")
-        return resolve(moved or self.experiment, self.crystals)
+        masks = panel_masks(open_group(self.location)) or []
+        return resolve(moved or self.experiment, self.crystals, usable=[mask != 1 for mask in masks])
 
 
 @dataclass(frozen=True)
@@ -238,6 +241,15 @@ class DatasetSummary(StoreSummary):
         from nbdist.experiment.recipe import recipe_of
 
         return recipe_of(self.content)
+
+
+def panel_masks(group: zarr.Group) -> list[NDArray[np.uint8]] | None:
+    """The mask of each panel that all frames of a store have; None where each frame has its own."""
+    groups = schema_of(group).panel_groups
+    if any(array.product.name == MASK.name for array in schema_of(group).arrays):
+        return None
+    masks = [np.asarray(group[f"{MASK.name}{panels.suffix}"]) for panels in groups]
+    return [panel for mask in masks for panel in (mask if mask.ndim == 3 else [mask])]
 
 
 def summarize(location: str | os.PathLike[str]) -> SeriesSummary | DatasetSummary:

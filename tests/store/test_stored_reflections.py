@@ -6,13 +6,14 @@ import json
 import pickle
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 import zarr
 from atomic_models import write_model
 from merged_files import CELL, unit, write_mtz
 
-from nbdist import generate, simulate_frame, verify
+from nbdist import export, generate, simulate_frame, verify
 from nbdist.errors import FileFormatError, StoreError
 from nbdist.run import context as contexts
 from nbdist.run.context import make_context
@@ -171,3 +172,22 @@ def test_a_store_that_was_made_before_crystals_were_kept_asks_their_files(small_
     (tmp_path / "a.mtz").unlink()
     with pytest.raises(FileFormatError, match=r"a\.mtz does not exist"):
         summarize(tmp_path / "a.zarr").scene.specimen.lattices[0].space_group  # noqa: B018
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_store_has_the_mask_that_it_was_rendered_with(gone, small_experiment, tmp_path):
+    file, mask = tmp_path / "mask.npy", np.zeros((96, 80), dtype=np.uint8)
+    mask[:30] = 1
+    np.save(file, mask)
+    experiment = small_experiment(
+        panel={"mask_file": file}, detector={"region_of_interest": {"slow": [0, 96], "fast": [4, 80]}}
+    )
+    generate(experiment, tmp_path / "a.zarr", serial=True, frames=range(1))
+    before = resolve(experiment).instrument.panels[0].usable
+    file.unlink() if gone else np.save(file, 1 - mask)
+    (panel,) = summarize(tmp_path / "a.zarr").scene.instrument.panels
+    np.testing.assert_array_equal(panel.usable, before)
+    assert not panel.usable[:, :4].any()
+    export(tmp_path / "a.zarr", tmp_path / "images", "nxmx", frames=range(1), what="intensity")
+    with h5py.File(tmp_path / "images" / "a_master.h5") as master:
+        np.testing.assert_array_equal(master["entry/instrument/detector/pixel_mask"][:] == 0, before)
