@@ -19,6 +19,7 @@ from nbdist.experiment.lattice import axis_rotation, cell_from_real, dual_vector
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.structure_factors import FromFile
 from nbdist.formats.merged import form_of
+from nbdist.formats.source_list import SEPARATORS
 from nbdist.formats.text import data_lines, read_text
 from nbdist.formats.upright import Upright
 from nbdist.nanobragg.flags import Simulation
@@ -222,10 +223,9 @@ def departures(simulation: Simulation, scene: Scene, indices: NDArray[np.integer
         yield "-dmin: the polarization is that of a pixel's first subpixel; nanoBragg.c takes the first that is not cut"
     if crystal.cell is not None and sum(abs(angle - 90) > TRICLINIC_DEG for angle in crystal.cell[3:]) > 1:
         yield "-cell: the triclinic cell that was given; nanoBragg.c changes its angles"
-    if not np.allclose(scene.instrument.sources.weights, 1):
+    if np.ptp(scene.instrument.sources.weights) > ROUNDING:
         yield "-sourcefile: weights count, normalised to mean 1; nanoBragg.c ignores them"
-    if flags.get("hkl") and _holds_more_than_amplitudes(experiment):
-        yield "-hkl: # comments and columns after the fourth are left out; nanoBragg.c stops at the one and reads the other as indices"
+    yield from _what_files_hold_besides(experiment)
     if scene.specimen.lattices[0].interpolate and flags.get("hkl"):
         if _leaves_the_table(scene, indices):
             yield "interpolation falls back to the nearest reflection pixel by pixel; nanoBragg.c switches it off for the rest"
@@ -291,13 +291,28 @@ def _nanobragg_distance_mm(experiment: Experiment, panel: PanelGeometry) -> floa
         return float(1e3 * panel.close_distance_m / np.dot(panel.beam, back @ panel.normal))
 
 
-def _holds_more_than_amplitudes(experiment: Experiment) -> bool:
-    """Whether a text of amplitudes has comments, or more than h k l F in its first line."""
-    source = experiment.structure_factors
-    if not isinstance(source, FromFile) or form_of(source.file) != "text":
-        return False
-    text = read_text(source.file, "structure-factor file")
-    return "#" in text or any(len(columns) > 4 for _, columns in islice(data_lines(text), 1))
+def _what_files_hold_besides(experiment: Experiment) -> Iterator[str]:
+    """Departures of what nanoBragg.c, which knows no comments and reads numbers across lines, does not read so in a text."""
+    amplitudes, matrix = experiment.structure_factors, experiment.only_crystal.matrix_file
+    if isinstance(amplitudes, FromFile) and form_of(amplitudes.file) == "text":
+        text = read_text(amplitudes.file, "structure-factor file")
+        if _goes_on_after_a_comment(text):
+            yield "-hkl: # comments are left out; nanoBragg.c stops at the first"
+        if any(len(columns) > 4 for _, columns in islice(data_lines(text), 1)):
+            yield "-hkl: columns after the fourth are left out; nanoBragg.c reads them as the next reflection"
+    if matrix is not None:
+        text = read_text(matrix, "orientation matrix file")
+        if len(text.partition("#")[0].split()) < 9 and _goes_on_after_a_comment(text):
+            yield "-mat: # comments are left out; nanoBragg.c stops at the first"
+    if experiment.beam.source_file is not None:
+        lines = read_text(experiment.beam.source_file, "source file").splitlines(keepends=True)
+        short = (line for line in lines if len(line.partition("#")[0].translate(SEPARATORS).split()) < 5)
+        if any("#" in line or not line.endswith("\n") or line.endswith("\r\n") for line in short):
+            yield "-sourcefile: # comments are left out, and a short line may end as it likes; nanoBragg.c makes a wavelength of 0 of such"
+
+
+def _goes_on_after_a_comment(text: str) -> bool:
+    return any(True for _ in islice(data_lines(text.partition("#")[2].partition("\n")[2]), 1))
 
 
 def _corners(scene: Scene) -> tuple[tuple[float, float], ...]:

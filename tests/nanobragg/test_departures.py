@@ -66,7 +66,12 @@ CUT = "-hkl cube.hkl -cell 27 -N 3 -interpolate"
         (f"{CUT} -oversample 3", f"{CUT} -oversample 1", "interpolation falls back"),
         (f"{TABLED} -default_F -3", f"{TABLED} -default_F 3", "interpolated without its sign"),
         ("-hkl five.hkl", "-hkl cube.hkl", "columns after the fourth are left out"),
-        ("-hkl commented.hkl", "-hkl cube.hkl", "columns after the fourth are left out"),
+        ("-hkl commented.hkl", "-hkl ends.hkl", "-hkl: # comments are left out"),
+        ("-mat commented.mat", "-mat ends.mat", "-mat: # comments are left out"),
+        ("-sourcefile commented.txt", "-sourcefile ends.txt", "-sourcefile: # comments"),
+        ("-sourcefile cut.txt", "-sourcefile ends.txt", "-sourcefile: # comments"),
+        ("-sourcefile dos.txt", "-sourcefile five.txt", "-sourcefile: # comments"),
+        ("-sourcefile weights.txt", "-sourcefile five.txt", "weights count"),
         ("-oversample_thick", "-oversample_thick -detector_thick 450", "nanoBragg.c's image is 0"),
         ("-osc 0 -phistep 0.1", "-osc 0 -phistep 0.1 -phisteps 1", "nanoBragg.c takes none"),
         # its sum of radians: -4.8 + 24 x 5/25 is 0, -4.9 + 49 x 5/50 is not
@@ -79,11 +84,24 @@ CUT = "-hkl cube.hkl -cell 27 -N 3 -interpolate"
 def test_a_line_is_told_once_where_it_departs_from_nanobragg_c_and_only_there(flags, plain, said, tmp_path):
     cube = [f"{h} {k} {l} 5" for h in range(-6, 7) for k in range(-6, 7) for l in range(-6, 7)]
     (tmp_path / "cube.hkl").write_text("\n".join(cube), encoding="utf-8")
-    (tmp_path / "five.hkl").write_text("\n".join(f"{line} 0.1" for line in cube), encoding="utf-8")
-    (tmp_path / "commented.hkl").write_text("\n".join([*cube, "# the end"]), encoding="utf-8")
+    matrix = "0.02 0 0\n0 0.02 0\n0 0 0.02\n"
+    for name, text in {
+        "five.hkl": "\n".join(f"{line} 0.1" for line in cube),
+        "commented.hkl": "\n".join([cube[0], "# more", *cube[1:]]),
+        "ends.hkl": "\n".join([*cube, "# the end"]),
+        "commented.mat": f"# a matrix\n{matrix}",
+        "ends.mat": f"{matrix}# 50 50 50\n1 2 3\n",
+        "commented.txt": "# sources\n-10 0 0\n",
+        "ends.txt": "-10 0 0\n-10 0 0 1\n",
+        "cut.txt": "-10 0 0 1",
+        "dos.txt": "-10 0 0\r\n",
+        "five.txt": "-10 0 0 3 1e-10 # one\r\n-10,0,1;3 1e-10",
+        "weights.txt": "-10 0 0 3 1e-10\n-10 0 1 3.00001 1e-10\n",
+    }.items():
+        (tmp_path / name).write_bytes(text.encode())
 
     def told(line: str) -> str:
-        crystal = re.sub(r"-mat \S+", "", CRYSTAL) if "-cell" in line else CRYSTAL
+        crystal = re.sub(r"-mat \S+", "", CRYSTAL) if "-cell" in line or "-mat" in line else CRYSTAL
         return "\n".join(departures_of(f"{crystal} {line}", tmp_path))
 
     assert told(flags).count(said) == 1
