@@ -74,7 +74,12 @@ def require_extra(extra: Extra, what: str) -> None:
     """
     package = EXTRAS[extra]
     if find_spec(package.replace("-", "_")) is None:
-        raise MissingExtraError(f"{what} needs {package}: pip install 'nbdist[{extra}]'")
+        raise MissingExtraError(f"{what} needs {package}: {how_to_get(extra)}")
+
+
+def how_to_get(extra: Extra) -> str:
+    """How to get what an extra brings, whether nbdist is installed from a checkout, a wheel or an index."""
+    return f"install nbdist with its extra {extra}"
 
 
 def is_fatal(error: BaseException) -> bool:

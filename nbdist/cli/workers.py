@@ -39,7 +39,11 @@ SchedulerFileOption = Annotated[
 ]
 ClusterOption = Annotated[
     Path | None,
-    typer.Option("--cluster", metavar="FILE", help="Jobs of a batch queue, as this file says: see cluster/*.yaml."),
+    typer.Option(
+        "--cluster",
+        metavar="FILE",
+        help="Jobs of a batch queue, as this YAML file says: kind, cores, memory, walltime, interface ...",
+    ),
 ]
 SecurityOption = Annotated[
     str | None,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from nbdist.formats.text import user_path
+
 Level = Literal["ok", "note", "fault"]
 """A note is something that some things cannot be done with; with a fault, what nbdist is for cannot be done."""
 
@@ -39,5 +41,5 @@ class Finding:
 
 def at_home(text: Path | str, home: Path | None = None) -> str:
     """A path, or a text with paths, with the user's home folder, whose name is nobody's business, as `~`."""
-    home = Path.home() if home is None else home
+    home = user_path("~") if home is None else home
     return str(text) if home == Path("/") else re.sub(rf"(?<![^\s'(]){re.escape(str(home))}(?![\w.-])", "~", str(text))

@@ -7,7 +7,7 @@ import subprocess
 from importlib.util import find_spec
 
 from nbdist.doctor.findings import Finding
-from nbdist.errors import one_line
+from nbdist.errors import how_to_get, one_line
 from nbdist.formats.amounts import size
 from nbdist.kernels.devices import cuda_is_available, has_driver
 
@@ -21,7 +21,7 @@ def gpus() -> list[Finding]:
     if find_spec("torch") is None:
         if cards or has_driver():
             found = f"{cards or 'a driver'} is here, and PyTorch is not installed"
-            return [Finding("GPU", found, "note", "pip install 'nbdist[torch]' renders on it")]
+            return [Finding("GPU", found, "note", f"PyTorch renders on it: {how_to_get('torch')}")]
         return [Finding("GPU", "none, and no PyTorch")]
     try:
         import torch

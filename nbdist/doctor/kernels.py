@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nbdist.doctor.findings import Finding, at_home
-from nbdist.errors import NbdistError, one_line
+from nbdist.errors import NbdistError, how_to_get, one_line
 from nbdist.formats.amounts import size
+from nbdist.formats.text import user_path
 from nbdist.native.build import FOLDER_VARIABLE, BuildError, Source, built, cache_folder, find_compiler
 from nbdist.private_folder import UnsafeFolderError, trusted_folder
 
@@ -46,13 +47,13 @@ def _without(name: str, found: str, advice: str, has_torch: bool | None) -> Find
     if has_torch or os.environ.get(FOLDER_VARIABLE):
         instead = "PyTorch renders, tens of times slower" if has_torch else "kernels that were compiled ahead are used"
         return Finding(name, f"{found}; {instead}", "note", advice)
-    return Finding(name, found, "fault", f"{advice}; without one, pip install 'nbdist[torch]' renders slowly")
+    return Finding(name, found, "fault", f"{advice}; without one, PyTorch renders slowly: {how_to_get('torch')}")
 
 
 def cache(folder: Path | None = None) -> Finding:
     """Where compiled kernels are kept, whose it is, who can write there, and what is in it."""
     named = bool(os.environ.get(FOLDER_VARIABLE)) and folder is None
-    folder = cache_folder() if folder is None else folder
+    folder = user_path(cache_folder()) if folder is None else folder
     shown = at_home(folder)
     try:
         info = trusted_folder(folder).stat()

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from nbdist.doctor.findings import Finding, at_home
-from nbdist.errors import Extra
+from nbdist.errors import Extra, how_to_get
+from nbdist.formats.text import user_path
 from nbdist.version import __version__
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ def nbdist_itself(version: Versions = metadata.version) -> Finding:
     try:
         installed = version("nbdist")
     except metadata.PackageNotFoundError:
-        return Finding("nbdist", f"{found}, not installed", "note", "pip install it, so that workers find it", numbers)
+        return Finding("nbdist", f"{found}, not installed", "note", "install it, so that workers find it", numbers)
     if installed != __version__:
-        advice = "install it once more: pip install -e . in its checkout"
+        advice = "install this one, too, so that workers find it"
         return Finding("nbdist", f"{found}, installed as {installed}", "note", advice, numbers)
     return Finding("nbdist", found, numbers=numbers)
 
@@ -43,9 +44,11 @@ def needed(requirements: Sequence[str] | None = None, version: Versions = metada
     versions, wrong = _compared(wanted, version)
     found = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
     if not wanted:
-        return Finding("packages", "nbdist is not installed: what it needs is not known", "note", "pip install it")
+        return Finding("packages", "nbdist is not installed: what it needs is not known", "note", "install it")
     if wrong:
-        return Finding("packages", f"{'; '.join(wrong)}; {found}", "fault", "pip install --upgrade nbdist", versions)
+        return Finding(
+            "packages", f"{'; '.join(wrong)}; {found}", "fault", "install nbdist once more, which brings them", versions
+        )
     return Finding("packages", found, numbers=versions)
 
 
@@ -58,7 +61,7 @@ def extras(requirements: Sequence[str] | None = None, version: Versions = metada
             continue
         versions, wrong = _compared(wanted, version)
         there = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
-        name, advice = f"extra {extra}", f"pip install 'nbdist[{extra}]'"
+        name, advice = f"extra {extra}", how_to_get(extra)
         if not there:
             found.append(Finding(name, f"{', '.join(versions)}: not installed", "note", advice, versions))
         elif wrong:
@@ -70,7 +73,7 @@ def extras(requirements: Sequence[str] | None = None, version: Versions = metada
 
 def completion(home: Path | None = None) -> Finding:
     """Whether a shell completes what is typed after `nbdist`."""
-    home = Path.home() if home is None else home
+    home = user_path("~") if home is None else home
     there = [shell for shell, file in COMPLETIONS.items() if (home / file).is_file()]
     if not there:
         return Finding("completion", "not installed in a shell", "note", "nbdist --install-completion, in the shell")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from nbdist.errors import MissingExtraError, StoreError, scrubbed
+from nbdist.errors import MissingExtraError, StoreError, how_to_get, scrubbed
 
 DEFAULT_REGION = "us-east-1"
 KEYS_KEPT = timedelta(minutes=10)
@@ -109,7 +109,7 @@ def _session() -> Any:
         import botocore.session
         from botocore.exceptions import ConfigParseError, ProfileNotFound
     except ImportError:  # obstore alone was installed
-        raise MissingExtraError("s3:// needs botocore: pip install 'nbdist[s3]'") from None
+        raise MissingExtraError(f"s3:// needs botocore: {how_to_get('s3')}") from None
     session = botocore.session.Session()
     try:
         session.get_scoped_config()

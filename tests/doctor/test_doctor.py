@@ -116,7 +116,7 @@ def compilers(monkeypatch):
 def test_a_compiler_that_is_missing_is_a_fault_unless_pytorch_renders(compilers):
     compilers("/nowhere/g++")
     assert kernels.compiler(has_torch=False).level == "fault"
-    assert "pip install 'nbdist[torch]'" in kernels.compiler(has_torch=False).advice
+    assert "install nbdist with its extra torch" in kernels.compiler(has_torch=False).advice
     slow = kernels.compiler(has_torch=True)
     assert slow.level == "note"
     assert "tens of times slower" in slow.found
@@ -176,7 +176,11 @@ def test_packages_that_are_missing_or_too_old_are_faults():
 
 def test_an_extra_that_is_not_installed_is_noted_with_the_way_to_get_it():
     [found] = packages.extras(NEEDED, versions(numpy="2.0"))
-    assert (found.name, found.level, found.advice) == ("extra dashboard", "note", "pip install 'nbdist[dashboard]'")
+    assert (found.name, found.level, found.advice) == (
+        "extra dashboard",
+        "note",
+        "install nbdist with its extra dashboard",
+    )
     [found] = packages.extras(NEEDED, versions(bokeh="3.0"))
     assert (found.level, found.found) == ("note", "bokeh is 3.0, which needs to be >=3.1; bokeh 3.0")
     [found] = packages.extras(NEEDED, versions(bokeh="3.4"))
@@ -245,7 +249,7 @@ def test_a_gpu_without_pytorch_is_noted(monkeypatch):
     monkeypatch.setattr(gpu, "has_driver", lambda: False)
     monkeypatch.setattr(gpu, "_driver", lambda: "H100, 550.54, 80 GiB")
     [found] = gpu.gpus()
-    assert (found.level, found.advice) == ("note", "pip install 'nbdist[torch]' renders on it")
+    assert (found.level, found.advice) == ("note", "PyTorch renders on it: install nbdist with its extra torch")
     monkeypatch.setattr(gpu, "_driver", lambda: "")
     assert [found.level for found in gpu.gpus()] == ["ok"]
 

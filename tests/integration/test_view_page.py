@@ -18,7 +18,7 @@ import pytest
 import zarr
 from waiting import LIMIT_S
 
-pytest.importorskip("bokeh", reason="bokeh is not installed: pip install 'nbdist[view]'")
+pytest.importorskip("bokeh", reason="bokeh is not installed: extra view")
 
 from nbdist import generate
 from nbdist.experiment import Experiment

@@ -30,7 +30,7 @@ ACCESS_KEY, SECRET_KEY = "AKIANBDISTTESTACCESS", "nbdist/test+secretKeyThatMustN
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """URL of an S3 server with one bucket, `bucket`."""
-    pytest.importorskip("obstore", reason="obstore is not installed: pip install 'nbdist[s3]'")
+    pytest.importorskip("obstore", reason="obstore is not installed: extra s3")
     pytest.importorskip("moto.server", reason="moto's server is not installed: pip install 'moto[s3]' flask flask-cors")
     port = free_port()
     url = f"http://127.0.0.1:{port}"

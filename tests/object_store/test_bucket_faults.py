@@ -272,7 +272,7 @@ def test_without_the_package_the_command_to_install_it_is_said(location, monkeyp
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(MissingExtraError) as caught:
         open_series(location)
-    assert str(caught.value) == f"{location} needs obstore: pip install 'nbdist[s3]'"
+    assert str(caught.value) == f"{location} needs obstore: install nbdist with its extra s3"
 
 
 def test_an_error_that_may_pass_is_told_from_one_that_stays(location, proxy):

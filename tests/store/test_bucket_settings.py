@@ -138,7 +138,7 @@ def test_keys_are_read_again_while_a_run_goes_on(home):
 
 def test_without_botocore_the_command_to_install_it_is_said(home, monkeypatch):
     monkeypatch.setitem(sys.modules, "botocore", None)
-    with pytest.raises(MissingExtraError, match=r"s3:// needs botocore: pip install 'nbdist\[s3\]'"):
+    with pytest.raises(MissingExtraError, match=r"s3:// needs botocore: install nbdist with its extra s3"):
         bucket_settings()
 
 

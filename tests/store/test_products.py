@@ -267,7 +267,9 @@ def test_rows_of_another_experiment_are_replaced_with_their_store(copy, experime
 
 def test_a_table_needs_a_package_that_is_named_before_anything_is_rendered(experiment, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"the table bright needs pyarrow: pip install 'nbdist\[tables\]'"):
+    with pytest.raises(
+        MissingExtraError, match=r"the table bright needs pyarrow: install nbdist with its extra tables"
+    ):
         generate(experiment, tmp_path / "a.zarr", **CUT)
 
 

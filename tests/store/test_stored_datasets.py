@@ -366,7 +366,9 @@ def test_rows_of_samples_cannot_be_asked_for_by_frames(whole, tmp_path):
 
 def test_a_data_set_needs_pyarrow_and_says_so_before_anything_is_rendered(recipe, monkeypatch, tmp_path):
     monkeypatch.setattr("nbdist.errors.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"the table samples needs pyarrow: pip install 'nbdist\[tables\]'"):
+    with pytest.raises(
+        MissingExtraError, match=r"the table samples needs pyarrow: install nbdist with its extra tables"
+    ):
         make_dataset(tmp_path / "a.zarr", recipe, 1)
 
 

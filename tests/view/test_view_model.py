@@ -300,7 +300,7 @@ def test_spots_of_a_panel_move_with_it(panelled):
 @pytest.fixture(scope="module")
 def dataset(small_experiment, tmp_path_factory):
     """Three samples of two frames, of which the last one is not rendered yet."""
-    pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'nbdist[tables]'")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: extra tables")
     experiment = small_experiment(
         crystal={"shape": "gauss"},
         scan={"frames": 2, "phi_steps": 1},

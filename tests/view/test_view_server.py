@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-pytest.importorskip("bokeh", reason="bokeh is not installed: pip install 'nbdist[view]'")
+pytest.importorskip("bokeh", reason="bokeh is not installed: extra view")
 
 from nbdist.errors import NbdistError
 from nbdist.view.server import ViewServer, has_display, opened_in_browser
