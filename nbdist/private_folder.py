@@ -81,7 +81,10 @@ def lock_folder() -> Path:
 
 def _walked(path: str | os.PathLike[str], make: bool) -> tuple[Path, int]:
     """Go along a path, step by step; the folder at its end and the number of its owner."""
-    start = Path(path).expanduser().absolute()
+    try:
+        start = Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise UnsafeFolderError(f"{path}: there is no such home folder") from None
     here = Path(start.anchor)
     info = here.lstat()
     trusted = {0, os.getuid(), info.st_uid}

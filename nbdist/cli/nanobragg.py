@@ -12,6 +12,7 @@ from nbdist.cli.arguments import DeviceName, KernelName, Precision
 from nbdist.cli.display import console
 from nbdist.cli.progress_display import Steps
 from nbdist.errors import NbdistError, require_extra
+from nbdist.formats.text import user_path
 
 if TYPE_CHECKING:
     from nbdist.kernels.devices import Device
@@ -84,7 +85,7 @@ def read_own(words: Sequence[str]) -> tuple[Settings, list[str]]:
     workers = given.get("--workers", "1")
     if not workers.isdecimal() or int(workers) < 1:
         raise NbdistError(f"--workers: expected a whole number above 0, found {workers}")
-    save = Path(given["--save-experiment"]) if "--save-experiment" in given else None
+    save = user_path(given["--save-experiment"]) if "--save-experiment" in given else None
     if save is not None and (save.is_dir() or not save.absolute().parent.is_dir()):
         raise NbdistError(f"--save-experiment: {save} cannot be written")
     device, kernel = cast("Device", given.get("--device", "auto")), given.get("--kernel", "compiled")

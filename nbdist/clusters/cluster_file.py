@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from dask.utils import parse_bytes
@@ -23,6 +22,7 @@ from nbdist.errors import ExperimentError, RunError
 from nbdist.experiment.fields import Count, Section
 from nbdist.experiment.files import read_document
 from nbdist.experiment.validation import complaints
+from nbdist.formats.text import user_path
 
 Kind = Literal["slurm", "pbs", "lsf", "sge"]
 SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
@@ -221,7 +221,7 @@ def load_cluster_file(path: str | os.PathLike[str]) -> ClusterFile:
     RunError
         In one line: the file and line of a syntax error, or the field, what was found and what is allowed.
     """
-    path = Path(path)
+    path = user_path(path)
     try:
         content = read_document(path, f"--cluster {path}")
     except ExperimentError as error:

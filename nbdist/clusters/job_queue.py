@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from distributed import Client, Security, SpecCluster
@@ -30,6 +29,7 @@ from nbdist.clusters.local import LOOPBACK, deaf_threads, scheduler_of
 from nbdist.clusters.queue_states import queue_states
 from nbdist.clusters.tls import security_in_folder
 from nbdist.errors import RunError, one_line
+from nbdist.formats.text import user_path
 
 logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0
@@ -245,7 +245,7 @@ class QueuedJobs:
 
     def _last_output(self, job: str) -> str:
         """The last line that a job printed, and where."""
-        folder = Path(self.file.log_folder).expanduser().absolute()
+        folder = user_path(self.file.log_folder).absolute()
         with contextlib.suppress(OSError):
             logs = [path for path in folder.iterdir() if job in path.name and path.stat().st_size]
             for path in sorted(logs, key=lambda path: not path.name.endswith(".err")):
@@ -306,7 +306,7 @@ def queue_cluster(
     pages = file.dashboard or (f"{LOOPBACK}:0" if dashboard else None)
     with contextlib.ExitStack() as stack:
         if security is None:
-            folders = (Path(file.log_folder).expanduser(), Path("~/.cache/nbdist").expanduser())
+            folders = (user_path(file.log_folder), user_path("~/.cache/nbdist"))
             security = stack.enter_context(security_in_folder(folders))
         with deaf_threads():
             cluster = SpecCluster(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from nbdist.clusters.cluster_file import ClusterFile, lifetime_and_stagger, read_duration
 from nbdist.clusters.local import GPU_THREADS, WORKER_ENVIRONMENT, PrivateWorker
 from nbdist.errors import RunError, require_extra
+from nbdist.formats.text import user_path
 from nbdist.private_folder import lock_folder, private_folder
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def make_job(file: ClusterFile, scheduler: str, name: str, security: Security, l
         walltime=_walltime(file),
         python=file.python,
         local_directory='"$nbdist_scratch"',
-        log_directory=str(Path(file.log_folder).expanduser().absolute()),
+        log_directory=str(user_path(file.log_folder).absolute()),
         job_script_prologue=[*environment_lines(), *file.prologue, *_scratch_lines(file)],
         job_extra_directives=_directives(file),
         job_directives_skip=list(file.skip_directives),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbdist.errors import RunError
+from nbdist.formats.text import user_path
 from nbdist.private_folder import UnsafeFolderError, private_folder
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def read_security(text: str) -> Security:
     names = [name.strip() for name in text.split(",")]
     if len(names) != 3 or not all(names):
         raise RunError(f"--security {text}: expected three PEM files: CA,CERT,KEY")
-    paths = [Path(name).expanduser().absolute() for name in names]
+    paths = [user_path(name).absolute() for name in names]
     for path in paths:
         try:
             path.read_bytes()

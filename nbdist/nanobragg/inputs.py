@@ -11,6 +11,7 @@ import numpy as np
 from nbdist.errors import FileFormatError
 from nbdist.experiment.model import Experiment
 from nbdist.formats.smv import read_smv_header, read_smv_header_text
+from nbdist.formats.text import user_path
 from nbdist.nanobragg.words import REAL, FlagError, Flags
 from nbdist.scene.mosaic import cap_rotation, uniform_deviates
 from nbdist.scene.resolve import resolve
@@ -37,7 +38,7 @@ HEADER_FLAGS = {
 
 def input_path(flag: str, flags: Flags, folder: Path) -> Path:
     """The file that a flag names."""
-    return folder / Path(flags.get(flag)).expanduser()
+    return folder / user_path(flags.get(flag))
 
 
 def header_values(flags: Flags, folder: Path) -> dict[str, Any]:

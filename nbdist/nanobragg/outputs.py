@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nbdist.formats.files import written_whole
 from nbdist.formats.pgm import greys, pgm_bytes
 from nbdist.formats.smv import Value, smv_bytes
+from nbdist.formats.text import user_path
 from nbdist.nanobragg.flags import Simulation
 from nbdist.nanobragg.report import dials_frame
 from nbdist.nanobragg.words import FlagError, Flags
@@ -63,7 +64,7 @@ class Outputs:
             "pgmfile": get("pgmfile", "image.pgm") if get("pgm", True) else None,
             "noisefile": get("noisefile", "noiseimage.img") if get("noise", True) else None,
         }
-        paths = {flag: folder / Path(name).expanduser() for flag, name in names.items() if name is not None}
+        paths = {flag: folder / user_path(name) for flag, name in names.items() if name is not None}
         _require_writable(paths)
         scale, pgm_scale = (get(name) if get(name, 0.0) > 0 else None for name in ("scale", "pgmscale"))
         return cls(

@@ -33,7 +33,7 @@ def build_ahead(folder: Path, sources: Sequence[Source], report: Callable[[int, 
     OSError
         If the folder cannot be written.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = folder.absolute()
     for missing in [path for path in (*reversed(folder.parents), folder) if not path.exists()]:
         missing.mkdir(exist_ok=True)
         missing.chmod(0o755)  # whatever the umask

@@ -229,7 +229,7 @@ def cache_folder() -> Path:
     """Where compiled kernels are kept: the folder that the user names, or one of the user's cache; it may not be there."""
     named = os.environ.get(FOLDER_VARIABLE)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "nbdist" / "kernels"
-    return Path(named or cache).expanduser()
+    return Path(named or cache)
 
 
 @contextlib.contextmanager

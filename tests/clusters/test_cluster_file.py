@@ -48,6 +48,12 @@ def script(tmp_path, lifetime_s=None, **fields):
     return make_job(file, SCHEDULER, "nbdist-1", SECURITY, lifetime_s).job_script()
 
 
+def test_a_file_in_the_home_folder_is_named_as_a_shell_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written(tmp_path)
+    assert load_cluster_file("~/cluster.yaml") == load_cluster_file(tmp_path / "cluster.yaml")
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
