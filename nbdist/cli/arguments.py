@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nbdist.errors import NbdistError
+from nbdist.formats.text import said_of
 
 if TYPE_CHECKING:
     from nbdist.experiment import Experiment
+
+
+FILES = ("experiment", "recipe", "path", "location", "photons")
+"""Arguments whose fields an error may name: what is given in place of what a store says comes first."""
 
 
 class DeviceName(StrEnum):
@@ -61,6 +69,18 @@ ShardOption = Annotated[
     int | None,
     typer.Option("--frames-per-shard", min=1, help="Frames in one object of the store; of a data set, whole samples."),
 ]
+
+
+def naming_its_file(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that names the file or store that it was given where a field of that, or a file that it names, is wrong."""
+
+    @functools.wraps(command)
+    def naming(**options: Any) -> None:
+        given = next((options[name] for name in FILES if options.get(name)), None)
+        with nullcontext() if given is None else said_of(given):
+            command(**options)
+
+    return naming
 
 
 def read_span(text: str, what: str, size: int) -> range:

@@ -42,9 +42,11 @@ def from_dials(
 ) -> None:
     """Write an experiment file of models of DIALS."""
     from nbdist.formats.dials_models import read_dials_models
-    from nbdist.formats.text import user_path
+    from nbdist.formats.text import said_of, user_path
 
-    _write(read_dials_models(user_path(models), number), str(models), output, reflections, cell, overwrite)
+    with said_of(models):
+        found = read_dials_models(user_path(models), number)
+    _write(found, str(models), output, reflections, cell, overwrite)
 
 
 def from_xds(
@@ -60,10 +62,11 @@ def from_xds(
     overwrite: Overwrite = False,
 ) -> None:
     """Write an experiment file of files of XDS."""
-    from nbdist.formats.text import user_path
+    from nbdist.formats.text import said_of, user_path
     from nbdist.formats.xds import read_xds
 
-    found = read_xds([user_path(path) for path in files])
+    with said_of(files[0]):
+        found = read_xds([user_path(path) for path in files])
     _write(found, " and ".join(map(str, files)), output, reflections, cell, overwrite)
 
 
@@ -79,12 +82,12 @@ def from_image(
 ) -> None:
     """Write an experiment file of what the headers of images say."""
     from nbdist.formats.image_headers import read_images
-    from nbdist.formats.text import user_path
+    from nbdist.formats.text import said_of, user_path
 
     others = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    _write(
-        read_images([user_path(path) for path in files]), f"{files[0]}{others}", output, reflections, cell, overwrite
-    )
+    with said_of(files[0]):
+        found = read_images([user_path(path) for path in files])
+    _write(found, f"{files[0]}{others}", output, reflections, cell, overwrite)
 
 
 def _write(

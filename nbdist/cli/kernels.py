@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from nbdist.cli.arguments import load
+from nbdist.cli.arguments import load, naming_its_file
 from nbdist.cli.display import console
 from nbdist.cli.progress_display import Steps
+from nbdist.formats.text import user_path
 
 kernels = typer.Typer(help="Compiled kernels.", no_args_is_help=True)
 
 
 @kernels.command()
+@naming_its_file
 def build(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Where to keep them: later runs find them by NBDIST_KERNELS=DIR.")
@@ -34,5 +36,5 @@ def build(
 
     sources = [*sources_of(load(experiment) if experiment else None), *SOURCES]
     with Steps("kernels compiled") as steps:
-        compiler = build_ahead(folder, sources, steps)
+        compiler = build_ahead(user_path(folder), sources, steps)
     console.print(f"{folder}: {len(sources)} kernels, compiled by {compiler}")

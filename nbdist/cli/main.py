@@ -19,6 +19,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from nbdist.cli.arguments import naming_its_file
 from nbdist.cli.bench import bench
 from nbdist.cli.card import card
 from nbdist.cli.certificate import certificate
@@ -170,8 +171,10 @@ for _command in (
     certificate,
     doctor,
 ):
-    app.command(cls=JsonIntoFile if _command in (bench, check, compare) else None)(_command)
-app.command(name="run")(run_command)
+    app.command(cls=JsonIntoFile if _command in (bench, check, compare) else None)(
+        _command if _command is trace else naming_its_file(_command)  # trace reads another program's log as well
+    )
+app.command(name="run")(naming_its_file(run_command))
 app.add_typer(kernels, name="kernels")
 # its flags have one dash and are read by itself
 app.command(
@@ -253,7 +256,7 @@ def _value_of(option: Any) -> str | None:
 
 def _said_of(error: BaseException) -> str:
     if isinstance(error, NbdistError):
-        return str(error)
+        return str(error).replace("\n", "\\n")  # of a file's name
     if isinstance(error, MemoryError):
         return "there is not enough memory; fewer workers, a smaller --tile or --frames-per-shard 1 take less"
     if isinstance(error, OSError):

@@ -11,7 +11,7 @@ import typer
 from nbdist.cli.arguments import DeviceName, Precision, load
 from nbdist.cli.display import console, facts
 from nbdist.errors import NbdistError, require_extra
-from nbdist.formats.text import user_path
+from nbdist.formats.text import said_of, user_path
 
 if TYPE_CHECKING:
     from nbdist.experiment import Experiment
@@ -68,7 +68,8 @@ def trace(
         from nbdist.frames.trace import Choice
 
         choice = Choice(source, mosaic, subpixels, lattice)
-        trace_to(output, load(path, precision), pixel, frame, choice, device.value, panel, table=against is None)
+        with said_of(path):
+            trace_to(output, load(path, precision), pixel, frame, choice, device.value, panel, table=against is None)
     if against is not None:
         for line in comparison_lines(output / LOG, against, tolerance):
             console.print(line)

@@ -11,7 +11,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbdist.clusters.cluster_file import ClusterFile, lifetime_and_stagger, read_duration

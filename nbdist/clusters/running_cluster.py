@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbdist.errors import RunError, scrubbed
-from nbdist.formats.text import user_path
+from nbdist.formats.text import parsed_json, user_path
 
 if TYPE_CHECKING:
     from distributed import Client, Security
@@ -131,12 +131,10 @@ def _wait_for_the_others(client: Client) -> None:
 
 
 def _read_scheduler_file(path: Path, deadline: float, report: Callable[[str], None]) -> str:
-    import json
-
     told = False
     while True:
         try:
-            address = json.loads(user_path(path).read_text(encoding="utf-8"))["address"]
+            address = parsed_json(user_path(path).read_text(encoding="utf-8"))["address"]
             return str(address)
         except FileNotFoundError:
             if time.monotonic() > deadline:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+from nbdist.formats.text import user_path
+
+SMALLEST, LARGEST = 1e-100, 1e100
+"""Between which the numbers of an experiment lie in size where they are not 0: squares and cubes of them are numbers, too."""
 OnFile = Callable[[str, Path], str]
 """What stands for a file in plain content, given the field that names it (`detector.panels.0.mask_file`) and its path."""
 
@@ -24,6 +28,14 @@ class Section(BaseModel):
     """A part of an experiment: immutable, unknown fields refused, no infinities or NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    @field_validator("*")
+    @classmethod
+    def _not_too_large(cls, value: Any) -> Any:
+        for number in _floats(value):
+            if abs(number) > LARGEST:
+                raise ValueError(f"should be {LARGEST:g} in size at most, found {number:g}")
+        return value
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with the fields of `update` in place of its own, converted and checked as a new section's are.
@@ -64,6 +76,14 @@ class Section(BaseModel):
         return found
 
 
+def _floats(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _floats(item)
+
+
 def _default(info: FieldInfo) -> Any:
     return _plain(info.get_default(call_default_factory=True), _path_itself, "")
 
@@ -93,7 +113,7 @@ def anchored(path: Path, folder: Path) -> Path:
     if unset:
         raise ValueError(f"{path} needs the environment variable {unset[1]}, which is not set")
     # what a variable says is relative to where it was set, what the file says to the file
-    return Path((Path.cwd() if str(path).startswith("$") else folder) / Path(expanded).expanduser())
+    return Path((Path.cwd() if str(path).startswith("$") else folder) / user_path(expanded))
 
 
 def _anchored(path: Path, info: ValidationInfo) -> Path:
@@ -101,15 +121,21 @@ def _anchored(path: Path, info: ValidationInfo) -> Path:
 
 
 def _nonzero(vector: tuple[float, float, float]) -> tuple[float, float, float]:
-    if not any(vector):
+    if max(map(abs, vector)) < SMALLEST:
         raise ValueError("a direction cannot be 0 0 0")
     return vector
 
 
+def _not_tiny(number: float) -> float:
+    if 0 < number < SMALLEST:
+        raise ValueError(f"should be {SMALLEST:g} at least, found {number:g}")
+    return number
+
+
 # a field of these types has its default in a Field: older versions of pydantic give a bare one to all later fields of the type
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0), AfterValidator(_not_tiny)]
+NotNegative = Annotated[float, Field(ge=0), AfterValidator(_not_tiny)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Vector = tuple[float, float, float]
 Direction = Annotated[Vector, AfterValidator(_nonzero)]
 Pair = tuple[float, float]

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from nbdist.errors import ExperimentError, one_line
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.validation import shown, validated
-from nbdist.formats.text import near_name, user_path
+from nbdist.formats.text import near_name, said_of, user_path
 
 RECIPE = "recipe"
 """The section that a recipe has, and an experiment has not."""
+DEEPEST = 100
+"""Mappings and lists within each other, at most."""
+T = TypeVar("T")
 
 
 def load_experiment(path: str | os.PathLike[str]) -> Experiment:
@@ -40,18 +43,36 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     ExperimentError
         In one line: the file and line of a syntax error, or the field, what was found and what is allowed.
     """
+
+    def checked(content: dict[str, Any], folder: Path) -> Experiment:
+        if RECIPE in content:
+            raise ExperimentError(
+                f"is a recipe, with a section {RECIPE}; expected an experiment; nbdist dataset renders it"
+            )
+        return validate(content, folder)
+
+    return load_document(path, "an experiment", "experiment file", checked)
+
+
+def load_document(path: str | os.PathLike[str], what: str, called: str, make: Callable[[dict[str, Any], Path], T]) -> T:
+    """Return what is made of the sections of a file and the folder in which it lies.
+
+    Parameters
+    ----------
+    what, called
+        "a recipe", and how the file is called that holds it.
+
+    Raises
+    ------
+    ExperimentError
+        In one line: the file and line of a syntax error, or the file and what was wrong with its sections.
+    """
     path = user_path(path)
-    content = read_document(path, f"experiment file {path}")
-    if not isinstance(content, dict):
-        raise ExperimentError(f"{path}: expected the sections of an experiment, found {shown(content)}")
-    if RECIPE in content:
-        raise ExperimentError(
-            f"{path}: is a recipe, with a section {RECIPE}; expected an experiment; nbdist dataset renders it"
-        )
-    try:
-        return validate(content, path.parent.absolute())
-    except ExperimentError as error:
-        raise ExperimentError(f"{path}: {error}") from None
+    content = read_document(path, f"{called} {path}")
+    with said_of(path):
+        if not isinstance(content, dict):
+            raise ExperimentError(f"expected the sections of {what}, found {shown(content)}")
+        return make(content, path.parent.absolute())
 
 
 def is_recipe(path: str | os.PathLike[str]) -> bool:
@@ -135,7 +156,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
-        for key_node, _ in node.value:
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "a list or mapping is no key", key_node.start_mark)
@@ -177,15 +198,38 @@ def read_document(path: Path, name: str) -> Any:
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         raise ExperimentError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
-        return json.loads(text) if path.suffix.lower() == ".json" else yaml.load(text, Loader=_Loader)
+        content = _parsed_json(text) if path.suffix.lower() == ".json" else yaml.load(text, Loader=_Loader)
+        _check_depth(content)
+        return content
     except json.JSONDecodeError as error:
         raise ExperimentError(f"{path}, line {error.lineno}: {error.msg}") from None
     except RecursionError:
         raise ExperimentError(f"{path}: lists and mappings are nested too deeply in one another") from None
-    except ValueError as error:  # a number of thousands of digits in JSON
+    except ValueError as error:  # in JSON a number of thousands of digits, or a key given twice
         raise ExperimentError(f"{path}: {one_line(error).partition(';')[0]}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
         raise ExperimentError(f"{path}{line}: {problem}") from None
+
+
+def _parsed_json(text: str) -> Any:
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' is given twice")
+        return made
+
+    return json.loads(text, object_pairs_hook=mapping)
+
+
+def _check_depth(content: Any) -> None:
+    """Raise a RecursionError of what is nested so deeply that whatever goes through it later would."""
+    level, depth = [content], 0
+    while level:
+        if (depth := depth + 1) > DEEPEST:
+            raise RecursionError
+        of_mappings = (item for value in level if isinstance(value, dict) for item in value.values())
+        level = [*of_mappings, *(item for value in level if isinstance(value, list) for item in value)]

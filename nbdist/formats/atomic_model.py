@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbdist.errors import FileFormatError, one_line
-from nbdist.formats.text import unreadable_named, user_path, version_of
+from nbdist.formats.text import damage_named, unreadable_named, user_path, version_of
 
 if TYPE_CHECKING:
     import gemmi
@@ -81,9 +81,10 @@ def read_atomic_model(path: Path, cell: Sequence[float] | None = None, space_gro
         If the file cannot be read, or has no cell, no space group, no atom with an occupancy, or an atom without a form factor.
     """
     version = version_of(path, "model")
-    if cell is None or _structure(path, *version).cell.is_crystal():
-        return _read(path, None, "P 1", *version)
-    return _read(path, tuple(np.round(cell, CELL_DIGITS).tolist()), space_group, *version)
+    with damage_named(path, "model"):
+        if cell is None or _structure(path, *version).cell.is_crystal():
+            return _read(path, None, "P 1", *version)
+        return _read(path, tuple(np.round(cell, CELL_DIGITS).tolist()), space_group, *version)
 
 
 @functools.lru_cache(maxsize=2)

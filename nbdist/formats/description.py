@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from nbdist.errors import FileFormatError
 from nbdist.formats.models import Array, Beam, Models, Panel, Scan
 
 Frame = Literal["dxtbx", "xds"]
+MOST_PIXELS = 2**28
+"""Of a panel, as of the largest image that is rendered."""
 LARGEST_ELONGATION = 1e-6
 """Relative difference between the sides of a pixel above which it is no square."""
 MATERIALS = {"silicon": "Si", "si": "Si", "cdte": "CdTe"}
@@ -113,8 +117,21 @@ def upright_panel(
         attenuation_per_mm=0.0,
         gaps=(),
         material="",
-        usable=np.ones(shape, dtype=bool),
+        usable=all_usable(shape),
     )
+
+
+def all_usable(shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Pixels (slow, fast) of a panel, none of them dead.
+
+    Raises
+    ------
+    FileFormatError
+        If there are more than any image has.
+    """
+    if shape[0] * shape[1] > MOST_PIXELS:
+        raise FileFormatError(f"a panel of {shape[0]} x {shape[1]} pixels; should be {MOST_PIXELS:,} at most")
+    return np.ones(shape, dtype=bool)
 
 
 def spindle_remark() -> str:

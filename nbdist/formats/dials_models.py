@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from nbdist.errors import FileFormatError
-from nbdist.formats.description import UNKNOWN_POLARIZATION, Description, rotation, square_side, unit_vector
+from nbdist.formats.description import UNKNOWN_POLARIZATION, Description, all_usable, rotation, square_side, unit_vector
 from nbdist.formats.models import P1, Array, Beam, Crystal, Models, Panel, Scan
-from nbdist.formats.text import read_text
+from nbdist.formats.text import parsed_json, read_text
 
 WHAT = "DIALS' models"
 SHARED = ("beam", "detector", "goniometer", "scan", "imageset")
@@ -51,13 +51,15 @@ def read_dials_models(path: Path, experiment: int | None = None) -> Description:
         raise FileFormatError(f"{WHAT} {path}: is a table of reflections; name the models beside it, {path.stem}.expt")
     text = read_text(path, WHAT)
     try:
-        content = json.loads(text)
+        content = parsed_json(text)
     except json.JSONDecodeError as error:
         if not text.lstrip().startswith("{"):
             raise FileFormatError(
                 f"{WHAT} {path}: is no list of experiments (.expt, which is JSON); from-xds reads files of XDS, from-image those of images"
             ) from None
         raise FileFormatError(f"{WHAT} {path}, line {error.lineno}: {error.msg}") from None
+    except ValueError as error:
+        raise FileFormatError(f"{WHAT} {path}: {error}") from None
     everything = _Model(path, "", content)
     if not isinstance(content, dict) or content.get("__id__") != "ExperimentList":
         raise FileFormatError(f"{WHAT} {path}: is no list of experiments (__id__: ExperimentList)")
@@ -174,7 +176,7 @@ def _chosen(everything: _Model, experiment: int | None) -> list[_Model]:
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     experiments = [*everything.each("experiment")]
     for number, each in enumerate(experiments):
-        groups[tuple(each.content.get(name) for name in SHARED)].append(number)
+        groups[tuple(str(each.content.get(name)) for name in SHARED)].append(number)
     if not experiments:
         raise everything.wrong("experiment", "is empty")
     if experiment is None and len(groups) > 1:
@@ -282,7 +284,7 @@ def _panels(detector: _Model, panels: Sequence[_Model]) -> Iterator[Panel]:
             attenuation_per_mm=panel.number("mu", 0.0),
             gaps=tuple(_gaps(panel, fpixels, spixels)),
             material=str(panel.content.get("material") or ""),
-            usable=np.ones((spixels, fpixels), dtype=bool),
+            usable=all_usable((spixels, fpixels)),
         )
 
 

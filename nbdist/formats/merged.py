@@ -10,20 +10,19 @@ unmerged intensities are merged (`unmerged`).
 from __future__ import annotations
 
 import codecs
-import contextlib
 import functools
 import gzip
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbdist.errors import FileFormatError, one_line
+from nbdist.errors import FileFormatError
 from nbdist.formats.hkl import LARGEST_INDEX, WHAT
-from nbdist.formats.text import unreadable_named, user_path, version_of
+from nbdist.formats.text import damage_named, unreadable_named, user_path, version_of
 from nbdist.formats.unmerged import Observations, merged
 
 if TYPE_CHECKING:
@@ -156,8 +155,9 @@ def form_of(path: Path) -> Form:
         If it cannot be read, or is a map, an atomic model or of another kind than its name says.
     """
     place, suffix = user_path(path), Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
-    if not place.exists():
-        return FORMS.get(suffix, "text")
+    with unreadable_named(path, WHAT):
+        if not place.exists():
+            return FORMS.get(suffix, "text")
     with unreadable_named(path, WHAT), _opened(path) as stream:
         start = stream.read(2**16).removeprefix(codecs.BOM_UTF8)
     if start[208:212] == b"MAP ":
@@ -215,7 +215,7 @@ def read_merged(path: Path, columns: Sequence[str] = ()) -> MergedReflections:
     """
     table, what = _table(path, form_of(path), with_data=True, columns=tuple(columns)), f"{WHAT} {path}"
     usable = [label for label, kind in table.kinds.items() if kind]
-    with _damage_named(path):
+    with damage_named(path, WHAT):
         chosen = tuple(columns) or table.columns_that_hold()
     if not chosen:
         if usable:
@@ -230,7 +230,7 @@ def read_merged(path: Path, columns: Sequence[str] = ()) -> MergedReflections:
     kinds = {table.kinds[label][0] for label in chosen}
     if len(kinds) > 1:
         raise FileFormatError(f"{what}: columns {' and '.join(chosen)} are an amplitude and an intensity, no pair")
-    with _damage_named(path):
+    with damage_named(path, WHAT):
         indices, values = table.indices(), np.stack([table.values(label) for label in chosen])
     _check_indices(path, indices)
     notes, below = table.notes, int((values < 0).sum())
@@ -252,22 +252,10 @@ def read_merged(path: Path, columns: Sequence[str] = ()) -> MergedReflections:
 def _table(path: Path, form: Form, with_data: bool, columns: tuple[str, ...] = ()) -> _Table:
     with unreadable_named(path, WHAT), user_path(path).open("rb"):
         pass
-    with _damage_named(path):
+    with damage_named(path, WHAT):
         if form == "mtz":
             return _mtz_table(path, with_data)
         return _xds_table(path, with_data) if form == "xds" else _cif_table(path, columns)
-
-
-@contextlib.contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    """Whatever gemmi raises of a damaged file, in one line that names it."""
-    try:
-        yield
-    except FileFormatError:
-        raise
-    except Exception as error:
-        said = one_line(error).replace(str(user_path(path)), "").strip(": ")
-        raise FileFormatError(f"{WHAT} {path} is damaged: {said}") from None
 
 
 def _check_indices(path: Path, indices: NDArray[np.int32]) -> None:

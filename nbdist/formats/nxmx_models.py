@@ -20,6 +20,7 @@ from nbdist.formats.description import (
     MATERIALS,
     UNKNOWN_POLARIZATION,
     Description,
+    all_usable,
     polarization_remark,
     square_side,
     unit_vector,
@@ -27,6 +28,7 @@ from nbdist.formats.description import (
 )
 from nbdist.formats.models import Array, Beam, Models, Panel, Scan
 from nbdist.formats.nxmx import register_filters
+from nbdist.formats.text import damage_named
 from nbdist.formats.transformations import Axis, placed, scan_axis
 from nbdist.formats.units import ANGLES_RAD, ENERGIES_EV, LENGTHS_MM, RATES_PER_S, TIMES_S, WAVELENGTHS_A, scale_of
 
@@ -68,7 +70,7 @@ def read_nxmx(path: Path) -> Description:
         file = h5py.File(path, "r")
     except OSError as error:
         raise FileFormatError(f"{WHAT} {path} cannot be read: {error}") from None
-    with file:
+    with file, damage_named(path, WHAT):
         return _Master(path, file).description()
 
 
@@ -340,7 +342,7 @@ class _Master:
 
     def _usable(self, places: Sequence[tuple[int, ...]], shapes: Sequence[tuple[int, int]]) -> list[NDArray[np.bool_]]:
         """Pixels of each panel that are not masked; all of them, and a remark, where the mask is none of this image."""
-        everything = [np.ones(shape, dtype=bool) for shape in shapes]
+        everything = [all_usable(shape) for shape in shapes]
         dataset = self._mask()
         if dataset is None:
             return everything

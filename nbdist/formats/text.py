@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import difflib
 import itertools
+import json
 import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from nbdist.errors import FileFormatError
+from nbdist.errors import ExperimentError, FileFormatError, NbdistError, one_line
 
 MOST_NAMES = 1000
 """Of a folder that are looked at for one that is near."""
@@ -76,6 +78,52 @@ def unreadable_named(path: Path, what: str) -> Iterator[None]:
         ValueError,  # of a name with a NUL, or with characters that the locale's file names cannot have
     ) as error:
         raise FileFormatError(f"{what} {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+@contextlib.contextmanager
+def damage_named(path: Path, what: str) -> Iterator[None]:
+    """While another library reads a file: whatever it raises of one that is damaged becomes a `FileFormatError` in one line."""
+    try:
+        yield
+    except NbdistError:
+        raise
+    except MemoryError:
+        raise FileFormatError(f"{what} {path} cannot be read: it asks for more memory than there is") from None
+    except Exception as error:
+        said = one_line(error).replace(str(user_path(path)), "").strip(": ")
+        raise FileFormatError(f"{what} {path} is damaged: {said}") from None
+
+
+@contextlib.contextmanager
+def said_of(place: str | os.PathLike[str]) -> Iterator[None]:
+    """While something is made of an experiment: what is wrong with it, or with a file that it names, is said behind a place, once.
+
+    Parameters
+    ----------
+    place
+        The field that names the file, or the file whose fields they are.
+    """
+    try:
+        yield
+    except (ExperimentError, FileFormatError) as error:
+        name = os.fspath(place)
+        if not any(its in str(error) for its in (name, str(user_path(name)))):
+            error.args = (f"{name}: {error}",)
+        raise
+
+
+def parsed_json(content: str | bytes) -> Any:
+    """What JSON says that somebody else may have written.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or nested more deeply than Python goes.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def data_lines(text: str) -> Iterator[tuple[int, list[str]]]:

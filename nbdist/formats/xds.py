@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from nbdist.errors import FileFormatError
-from nbdist.formats.description import Description, square_side, unit_vector
+from nbdist.formats.description import Description, all_usable, square_side, unit_vector
 from nbdist.formats.models import P1, Array, Beam, Crystal, Models, Panel, Scan
 from nbdist.formats.text import read_text, user_path
 
@@ -290,7 +290,7 @@ def _panels(given: _Parameters) -> Iterator[Panel]:
             attenuation_per_mm=max(silicon, 0.0),
             gaps=tuple(_gaps(given, first_x, first_y, shape)),
             material="Si" if thickness_mm > 0 else "",
-            usable=np.ones(shape, dtype=bool),
+            usable=all_usable(shape),
         )
 
 

@@ -17,7 +17,7 @@ from nbdist.errors import StoreError
 from nbdist.frames.products import SPOTS
 from nbdist.frames.sample_products import SAMPLES
 from nbdist.store.labels import indices_appender
-from nbdist.store.locations import open_group
+from nbdist.store.locations import open_group, read_known
 from nbdist.store.places import is_url, objects_of
 from nbdist.store.samples import sample_rows
 from nbdist.store.schema import schema_of
@@ -110,7 +110,7 @@ class OpenStore:
         """Where pixels are usable, bool, by the name of the mask, of masks that are the same in all frames."""
         of_frames = {array.name for array in self.schema.arrays}
         masks = [name for name in self.schema.dtypes if name.startswith(MASK) and name not in of_frames]
-        return {name: torch.from_numpy(self._group[name][:] == 0) for name in masks}
+        return {name: torch.from_numpy(read_known(self._group, name) == 0) for name in masks}
 
     @functools.cached_property
     def spots(self) -> _TableOfUnits:
@@ -192,8 +192,8 @@ class OpenStore:
         return found
 
     def _read_chunk(self, name: str, chunk: int) -> NDArray[np.float64]:
-        array = self._coordinates[name]
-        return np.asarray(array[chunk * array.chunks[0] : (chunk + 1) * array.chunks[0]])
+        size = self._coordinates[name].chunks[0]
+        return read_known(self._group, name, slice(chunk * size, (chunk + 1) * size))
 
 
 class _TableOfUnits:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from nbdist.errors import MissingExtraError, StoreError, one_line, printable, require_extra
 from nbdist.formats.distributions import Distribution, Distributions, Numbers, Words
 from nbdist.formats.image_files import stacked, stacked_shape
+from nbdist.formats.text import parsed_json
 from nbdist.formats.views import State, View
 from nbdist.frames.products import COUNTS, INTENSITY, SPOTS, PixelProduct, TableProduct
 from nbdist.frames.sample_products import MASK, VISIBLE
@@ -223,7 +224,7 @@ def what_is_wrong_with_card(group: zarr.Group) -> str | None:
     if content is None:
         return None
     try:
-        said = json.loads(content)
+        said = parsed_json(content)
         store, checksum, shards = said["store_id"], said["checksums"]["all"], said["checksums"]["shards"]
     except (ValueError, KeyError, TypeError):
         return f"{CARD} does not decode"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import RunError
 from nbdist.experiment import load_experiment
-from nbdist.formats.text import user_path
+from nbdist.formats.text import said_of, user_path
 from nbdist.frames.labels import Images
 from nbdist.frames.products import INTENSITY
 from nbdist.kernels.devices import Device, pick_device
@@ -112,7 +112,8 @@ def series_at(location: str, device: Device = "auto") -> Series:
     """
     if Path(location).suffix in EXPERIMENT_SUFFIXES:
         experiment = load_experiment(user_path(Path(location)))
-        context = make_context(experiment, device=pick_device(device, experiment.sampling.method))
+        with said_of(location):
+            context = make_context(experiment, device=pick_device(device, experiment.sampling.method))
         return Series(
             location, context.scene, range(experiment.scan.frames), lambda frame: render_frame(context, frame)
         )

@@ -26,6 +26,7 @@ from nbdist.errors import NbdistError, RunError, StoreError, UnfinishedError, is
 from nbdist.experiment.readout import LARGEST_READING
 from nbdist.formats.files import written_whole
 from nbdist.formats.image_files import FileNames
+from nbdist.formats.text import parsed_json
 from nbdist.formats.xds_input import WRITTEN, XDS_INPUT
 from nbdist.frames.products import COUNTS, INTENSITY, Products
 from nbdist.planning import Plan, Unit, Units
@@ -175,7 +176,7 @@ class Export(abc.ABC):
 
     def _is_there(self) -> bool:
         try:
-            return bool(json.loads((self.folder / EXPORTED).read_bytes())["run_id"] == self.run_id)
+            return bool(parsed_json((self.folder / EXPORTED).read_bytes())["run_id"] == self.run_id)
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
@@ -477,7 +478,7 @@ def _begun(wanted: AnExport, formats: Mapping[str, FileNames], *, resume: bool, 
 def _read_exported(folder: Path, formats: Collection[str]) -> Mapping[str, Any] | None:
     """What a folder says is exported there; None where it says nothing."""
     try:
-        said = json.loads((folder / EXPORTED).read_bytes())
+        said = parsed_json((folder / EXPORTED).read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:

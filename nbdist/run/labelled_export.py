@@ -41,6 +41,7 @@ from nbdist.run.exporting import (
 )
 from nbdist.run.stored_frames import FrameReader, SourceStore
 from nbdist.store import StoreSummary, open_group
+from nbdist.store.locations import read_known
 from nbdist.store.reading import panel_masks
 from nbdist.store.samples import IN_ALL, sample_rows
 from nbdist.store.schema import schema_of
@@ -204,7 +205,7 @@ def image_rows(group: zarr.Group, frames: range) -> Rows:
     numbers, together = np.array(frames, dtype=np.int64), schema_of(group).frames_per_sample
     if together is None:
         return {FRAME: numbers} | {
-            name: np.asarray(group[name][frames.start : frames.stop]) for name in _of_frames(group)
+            name: read_known(group, name, slice(frames.start, frames.stop)) for name in _of_frames(group)
         }
     import pyarrow
 

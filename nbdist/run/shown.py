@@ -26,6 +26,7 @@ from nbdist.run.rendering import padded
 from nbdist.scene import Scene, resolve
 from nbdist.scene.amplitudes import Reflections, load_reflections
 from nbdist.store import DatasetSummary, SeriesSummary, open_group, read_reflections
+from nbdist.store.locations import read_known
 from nbdist.store.number_set import NumberSet
 from nbdist.store.places import objects_of
 from nbdist.store.reading import read_frames
@@ -187,7 +188,7 @@ class _InAStore(ShownImages):
 
     def pixel_map(self, name: str, array: FrameArray, panel: int, sample: int, pixels: Pixels) -> NDArray[Any]:
         """Pixels of a panel of the store's "mask" or "shadow"."""
-        return np.asarray(self.group[f"{name}{array.panels.suffix}"][*array.index(panel), *pixels])
+        return read_known(self.group, f"{name}{array.panels.suffix}", (*array.index(panel), *pixels))
 
     def units(self, array: FrameArray) -> str:
         """What an array counts, as it says itself."""

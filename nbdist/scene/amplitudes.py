@@ -23,6 +23,7 @@ from nbdist.experiment.twin import law_rows
 from nbdist.formats.atomic_model import AtomicModel, read_atomic_model
 from nbdist.formats.hkl import read_hkl
 from nbdist.formats.merged import form_of, read_merged
+from nbdist.formats.text import said_of
 from nbdist.random_words import RandomWords, uniforms
 from nbdist.scene.model_amplitudes import EDGE_EV, at_an_edge, described, model_amplitudes
 from nbdist.scene.scene import Scene
@@ -186,7 +187,9 @@ def _load(lattice: Lattice, reciprocal_per_A: Array, scene: Scene, finest_A: flo
     if isinstance(source, Uniform):
         return Reflections(np.zeros((0, 3), dtype=np.int64), np.zeros(0), source.F)
     if isinstance(source, FromModel):
-        return _of_model(lattice, source, reciprocal_per_A, scene, finest_A)
+        with said_of(f"{lattice.amplitudes_field}.file"):
+            model = read_atomic_model(source.file, cell_from_real(lattice.real_vectors_A), lattice.space_group)
+        return _of_model(lattice, source, model, reciprocal_per_A, scene, finest_A)
     try:
         if isinstance(source, FromFile):
             return _from_file(lattice, source, reciprocal_per_A, scene.shortest * finest_A)
@@ -232,12 +235,16 @@ class _FileList(NamedTuple):
 
 
 def _file_list(lattice: Lattice, source: FromFile) -> _FileList:
-    if form_of(source.file) == "text":
+    with said_of(f"{lattice.amplitudes_field}.file"):
+        form = form_of(source.file)
+    if form == "text":
         if source.labels:
             raise ExperimentError(f"columns: {source.file} is text with h k l F a line, which has none to name")
         as_it_is = lattice.stated_space_group is None and source.missing == "default_F"
-        return _FileList(*read_hkl(source.file), as_it_is)
-    merged = read_merged(source.file, source.labels)
+        with said_of(f"{lattice.amplitudes_field}.file"):
+            return _FileList(*read_hkl(source.file), as_it_is)
+    with said_of(f"{lattice.amplitudes_field}.file"):
+        merged = read_merged(source.file, source.labels)
     if merged.crystal.space_group is not None and not may_be(merged.crystal.space_group, lattice.space_group):
         raise ExperimentError(
             f"file: {source.file} is of {merged.crystal.space_group}, and {lattice.field}.space_group is {lattice.space_group}; "
@@ -299,11 +306,10 @@ def _mean_F2(symmetry: Symmetry, file: _FileList, reciprocal_per_A: Array) -> Ca
 
 
 def _of_model(
-    lattice: Lattice, source: FromModel, reciprocal_per_A: Array, scene: Scene, finest_A: float
+    lattice: Lattice, source: FromModel, model: AtomicModel, reciprocal_per_A: Array, scene: Scene, finest_A: float
 ) -> Reflections:
     """F_calc at the wavelengths that are asked for, to the finest spacing that the lattice and the sources show on the detector."""
-    cell, sources = cell_from_real(lattice.real_vectors_A), scene.instrument.sources
-    model = read_atomic_model(source.file, cell, lattice.space_group)
+    sources = scene.instrument.sources
     wavelengths_A, table_of_source = np.array([sources.mean[1]]), None
     if source.anomalous == "each_wavelength":
         wavelengths_A, table_of_source = sources.wavelength_nodes(MOST_TABLES)

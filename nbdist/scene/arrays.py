@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import ExperimentError, FileFormatError
 from nbdist.formats.smv import is_smv, read_smv
+from nbdist.formats.text import said_of
 
 
 def load_array(path: Path, field: str) -> NDArray[Any]:
@@ -27,7 +27,9 @@ def load_array(path: Path, field: str) -> NDArray[Any]:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise FileFormatError(f"{field}: {path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile):
+    except MemoryError:
+        raise FileFormatError(f"{field}: {path} cannot be read: it asks for more memory than there is") from None
+    except Exception:  # numpy's many: of a header that is no Python, of an archive that is cut short
         array = None
     if not isinstance(array, np.ndarray):
         raise ExperimentError(f"{field}: {path} is not a .npy array")
@@ -44,7 +46,5 @@ def load_smv(path: Path, field: str) -> NDArray[Any] | None:
     """
     if not is_smv(path):
         return None
-    try:
+    with said_of(field):
         return read_smv(path)[1]
-    except FileFormatError as error:
-        raise FileFormatError(f"{field}: {error}") from None

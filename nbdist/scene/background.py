@@ -14,6 +14,7 @@ from nbdist.experiment.background import Air, Amorphous, Powder
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.powder_lines import POWDER_LINES
 from nbdist.formats.stol import read_stol
+from nbdist.formats.text import said_of
 from nbdist.scene.arrays import load_array, load_smv
 from nbdist.scene.rocking import FWHM_OF_DEVIATION
 
@@ -165,7 +166,7 @@ def make_background(experiment: Experiment, usable: Sequence[NDArray[np.bool_]])
         materials.append(Scatterer(molecules, Curve.flat(WATER_F)))
     for number, material in enumerate(given.amorphous):
         width_m = _beam_width_m(experiment, material.width_um, f"background.amorphous.{number}")
-        materials.append(_material(material, width_m))
+        materials.append(_material(material, width_m, f"background.amorphous.{number}"))
     air = None
     if given.air is not None:
         air = _air(experiment, given.air, _beam_width_m(experiment, given.air.width_um, "background.air"))
@@ -183,13 +184,15 @@ def _beam_width_m(experiment: Experiment, width_um: float | None, field: str) ->
     return experiment.beam.size_m
 
 
-def _material(given: Amorphous, width_m: float) -> Scatterer:
+def _material(given: Amorphous, width_m: float, field: str) -> Scatterer:
     volume_m3 = width_m**2 * 1e-6 * given.thickness_um
     molecules = volume_m3 * 1e6 * given.density_g_per_cm3 * AVOGADRO / given.molecular_weight_g_per_mol
-    F = Curve(*read_stol(given.f_file, "amplitude curve"))
+    with said_of(f"{field}.f_file"):
+        F = Curve(*read_stol(given.f_file, "amplitude curve"))
     if given.compton_file is None:
         return Scatterer(molecules, F)
-    return Scatterer(molecules, F, Curve(*read_stol(given.compton_file, "incoherent scattering function")))
+    with said_of(f"{field}.compton_file"):
+        return Scatterer(molecules, F, Curve(*read_stol(given.compton_file, "incoherent scattering function")))
 
 
 def _air(experiment: Experiment, given: Air, width_m: float) -> AirPath:

@@ -25,6 +25,7 @@ from nbdist.experiment.lattice import Cell
 from nbdist.experiment.structure_factors import AnomalousScatterer, FromModel
 from nbdist.formats.atomic_model import AtomicModel
 from nbdist.formats.dispersion import read_dispersion
+from nbdist.formats.text import said_of
 from nbdist.scene.symmetry import AmplitudeBox, Symmetry
 
 if TYPE_CHECKING:
@@ -306,7 +307,8 @@ def _measured(scatterer: AnomalousScatterer, energies_eV: Array, field: str) -> 
             np.full(len(energies_eV), value) for value in (scatterer.f_prime_e, scatterer.f_double_prime_e)
         )
         return real, imaginary
-    table_eV, real, imaginary = read_dispersion(scatterer.file)
+    with said_of(f"{field}.file"):
+        table_eV, real, imaginary = read_dispersion(scatterer.file)
     outside = energies_eV[(energies_eV < table_eV[0]) | (energies_eV > table_eV[-1])]
     if len(outside):
         raise ExperimentError(

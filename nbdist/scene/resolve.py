@@ -25,8 +25,9 @@ from nbdist.experiment.space_groups import P1, space_group
 from nbdist.experiment.structure_factors import FromFile, FromModel, StructureFactors
 from nbdist.experiment.twin import law_rows
 from nbdist.formats.atomic_model import read_atomic_model
-from nbdist.formats.merged import form_of, read_crystal
+from nbdist.formats.merged import read_crystal
 from nbdist.formats.mosflm_matrix import read_mosflm_cell, read_mosflm_matrix
+from nbdist.formats.text import said_of
 from nbdist.scene.arrays import load_array, load_smv
 from nbdist.scene.background import make_background
 from nbdist.scene.diffuse import disorder_of
@@ -127,7 +128,7 @@ def _lattices(
         if isinstance(structure_factors, FromModel):
             crystal = _as_its_model(field, crystal, structure_factors, experiment.beam.mean_wavelength_A)
         elif isinstance(structure_factors, FromFile) and not crystal.has_lattice:
-            crystal = crystal.model_copy(update={"cell": _cell_of_file(field, structure_factors.file)})
+            crystal = crystal.model_copy(update={"cell": _cell_of_file(field, crystal, structure_factors.file)})
         real = dual_vectors(_reciprocal_vectors(field, crystal, experiment.beam.mean_wavelength_A))
     own = _lattice(field, crystal, real, structure_factors, experiment, listed, sources, finest_A)
     yield replace(own, weight=crystal.weight * (1 - sum(twin.fraction for twin in crystal.twin)))
@@ -207,7 +208,7 @@ def _lattice(
         disorder=disorder_of(crystal, real, float(cells_in_all)),
         weight=crystal.weight,
         structure_factors=structure_factors,
-        amplitudes_field="structure_factors" if crystal.structure_factors is None else f"{field}.structure_factors",
+        amplitudes_field=_amplitudes_field(field, crystal),
         interpolate=_interpolate(experiment, structure_factors, N_cells),
         rocking_width_deg=rocking_width_deg(
             crystal,
@@ -326,13 +327,18 @@ def _interpolate(experiment: Experiment, structure_factors: StructureFactors, N_
     return min(N_cells) <= 2 if given == "auto" else bool(given)
 
 
+def _amplitudes_field(field: str, crystal: Crystal) -> str:
+    return "structure_factors" if crystal.structure_factors is None else f"{field}.structure_factors"
+
+
 def _as_its_model(field: str, crystal: Crystal, source: FromModel, wavelength_A: float) -> Crystal:
     """A crystal with the space group of its atomic model, and its cell where the crystal has none; of a model without them, its own."""
     cell = None
     if crystal.has_lattice:
         cell = cell_from_real(dual_vectors(_reciprocal_vectors(field, crystal, wavelength_A)))
     group = P1 if cell is None or crystal.space_group is None else space_group(crystal.space_group, cell).xhm()
-    model = read_atomic_model(source.file, cell, group)
+    with said_of(f"{_amplitudes_field(field, crystal)}.file"):
+        model = read_atomic_model(source.file, cell, group)
     given = crystal.space_group and space_group(crystal.space_group, model.cell).xhm()
     if given not in (None, model.space_group_name):
         raise ExperimentError(
@@ -342,8 +348,9 @@ def _as_its_model(field: str, crystal: Crystal, source: FromModel, wavelength_A:
     return crystal.model_copy(update={"space_group": model.space_group_name, **own_cell})
 
 
-def _cell_of_file(field: str, path: Path) -> tuple[float, ...]:
-    cell = None if form_of(path) == "text" else read_crystal(path).cell
+def _cell_of_file(field: str, crystal: Crystal, path: Path) -> tuple[float, ...]:
+    with said_of(f"{_amplitudes_field(field, crystal)}.file"):
+        cell = read_crystal(path).cell
     if cell is None:
         raise ExperimentError(
             f"{field}: give one of {', '.join(LATTICE_FIELDS)}; found none of them, and no cell in its reflection file {path}"
@@ -357,7 +364,8 @@ def _reciprocal_vectors(field: str, crystal: Crystal, wavelength_A: float) -> Ar
     else:
         if crystal.matrix_file is not None:
             source = f"{field}.matrix_file: {crystal.matrix_file}"
-            vectors = read_mosflm_matrix(crystal.matrix_file).T / wavelength_A
+            with said_of(f"{field}.matrix_file"):
+                vectors = read_mosflm_matrix(crystal.matrix_file).T / wavelength_A
         else:
             real = crystal.reciprocal_vectors_per_A is None
             source = f"{field}.{'real_vectors_A' if real else 'reciprocal_vectors_per_A'}"

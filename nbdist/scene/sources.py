@@ -12,6 +12,7 @@ from nbdist.errors import ExperimentError
 from nbdist.experiment.beam import Beam, Divergence
 from nbdist.experiment.lattice import axis_rotation, turned
 from nbdist.formats.source_list import read_source_list
+from nbdist.formats.text import said_of
 from nbdist.scene.normal_points import even_set, normal_points
 from nbdist.scene.panels import unit
 
@@ -74,7 +75,8 @@ def make_sources(beam: Beam, direction: Array, polarization: Array) -> Sources:
         wavelengths = [source.wavelength_A or mean_A for source in beam.sources]
         weights = [source.weight for source in beam.sources]
     elif beam.source_file is not None:
-        lines = read_source_list(beam.source_file)
+        with said_of("beam.source_file"):
+            lines = read_source_list(beam.source_file)
         behind = -SOURCE_DISTANCE_M * direction
         positions = [np.concatenate([line.position_m, behind[len(line.position_m) :]]) for line in lines]
         directions = [-unit(position) for position in positions]

@@ -17,6 +17,7 @@ from nbdist.experiment.lattice import Cell, cell_from_real, turned
 from nbdist.experiment.space_groups import P1
 from nbdist.experiment.structure_factors import FromFile, StructureFactors
 from nbdist.formats.merged import form_of, read_crystal
+from nbdist.formats.text import said_of
 from nbdist.scene.diffuse import Disorder
 from nbdist.scene.mosaic import NormalDomains
 from nbdist.scene.symmetry import Symmetry
@@ -139,9 +140,10 @@ class Lattice:
         """
         cell, name, source = cell_from_real(self.real_vectors_A), self.stated_space_group, self.structure_factors
         field, advice = f"{self.field}.space_group", ""
-        if name is None and isinstance(source, FromFile) and form_of(source.file) != "text":
+        if name is None and isinstance(source, FromFile) and self._may_name_a_group(source):
+            with said_of(f"{self.amplitudes_field}.file"):
+                name = read_crystal(source.file).space_group
             place = f"{self.amplitudes_field}.file: {source.file}"
-            name = read_crystal(source.file).space_group
             if name is None:
                 raise ExperimentError(f"{place} names no space group that is known; give {field}")
             field = place
@@ -156,6 +158,11 @@ class Lattice:
                 f"{field}: {symmetry.name} does not allow a cell of {cell}; the nearest that it allows is {nearest}{advice}"
             )
         return symmetry
+
+    def _may_name_a_group(self, source: FromFile) -> bool:
+        """Whether a file of amplitudes may name a space group, which text does not."""
+        with said_of(f"{self.amplitudes_field}.file"):
+            return form_of(source.file) != "text"
 
     @property
     def space_group(self) -> str:

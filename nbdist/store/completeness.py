@@ -20,6 +20,7 @@ import numpy as np
 import zarr
 
 from nbdist.errors import StoreError, one_line
+from nbdist.formats.text import parsed_json
 from nbdist.planning import Unit, Units
 from nbdist.store.locations import LAST_MADE, open_group
 from nbdist.store.number_set import NumberSet
@@ -116,7 +117,7 @@ def _said(group: zarr.Group, stored: StoredUnits) -> Completeness | None:
     """What a store says of being finished, where that is to be believed."""
     units = stored.units
     try:
-        said = json.loads(objects_of(group).read(FINISHED) or b"null")
+        said = parsed_json(objects_of(group).read(FINISHED) or b"null")
         if (
             said["store_id"] == store_id_of(group)
             and said["units"] == len(units)
@@ -124,7 +125,7 @@ def _said(group: zarr.Group, stored: StoredUnits) -> Completeness | None:
         ):
             seconds = {str(where): float(spent) for where, spent in said["seconds"].items()}
             return Completeness(units, NumberSet(range(len(units))), int(said["shard_bytes"]), seconds)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         pass  # another program's, or cut short: the records tell
     return None
 

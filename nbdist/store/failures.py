@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 
 from nbdist.errors import NbdistError, one_line
+from nbdist.formats.text import parsed_json
 from nbdist.store.objects import ROOT, Objects, as_json
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class FailureRecords:
         except (OSError, NbdistError) as error:
             self._note(error)
             stems = set()
-        self._kept = {int(stem) for stem in stems if stem.isdigit()}
+        self._kept = {int(stem) for stem in stems if stem.isdecimal()}
 
     def keep(self, unit: int, record: dict[str, object]) -> None:
         """Write why a unit failed."""
@@ -40,7 +40,7 @@ class FailureRecords:
         """The units that have a record, in order, each with why it failed."""
         for unit in sorted(self._kept):
             try:
-                record = json.loads(self._objects.read(_key(unit)) or b"null")
+                record = parsed_json(self._objects.read(_key(unit)) or b"null")
                 yield unit, str(record["error"])
             except (KeyError, TypeError, ValueError):
                 continue  # rendered meanwhile, or another program's

@@ -8,12 +8,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
+from numpy.typing import NDArray
 
-from nbdist.errors import NbdistError, StoreError, one_line
+from nbdist.errors import DamagedError, NbdistError, StoreError, one_line
 from nbdist.formats.text import near_name
 from nbdist.store.objects import ROOT, Objects
-from nbdist.store.places import objects_at, zarr_store
+from nbdist.store.places import objects_at, objects_of, zarr_store
 from nbdist.store.schema import schema_of
 
 FORMAT = "nbdist series"
@@ -76,6 +78,23 @@ def open_group(
 def was_whole(objects: Objects) -> bool:
     """Whether a store's making came to its end and its removal has not begun; the metadata gathered in the root do not tell that."""
     return objects.read(f"{LAST_MADE}/{ROOT}") is not None
+
+
+def read_known(group: zarr.Group, name: str, part: Any = ...) -> NDArray[Any]:
+    """A part of what a store holds of its frames or pixels besides images: a coordinate, a mask.
+
+    Raises
+    ------
+    DamagedError
+        If it does not decode.
+    """
+    stored: Any = group
+    try:
+        return np.asarray(stored[name][part])
+    except (NbdistError, MemoryError):
+        raise
+    except Exception as error:  # of zarr and its codecs
+        raise DamagedError(f"{objects_of(group).location}: {name} does not decode ({type(error).__name__})") from error
 
 
 def _check_arrays(group: zarr.Group, location: str) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from nbdist.errors import NbdistError, StoreError
+from nbdist.formats.text import parsed_json
 from nbdist.store.objects import BEAT, LOCK, Objects
 from nbdist.store.parts import RUNS, Part
 
@@ -222,7 +223,7 @@ def _beat_key(owner: dict[str, Any]) -> str:
 
 def _owner(content: bytes | None) -> dict[str, Any]:
     try:
-        owner = json.loads(content) if content is not None else {}
+        owner = parsed_json(content) if content is not None else {}
     except ValueError:
         return {}
     return owner if isinstance(owner, dict) else {}

@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from nbdist.errors import ExperimentError, StoreError, one_line
+from nbdist.errors import DamagedError, ExperimentError, StoreError, one_line
 from nbdist.experiment import Experiment, validate
 from nbdist.frames.labels import Images
 from nbdist.frames.sample_products import MASK, SAMPLES
@@ -22,7 +22,7 @@ from nbdist.scene import Scene, resolve
 from nbdist.scene.specimen import KnownCrystal
 from nbdist.store.completeness import Completeness, read_completeness
 from nbdist.store.failures import FailureRecords
-from nbdist.store.locations import open_group
+from nbdist.store.locations import open_group, read_known
 from nbdist.store.number_set import NumberSet
 from nbdist.store.places import is_url, normalised, objects_at, objects_of, zarr_store
 from nbdist.store.reflections import read_crystals
@@ -81,9 +81,12 @@ def open_series(location: str | os.PathLike[str], chunks: Any = "auto") -> xarra
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         store = zarr_store(objects_at(location), read_only=True) if is_url(location) else location
-        data = xarray.open_zarr(
-            store, chunks=None, consolidated=group.metadata.consolidated_metadata is not None, zarr_format=3
-        )
+        try:
+            data = xarray.open_zarr(
+                store, chunks=None, consolidated=group.metadata.consolidated_metadata is not None, zarr_format=3
+            )
+        except Exception as error:  # of coordinates, which are read now
+            raise DamagedError(f"{location}: its coordinates do not decode ({type(error).__name__})") from error
     data = data.set_coords(list(schema.coordinates))
     for name in OF_A_STORE:
         data.attrs.pop(name, None)
@@ -248,7 +251,7 @@ def panel_masks(group: zarr.Group) -> list[NDArray[np.uint8]] | None:
     groups = schema_of(group).panel_groups
     if any(array.product.name == MASK.name for array in schema_of(group).arrays):
         return None
-    masks = [np.asarray(group[f"{MASK.name}{panels.suffix}"]) for panels in groups]
+    masks = [read_known(group, f"{MASK.name}{panels.suffix}") for panels in groups]
     return [panel for mask in masks for panel in (mask if mask.ndim == 3 else [mask])]
 
 

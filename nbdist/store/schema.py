@@ -249,7 +249,7 @@ def schema_of(group: zarr.Group) -> Schema:
     """
     attributes = group.attrs
     try:
-        names, dtypes = list(attributes["products"]), attributes.get("dtypes", {})
+        names, dtypes = [*map(str, attributes["products"])], attributes.get("dtypes", {})
         known, frames_per_sample = dict(PRODUCTS), None
         if attributes.get("kind") == DATASET:
             known, frames_per_sample = _known_of_samples(attributes), int(attributes["frames_per_sample"])
@@ -269,7 +269,7 @@ def schema_of(group: zarr.Group) -> Schema:
             raise ValueError("units of parts of samples")
         if frames_per_sample is not None and SAMPLES not in names:
             raise ValueError(f"no table {SAMPLES}")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StoreError(
             f"{objects_of(group).location}: its attributes are not those of a {kind_of(group)} ({one_line(error)})"
         ) from None
@@ -289,7 +289,7 @@ def kind_of(group: zarr.Group) -> str:
 def _known_of_samples(attributes: Any) -> dict[str, Product]:
     """The products that a data set may hold by name; of pixels that it has once, or of each frame, by its attributes."""
     images = {name: product for name, product in SAMPLE_IMAGES.items() if name in attributes["dtypes"]}
-    columns = [Column(**{name: str(value) for name, value in column.items()}) for column in attributes["columns"]]
+    columns = [Column(**{name: str(value) for name, value in dict(column).items()}) for column in attributes["columns"]]
     for column in columns:
         if column.dtype not in DRAWN_TYPES:
             raise ValueError(f"column {column.name} of type {column.dtype}; possible: {', '.join(DRAWN_TYPES)}")

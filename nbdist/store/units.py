@@ -9,7 +9,6 @@ that has changed when it is read. The object with a unit's rows of a table is a 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import uuid
@@ -21,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 import zarr
 
 from nbdist.errors import NbdistError, StoreError, one_line
+from nbdist.formats.text import parsed_json
 from nbdist.frames.products import Products
 from nbdist.planning import Unit
 from nbdist.store.locations import LAST_MADE, open_group
@@ -292,7 +292,7 @@ def has_our_readme(objects: Objects) -> bool:
 
 def _name_in(root: bytes) -> str:
     try:
-        return str(json.loads(root)["attributes"]["store_id"])
+        return str(parsed_json(root)["attributes"]["store_id"])
     except (ValueError, KeyError, TypeError):
         return ""
 
@@ -309,7 +309,7 @@ def record_key(unit: int) -> str:
 
 def _record(stored: bytes | None) -> Record | None:
     try:
-        record = json.loads(stored) if stored is not None else None
+        record = parsed_json(stored) if stored is not None else None
     except ValueError:
         return None
     return record if isinstance(record, dict) else None

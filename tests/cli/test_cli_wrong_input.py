@@ -36,8 +36,36 @@ SECTIONS = {
     "no amplitudes": ({"structure_factors": None}, ["structure_factors"]),
     "a missing hkl file": (
         {"structure_factors": {"kind": "file", "file": "missing.hkl"}},
-        ["missing.hkl", "does not exist"],
+        ["structure_factors.file: ", "missing.hkl", "does not exist"],
     ),
+    "a missing MTZ file": (
+        {"structure_factors": {"kind": "file", "file": "missing.mtz"}},
+        ["structure_factors.file: ", "missing.mtz", "does not exist"],
+    ),
+    "a missing model": (
+        {"structure_factors": {"kind": "model", "file": "missing.pdb"}},
+        ["structure_factors.file: ", "missing.pdb", "does not exist"],
+    ),
+    "a missing matrix": (
+        {"crystal": {"cell": None, "matrix_file": "missing.mat"}},
+        ["crystal.matrix_file: ", "missing.mat", "does not exist"],
+    ),
+    "a missing list of sources": (
+        {"beam": {"source_file": "missing.txt"}},
+        ["beam.source_file: ", "missing.txt", "does not exist"],
+    ),
+    "a missing curve": (
+        {
+            "background": {
+                "amorphous": [
+                    {"f_file": "missing.stol", "thickness_um": 1, "width_um": 1}
+                    | {"density_g_per_cm3": 1, "molecular_weight_g_per_mol": 1}
+                ]
+            }
+        },
+        ["background.amorphous.0.f_file: ", "missing.stol", "does not exist"],
+    ),
+    "a panel through the sample": (_panel(origin_mm=[0, 1, 0]), ["detector.panels.0: ", "contains the sample"]),
     "a variable that is not set": (
         {"structure_factors": {"kind": "file", "file": "$NBDIST_NOT_SET/a.hkl"}},
         ["structure_factors.file", "NBDIST_NOT_SET", "not set"],
@@ -68,8 +96,24 @@ def test_a_wrong_experiment_is_answered_with_the_field(name, command, refused, w
     sections, said = SECTIONS[name]
     file = write_experiment(tmp_path / "wrong.yaml", **sections)
     answer = refused(file, command=command)
-    for word in (str(file) if name != "a missing hkl file" else "missing.hkl", *said):
+    assert answer.startswith(f"nbdist: {file}: ")
+    for word in said:
         assert word in answer
+
+
+def test_what_is_wrong_with_an_experiment_is_said_with_its_file_by_every_command_that_takes_one(
+    nbdist, write_experiment, tmp_path
+):
+    file = write_experiment(tmp_path / "wrong.yaml", structure_factors={"kind": "file", "file": "missing.hkl"})
+    for words in (("compare", file, file), ("trace", file, "--pixel", "1", "1")):
+        ended = nbdist(*words, "-o", tmp_path / "out")
+        assert ended.code == 2
+        assert ended.err.startswith(f"nbdist: {file}: structure_factors.file: ")
+        assert ended.err.count(str(file)) == 1
+
+
+def test_a_name_with_a_line_break_is_said_in_one_line(refused, tmp_path):
+    assert "two\\nlines.yaml cannot be read" in refused(tmp_path / "two\nlines.yaml", command="check")
 
 
 @pytest.mark.parametrize("command", ["run", "check"])

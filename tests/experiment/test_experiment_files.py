@@ -8,9 +8,13 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
-from nbdist.errors import ExperimentError, FileFormatError
-from nbdist.experiment import experiment_schema, experiment_to_yaml, load_experiment
+from nbdist.clusters.cluster_file import load_cluster_file
+from nbdist.errors import ExperimentError, FileFormatError, NbdistError
+from nbdist.experiment import experiment_schema, experiment_to_yaml, load_experiment, validate
+from nbdist.experiment.files import is_recipe
+from nbdist.experiment.recipe import load_recipe
 from nbdist.experiment.template import TEMPLATE
 from nbdist.scene import resolve
 
@@ -356,3 +360,54 @@ def _references(node):
     elif isinstance(node, list):
         for value in node:
             yield from _references(value)
+
+
+@pytest.mark.parametrize("read", [load_experiment, is_recipe, load_recipe, load_cluster_file])
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.yaml", "title: !!set [a]\n", "line 1: expected a mapping"),
+        ("a.yaml", "title: !!set a\n", "line 1: expected a mapping"),
+        ("a.yaml", "title: " + 150 * "[" + 150 * "]", "nested too deeply"),
+        ("a.json", '{"title":' + 900 * "[" + 900 * "]" + "}", "nested too deeply"),
+        ("a.json", '{"title": "a", "scan": {"frames": 1, "frames": 2}}', "'frames' is given twice"),
+    ],
+)
+def test_a_document_that_python_chokes_on_is_one_line(read, name, text, said, tmp_path):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(NbdistError) as raised:
+        read(path)
+    message = str(raised.value)
+    assert "\n" not in message
+    assert message.startswith(str(path))
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"crystal": {"cell": [1e-300, 50, 60, 90, 90, 90]}},
+        {"crystal": {"N_cells": [2**64, 1, 1]}},
+        {"crystal": {"N_cells": [10**400, 1, 1]}},
+        {"scan": {"frames": 10**400}},
+        {"scan": {"spindle_axis": [1e-300, 0, 0]}},
+        {"beam": {"wavelength_A": 1e300}},
+        {"beam": {"wavelength_A": 5e-324}},
+        {"background": {"water_um": 1e300}},
+        {"detector": {"panels": [{"pixel_size_mm": 5e-324}]}},
+        {"crystal": {"mosaicity": {"sigma_deg": [1e300, 1, 1]}, "shape": "gauss"}},
+    ],
+)
+def test_a_number_that_nothing_can_be_worked_out_with_is_refused_with_its_field(sections):
+    content = yaml.safe_load(MINIMAL)
+    for section, fields in sections.items():
+        content[section] = content.get(section, {}) | fields
+    with pytest.raises(ExperimentError, match=next(iter(sections[next(iter(sections))]))) as raised:
+        validate(content)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_home_folder_that_there_is_not_is_a_name_like_others(load):
+    experiment = load(CRYSTAL + "\nstructure_factors: {kind: file, file: ~nobody_is_called_so/a.hkl}")
+    assert experiment.structure_factors.file.name == "a.hkl"

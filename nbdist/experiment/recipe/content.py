@@ -15,6 +15,7 @@ from nbdist.errors import ExperimentError
 from nbdist.experiment.fields import NotNegative, Section, anchored
 from nbdist.experiment.recipe.expressions import parse
 from nbdist.experiment.recipe.nodes import LET, FileName, joined
+from nbdist.formats.text import user_path
 
 SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 OnFile = Callable[[str, str], Any]
@@ -126,7 +127,7 @@ def anchored_document(document: dict[str, Any], folder: Path) -> dict[str, Any]:
             raise ExperimentError(f"{place}: {error}") from None
 
     def on_pattern(place: str, pattern: str) -> str:
-        if Path(os.path.expandvars(pattern)).expanduser().is_absolute() or pattern.startswith("$"):
+        if user_path(os.path.expandvars(pattern)).is_absolute() or pattern.startswith("$"):
             return on_file(place, pattern)
         return (
             on_file(place, pattern)

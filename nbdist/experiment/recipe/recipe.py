@@ -17,7 +17,7 @@ from nbdist.errors import DrawError, ExperimentError, FileFormatError
 from nbdist.experiment.beam import SPECTRUM
 from nbdist.experiment.crystal import LATTICE_FIELDS
 from nbdist.experiment.detector import Detector
-from nbdist.experiment.files import read_document, validate
+from nbdist.experiment.files import load_document, validate
 from nbdist.experiment.materials import ATTENUATION
 from nbdist.experiment.model import (
     INTEGRATED_VERSION,
@@ -50,7 +50,7 @@ from nbdist.experiment.recipe.seeds import with_seeds
 from nbdist.experiment.recipe.splits import split_at, splits_of
 from nbdist.experiment.space_groups import canonical_name
 from nbdist.experiment.validation import shown, validated
-from nbdist.formats.text import user_path, version_of
+from nbdist.formats.text import version_of
 
 CONSTANT = (
     "scan.frames",
@@ -560,14 +560,7 @@ def load_recipe(path: str | os.PathLike[str]) -> Recipe:
     ExperimentError
         In one line: the file and line of a syntax error, or the field, what was found and what is allowed.
     """
-    path = user_path(path)
-    content = read_document(path, f"recipe {path}")
-    if not isinstance(content, dict):
-        raise ExperimentError(f"{path}: expected the sections of a recipe, found {shown(content)}")
-    try:
-        return recipe_of(content, path.parent.absolute())
-    except ExperimentError as error:
-        raise ExperimentError(f"{path}: {error}") from None
+    return load_document(path, "a recipe", "recipe", recipe_of)
 
 
 def recipe_of(content: Mapping[str, Any], folder: Path | None = None) -> Recipe:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.errors import DamagedError, RunError, one_line
-from nbdist.formats.text import user_path
+from nbdist.formats.text import parsed_json, user_path
 from nbdist.run.shown import DatasetImages, SeriesImages
 from nbdist.run.verify import Verification
 from nbdist.store import StoredUnits, StoreSummary, open_group, read_frames
@@ -137,7 +136,7 @@ def _events(log: Path) -> Counter[str]:
             for number, line in enumerate(lines, start=1):
                 if line.startswith("{"):
                     try:
-                        events[str(json.loads(line)["event"])] += 1
+                        events[str(parsed_json(line)["event"])] += 1
                     except (KeyError, ValueError):
                         raise RunError(f"{log}:{number}: this line is no event of a run's log") from None
                 elif (event := TEXT_EVENT.match(line)) is not None:
