@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -21,10 +22,9 @@ def main() -> None:
         status = ended.code if isinstance(ended.code, int) else EXIT_WRONG
     except BaseException as error:
         interrupted = status_of(error)
-        if interrupted is None:
-            traceback.print_exc()
-        else:
-            os.write(2, b"nbdist: interrupted\n")
+        said = traceback.format_exc() if interrupted is None else "nbdist: interrupted\n"
+        with contextlib.suppress(OSError):
+            os.write(2, said.encode(errors="backslashreplace"))
         status = interrupted or EXIT_WRONG
     leave(status)
     sys.exit(status)

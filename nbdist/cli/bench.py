@@ -15,6 +15,7 @@ from nbdist.cli.completing import bench_cases
 from nbdist.cli.display import console, error_console, print_table, table_of_numbers
 from nbdist.cli.json_output import JsonFileOption, JsonOption, print_json, write_json
 from nbdist.errors import NbdistError
+from nbdist.formats.files import require_writable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,6 +63,7 @@ def bench(
     from nbdist.bench.readout import ReadoutRecord
     from nbdist.kernels.devices import pick_device
 
+    require_writable(json_file)
     wanted, cores = _groups(",".join(GROUPS) if cases is None else cases), _threads(threads)
     if cases is None and (why := why_no_loader()):
         wanted.remove("loader")

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from nbdist.cli.display import console
-from nbdist.errors import NbdistError, one_line
+from nbdist.errors import NbdistError
+from nbdist.formats.files import written_whole
 from nbdist.formats.text import user_path
 
 
@@ -32,10 +33,8 @@ def init(
     output = user_path(output or ("recipe.yaml" if recipe else "experiment.yaml"))
     if output.exists() and not overwrite:
         raise NbdistError(f"{output} exists; --overwrite replaces it")
-    try:
-        output.write_text(TEMPLATE, encoding="utf-8")
-    except OSError as error:
-        raise NbdistError(f"{output} cannot be written: {one_line(error)}") from None
+    with written_whole(output) as file:
+        file.write(TEMPLATE.encode())
     use = "nbdist dataset {} --samples 1000" if recipe else "nbdist run {}"
     console.print(f"wrote {output}\nnext: nbdist check {output}; {use.format(output)} -o {output.stem}.zarr")
 

@@ -18,6 +18,7 @@ from typer.core import TyperCommand
 
 from nbdist.cli.display import console
 from nbdist.errors import NbdistError, one_line
+from nbdist.formats.files import whole_path
 from nbdist.formats.text import user_path
 from nbdist.version import __version__
 
@@ -99,7 +100,8 @@ def write_json(file: Path | None, content: object) -> None:
     """
     if file is not None:
         try:
-            user_path(file).write_text(json.dumps(_plain(content), indent=1) + "\n", encoding="utf-8")
+            with whole_path(user_path(file)) as beside:
+                beside.write_text(json.dumps(_plain(content), indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise NbdistError(f"--json {file}: {one_line(error)}") from None
 

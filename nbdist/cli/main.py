@@ -59,6 +59,7 @@ WORK = frozenset(
         "readout",
         "demo",
         "init",
+        "kernels",
         "from-dials",
         "from-xds",
         "from-image",

@@ -13,8 +13,8 @@ from nbdist.cli.arguments import read_span
 from nbdist.cli.completing import pixel_products
 from nbdist.cli.display import console
 from nbdist.cli.progress_display import Steps
-from nbdist.errors import NbdistError, one_line, require_extra
-from nbdist.formats.files import require_writable
+from nbdist.errors import NbdistError, require_extra
+from nbdist.formats.files import require_writable, written_whole
 from nbdist.formats.text import user_path
 
 if TYPE_CHECKING:
@@ -153,10 +153,8 @@ def preview(
         elif radial:
             profile, figure = profile_of(preview, wanted, scale.value, steps)
             if csv is not None:
-                try:
-                    user_path(csv).write_text(radial_csv(profile), encoding="utf-8")
-                except OSError as error:
-                    raise NbdistError(f"{csv} cannot be written: {one_line(error)}") from None
+                with written_whole(user_path(csv)) as stream:
+                    stream.write(radial_csv(profile).encode())
                 console.print(f"wrote {csv}: {len(profile.d_A)} shells")
         else:
             images.require_complete(wanted)

@@ -10,8 +10,8 @@ import typer
 from nbdist.cli.arguments import StoreLocation, read_span
 from nbdist.cli.display import console
 from nbdist.cli.progress_display import Steps
-from nbdist.errors import NbdistError, one_line, require_extra
-from nbdist.formats.files import require_writable
+from nbdist.errors import require_extra
+from nbdist.formats.files import require_writable, written_whole
 from nbdist.formats.text import user_path
 
 
@@ -59,10 +59,8 @@ def report(
     with Steps() as steps:
         made = report_of(location, among=among, sample=sample, verified=verified, log=log, report=steps.named)
         page = page_of(made)
-    try:
-        user_path(output).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise NbdistError(f"{output} cannot be written: {one_line(error)}") from None
+    with written_whole(user_path(output)) as file:
+        file.write(page.encode())
     console.print(f"wrote {output}")
     wrong = [check.name for check in made.checks if check.result == "failed"]
     if verified is not None and wrong:

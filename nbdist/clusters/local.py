@@ -206,7 +206,13 @@ async def _end_at_once(cluster: SpecCluster) -> None:
         for compiler in compilers:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(compiler, signal.SIGKILL)
-    await asyncio.gather(*(nanny.close(timeout=GRACE_S) for nanny in nannies))
+    closing = asyncio.gather(*(nanny.close(timeout=GRACE_S) for nanny in nannies))
+    while not closing.done():  # one that died meanwhile is started again, and would be waited for
+        await _kill(
+            [nanny for nanny in nannies if nanny.process is not None and nanny.process.status == Status.starting]
+        )
+        await asyncio.sleep(LOOK_EVERY_S)
+    await closing
 
 
 async def _kill(nannies: Sequence[Nanny]) -> None:

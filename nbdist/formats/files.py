@@ -28,7 +28,7 @@ def require_writable(path: Path | None) -> None:
     try:
         if whole.is_file() or whole.is_dir():
             whole.open("ab").close()
-        elif not whole.exists():
+        if whole.is_file() or not whole.exists():  # the new content is written beside it
             tempfile.TemporaryFile(dir=whole.parent).close()
     except OSError as error:
         raise NbdistError(f"{path} cannot be written: {error.strerror}") from None

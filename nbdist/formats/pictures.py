@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from nbdist.errors import NbdistError, one_line
 from nbdist.formats.distributions import Distribution, Words
+from nbdist.formats.files import whole_path
 from nbdist.formats.scales import DECADES, LOGARITHMIC_FROM, Scale, ScaleName, log_ticks, tick_label, unit_label
 from nbdist.formats.text import user_path
 from nbdist.formats.views import COLOURS, NAMES, State, View, shrunk
@@ -628,6 +629,7 @@ def save(figure: Figure, output: Path) -> None:
         If the file cannot be written.
     """
     try:
-        user_path(output).write_bytes(drawn(figure, output.suffix[1:] or "png"))
+        with whole_path(user_path(output)) as beside:
+            beside.write_bytes(drawn(figure, output.suffix[1:] or "png"))
     except (OSError, ValueError) as error:
         raise NbdistError(f"{output} cannot be written: {one_line(error)}") from None

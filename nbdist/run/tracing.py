@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from nbdist.errors import RunError
 from nbdist.experiment import Experiment
+from nbdist.formats.files import whole_path
 from nbdist.formats.trace_log import trace_log
 from nbdist.kernels.devices import pick_device
 from nbdist.scene import resolve
@@ -90,7 +91,8 @@ def write_trace(folder: Path, trace: PixelTrace, experiment: Experiment, about: 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            with whole_path(folder / name) as beside:
+                beside.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror}") from None
     return [folder / name for name in files]

@@ -268,3 +268,11 @@ def test_what_cannot_be_measured_here_is_left_out_unless_it_is_asked_for(nbdist,
     assert ran.code == 0
     assert "labels" in groups
     assert ("loader" in groups, "loader is left out: PyTorch is not installed" in ran.out) == (measured, not measured)
+
+
+def test_a_file_that_cannot_be_written_is_known_before_anything_is_measured(nbdist, monkeypatch, tmp_path):
+    groups = []
+    monkeypatch.setattr("nbdist.bench.benchmark.Benchmark.records", lambda self, group: groups.append(group) or ())
+    monkeypatch.setattr("nbdist.bench.benchmark.vector_fma_per_cycle", lambda: None)
+    ran = nbdist("bench", "--cases", "labels", f"--json={tmp_path}/gone/a.json")
+    assert (ran.code, ran.err.count("\n"), groups) == (2, 1, [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -88,6 +89,49 @@ def test_json_that_is_lost_is_an_error_of_any_command(part):
 def test_an_error_that_cannot_be_printed_keeps_its_status(tmp_path):
     for where in ("2>/dev/full", "2>&-", ">&- 2>&-"):
         assert _nbdist("check", tmp_path / "none.yaml", shell="{} " + where).returncode == 2
+    assert _nbdist("--debug", "check", tmp_path / "none.yaml", shell="{} 2>/dev/full").returncode == 2
+
+
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-"])
+def test_an_interrupt_that_cannot_be_told_keeps_its_status(where):
+    program = """
+import builtins, signal
+from nbdist.__main__ import main
+load = builtins.__import__
+def interrupted(name, *rest):
+    if name == "nbdist.cli.main":
+        signal.raise_signal(signal.SIGINT)
+    return load(name, *rest)
+builtins.__import__ = interrupted
+main()
+"""
+    ran = subprocess.run(["bash", "-c", f'"$0" -c "$1" {where}', sys.executable, program], check=False)
+    assert ran.returncode == 130
+
+
+@pytest.mark.parametrize("command", ["init", "preview", "report", "trace"])
+def test_a_file_that_cannot_be_written_to_its_end_is_left_as_it_was(
+    command, nbdist, experiment_file, part, tmp_path, monkeypatch
+):
+    (tmp_path / "out").mkdir()
+    file = tmp_path / "out" / ("trace.log" if command == "trace" else "a.png")
+    file.write_bytes(b"before")
+    words = {
+        "init": ("-o", file, "--overwrite"),
+        "preview": (part, "-o", file),
+        "report": (part, "-o", file),
+        "trace": (experiment_file, "--pixel", 1, 2, "-o", file.parent),
+    }
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        ended = nbdist(command, *words[command])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
+    assert "cannot be written: File too large" in ended.err
+    assert {its.name: its.read_bytes() for its in file.parent.iterdir()} == {file.name: b"before"}
 
 
 def test_printing_never_fails_for_an_encoding(write_experiment, tmp_path):
