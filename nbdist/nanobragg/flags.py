@@ -375,6 +375,10 @@ def _detector(flags: Flags, folder: Path, place: _Place) -> Section:
             # nanoBragg keeps mosflm's normal beside other fast and slow vectors
             "normal_axis": get("odet_vector", CONVENTIONS["custom"].normal),
         }
+        if not any(panel["normal_axis"]):
+            axes = CONVENTIONS["custom"]
+            across = np.cross(unit(get("fdet_vector", axes.fast)), unit(get("sdet_vector", axes.slow)))
+            panel["normal_axis"] = tuple(map(float, across))
     if get("close_distance") is not None:
         panel["close_distance_mm"] = get("close_distance")
     else:

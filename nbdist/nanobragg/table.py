@@ -99,7 +99,12 @@ DETECTOR = (
     Flag(("mosflm", "xds", "adxv", "denzo", "dials"), "", "convention (default mosflm)", words.convention),
     Flag(("fdet_vector",), "X Y Z", "fast axis; custom convention", vector("fdet_vector")),
     Flag(("sdet_vector",), "X Y Z", "slow axis; custom convention", vector("sdet_vector")),
-    Flag(("odet_vector",), "X Y Z", "normal; custom convention", vector("odet_vector")),
+    Flag(
+        ("odet_vector",),
+        "X Y Z",
+        "normal; custom convention; fast x slow where its length is not 1",
+        vector("odet_vector", True),
+    ),
     Flag(("beam_vector",), "X Y Z", "the way the beam travels; custom convention", vector("beam_vector")),
     Flag(("twotheta_axis",), "X Y Z", "axis of -twotheta; custom convention", vector("twotheta_axis")),
     Flag(("spindle_axis",), "X Y Z", "axis of -phi; custom convention", vector("spindle_axis")),

@@ -196,12 +196,12 @@ def unused(count: int) -> Reader:
     return read
 
 
-def vector(name: str) -> Reader:
+def vector(name: str, may_be_0: bool = False) -> Reader:
     """Reads three numbers, and makes the convention custom."""
 
     def read(flags: Flags, following: Following) -> None:
         flags.values[name] = tuple(following.real() for _ in range(3))
-        if not any(flags.values[name]):
+        if not (may_be_0 or any(flags.values[name])):
             raise FlagError(f"{following.flag}: a direction cannot be 0 0 0")
         flags.convention = "custom"
 

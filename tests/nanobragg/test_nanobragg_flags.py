@@ -367,6 +367,12 @@ def test_a_normal_is_kept_where_nanobraggs_sum_of_squares_is_1(degrees):
     np.testing.assert_allclose(panel_of(axes).normal, np.array([x, 0, z]) * (1 if kept else -1), atol=1e-12)
 
 
+def test_a_normal_of_0_is_worked_out_as_any_that_is_no_unit_vector():
+    axes = "-beam_vector 0 0 1 -fdet_vector 2 0 0 -sdet_vector 0 3 0.5 -odet_vector 0 0"
+    np.testing.assert_array_equal(panel_of(f"{axes} 0").normal, panel_of(f"{axes} 0.5").normal)
+    assert panel_of(f"{axes} 0").normal[1] < 0
+
+
 @pytest.mark.parametrize(
     ("flags", "cell"),
     [
