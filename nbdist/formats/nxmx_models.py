@@ -39,6 +39,7 @@ WHAT = "NXmx file"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 OF_MCSTAS = np.array([-1.0, 1.0, -1.0])
 EV_ANGSTROM = 12398.4198
+"""Photon energy (eV) times wavelength (Angstrom) as CODATA has it and files mean it; experiments take nanoBragg's, with two digits less."""
 DATA_SETS = re.compile(r"data(_\d+)?")
 MASKS = re.compile(r"pixel_mask(_\d+)?")
 PLACES_OF_MASKS = ("", "threshold_1_channel", "detectorSpecific", "detectorSpecific/threshold_1_channel")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +145,7 @@ def wilson_figure(squared_per_A2: Array, curves: Mapping[str, tuple[Array, Array
         axes.plot(squared_per_A2, _logarithm(given), "-", color=colour, label=f"amplitudes{of}")
         if rendered is not None:
             axes.plot(squared_per_A2, _logarithm(rendered), "o", color=colour, fillstyle="none", label=f"frames{of}")
-    _spacings_above(axes, lambda d: 1 / (4 * d * d), lambda x: 0.5 / math.sqrt(x))
+    _spacings_above(axes)
     axes.set_xlabel("1 / (4 d²)  (1/Å²)")
     axes.set_ylabel("ln of the mean of F²  (electron²)")
     axes.grid(color="0.9", linewidth=0.6)
@@ -184,9 +183,13 @@ def _logarithm(values: Array) -> Array:
         return np.where(values > 0, np.log(values), np.nan)
 
 
-def _spacings_above(axes: Axes, place_of: Any, spacing_of: Any) -> None:
-    """Write spacings along the top."""
+def _spacings_above(axes: Axes) -> None:
+    """Write spacings d along the top, of places 1 / (4 d^2)."""
     low, high = axes.get_xlim()
+
+    def place_of(d: float) -> float:
+        return 1 / (4 * d * d)
+
     named = [
         d for d in (20, 10, 5, 4, 3, 2.5, 2, 1.8, 1.6, 1.4, 1.2, 1.1, 1, 0.9, 0.8, 0.7) if low < place_of(d) < high
     ]

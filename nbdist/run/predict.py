@@ -27,7 +27,8 @@ def predict(experiment: Experiment, frame: int = 0) -> pandas.DataFrame:
     Parameters
     ----------
     experiment
-        Any; for the sum, whose spots have a Gaussian's width in place of their own, other shapes and counted domains included.
+        What is simulated, by either method, with any shape of crystal and counted domains; the spots of the sum have a Gaussian's width
+        in place of their own.
     frame
         Number of the frame, from 0.
 
