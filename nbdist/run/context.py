@@ -7,7 +7,7 @@ the table of its renderer. A data set has a context for each of its samples (see
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,7 +23,8 @@ from nbdist.readout.chain import Readout
 from nbdist.scene import Scene, resolve
 from nbdist.scene.amplitude_table import amplitude_bytes
 from nbdist.scene.amplitudes import Reflections, distinct, load_reflections
-from nbdist.scene.notes import notes
+from nbdist.scene.completeness import Completeness
+from nbdist.scene.notes import file_completeness, notes
 from nbdist.store.reflections import read_reflections
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ class RunContext:
     `notes` are what the experiment probably does not mean (see `scene.notes`). `largest_tile` is how many pixels the device's memory
     holds at once, where less than a tile was found to fit. `threads` are the native kernel's, all usable cores where None. `reflections`
     are those of each lattice that were read to make the plan, until the store or the renderer has taken them; they are not pickled.
-    Of a sample, `draw` is what was drawn for it, `products` are those of its data set (None: those of the experiment), and `shapes`
-    (slow, fast) those of the panels in whose images its own lie.
+    `held` is how complete files of amplitudes are. Of a sample, `draw` is what was drawn for it, `products` are those of its data set
+    (None: those of the experiment), and `shapes` (slow, fast) those of the panels in whose images its own lie.
     """
 
     scene: Scene
@@ -105,6 +106,7 @@ class RunContext:
     notes: tuple[str, ...] = ()
     threads: int | None = None
     reflections: tuple[Reflections, ...] | None = field(default=None, repr=False, compare=False)
+    held: Mapping[str, Completeness] = field(default_factory=dict)
     draw: Draw | None = None
     products: tuple[Product, ...] | None = None
     shapes: tuple[tuple[int, int], ...] | None = None
@@ -205,8 +207,9 @@ def make_context(
         cut=cut,
         settings=settings,
     )
-    said = tuple(notes(scene, reflections))
-    return RunContext(scene, plan, device, location, reflections=reflections, notes=said, _readout=readout)
+    held = file_completeness(scene, reflections)
+    said = tuple(notes(scene, reflections, held))
+    return RunContext(scene, plan, device, location, reflections=reflections, held=held, notes=said, _readout=readout)
 
 
 def require_images(experiment: Experiment) -> None:

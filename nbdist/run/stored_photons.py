@@ -57,6 +57,7 @@ from nbdist.store import (
 )
 from nbdist.store.creation import PHOTONS_OF
 from nbdist.store.number_set import NumberSet
+from nbdist.store.reflections import read_held
 from nbdist.store.units import store_id_of
 
 SAME_EXPOSURE = 1e-12
@@ -128,7 +129,8 @@ class StoredPhotons:
         )
         cost = replace(plan.cost, seconds=SECONDS_PER_PIXEL * scene.instrument.pixels)
         amplitudes = read_reflections(self.source.location)
-        return RunContext(scene, replace(plan, cost=cost), "cpu", location, reflections=amplitudes, _readout=readout)
+        plan, held = replace(plan, cost=cost), read_held(open_group(self.source.location))
+        return RunContext(scene, plan, "cpu", location, reflections=amplitudes, held=held, _readout=readout)
 
     def require_same(self, location: str, provenance: object) -> None:
         """Check that a store was begun with these photons."""

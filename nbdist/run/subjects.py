@@ -118,7 +118,7 @@ class SeriesSubject:
     def content(self, context: RunContext) -> SeriesContent:
         """Its scene, plan and amplitudes."""
         assert context.reflections is not None, "nothing has been rendered yet"
-        return SeriesContent(context.scene, context.plan, context.reflections)
+        return SeriesContent(context.scene, context.plan, context.reflections, context.held)
 
     def grow(self, location: str) -> None:
         """Do nothing: the frames are the experiment's."""

@@ -32,12 +32,15 @@ class Completeness(NamedTuple):
         Of the list, wherever it ends.
     mates_missing
         Share of those held whose Friedel mates are not.
+    completed
+        Whether symmetry gives the whole of P1 that follows from the list; else it is used as it is.
     """
 
     held: int
     there: int
     finest_per_A: float
     mates_missing: float
+    completed: bool = False
 
     @property
     def share(self) -> float:
@@ -63,7 +66,7 @@ def completeness(lattice: Lattice, reflections: Reflections, d_A: float) -> Comp
         finest_per_A = max(finest_per_A, float(lengths.max()))
     there = present_points(lattice, 1 / d_A)
     if filled is not None:  # each is listed once, and so is its mate
-        return Completeness(int(inside.sum()), there, finest_per_A, 0.0)
+        return Completeness(int(inside.sum()), there, finest_per_A, 0.0, completed=True)
     listed = np.unique(indices[inside] @ PACKING)
     chosen = listed[:: -(-len(listed) // MATES_LOOKED_UP) or 1]
     missing = 1 - float(np.isin(-chosen, listed).mean()) if len(chosen) else 0.0

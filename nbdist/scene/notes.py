@@ -151,7 +151,7 @@ def _amplitudes(
         return
     held = of_files[lattice.field]
     field, corner = f"{lattice.amplitudes_field}.file", f"{scene.finest_A:.3g} A"
-    if reflections.filled is not None:
+    if held.completed:
         found, drawn = cell_from_real(lattice.real_vectors_A), "are drawn from Wilson's distribution"
         if reflections.cell is not None and not reflections.cell.is_meant_by(found):
             yield f"{field}: {source.file} is of a cell of {reflections.cell}, {lattice.field} of one of {found}"

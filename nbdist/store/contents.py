@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from nbdist.planning import Plan
 from nbdist.readout.chain import masks_of
 from nbdist.scene import Scene, resolve
 from nbdist.scene.amplitudes import Reflections
+from nbdist.scene.completeness import Completeness
 from nbdist.store.creation import Map
 from nbdist.store.reflections import create_reflections
 from nbdist.store.schema import DATASET, Schema, schema_for, schema_of_samples
@@ -50,11 +51,14 @@ class SeriesContent:
         How it is cut.
     reflections
         The amplitudes of each lattice, which workers and readers find in the store.
+    held
+        How complete files of amplitudes are, by the fields of their crystals (see `scene.notes.file_completeness`).
     """
 
     scene: Scene
     plan: Plan
     reflections: Sequence[Reflections]
+    held: Mapping[str, Completeness] = field(default_factory=dict)
 
     @cached_property
     def schema(self) -> Schema:
@@ -113,7 +117,7 @@ class SeriesContent:
                 last = min(first + FRAMES_PER_CHUNK, frames)
                 array[first:last] = np.array(of_range(range(first, last)))
                 yield
-        create_reflections(group, self.reflections, scene.specimen.of_crystals)
+        create_reflections(group, self.reflections, scene.specimen.of_crystals, self.held)
         yield
 
     def tables(self) -> Iterator[tuple[str, bytes]]:

@@ -9,15 +9,17 @@ to where its `reflections` go, and the amplitude `default_F` of every reflection
 Where sources see other amplitudes, those of each wavelength are a set, whose `sources` are their numbers, and whose `amplitudes` say from
 where to where they go in F; the indices are there once. Else a set is of all sources, and its amplitudes go as its reflections do.
 
+A set may have `notes`, what whoever renders should know of its making, the `cell` of its file, and its `origin` in words.
+
 The attribute `crystals` has the `space_group` and the `real_vectors_A` (rows a, b, c) of each crystal, which files of the experiment may
-have said.
+have said, and the `completeness` of its file, as `scene.completeness.Completeness` has it.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,9 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from nbdist.errors import NbdistError, StoreError
+from nbdist.experiment.lattice import Cell
 from nbdist.scene.amplitudes import Reflections, distinct
+from nbdist.scene.completeness import Completeness
 from nbdist.scene.specimen import KnownCrystal, Lattice
 from nbdist.store.locations import open_group
 from nbdist.store.schema import OF_REFLECTIONS, REFLECTIONS
@@ -33,10 +37,12 @@ from nbdist.store.schema import OF_REFLECTIONS, REFLECTIONS
 REFLECTIONS_PER_CHUNK = 2**18
 
 
-def create_reflections(group: zarr.Group, reflections: Sequence[Reflections], crystals: Sequence[Lattice]) -> None:
+def create_reflections(
+    group: zarr.Group, reflections: Sequence[Reflections], crystals: Sequence[Lattice], held: Mapping[str, Completeness]
+) -> None:
     """Write the amplitudes of each lattice into a new store, in the order in which they are listed; those that lattices share, once.
 
-    `crystals` are the lattices that are no twin's.
+    `crystals` are the lattices that are no twin's, and `held` is how complete their files are, by their fields.
     """
     listed, sets, first, first_F = distinct(reflections), list[dict[str, Any]](), 0, 0
     tables = [table for its in listed for table in np.atleast_2d(its.amplitudes)]
@@ -51,6 +57,8 @@ def create_reflections(group: zarr.Group, reflections: Sequence[Reflections], cr
                 entry["amplitudes"] = [first_F, last_F]
             if its.table_of_source is not None:
                 entry["sources"] = np.flatnonzero(its.table_of_source == table).tolist()
+            said: dict[str, Any] = {"notes": [*its.notes], "cell": its.cell and [*its.cell], "origin": its.origin}
+            entry |= {name: value for name, value in said.items() if value and not table}
             sets.append(entry)
             first_F = last_F
         first = last
@@ -59,6 +67,8 @@ def create_reflections(group: zarr.Group, reflections: Sequence[Reflections], cr
         lattice.field: {"space_group": lattice.space_group, "real_vectors_A": lattice.real_vectors_A.tolist()}
         for lattice in crystals
     }
+    for field, its_file in held.items():
+        description["crystals"][field]["completeness"] = [*its_file]
     place = group.create_group(REFLECTIONS, attributes=description)
     for name, parts, axes, attributes in (
         ("hkl", [its.indices for its in listed], ("reflection", "axis"), {"long_name": "Miller indices"}),
@@ -94,6 +104,16 @@ def read_crystals(group: zarr.Group) -> dict[str, KnownCrystal]:
     }
 
 
+def read_held(group: zarr.Group) -> dict[str, Completeness]:
+    """How complete the files of the crystals of a store are, by their fields; none of one that was made before that was kept."""
+    kept: Any = group[REFLECTIONS].attrs.get("crystals", {})
+    return {
+        str(field): Completeness(*its["completeness"])
+        for field, its in kept.items()
+        if its.get("completeness") is not None
+    }
+
+
 def read_reflections(location: str | os.PathLike[str]) -> tuple[Reflections, ...]:
     """Amplitudes that the frames of a series were rendered with, of each lattice.
 
@@ -122,7 +142,15 @@ def read_reflections(location: str | os.PathLike[str]) -> tuple[Reflections, ...
             tables = list(its)
             some = [slice(*map(int, table.get("amplitudes", table["reflections"]))) for table in tables]
             listed = np.asarray(indices[slice(*map(int, tables[0]["reflections"]))])
-            one = Reflections(listed, np.asarray(amplitudes[some[0]]), float(tables[0]["default_F"]))
+            cell = tables[0].get("cell")
+            one = Reflections(
+                listed,
+                np.asarray(amplitudes[some[0]]),
+                float(tables[0]["default_F"]),
+                cell=None if cell is None else Cell(*cell),
+                notes=tuple(map(str, tables[0].get("notes", ()))),
+                origin=str(tables[0].get("origin", "")),
+            )
             if "sources" in tables[0]:
                 sources = [np.array(table["sources"], dtype=np.int64) for table in tables]
                 number = np.zeros(sum(map(len, sources)), dtype=np.int64)

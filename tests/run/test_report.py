@@ -10,8 +10,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from merged_files import unit, write_mtz
 
-from nbdist import generate, open_series, open_spots
+from nbdist import generate, open_series, open_spots, read_out
 from nbdist.errors import NbdistError
 from nbdist.formats.report_page import ReportSection, ReportTable, report_page
 from nbdist.formats.views import View
@@ -137,6 +138,32 @@ def test_an_unfinished_store_is_told_by_the_frames_that_are_there(experiment_of,
     assert np.isfinite(strong.pixels).tolist() == [int(frame) in (2, 3) for frame in strong.frames]
     none = report_of(location, among=range(4, 6))
     assert (none.frames, none.strongest, none.profile, none.shells) == ([], [], None, None)
+
+
+@pytest.mark.parametrize("missing", ["default_F", "wilson"])
+def test_what_a_file_of_amplitudes_lacks_is_told_as_the_run_told_it(missing, small_experiment, tmp_path):
+    indices = unit(d_A=2.0)
+    F = np.where(np.arange(len(indices)) % 5, 20.0, np.nan)
+    F[7] = -1
+    file = write_mtz(tmp_path / "a.mtz", {"F": F}, indices)
+    experiment = small_experiment(
+        crystal={"cell": (24.2, 24.2, 19, 90, 90, 90)},
+        structure_factors={"kind": "file", "file": file, "missing": missing},
+        noise={"photon_noise": True},
+        scan={"frames": 1},
+    )
+    said = generate(experiment, tmp_path / "a.zarr", serial=True).notes
+    read_out(tmp_path / "a.zarr", tmp_path / "b.zarr", seed=3, serial=True)
+    file.unlink()
+    for name in ("a.zarr", "b.zarr"):
+        told = report_of(tmp_path / name)
+        assert isinstance(told, SeriesReport)
+        assert told.notes == said
+        completeness = dict(dict(told.sections)["crystal"])["completeness"]
+        assert 70 < float(completeness.split()[0]) < 85
+    assert any("are not in a.mtz" in line for line in said)
+    assert any("is of a cell of 24 24 19" in line for line in said)
+    assert any("amplitudes below 0, which count as missing: 1" in line for line in said)
 
 
 def test_what_labels_would_say_and_how_to_get_them_is_said():

@@ -158,7 +158,7 @@ def test_a_completeness_that_is_known_is_not_worked_out_again(scene_of):
     }
     assert any(
         "10 of the 100 reflections" in note
-        for note in notes(scene, reflections, {"crystal": Completeness(90, 100, 1, 0)})
+        for note in notes(scene, reflections, {"crystal": Completeness(90, 100, 1, 0, completed=True)})
     )
 
 

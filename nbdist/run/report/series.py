@@ -21,6 +21,7 @@ from nbdist.run.shown import SeriesImages
 from nbdist.run.verify import verify
 from nbdist.scene.notes import file_completeness, notes
 from nbdist.store import SeriesSummary
+from nbdist.store.reflections import read_held
 
 Report = Callable[[str, int, int], None]
 
@@ -98,7 +99,7 @@ def series_report(
         stretch = _stretch(images, frames, sample, among)
     spots = SeriesSpots(images)
     scene, reflections = spots.scene, spots.reflections
-    held = file_completeness(scene, reflections)
+    held = read_held(images.group) or file_completeness(scene, reflections)
     profile = shells = None
     found = []
     for done, frame in enumerate(frames, start=1):
