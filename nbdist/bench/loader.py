@@ -71,7 +71,7 @@ class LoaderRecord:
     spread: float
 
 
-def why_no_loader() -> str:
+def missing_for_loader() -> str:
     """What this case needs and is not here; empty where all is."""
     if find_spec("torch") is None:
         return "PyTorch is not installed"

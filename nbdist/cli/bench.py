@@ -58,14 +58,14 @@ def bench(
     from nbdist.bench.dataset import DatasetRecord
     from nbdist.bench.integrated import IntegratedRecord
     from nbdist.bench.labels import LabelsRecord
-    from nbdist.bench.loader import LoaderRecord, why_no_loader
+    from nbdist.bench.loader import LoaderRecord, missing_for_loader
     from nbdist.bench.measure import Record
     from nbdist.bench.readout import ReadoutRecord
     from nbdist.kernels.devices import pick_device
 
     require_writable(json_file)
     wanted, cores = _groups(",".join(GROUPS) if cases is None else cases), _threads(threads)
-    if cases is None and (why := why_no_loader()):
+    if cases is None and (why := missing_for_loader()):
         wanted.remove("loader")
         console.print(f"loader is left out: {why}")
     program, target = _program(against), pick_device(device.value)

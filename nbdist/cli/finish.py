@@ -36,18 +36,18 @@ def finish(location: StoreLocation, as_json: JsonOption = False) -> None:
         console.print(f"{location}: {result.frames} frames, {result.units} units, all complete; metadata consolidated")
         return
     console.print(f"{location}: {len(result.missing)} of {result.units} units are missing or damaged")
-    tell([f"part {part}: {len(units)} unit(s), {spans(units)}" for part, units in result.parts.items()])
+    print_lines([f"part {part}: {len(units)} unit(s), {spans(units)}" for part, units in result.parts.items()])
     absent = len(result.missing) - len(result.damaged)
     if absent and not result.parts:
         incomplete = islice((unit for unit in result.missing if unit not in result.damaged), SHOWN)
-        tell([f"unit {unit} is not complete" for unit in incomplete], absent)
-    tell([f"unit {unit}: {wrong}" for unit, wrong in result.damaged.items()])
+        print_lines([f"unit {unit} is not complete" for unit in incomplete], absent)
+    print_lines([f"unit {unit}: {wrong}" for unit, wrong in result.damaged.items()])
     console.print("go on with:")
-    tell(result.commands)
+    print_lines(result.commands)
     raise typer.Exit(1)
 
 
-def tell(lines: Sequence[str], count: int | None = None) -> None:
+def print_lines(lines: Sequence[str], count: int | None = None) -> None:
     """Print lines, indented, and how many more there are; `count` is how many there are in all, where not all were made."""
     for line in lines[:SHOWN]:
         console.print(f"  {line}")

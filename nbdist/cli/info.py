@@ -28,7 +28,7 @@ def info(location: StoreLocation, as_json: JsonOption = False) -> None:
     facts(_holds(summary), f"{location}" + (f": {summary.title}" if summary.title else ""))
     facts(_made(summary), "made")
     if not summary.found.finished:
-        say_how_to_go_on(summary)
+        print_commands_to_go_on(summary)
     print_json("info", store=location, **_numbers(summary))
 
 
@@ -87,9 +87,9 @@ def _numbers(summary: StoreSummary) -> dict[str, object]:
     }
 
 
-def say_how_to_go_on(summary: StoreSummary) -> None:
+def print_commands_to_go_on(summary: StoreSummary) -> None:
     """Print the command that renders what is missing of a store, or those for the parts that are."""
-    from nbdist.cli.finish import tell
+    from nbdist.cli.finish import print_lines
     from nbdist.store.parts import commands_to_go_on
 
     first, *more = commands_to_go_on(summary, summary.found.missing)
@@ -97,7 +97,7 @@ def say_how_to_go_on(summary: StoreSummary) -> None:
         console.print(f"unfinished; go on with: {first}")
         return
     console.print("unfinished; go on with:")
-    tell([first, *more])
+    print_lines([first, *more])
     console.print(f"and then: nbdist finish {summary.location}")
 
 

@@ -223,15 +223,15 @@ def _status(command: Callable[[], object]) -> int:
             typer.echo("nbdist: interrupted", err=True)
             return interrupted
         if isinstance(error, USAGE):
-            return _told_of_usage(error)
+            return _usage_error_status(error)
         if "--debug" in sys.argv:
             raise error from error.__cause__
-        typer.echo(f"nbdist: {printable(_said_of(error))}", err=True)
+        typer.echo(f"nbdist: {printable(_message(error))}", err=True)
         return EXIT_WRONG
     return ended_with if isinstance(ended_with, int) else 0  # of `typer.Exit`
 
 
-def _told_of_usage(error: Any) -> int:
+def _usage_error_status(error: Any) -> int:
     """Say in one line what is wrong with a command line, and where its options are listed."""
     if not error.format_message():  # nothing was asked for: help is shown
         error.show()
@@ -255,19 +255,17 @@ def _value_of(option: Any) -> str | None:
     return None
 
 
-def _said_of(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     if isinstance(error, NbdistError):
         return str(error).replace("\n", "\\n")  # of a file's name
     if isinstance(error, MemoryError):
         return "there is not enough memory; fewer workers, a smaller --tile or --frames-per-shard 1 take less"
     if isinstance(error, OSError):
         return one_line(error)
-    return (
-        f"{type(error).__name__}: {one_line(error)}; this is a fault of nbdist, and its traceback is in {_kept(error)}"
-    )
+    return f"{type(error).__name__}: {one_line(error)}; this is a fault of nbdist, and its traceback is in {_keep_traceback(error)}"
 
 
-def _kept(error: BaseException) -> str:
+def _keep_traceback(error: BaseException) -> str:
     """Write the traceback of an error that nobody foresaw to a file, since what led to it may have taken hours; the file's name."""
     import tempfile
 

@@ -59,14 +59,14 @@ def verify(
         console.print(f"frame {frame} is wrong: {wrong}")
     commands: list[str] = []
     if result.damaged or result.missing:
-        from nbdist.cli.finish import tell
+        from nbdist.cli.finish import print_lines
         from nbdist.store import summarize
         from nbdist.store.number_set import NumberSet
         from nbdist.store.parts import commands_to_go_on
 
         console.print("damaged and missing units are rendered by:")
         commands = commands_to_go_on(summarize(location), result.missing | NumberSet(result.damaged))
-        tell(commands)
+        print_lines(commands)
     print_json(
         "verify",
         store=location,

@@ -142,8 +142,6 @@ class QueuedJobs:
                 report(f"waiting for the queue: {started} of {len(self._jobs)} jobs have workers")
             time.sleep(0.2)
 
-    # ---- the thread that keeps jobs in the queue
-
     def _begin(self) -> None:
         try:
             self._submit_missing()

@@ -224,7 +224,7 @@ class TorchSpots:
             & (patches.fast + patches.columns > tile.fast_start)
         )
         if instrument.subpixels is None and bool((patches.pieces[inside] > MOST_PIECES).any()):
-            _say_that_points_are_few()
+            _warn_of_few_points()
         for some, rows, columns, pieces in _batches(torch.nonzero(inside)[:, 0], patches, instrument.subpixels):
             nodes, weights = map(self._tensors.tensor, _nodes(instrument.subpixels, pieces))
             its = SpotModel(*(column[some] for column in model))
@@ -258,7 +258,7 @@ class TorchSpots:
 
 
 @cache
-def _say_that_points_are_few() -> None:
+def _warn_of_few_points() -> None:
     """Once in a process."""
     logger.warning(
         "spots are long and hundreds of times thinner than a pixel: torch has too few points for them, and pixels may be off by a tenth; "

@@ -211,9 +211,6 @@ def processor() -> str:
     return f"{name} ({hashlib.sha256(_machine().encode()).hexdigest()[:8]})"
 
 
-# ---- folders
-
-
 def _named_folder() -> Iterator[Path]:
     """The folder that the user names, where it is there and may be trusted."""
     if named := os.environ.get(FOLDER_VARIABLE):
@@ -279,9 +276,6 @@ def _one_at_a_time(lock: Path) -> Iterator[None]:
             except OSError:  # a file system without locks
                 break
         yield
-
-
-# ---- the compiler
 
 
 def _compile(source: Source, compiler: Compiler, folder: Path) -> Path:

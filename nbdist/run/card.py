@@ -215,7 +215,7 @@ def write_card(location: str | os.PathLike[str], *, report: Report = lambda what
     return card
 
 
-def what_is_wrong_with_card(group: zarr.Group) -> str | None:
+def card_fault(group: zarr.Group) -> str | None:
     """What a data set's card says of its shards that their records do not say; None where it is right, or there is none.
 
     A record holds what its shards had when they were written, and `StoredUnits.damages` compares them with it.

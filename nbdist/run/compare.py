@@ -156,7 +156,7 @@ def compare(
     shapes, its = one.scene.experiment.detector.shapes, other.scene.experiment.detector.shapes
     if shapes != its:
         raise RunError(
-            f"{other.name}: has panels of {_said(its)} pixels, {one.name} of {_said(shapes)}; only equal ones compare"
+            f"{other.name}: has panels of {_shapes(its)} pixels, {one.name} of {_shapes(shapes)}; only equal ones compare"
         )
     for series in (one, other):
         missing = [frame for frame in frames if frame not in series.complete]
@@ -208,7 +208,7 @@ def compare(
     return Comparison(whole, found, *place, seen)
 
 
-def _said(shapes: Sequence[tuple[int, int]]) -> str:
+def _shapes(shapes: Sequence[tuple[int, int]]) -> str:
     return ", ".join(f"{slow} x {fast}" for slow, fast in shapes)
 
 

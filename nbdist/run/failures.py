@@ -39,11 +39,11 @@ class ErrorLine(str):
         return line
 
     @classmethod
-    def told(cls, line: str, traceback: str) -> ErrorLine:
+    def from_text(cls, line: str, traceback: str) -> ErrorLine:
         """The line of an error that another process tells."""
-        told = cls(line)
-        told.traceback = traceback
-        return told
+        its = cls(line)
+        its.traceback = traceback
+        return its
 
 
 def _place(error: BaseException) -> str:

@@ -138,7 +138,7 @@ class Ledger:
                 self._succeeded_at.discard(worker)
                 self._excuse(units)
                 line = f"{len(units)} units in a row failed there, while others succeed elsewhere: {self._last_error}"
-                failing[worker] = ErrorLine.told(line, self._last_error.traceback)
+                failing[worker] = ErrorLine.from_text(line, self._last_error.traceback)
         return failing
 
     def _note_worker(self, outcome: Outcome, failed: list[Work]) -> None:

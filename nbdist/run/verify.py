@@ -32,7 +32,7 @@ from nbdist.frames.products import (
 )
 from nbdist.kernels.devices import Device, pick_device
 from nbdist.planning import Settings
-from nbdist.run.card import what_is_wrong_with_card
+from nbdist.run.card import card_fault
 from nbdist.run.context import Context, RunContext, make_context
 from nbdist.run.rendering import MIXED, in_a_store, labelled_frame, render_frame, rendered_by
 from nbdist.run.sample_contexts import sample_contexts
@@ -206,7 +206,7 @@ def verify(
             result.frames_decoded += len(unit.frames)
         report("decoded", done, len(begun))
     if not (result.damaged or result.missing):
-        result.card = what_is_wrong_with_card(group)
+        result.card = card_fault(group)
     frames = NumberSet.where(good.repeat(units.size)[: units.frames])
     chosen = [frames[round(place)] for place in np.linspace(0, len(frames) - 1, min(sample, len(frames)))]
     if not chosen:

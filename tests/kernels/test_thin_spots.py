@@ -208,9 +208,9 @@ def test_the_two_engines_agree_on_thin_spots(crystal_of, size_um, spread):
 
 def test_that_torch_has_too_few_points_is_said_once(crystal_of, caplog):
     pytest.importorskip("torch")
-    from nbdist.kernels.torch_spots import _say_that_points_are_few
+    from nbdist.kernels.torch_spots import _warn_of_few_points
 
-    _say_that_points_are_few.cache_clear()
+    _warn_of_few_points.cache_clear()
     image_of(crystal_of(2.0, 16, sigma_deg=0.4), "eager")
     assert not caplog.messages
     thin = renderer_of(crystal_of(20.0, 16, sigma_deg=0.4), "eager")

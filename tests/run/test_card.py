@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from nbdist import generate, open_samples, open_series, verify
 from nbdist.cli.main import app
 from nbdist.errors import StoreError
-from nbdist.run.card import make_card, what_is_wrong_with_card
+from nbdist.run.card import card_fault, make_card
 from nbdist.run.datasets import generate_dataset
 from nbdist.run.finish import finish
 from nbdist.store import grow_store, mark_finished, open_group
@@ -152,7 +152,7 @@ def test_readers_find_nothing_strange_in_a_store_with_a_card(whole):
 
 @pytest.mark.usefixtures("card_without_pictures")
 def test_a_card_is_taken_back_before_anything_is_written(copy, recipe):
-    assert what_is_wrong_with_card(open_group(copy)) is None
+    assert card_fault(open_group(copy)) is None
     write_units(copy, recipe, [1])
     assert not (copy / "card.json").exists()
     assert not (copy / "README.md").exists()
@@ -178,15 +178,15 @@ def test_a_card_that_does_not_fit_the_records_is_found(copy):
     record = json.loads((copy / "records/00000001.json").read_bytes())
     record["shard_sha256"]["counts"] = "0" * 64
     (copy / "records/00000001.json").write_text(json.dumps(record))
-    assert "card.json has the checksum" in what_is_wrong_with_card(open_group(copy))
+    assert "card.json has the checksum" in card_fault(open_group(copy))
     (copy / "card.json").write_text("{}")
-    assert what_is_wrong_with_card(open_group(copy)) == "card.json does not decode"
+    assert card_fault(open_group(copy)) == "card.json does not decode"
     (copy / "card.json").write_text(
         json.dumps(said(copy) | {"store_id": "another", "checksums": {"all": "", "shards": 0}})
     )
-    assert what_is_wrong_with_card(open_group(copy)) == "card.json is of another store"
+    assert card_fault(open_group(copy)) == "card.json is of another store"
     (copy / "card.json").unlink()
-    assert what_is_wrong_with_card(open_group(copy)) is None
+    assert card_fault(open_group(copy)) is None
 
 
 def test_shards_and_card_are_verified_by_their_checksums(copy):

@@ -91,8 +91,6 @@ class DaskExecutor:
         self._connection_doubtful = False
         self._looked = -math.inf
 
-    # ---- the protocol of executors
-
     @property
     def workers(self) -> Collection[str]:
         """Addresses of the workers that are there."""
@@ -161,8 +159,6 @@ class DaskExecutor:
         self._client.cancel(list(self._running), force=True)
         self._workers.close()
 
-    # ---- windows
-
     @property
     def _joining(self) -> bool:
         """Whether the run still waits at its beginning for workers to be prepared."""
@@ -185,8 +181,6 @@ class DaskExecutor:
             return 1
         share = units_left // (2 * TASKS_PER_WORKER * max(1, self._progress.workers))
         return max(1, min(self._roster.pace(window).units_per_task(self._pacing), share))
-
-    # ---- what became of tasks
 
     def _collected(self) -> Iterator[Outcome]:
         if not self._connected:
@@ -267,8 +261,6 @@ class DaskExecutor:
             return Outcome(task.units, error.address, errors=errors, piece=error.piece)
         line = ErrorLine.of(error)
         return Outcome(task.units, errors={unit.number: line for unit in task.units})
-
-    # ---- what became of workers
 
     def _connect(self) -> None:
         """Make this run known to the workers."""

@@ -71,8 +71,6 @@ class DaskWorkers:
         self._vacated: set[str] = set()
         self._fetched = 0.0
 
-    # ---- beginning and end
-
     def connect(self) -> None:
         """Listen to the workers of the scheduler that is there now, and prepare them.
 
@@ -112,8 +110,6 @@ class DaskWorkers:
         if abandoned:
             self._client.run(drop_runs, sorted(abandoned), on_error="ignore")
 
-    # ---- what becomes of workers
-
     def update(self) -> None:
         """See which workers are there, and what they say.
 
@@ -141,7 +137,9 @@ class DaskWorkers:
             self._note_death(address, before[address].nanny)
         self._ending &= there.keys()
         for message in failed:
-            self.restart_or_exclude(message["worker"], ErrorLine.told(message["error"], message.get("traceback", "")))
+            self.restart_or_exclude(
+                message["worker"], ErrorLine.from_text(message["error"], message.get("traceback", ""))
+            )
         self._prepare_new(sorted(self.roster.starting - self._asked))
         self._exclude_workers_without_compiler()
         self._check_paused()
