@@ -17,6 +17,7 @@ from nbdist.store.locations import open_group
 from nbdist.store.samples import sample_rows
 from nbdist.store.schema import schema_of
 from nbdist.store.table_reading import frames_of, table_reader
+from nbdist.store.tables import joined
 
 if TYPE_CHECKING:
     import pyarrow
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 Kind = Literal["parquet", "csv"]
 REFLECTIONS = "reflections"
 """What the reflections of a series, or of the samples of a data set, are called by."""
-ROWS_TOGETHER = 2**18
-"""Rows that are written together, about."""
 
 
 def write_labels(
@@ -95,23 +94,11 @@ def write_labels(
 
 
 def _written(path: Path, kind: Kind, schema: pyarrow.Schema, parts: Iterator[pyarrow.Table]) -> int:
-    import pyarrow
-
-    count, held = 0, [schema.empty_table()]
+    count = 0
     with written_whole(path) as stream, _writer(stream, kind, schema) as writer:
-
-        def write() -> None:
-            # in one piece: pyarrow 17 repeats the header of a CSV file after an empty one
-            writer.write_table(pyarrow.concat_tables(held).combine_chunks())
-            held.clear()
-
-        for rows in parts:
-            held.append(rows)
+        for rows in joined(schema, parts):  # pyarrow 17 repeats the header of a CSV file after an empty piece
+            writer.write_table(rows)
             count += len(rows)
-            if sum(map(len, held)) >= ROWS_TOGETHER:
-                write()
-        if held:
-            write()
     return count
 
 

@@ -20,7 +20,7 @@ from nbdist.store.locations import open_group
 from nbdist.store.places import objects_of
 from nbdist.store.schema import schema_of
 from nbdist.store.table_reading import frames_of, selected, table_reader
-from nbdist.store.tables import SAMPLE, arrow_schema
+from nbdist.store.tables import SAMPLE, arrow_schema, joined
 
 if TYPE_CHECKING:
     import pandas
@@ -67,7 +67,7 @@ def open_samples(
     schema, parts = sample_rows(open_group(location), samples, columns)
     import pyarrow
 
-    return pyarrow.concat_tables([schema.empty_table(), *parts]).to_pandas()
+    return pyarrow.concat_tables(joined(schema, parts)).to_pandas()
 
 
 def sample_rows(

@@ -19,10 +19,11 @@ from nbdist.frames.products import TableProduct
 from nbdist.planning import Unit, Units
 from nbdist.store.completeness import complete_units
 from nbdist.store.locations import open_group
+from nbdist.store.number_set import NumberSet
 from nbdist.store.objects import Objects
 from nbdist.store.places import objects_of
 from nbdist.store.schema import kind_of, schema_of
-from nbdist.store.tables import TablePacker, arrow_schema, series_key, unpacked
+from nbdist.store.tables import TablePacker, arrow_schema, joined, series_key, unpacked
 from nbdist.store.units import DECODED_AT_ONCE, batches
 
 if TYPE_CHECKING:
@@ -69,10 +70,10 @@ def read_table(
     """
     group = open_group(location)
     reader = table_reader(group, name, columns)
-    found = [rows for _, rows in reader.units(frames_of(group, frames, samples))]
+    found = (rows for _, rows in reader.units(frames_of(group, frames, samples)))
     import pyarrow
 
-    return pyarrow.concat_tables([reader.columns.empty_table(), *found])
+    return pyarrow.concat_tables(joined(reader.columns, found))
 
 
 def frames_of(group: zarr.Group, frames: slice | range | None, samples: slice | range | None = None) -> range:
@@ -168,7 +169,7 @@ class TableReader:
     def touched(self, frames: range) -> Units:
         """The units that hold any of some frames."""
         units = self.schema.units
-        return Units(units.frames, units.size, np.unique(np.array(frames, dtype=int) // units.size).tolist())
+        return Units(units.frames, units.size, NumberSet(np.array(frames, dtype=int) // units.size))
 
     def units(self, frames: range) -> Iterator[tuple[Unit, pyarrow.Table]]:
         """Those units with any of some frames that are complete, in order, each with its rows of these frames; a few are read at once."""
@@ -184,7 +185,8 @@ class TableReader:
             return _decoded(self._objects, key, self.columns)
 
         def chosen(rows: pyarrow.Table) -> pyarrow.Table:
-            return rows.filter(np.isin(keys.frames(rows), np.array(frames)))
+            here = np.array([frame for frame in unit.frames if frame in frames], dtype=np.int64)
+            return rows.filter(np.isin(keys.frames(rows), here))
 
         return _decoded(self._objects, key, self.columns, keys.names, chosen)
 

@@ -9,7 +9,7 @@ They are packed by pyarrow, which is imported when a table is met.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SAMPLE: Key = "sample"
 FRAME: Key = "frame"
+ROWS_TOGETHER, TABLES_TOGETHER = 2**18, 1024
+"""Rows, or tables of fewer, that are put together, about."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,24 @@ def unpacked(content: bytes, columns: Sequence[str] | None = None) -> pyarrow.Ta
 
     wanted = None if columns is None else list(columns)
     return pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)).read(wanted, use_threads=False)
+
+
+def joined(schema: pyarrow.Schema, parts: Iterable[pyarrow.Table]) -> Iterator[pyarrow.Table]:
+    """The rows of tables in tables of many, each in one piece, the first of them even where there are none.
+
+    A table takes some 2.6 kB beside its rows, of which a unit may have one: as many as there are units would fill the memory.
+    """
+    import pyarrow
+
+    held, rows = [schema.empty_table()], 0
+    for part in parts:
+        held.append(part)
+        rows += len(part)
+        if rows >= ROWS_TOGETHER or len(held) > TABLES_TOGETHER:
+            yield pyarrow.concat_tables(held).combine_chunks()
+            held, rows = [], 0
+    if held:
+        yield pyarrow.concat_tables(held).combine_chunks()
 
 
 def series_key(name: str) -> str:

@@ -14,7 +14,7 @@ import yaml
 from datasets import frame_dataset
 
 from nbdist import generate, load_experiment, open_series, verify
-from nbdist.errors import ExperimentError, NbdistError, StoreError
+from nbdist.errors import DamagedError, ExperimentError, NbdistError, StoreError
 from nbdist.store import summarize
 
 
@@ -218,3 +218,31 @@ def test_a_store_that_may_not_be_read_is_one_line(unreadable, small_experiment, 
     monkeypatch.setattr(Folder, "read", read)
     with pytest.raises(StoreError, match=r"a\.zarr cannot be read: Permission denied"):
         open_series(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"store_id": 1, "units": ' + 5000 * b"1" + b"}"])
+@pytest.mark.parametrize("key", ["records/00000001.json", "records/finished.json", "records/failed/00000001.json"])
+def test_json_that_python_chokes_on_is_none(key, content, copy):
+    (copy / key).parent.mkdir(exist_ok=True)
+    (copy / "records/finished.json").unlink()  # so that records are read
+    (copy / key).write_bytes(content)
+    summary = summarize(copy)
+    assert summary.frames_complete == summary.frames - (key == "records/00000001.json")
+    assert not list(summary.failed)
+    (copy / "records/failed").mkdir(exist_ok=True)
+    (copy / "records/failed/\u00b2.json").write_bytes(b"{}")  # a digit, and no number
+    assert not list(summary.failed)
+
+
+@pytest.mark.parametrize("name", ["phi_start_deg", "orientation"])
+def test_a_coordinate_that_does_not_decode_is_named(name, copy):
+    (chunk,) = (path for path in (copy / name).rglob("*") if path.is_file() and path.name != "zarr.json")
+    chunk.write_bytes(chunk.read_bytes()[:5])
+    with pytest.raises(DamagedError, match=f"copy.zarr: {name} does not decode"):
+        frame_dataset(copy)[0]
+
+
+def test_an_index_that_does_not_decode_is_named_with_the_store(copy):
+    (copy / "fast/c/0").write_bytes(b"short")
+    with pytest.raises(DamagedError, match=r"copy\.zarr: its coordinates do not decode"):
+        open_series(copy)

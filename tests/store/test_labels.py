@@ -6,6 +6,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas
 import pyarrow.parquet
 import pytest
 import zarr
@@ -20,7 +21,7 @@ from nbdist.frames.tables import REFLECTION_COLUMNS, SPOT_COLUMNS
 from nbdist.readout.chain import Readout
 from nbdist.run.finish import finish
 from nbdist.scene import resolve
-from nbdist.store import mark_finished, open_group, read_frame, read_frames, table_reading
+from nbdist.store import mark_finished, open_group, read_frame, read_frames, read_table, table_reading, tables
 from nbdist.store.tables import unpacked
 
 FRAMES, IMAGE = 7, (6, 8)
@@ -230,3 +231,29 @@ def test_the_labels_of_ten_thousand_frames_are_read_by_the_object(small_experime
     assert len(open_spots(location)) == 200_000
     found = open_reflections(location)
     np.testing.assert_array_equal(found.overlap, rows["overlap"].max())
+
+
+def test_the_rows_of_many_units_are_read_into_few_tables(whole, monkeypatch):
+    """A table takes some hundred times a row beside it: as many as there are units fill the memory at a million."""
+    assert read_table(whole, "spots")["frame"].num_chunks == 1
+    schema = pyarrow.schema([("frame", pyarrow.int64())])
+    monkeypatch.setattr(tables, "TABLES_TOGETHER", 3)
+    pieces = list(tables.joined(schema, (pyarrow.table([[number]], schema) for number in range(10))))
+    assert [len(piece) for piece in pieces] == [3, 4, 3]
+    assert {piece["frame"].num_chunks for piece in pieces} == {1}
+    assert [its for piece in pieces for its in piece["frame"].to_pylist()] == list(range(10))
+    assert [len(piece) for piece in tables.joined(schema, ())] == [0]
+
+
+def test_of_every_second_frame_a_unit_is_asked_for_its_own(whole, monkeypatch):
+    asked = []
+
+    def isin(values, wanted, original=np.isin):
+        asked.append(list(wanted))
+        return original(values, wanted)
+
+    every = open_spots(whole)
+    monkeypatch.setattr(np, "isin", isin)
+    found = open_spots(whole, slice(0, FRAMES, 2))
+    pandas.testing.assert_frame_equal(found, every[every["frame"] % 2 == 0].reset_index(drop=True))
+    assert sorted(asked) == [[0], [2], [4], [6]]

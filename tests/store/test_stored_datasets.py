@@ -383,6 +383,9 @@ def test_a_data_set_needs_pyarrow_and_says_so_before_anything_is_rendered(recipe
             "column a of type O; possible: float64",
         ),
         ({"columns": None}, "not iterable"),
+        ({"columns": [True]}, "not iterable"),
+        ({"samples": float("inf")}, "infinity"),
+        ({"products": ["intensity", 1, None]}, "no table samples"),
         ({"products": ["intensity", "frames"]}, "no table samples"),
     ],
 )
