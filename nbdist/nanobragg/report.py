@@ -204,7 +204,7 @@ def departures(simulation: Simulation, scene: Scene, indices: NDArray[np.integer
     if _meets_phi_0(flags):
         yield "the step at phi 0 is rotated as every other; nanoBragg.c keeps the previous pixel's last orientation there"
     if sensor is not None:
-        if flags.get("thicksteps", 0) > 0:
+        if min(flags.get("thicksteps", 0), flags.get("detector_thick", 0.0)) > 0:
             yield "layers are thickness/layers apart, within the sensor; nanoBragg.c's reach beyond it"
         if not sampling.oversample_thick:
             yield "each layer carries its own capture fraction; nanoBragg.c scales all by the last one's"

@@ -43,6 +43,7 @@ CUT = "-hkl cube.hkl -cell 27 -N 3 -interpolate"
         ("-cell 27.1 -xtalsize 0.00271", "-cell 27.1 -xtalsize 0.0027", "sample_y of 0.00271 mm is 1000 cells"),
         ("-phi 1 -osc -0.5", "-phi 1 -osc 0.5", "turns backwards"),
         ("-detector_thick 450 -thicksteps 3", "-detector_thick 450", "layers are thickness/layers apart"),
+        ("-detector_thick 450 -thicksteps 3", "-detector_thick -3 -thicksteps 3", "layers are thickness/layers apart"),
         ("-detector_thick 450", "-detector_thick 450 -oversample_thick", "own capture fraction"),
         ("-oversample 2 -oversample_omega", "-oversample_omega", "-oversample_omega: factors of every term"),
         (
