@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nbdist.cli.arguments import StoreLocation, load, read_span
-from nbdist.cli.display import console
+from nbdist.cli.display import console, error_console
 from nbdist.cli.json_output import JsonOption, print_json
 from nbdist.cli.progress_display import Steps
 from nbdist.errors import NbdistError
@@ -60,14 +60,17 @@ def labels(
 ) -> None:
     """Write the labels of a series or a data set as Parquet or CSV, or those of a series as files of DIALS."""
     from nbdist.formats.text import user_path
-    from nbdist.store import open_group
+    from nbdist.store import open_group, read_completeness
     from nbdist.store.dials import write_dials
     from nbdist.store.label_files import write_labels
+    from nbdist.store.labels import has_spots
     from nbdist.store.schema import schema_of
+    from nbdist.store.table_reading import frames_of
 
     if parquet is None and csv is None and dials is None:
         raise NbdistError("nothing to write: --parquet FILE, --csv FILE or --dials DIR")
-    schema = schema_of(open_group(location))
+    group = open_group(location)
+    schema = schema_of(group)
     chosen = read_span(frames, "--frames", schema.frames) if frames is not None else None
     if samples is not None and schema.samples is None:
         raise NbdistError(f"--samples {samples}: {location} is a series, which has no samples; --frames chooses of it")
@@ -87,4 +90,10 @@ def labels(
             count = write_dials(location, dials, chosen, experiment=moved, report=steps)
         written += [{"file": dials / "labels.expt", "rows": None}, {"file": dials / "labels.refl", "rows": count}]
         console.print(f"wrote {dials}/labels.expt and {dials}/labels.refl: {count:,} reflections")
-    print_json("labels", store=location, written=written)
+    every = frames_of(group, chosen, some)
+    left_out = len(every) - len(read_completeness(group).frames & every)
+    if left_out and (schema.samples is not None or has_spots(group)):
+        error_console.print(
+            f"note: {left_out:,} of the {len(every):,} frames are not rendered yet, and what they have is left out"
+        )
+    print_json("labels", store=location, written=written, frames_left_out=left_out)

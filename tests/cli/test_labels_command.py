@@ -78,6 +78,31 @@ def test_a_table_becomes_a_file(store, nbdist, tmp_path):
     pandas.testing.assert_frame_equal(read, with_indices(store))
 
 
+def test_frames_that_are_not_rendered_yet_are_told(small_experiment, nbdist, tmp_path):
+    def of(units, **labels):
+        experiment = small_experiment(
+            panel={"spixels": 4, "fpixels": 4},
+            scan={"frames": FRAMES},
+            labels={"reflections": True, **labels},
+            **INTEGRATED,
+        )
+        name = tmp_path / f"{len(units)}{len(labels)}.zarr"
+        return labelled_store(experiment, name, REFLECTIONS, lambda frame: spot_rows(np.arange(frame)), units=units)
+
+    written = ("--csv", tmp_path / "a.csv")
+    half = of([0, 2], spots=True)
+    for chosen, told in (((), "note: 2 of the 6 frames"), (("--frames", "1:3"), "note: 1 of the 2 frames")):
+        said = nbdist("labels", half, *written, *chosen)
+        assert said.code == 0
+        assert f"{told} are not rendered yet, and what they have is left out" in said.err
+    for whole in (
+        nbdist("labels", half, *written, "--frames", "4:6"),
+        nbdist("labels", of(range(3), spots=True), *written),
+    ):
+        assert "note" not in whole.err
+    assert "note" not in nbdist("labels", of([0]), *written).err, "reflections are known before any frame"
+
+
 def test_frames_and_table_are_chosen(store, nbdist, tmp_path):
     assert nbdist("labels", store, "--parquet", tmp_path / "a.parquet", "--frames", "2:4").code == 0
     pandas.testing.assert_frame_equal(pandas.read_parquet(tmp_path / "a.parquet"), with_indices(store, slice(2, 4)))
