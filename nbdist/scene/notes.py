@@ -94,10 +94,13 @@ def _wavelengths(scene: Scene) -> Iterator[str]:
 def _distances(scene: Scene) -> Iterator[str]:
     """Name the first panel that is as near as a number of metres would put it."""
     for number, panel in enumerate(scene.experiment.detector.each_panel):
-        if panel.distance_mm is not None and panel.distance_mm < SHORTEST_DISTANCE_MM:
-            field = scene.experiment.detector.panel_field(number)
-            yield f"{field}: a distance of {panel.distance_mm:.4g} mm; distance_mm is in millimetres, not in metres"
-            return
+        origin_mm = None if panel.origin_mm is None else math.hypot(*panel.origin_mm)
+        given = {"distance_mm": panel.distance_mm, "close_distance_mm": panel.close_distance_mm, "origin_mm": origin_mm}
+        for name, its_mm in given.items():
+            if its_mm is not None and its_mm < SHORTEST_DISTANCE_MM:
+                field = scene.experiment.detector.panel_field(number)
+                yield f"{field}: a distance of {its_mm:.4g} mm; {name} is in millimetres, not in metres"
+                return
 
 
 def _sensors(scene: Scene) -> Iterator[str]:

@@ -63,6 +63,18 @@ def test_a_distance_in_metres_is_named():
     assert "detector.panels.0: a distance of 0.2 mm; distance_mm is in millimetres, not in metres" in lines
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("close_distance_mm", 0.2), ("origin_mm", (-0.04, 0.03, 0.1))], ids=["close", "origin"]
+)
+def test_other_distances_in_metres_are_named(field, value):
+    (panel,) = PLAIN["detector"]["panels"]
+    panel = {name: its for name, its in panel.items() if name != "distance_mm"} | {"pixel_size_mm": 1e-3}
+    (line,) = [line for line in said(detector={"panels": [panel | {field: value}]}) if "a distance of" in line]
+    assert line.endswith(f"{field} is in millimetres, not in metres")
+    far = value * 1000 if field == "close_distance_mm" else tuple(1000 * each for each in value)
+    assert not any("a distance of" in line for line in said(detector={"panels": [panel | {field: far}]}))
+
+
 def test_a_sensor_that_captures_almost_nothing_is_named():
     def panel(thickness_um, depth_um=254.5):
         sensor = {"thickness_um": thickness_um, "attenuation_depth_um": depth_um, "layers": 1}
