@@ -171,5 +171,5 @@ def summary(progress: Progress) -> None:
     if progress.saturated_pixels:
         error_console.print(
             f"note: counts of {progress.saturated_pixels} pixel(s) are held at the largest value that they can have, the array's "
-            "saturation_value; their intensity is not"
+            "saturation_value or that of 2^31 - 1 photons; their intensity is not"
         )

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from nbdist.readout import deviates
 from nbdist.readout.compiled import compiled
 
+MOST_PHOTONS = 2**31 - 1
+"""That are counted in a pixel."""
+
 
 class Stage(IntEnum):
     """What a deviate is for: each has random words of its own. A number is never given to another stage; new ones come at the end."""

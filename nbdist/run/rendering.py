@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbdist.frames.products import (
+    COUNTS,
+    INTENSITY,
     PixelProduct,
     Product,
     Products,
@@ -27,6 +29,8 @@ from nbdist.frames.products import (
     rendered_frame,
 )
 from nbdist.planning import PhiChunk, Tile, Unit
+from nbdist.readout.draws import MOST_PHOTONS
+from nbdist.readout.integers import is_reading
 from nbdist.run.context import Context, RunContext
 from nbdist.run.device_memory import partial_that_fits
 from nbdist.store import UnitWriter
@@ -127,8 +131,20 @@ def render_unit(
 
 
 def held_in(context: RunContext, frames: Sequence[Products]) -> int | None:
-    """Pixels of some frames that are held at the largest value that they can have; None where no product has one."""
-    return held_pixels(products_of(context.scene.experiment), frames)
+    """Pixels of some frames that are held at the largest value that they can have; None where no product has one.
+
+    Those are among them that more photons fall on than are counted, whatever a small gain makes of so many.
+    """
+    experiment = context.scene.experiment
+    held = held_pixels(products_of(experiment), frames)
+    if held is None or not experiment.noise.photon_noise:
+        return held
+    pairs = (pair for its in frames for pair in zip(INTENSITY.images(its), COUNTS.images(its), strict=True))
+    return held + sum(
+        int((is_reading(counts) & (counts != experiment.saturation_adu) & (photons >= MOST_PHOTONS)).sum())
+        for photons, counts in pairs
+        if photons.max() >= MOST_PHOTONS
+    )
 
 
 def rendered_by(context: RunContext) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 import zarr
 from datasets import frame_dataset
 
-from nbdist import generate, open_series, verify
+from nbdist import generate, open_series, read_out, verify
 from nbdist.errors import StoreError
 from nbdist.readout.integers import is_reading
 from nbdist.store import summarize
@@ -71,6 +71,25 @@ def test_the_mask_covers_what_is_not_read(whole):
     assert (counts[:, mask == 1] == data["counts"].attrs["gap_value"]).all()
     assert (counts[:, mask == 2] == data["counts"].attrs["bad_value"]).all()
     assert (data["intensity"].values[:, mask == 1] == 0).all()
+
+
+@pytest.mark.parametrize("readout", [{"integers": "uint32"}, {"adu_per_electron": 0.01}, {}])
+def test_pixels_of_more_photons_than_are_counted_are_told_whatever_they_read(readout, small_experiment, tmp_path):
+    mask = tmp_path / "mask.npy"
+    np.save(mask, np.indices((8, 8)).sum(axis=0) == 5)
+    image = np.where(np.indices((8, 8))[0] < 3, 5e9, 7.0)
+    np.save(tmp_path / "image.npy", image)
+    experiment = small_experiment(
+        panel={"spixels": 8, "fpixels": 8, "mask_file": mask},
+        scan={"frames": 1},
+        background={"image_file": tmp_path / "image.npy"},
+        noise={"photon_noise": True},
+        readout=readout,
+    )
+    progress = generate(experiment, tmp_path / "a.zarr", serial=True)
+    assert progress.saturated_pixels == 3 * 8 - 3, "three of them are masked"
+    again = read_out(tmp_path / "a.zarr", tmp_path / "b.zarr", seed=2, serial=True)
+    assert again.saturated_pixels == progress.saturated_pixels
 
 
 def test_records_tell_how_many_pixels_are_saturated(whole):
