@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from nbdist.run.executors.choice import OpensClient
 
+logger = logging.getLogger(__name__)
 GO_ON = "what is complete is kept, go on with --resume"
 
 
@@ -96,7 +98,7 @@ def generate(
     stuck_after
         Seconds after which a worker whose unit takes far longer than any other is restarted.
     report
-        Called with the progress after every event.
+        Called with the progress after every event; where there is none, the progress' notes are logged as warnings.
     log
         Gets every event, with its facts: `events.LogFile` writes them to a file.
 
@@ -189,6 +191,8 @@ def fill_store(
             if store.units:
                 for note in (*device_notes(settings.device, workers.device), *store.context.notes):
                     progress.noted(note)
+                    if report is silent:
+                        logger.warning("%s", note)
             if progress.notes:
                 reported(progress)
             complete = _render_all(store, workers, progress, reported)

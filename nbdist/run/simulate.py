@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from nbdist.scene import Tile
 if TYPE_CHECKING:
     import xarray
 
+logger = logging.getLogger(__name__)
 LAZY_TILE = (512, 512)
 KEPT_CONTEXTS = 2
 _contexts: dict[tuple[str, str, str], RunContext] = {}
@@ -36,7 +38,7 @@ def simulate_frame(
     kernel: str = "compiled",
     panel: int | None = None,
 ) -> NDArray[np.floating[Any]]:
-    """Render one frame.
+    """Render one frame; what the experiment probably does not mean is logged as a warning.
 
     Parameters
     ----------
@@ -87,7 +89,7 @@ def simulate_series(
     tile: tuple[int, int] = LAZY_TILE,
     panel: int | None = None,
 ) -> xarray.DataArray:
-    """The series as a lazy array: slicing renders only the tiles that are asked for.
+    """The series as a lazy array: slicing renders only the tiles that are asked for; warnings are as of `simulate_frame`.
 
     Parameters
     ----------
@@ -190,6 +192,8 @@ def _context(fingerprint: str, experiment: Callable[[], Experiment], device: Dev
             context = make_context(made, device=key[1], kernel=kernel)
             if made.fingerprint != fingerprint:
                 raise RunError("a file that the experiment names has changed since; simulate it anew")
+            for note in context.notes:
+                logger.warning("%s", note)
             while len(_contexts) >= KEPT_CONTEXTS:
                 del _contexts[next(iter(_contexts))]
         _contexts[key] = context

@@ -8,7 +8,7 @@ import dask
 import numpy as np
 import pytest
 
-from nbdist import simulate_frame, simulate_series
+from nbdist import generate, simulate_frame, simulate_series
 from nbdist.errors import RunError
 from nbdist.frames.renderer import Renderer
 from nbdist.run import simulate
@@ -75,6 +75,22 @@ def test_a_copy_with_another_beam_is_simulated_anew(small_experiment):
     beam = experiment.beam.model_copy(update={"fluence_photons_per_m2": 2e24})
     again = simulate_frame(experiment.model_copy(update={"beam": beam}), kernel="eager")
     np.testing.assert_allclose(again, 2 * first, rtol=1e-6)
+
+
+def test_what_is_probably_not_meant_is_logged_once_where_nobody_reports_it(small_experiment, tmp_path, caplog):
+    experiment = small_experiment(scan={"osc_range_deg": 0.0}, structure_factors={"kind": "uniform", "F": 7})
+    said = "scan.osc_range_deg is 0: the 3 frames are all alike"
+    for _ in range(2):
+        simulate_frame(experiment, kernel="eager")
+        simulate_series(experiment, kernel="eager")
+    assert [record.message for record in caplog.records].count(said) == 1
+    caplog.clear()
+    told = []
+    generate(experiment, tmp_path / "a.zarr", serial=True, report=lambda progress: told.extend(progress.notes))
+    assert said in told
+    assert not caplog.records
+    generate(experiment, tmp_path / "b.zarr", serial=True)
+    assert said in [record.message for record in caplog.records]
 
 
 def test_a_file_that_changes_between_two_frames_counts(small_experiment, tmp_path):
