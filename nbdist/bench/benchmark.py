@@ -28,7 +28,7 @@ SERIES_REPEATS = 3
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What to measure on.
+    """Cases measured one after the other: where, and with what.
 
     Attributes
     ----------

@@ -60,7 +60,7 @@ CELL = {"cell": "27.3 32.0 34.3 88.5 108.5 111.9", "misset": "15 40 -70"}
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to render.
+    """A case of the benchmark: what is rendered, in nanoBragg's flags.
 
     Attributes
     ----------

@@ -67,7 +67,7 @@ RECIPE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """One line of the table.
+    """What a sample of a recipe took: a line of the benchmark's table.
 
     Attributes
     ----------

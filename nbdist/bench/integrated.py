@@ -47,7 +47,7 @@ TETRAGONAL = {
 
 @dataclass(frozen=True)
 class IntegratedRecord:
-    """One line of the table; None is "not measured".
+    """What an integrated case took: a line of the benchmark's table; None is "not measured".
 
     Attributes
     ----------

@@ -24,7 +24,7 @@ WATER_UM = 20.0
 
 @dataclass(frozen=True)
 class LabelsRecord:
-    """One line of the table.
+    """What the labels of a case took: a line of the benchmark's table.
 
     Attributes
     ----------

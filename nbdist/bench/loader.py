@@ -35,7 +35,7 @@ METHOD = "fork"
 
 @dataclass(frozen=True)
 class LoaderRecord:
-    """One line of the table.
+    """What reading for training took: a line of the benchmark's table.
 
     Attributes
     ----------

@@ -33,7 +33,7 @@ ERROR_PIXELS = 256
 
 @dataclass(frozen=True)
 class Record:
-    """One line of the table; None is "not measured"."""
+    """What the sum of a case took: a line of the benchmark's table; None is "not measured"."""
 
     case: str
     device: str

@@ -39,7 +39,7 @@ RESPONSE = {
 
 @dataclass(frozen=True)
 class ReadoutRecord:
-    """One line of the table.
+    """What reading out a frame took: a line of the benchmark's table.
 
     Attributes
     ----------

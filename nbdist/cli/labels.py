@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Table(StrEnum):
-    """Which rows: of a series the first two."""
+    """Tables whose rows can be written; a series has the first two."""
 
     reflections = "reflections"
     spots = "spots"

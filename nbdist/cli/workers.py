@@ -75,7 +75,7 @@ def words_of(options: Mapping[str, object]) -> list[str]:
 
 @dataclass(frozen=True)
 class Workers:
-    """What the options say."""
+    """Where the workers of a command come from, as its options say."""
 
     workers: int | None = None
     gpus: str | None = None

@@ -16,7 +16,7 @@ Level = Literal["ok", "note", "fault"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination.
+    """What a check of the machine found, in one line.
 
     Attributes
     ----------

@@ -17,7 +17,7 @@ Material = Literal["Si", "CdTe"]
 
 @dataclass(frozen=True)
 class Attenuation:
-    """A material's table.
+    """How a material attenuates X-rays, as a published table has it.
 
     Attributes
     ----------

@@ -94,5 +94,5 @@ class Shadows(Section):
 
     @property
     def any(self) -> bool:
-        """Whether there are any."""
+        """Whether anything throws a shadow."""
         return self.beam_stop is not None or self.pin is not None

@@ -118,7 +118,7 @@ def parsed_json(content: str | bytes) -> Any:
     Raises
     ------
     ValueError
-        If it is none, or nested more deeply than Python goes.
+        If it is no JSON, or nested more deeply than Python goes.
     """
     try:
         return json.loads(content)

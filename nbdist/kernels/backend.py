@@ -47,11 +47,11 @@ class Backend(Protocol):
 
     @property
     def processor(self) -> str:
-        """What it runs on."""
+        """Name of the processor or GPU that it runs on."""
 
     @property
     def device(self) -> str:
-        """Whether that is a "cpu" or a "cuda" device."""
+        """Kind of device that it runs on: "cpu" or "cuda"."""
 
     def prepare(self, lattice: Lattice, table: AmplitudeTable) -> Any:
         """Make what the backend needs of a lattice and its amplitudes, for `Turned`.

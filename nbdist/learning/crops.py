@@ -71,7 +71,7 @@ class CropDataset(StoreDataset):
     Raises
     ------
     NbdistError
-        If a size, share or seed is none, or a window is larger than a panel.
+        If a size, share or seed is out of range, or a window is larger than a panel.
     StoreError
         See `StoreDataset`; or if centred or negative crops are asked for of a store without a table of spots.
     """

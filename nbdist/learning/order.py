@@ -23,12 +23,12 @@ BLOCKS_AT_ONCE = 64
 
 
 def checked_seed(seed: int) -> int:
-    """A seed that there can be.
+    """A seed, from 0 to 2^64 - 1.
 
     Raises
     ------
     NbdistError
-        If it is none.
+        If it is another number.
     """
     if not 0 <= seed < 2**64:
         raise NbdistError(f"seed {seed}: from 0 to 2^64 - 1")

@@ -59,7 +59,7 @@ class StreamDataset(IterableDataset[Item]):
     Raises
     ------
     NbdistError
-        If rank, seed or buffer are none.
+        If rank, seed or buffer is out of range.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """What nanoBragg has no flags for.
+    """Options of `nbdist nanobragg` that nanoBragg has no flags for.
 
     Attributes
     ----------

@@ -64,7 +64,7 @@ NONE_BELOW_0 = (
 
 @dataclass(frozen=True)
 class Simulation:
-    """A command line understood.
+    """What a nanoBragg command line means.
 
     Attributes
     ----------

@@ -77,7 +77,7 @@ class Product(Protocol):
 
 @dataclass(frozen=True)
 class Cost:
-    """What one frame needs.
+    """What one frame costs: work, time and room.
 
     `product_bytes` are those of all its products in memory.
     """

@@ -19,7 +19,7 @@ from nbdist.readout.sources import DEVIATES, INT, LONG, POINTER, REAL, RESPONSE,
 
 
 class Reading(ctypes.Structure):
-    """The struct of that name in response.cpp."""
+    """The struct `Reading` in response.cpp."""
 
     _fields_ = (
         ("rows", INT),

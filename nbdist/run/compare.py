@@ -30,7 +30,7 @@ EXPERIMENT_SUFFIXES = (".yaml", ".yml", ".json")
 
 @dataclass(frozen=True)
 class Series:
-    """Frames to compare.
+    """The frames of a store, or of an experiment, that are compared.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found.
+    """How the frames of two series agree.
 
     Attributes
     ----------

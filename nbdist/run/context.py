@@ -70,7 +70,7 @@ class Context(Planned, Protocol):
 
     @property
     def backend(self) -> Backend:
-        """What computes here."""
+        """Backend that computes in this process."""
 
     @property
     def turn(self) -> AbstractContextManager[object]:
@@ -129,7 +129,7 @@ class RunContext:
 
     @property
     def backend(self) -> Backend:
-        """What computes here."""
+        """Backend that computes in this process."""
         return self.renderer.backend
 
     @property

@@ -107,7 +107,7 @@ class Export(abc.ABC):
         return Units(len(self.frames), self.format.images_per_file)
 
     def path(self, file: Unit) -> Path:
-        """Where a file is."""
+        """Path of a file."""
         return self.folder / self.format.file_name(self.prefix, file.number)
 
     @property

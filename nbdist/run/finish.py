@@ -19,7 +19,7 @@ from nbdist.store.table_reading import read_series_table
 
 @dataclass
 class Finishing:
-    """What was found.
+    """What `finish` found of a store.
 
     Attributes
     ----------

@@ -61,7 +61,7 @@ class Origin(Protocol):
 
 @dataclass(frozen=True)
 class Rendering:
-    """Photons are rendered.
+    """The origin of photons that are rendered.
 
     Attributes
     ----------

@@ -78,7 +78,7 @@ class Subject(Protocol[C]):
 
 @dataclass(frozen=True)
 class SeriesSubject:
-    """A series.
+    """A series, as what a store is made of.
 
     Attributes
     ----------

@@ -57,7 +57,7 @@ STORED = 2.0**-23
 
 @dataclass
 class Verification:
-    """What was found.
+    """What `verify` found of a store.
 
     Attributes
     ----------

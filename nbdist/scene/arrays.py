@@ -42,7 +42,7 @@ def load_smv(path: Path, field: str) -> NDArray[Any] | None:
     Raises
     ------
     FileFormatError
-        If the rest of it is none, or cannot be read.
+        If the rest of it is no SMV image, or cannot be read.
     """
     if not is_smv(path):
         return None

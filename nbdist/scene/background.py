@@ -132,17 +132,17 @@ class Background:
 
     @property
     def scatters(self) -> bool:
-        """Whether any of it grows with the fluence."""
+        """Whether any of the background grows with the fluence."""
         return bool(self.materials or self.air or self.powders)
 
     @property
     def steady(self) -> bool:
-        """Whether any of it does not."""
+        """Whether any of the background does not grow with the fluence."""
         return bool(self.level_photons or self.images)
 
     @property
     def any(self) -> bool:
-        """Whether there is any."""
+        """Whether there is any background."""
         return self.scatters or self.steady
 
 

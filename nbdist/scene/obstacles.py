@@ -221,7 +221,7 @@ class Shadow:
 
 @dataclass(frozen=True, eq=False)
 class Obstacles:
-    """All that is in the way.
+    """All that takes photons on their way from the sample.
 
     Attributes
     ----------
@@ -243,7 +243,7 @@ class Obstacles:
 
     @property
     def any(self) -> bool:
-        """Whether there are any."""
+        """Whether anything absorbs or throws a shadow."""
         return bool(self.absorbers or self.shadows)
 
     def absorption(self, towards: Array) -> Array:

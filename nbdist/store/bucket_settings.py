@@ -22,7 +22,7 @@ KEYS_KEPT = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class BucketSettings:
-    """Where requests go.
+    """The server that requests of a bucket go to.
 
     Attributes
     ----------

@@ -41,7 +41,7 @@ FRAMES_PER_CHUNK = 4096
 
 @dataclass(frozen=True)
 class SeriesContent:
-    """A series.
+    """What a new store of a series holds besides frames.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ class SeriesContent:
 
 @dataclass(frozen=True)
 class DatasetContent:
-    """A data set.
+    """What a new store of a data set holds besides frames.
 
     Attributes
     ----------

@@ -119,7 +119,7 @@ def consecutive_frames(group: zarr.Group, frames: slice | range | None) -> range
     Raises
     ------
     StoreError
-        If they are none, or lie outside.
+        If there is none, they do not follow one another, or they lie outside.
     """
     chosen = frames_of(group, frames)
     if not chosen or chosen.step != 1:

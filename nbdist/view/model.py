@@ -44,7 +44,7 @@ ROCKING = (COUNTS.name, INTENSITY.name, BRAGG.name)
 
 @dataclass(frozen=True)
 class Look:
-    """What is looked at.
+    """What is looked at: a product of frames, on one panel or on all.
 
     Attributes
     ----------

@@ -186,7 +186,7 @@ class Drawing:
         Raises
         ------
         ExperimentError
-            If it is none.
+            If it is no number.
         """
         value = self.value(node)
         if isinstance(value, bool) or not isinstance(value, (int, float)):

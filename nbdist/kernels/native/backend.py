@@ -43,7 +43,7 @@ _real, _int, _pointer = ctypes.c_double, ctypes.c_int64, ctypes.c_void_p
 
 
 class Work(ctypes.Structure):
-    """The struct of that name in detector.h."""
+    """The struct `Work` in detector.h."""
 
     _fields_ = (
         *((name, _int) for name in ("first_row", "last_row", "first_column", "last_column", "rows", "columns", "side")),

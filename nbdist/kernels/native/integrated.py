@@ -17,7 +17,7 @@ _real, _int, _pointer = ctypes.c_double, ctypes.c_int64, ctypes.c_void_p
 
 
 class Request(ctypes.Structure):
-    """The struct of that name in integrated.cpp."""
+    """The struct `Request` in integrated.cpp."""
 
     _fields_ = (
         ("spots", _int),

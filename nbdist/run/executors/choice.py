@@ -28,7 +28,7 @@ OpensExecutor = Callable[[Job[Any], Progress, int], AbstractContextManager[Execu
 
 @dataclass(frozen=True)
 class Workers:
-    """Who will render.
+    """The workers that render a run, and what starts them.
 
     Attributes
     ----------
