@@ -116,7 +116,12 @@ def simulation_from_flags(flags: Flags, folder: Path) -> Simulation:
     FlagError
         Naming the flag, if they make no experiment.
     """
+    has_distance = "distance" in flags.values
     flags.values = {**header_values(flags, folder), **flags.values}
+    if has_distance and flags.get("close_distance") is not None:
+        flags.warnings.append(
+            f"the close distance, {flags.get('close_distance'):g} mm, counts; -distance does not, as in nanoBragg"
+        )
     for name in NONE_BELOW_0:
         if flags.get(name, 0) < 0:
             flags.warnings.append(f"-{name} {flags.get(name):g}: a number below 0 counts as not given, as in nanoBragg")

@@ -188,8 +188,6 @@ def warnings(simulation: Simulation, scene: Scene, folder: Path) -> Iterator[str
         yield "-detector_abs inf before -detector_thick: nothing stops in the sensor, the image is empty"
     if flags.get("header_twotheta") and flags.get("twotheta") is None:
         yield f"the header's TWOTHETA={flags.get('header_twotheta'):g} is not used, as in nanoBragg; -twotheta gives it"
-    if flags.get("close_distance") is not None and flags.get("distance") is not None:
-        yield f"the close distance, {flags.get('close_distance'):g} mm, counts; -distance does not, as in nanoBragg"
 
 
 def departures(simulation: Simulation, scene: Scene, indices: NDArray[np.integer[Any]]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import pytest
 from nbdist.errors import NbdistError
 from nbdist.formats.smv import smv_bytes
 from nbdist.nanobragg.flags import experiment_from_flags, simulation_from_flags
+from nbdist.nanobragg.report import warnings
 from nbdist.nanobragg.table import GROUPS, TABLE
 from nbdist.nanobragg.words import FlagError, read_words
 from nbdist.scene import resolve
@@ -85,6 +86,16 @@ def test_a_headers_close_distance_and_pixels_win_over_distance_and_size(tmp_path
     panel = experiment("-img a.img -distance 80 -detsize 50", tmp_path).detector.panels[0]
     assert (panel.distance_mm, panel.close_distance_mm, panel.fpixels) == (None, 149, 20)
     assert experiment("-img a.img -close_distance 70", tmp_path).detector.panels[0].close_distance_mm == 70
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"), [("", 0), ("-distance 80", 1), ("-distance 80 -close_distance 70", 1), ("-close_distance 70", 0)]
+)
+def test_a_distance_on_the_line_that_does_not_count_is_told_and_a_headers_is_not(tmp_path, flags, told):
+    smv(tmp_path / "a.img", DISTANCE=150.0, CLOSE_DISTANCE=149.0)
+    simulation = simulation_from_flags(read_words(f"{CRYSTAL} -img a.img {flags}".split(), TABLE), tmp_path)
+    said = [*warnings(simulation, resolve(simulation.experiment), tmp_path)]
+    assert sum("-distance does not" in line for line in said) == told
 
 
 def test_an_image_says_more_than_a_mask(tmp_path):
