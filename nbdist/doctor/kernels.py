@@ -14,7 +14,7 @@ from nbdist.errors import NbdistError, how_to_get, one_line
 from nbdist.formats.amounts import size
 from nbdist.formats.text import user_path
 from nbdist.native.build import FOLDER_VARIABLE, BuildError, Source, built, cache_folder, find_compiler
-from nbdist.private_folder import UnsafeFolderError, trusted_folder
+from nbdist.private_folder import UnsafeFolderError, lock_folder, trusted_folder
 
 TRIAL = 'extern "C" int nbdist_trial() { return 42; }\n'
 
@@ -28,14 +28,14 @@ def compiler(has_torch: bool | None = None) -> Finding:
         return _without(name, str(error), "install g++ or clang++, or name one by CXX", has_torch)
     named = ", named by CXX" if os.environ.get("CXX") else ""
     said = f"{found.version.splitlines()[0].strip()}{named}"
-    with tempfile.TemporaryDirectory(prefix="nbdist-doctor-") as scratch:
-        source = Path(scratch) / "trial.cpp"
-        source.write_text(TRIAL, encoding="utf-8")
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="doctor-", dir=lock_folder()) as scratch:
+            source = Path(scratch) / "trial.cpp"
+            source.write_text(TRIAL, encoding="utf-8")
             answer = built(Source(source), Path(scratch)).code.nbdist_trial()
-        except (NbdistError, OSError) as error:
-            advice = "what it says is what stands in the way; another one may be named by CXX"
-            return _without(name, f"{said}, which fails: {one_line(error)}", advice, has_torch)
+    except (NbdistError, OSError) as error:
+        advice = "what it says is what stands in the way; another one may be named by CXX"
+        return _without(name, f"{said}, which fails: {one_line(error)}", advice, has_torch)
     if answer != 42:
         return Finding(name, f"{said}, whose code does not work", "fault", "name another one by CXX")
     return Finding(name, f"{said}; compiles and loads")
@@ -89,8 +89,6 @@ def _owner(number: int) -> str:
 
 def locks() -> Finding:
     """The folder of this user's locks on this machine."""
-    from nbdist.private_folder import lock_folder
-
     try:
         lock_folder()
     except (OSError, NbdistError) as error:

@@ -101,6 +101,17 @@ def test_a_compiler_that_works_is_named_by_its_version():
     assert "compiles and loads" in found.found
 
 
+def test_a_compiler_is_tried_where_nobody_else_can_write(monkeypatch, tmp_path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "open"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    seen = []
+    monkeypatch.setattr(kernels, "built", lambda source, folder: seen.append(folder) or build.built(source, folder))
+    assert kernels.compiler().level == "ok"
+    assert seen[0].is_relative_to(tmp_path / "cache")
+
+
 @pytest.fixture
 def compilers(monkeypatch):
     """`compilers(command)`: CXX names that one."""
