@@ -76,10 +76,12 @@ def test_a_run_goes_on_when_a_job_of_the_queue_dies(
 @pytest.mark.parametrize("name", ["pbs_job.pbs", "lsf_job.lsf"])
 def test_a_whole_run_inside_one_job(name, series_file, tmp_path, assert_undisturbed):
     """The batch file is run as the queue runs it: with the variables that the queue sets, and no queue."""
-    nodes, store = tmp_path / "nodes", tmp_path / "series.zarr"
+    work = tmp_path / "my folder"
+    work.mkdir()
+    nodes, store = work / "nodes", work / "series.zarr"
     nodes.write_text("node1\nnode1\n")
     queue_says = {
-        "pbs_job.pbs": {"PBS_O_WORKDIR": tmp_path, "PBS_NODEFILE": nodes, "PBS_JOBID": "12.server", "NCPUS": 1},
+        "pbs_job.pbs": {"PBS_O_WORKDIR": work, "PBS_NODEFILE": nodes, "PBS_JOBID": "12.server", "NCPUS": 1},
         "lsf_job.lsf": {"LSB_MCPU_HOSTS": "node1 1", "LSB_JOBID": 12},
     }[name]
     ours = {"EXPERIMENT": series_file, "STORE": store, "OPTIONS": " ".join(RUN_OPTIONS)}
@@ -88,7 +90,7 @@ def test_a_whole_run_inside_one_job(name, series_file, tmp_path, assert_undistur
     ran = subprocess.run(
         ["bash", ROOT / "cluster" / name],
         env=environment,
-        cwd=tmp_path,
+        cwd=work,
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
@@ -96,4 +98,4 @@ def test_a_whole_run_inside_one_job(name, series_file, tmp_path, assert_undistur
     )
     assert ran.returncode == 0, ran.stderr
     assert_undisturbed(store)
-    assert not list(tmp_path.glob(".tls-*")), "nothing is left of the certificate and the scheduler's file"
+    assert not list(work.glob(".tls-*")), "nothing is left of the certificate and the scheduler's file"
