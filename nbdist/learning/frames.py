@@ -68,7 +68,8 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
     Raises
     ------
     StoreError
-        If there is no store of nbdist, or it lacks a product, table or column; at an item, if its shard is gone since.
+        If there is no store of nbdist, or it lacks a product, table or column; at an item, if its shard is gone since, or another store
+        is there.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
         self._wanted = (None if products is None else list(products), self._tables, values)
         self.epoch = 0
         self._opened: tuple[int, OpenStore] | None = None
+        self._store_id: str | None = None
         schema, complete = self._store.schema, read_completeness(open_group(self.location)).frames
         self.frames = complete if frames is None else complete & frames
         self.frames_per_unit, self.frames_of_store, self.panels = schema.units.size, schema.frames, schema.panels
@@ -150,7 +152,10 @@ class StoreDataset(Dataset[dict[str, Tensor]]):
     def _store(self) -> OpenStore:
         """The store, open in this process."""
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), OpenStore(self.location, *self._wanted))
+            store = OpenStore(self.location, *self._wanted)
+            if self._store_id not in (None, store.store_id):
+                raise StoreError(f"{self.location} is another store than when the dataset was made; it was replaced")
+            self._opened, self._store_id = (os.getpid(), store), store.store_id
         return self._opened[1]
 
     def _of_frames(self, frames: Sequence[int]) -> dict[str, Tensor]:

@@ -47,6 +47,16 @@ def test_a_sample_is_a_dictionary_of_tensors(location):
     }
 
 
+def test_a_dataset_is_of_the_store_that_it_was_made_of_in_every_process(experiment, tmp_path):
+    generate(experiment, tmp_path / "a.zarr", serial=True, frames=range(2))
+    dataset = FrameDataset(tmp_path / "a.zarr")
+    sent = pickle.dumps(dataset)
+    assert int(pickle.loads(sent)[1]["frame"]) == 1
+    generate(experiment, tmp_path / "a.zarr", serial=True, frames=range(2), overwrite=True)
+    with pytest.raises(StoreError, match=r"a\.zarr is another store than when the dataset was made; it was replaced"):
+        pickle.loads(sent)[1]
+
+
 def test_a_sample_holds_what_the_store_holds(location):
     dataset, group = FrameDataset(location), zarr.open_group(str(location), mode="r")
     assert len(dataset) == FRAMES
