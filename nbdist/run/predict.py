@@ -55,6 +55,8 @@ def predict(experiment: Experiment, frame: int = 0) -> pandas.DataFrame:
         if prediction is None:
             scene = resolve(experiment)
             prediction = Prediction(Diffraction(scene, load_reflections(scene)))
+            if experiment.fingerprint != fingerprint:
+                raise RunError("a file that the experiment names has changed while it was read; predict it anew")
             _last.clear()
             _last[fingerprint] = prediction
     rows = frame_reflections(prediction, frame)

@@ -8,9 +8,10 @@ import dask
 import numpy as np
 import pytest
 
-from nbdist import generate, simulate_frame, simulate_series
+from nbdist import generate, predict, simulate_frame, simulate_series
 from nbdist.errors import RunError
 from nbdist.frames.renderer import Renderer
+from nbdist.run import predict as prediction
 from nbdist.run import simulate
 
 
@@ -104,6 +105,21 @@ def test_a_file_that_changes_between_two_frames_counts(small_experiment, tmp_pat
     simulate._contexts.clear()  # as in another process, where the lazy series meets the other mask
     with pytest.raises(RunError, match="a file that the experiment names has changed"):
         series[0].compute()
+
+
+def test_reflections_are_not_predicted_of_a_file_that_changes_meanwhile(small_experiment, tmp_path, monkeypatch):
+    file = tmp_path / "a.hkl"
+    file.write_text("1 2 3 4\n")
+    experiment = small_experiment(structure_factors={"kind": "file", "file": file})
+    original = prediction.load_reflections
+
+    def changing(scene):
+        file.write_text("1 2 3 5\n")
+        return original(scene)
+
+    monkeypatch.setattr(prediction, "load_reflections", changing)
+    with pytest.raises(RunError, match="a file that the experiment names has changed while it was read"):
+        predict(experiment)
 
 
 @pytest.mark.parametrize("frame", [-1, 3, 100])
