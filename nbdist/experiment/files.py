@@ -14,7 +14,7 @@ import yaml
 from nbdist.errors import ExperimentError, one_line
 from nbdist.experiment.model import Experiment
 from nbdist.experiment.validation import shown, validated
-from nbdist.formats.text import near_name, said_of, user_path
+from nbdist.formats.text import file_stat, near_name, said_of, user_path
 
 RECIPE = "recipe"
 """The section that a recipe has, and an experiment has not."""
@@ -187,6 +187,7 @@ def read_document(path: Path, name: str) -> Any:
         In one line: that `name` cannot be read and why, or the file, the line and what is wrong there.
     """
     try:
+        file_stat(path)
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ExperimentError(f"{name} cannot be read: it is not text in UTF-8") from None

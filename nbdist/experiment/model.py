@@ -22,6 +22,7 @@ from nbdist.experiment.sampling import Noise, Sampling
 from nbdist.experiment.scan import Scan
 from nbdist.experiment.structure_factors import FromFile, FromModel, StructureFactors
 from nbdist.experiment.validation import validated
+from nbdist.formats.text import file_stat
 
 PHYSICS_VERSION = 2
 """Raised when the same experiment would give other pixel values, as by another default; it enters the fingerprint."""
@@ -239,6 +240,7 @@ def file_digest(field: str, path: Path) -> str:
         If it cannot be read.
     """
     try:
+        file_stat(path)
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except (

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import itertools
 import json
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +35,20 @@ def near_name(path: Path) -> str:
     return f"; did you mean {path.with_name(near[0])}?" if near and path.name else ""
 
 
+def file_stat(path: Path) -> os.stat_result:
+    """What the file system says of a file that is to be read.
+
+    Raises
+    ------
+    OSError
+        If there is none, or it is a device, which may have no end.
+    """
+    found = path.stat()
+    if stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):
+        raise OSError(errno.ENODEV, "it is a device, and no file")
+    return found
+
+
 def version_of(path: Path, what: str) -> tuple[int, ...]:
     """What tells that a file has changed: what is kept of one is of one of its versions. `what` names it in an error.
 
@@ -40,8 +56,8 @@ def version_of(path: Path, what: str) -> tuple[int, ...]:
     So when it was changed in any way counts, in ns, with its size and which file it is.
     """
     with unreadable_named(path, what):
-        stat = user_path(path).stat()
-    return stat.st_ctime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino
+        found = file_stat(user_path(path))
+    return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def read_text(path: Path, what: str) -> str:
@@ -56,6 +72,7 @@ def read_text(path: Path, what: str) -> str:
         If the file is missing, a directory, unreadable, or not text.
     """
     with unreadable_named(path, what):
+        file_stat(user_path(path))
         content = user_path(path).read_bytes()
     if b"\0" in content:
         raise FileFormatError(f"{what} {path} is not a text file")

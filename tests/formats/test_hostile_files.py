@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from atomic_models import write_model
 
 from nbdist.errors import ExperimentError, FileFormatError
+from nbdist.experiment import load_experiment
+from nbdist.experiment.model import file_digest
 from nbdist.formats.atomic_model import read_atomic_model
 from nbdist.formats.dials_models import read_dials_models
+from nbdist.formats.hkl import read_hkl
 from nbdist.formats.image_headers import read_images
 from nbdist.formats.merged import form_of
 from nbdist.formats.smv import smv_bytes
+from nbdist.formats.source_list import read_source_list
 from nbdist.formats.text import said_of
 from nbdist.scene.arrays import load_array
 
@@ -137,6 +142,21 @@ def test_models_of_dials_that_are_none_are_refused_by_name(content, said, tmp_pa
     path = tmp_path / "a.expt"
     path.write_text(content)
     refused(read_dials_models, path, "a.expt", said)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        load_experiment,
+        read_hkl,
+        read_atomic_model,
+        read_dials_models,
+        read_source_list,
+        lambda path: file_digest("structure_factors.file", path),
+    ],
+)
+def test_a_device_that_never_ends_is_not_read(read):
+    refused(read, Path("/dev/zero"), "/dev/zero cannot be read: it is a device, and no file")
 
 
 def test_a_name_that_is_too_long_is_one_line(tmp_path):
