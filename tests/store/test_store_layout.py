@@ -126,7 +126,8 @@ def test_coordinates_of_many_frames_lie_in_chunks(experiment, location, tmp_path
 
 
 HEIGHT = """
-import sys, tracemalloc, json
+import gc, sys, tracemalloc, json
+import zarr
 from nbdist.experiment import validate
 from nbdist.planning import Cut, make_plan
 from nbdist.scene import resolve
@@ -134,6 +135,8 @@ from nbdist.scene.amplitudes import load_reflections
 from nbdist.store import SeriesContent, contents, create_store
 
 contents.FRAMES_PER_CHUNK = 100
+zarr.config.set({"async.concurrency": 1, "threading.max_workers": 1})
+gc.set_threshold(100)
 folder, experiment = sys.argv[1], json.loads(sys.argv[2])
 
 def height(frames):
@@ -148,7 +151,7 @@ def height(frames):
 
 print((height(5_000) - height(1_000)) / 4_000)
 """
-"""In a process of its own: what one that ran other tests holds decides how long garbage waits to be collected."""
+"""In a process of its own, one chunk at a time: else how many wait for a thread, and garbage for its collection, is the machine's."""
 
 
 def test_making_a_long_series_holds_the_coordinates_of_a_few_frames(small_experiment, tmp_path):
