@@ -108,7 +108,7 @@ def test_a_bad_curve_is_named_with_its_line(small_experiment, tmp_path):
         ("0 1\n0.1\n", r"bad\.stol, line 2: expected 'sin\(theta\)/lambda value', neither negative, found '0\.1'"),
         ("0 1\n0.1 -2\n", r"line 2: expected .* found '0\.1 -2'"),
         ("0.2 1\n0.1 2\n", r"line 2: sin\(theta\)/lambda 0\.1 is not above 0\.2 of the line before"),
-        ("# nothing\n", r"^amplitude curve .*bad\.stol holds no numbers"),
+        ("# nothing\n", r"^background\.amorphous\.0\.f_file: amplitude curve .*bad\.stol holds no numbers"),
     ):
         path.write_text(text)
         with pytest.raises(FileFormatError, match=said):
