@@ -29,6 +29,6 @@ def run_command(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
     except SystemExit as ended:
         status = int(ended.code or 0)
     out, err = capsys.readouterr()
-    if find_spec("torch") is None and "nbdist[torch]" in err:
+    if find_spec("torch") is None and "with its extra torch" in err:
         pytest.skip("PyTorch is not installed")
     return Ended(status, out, err)

@@ -93,7 +93,7 @@ def test_the_fingerprint_of_a_missing_file_names_it(small_experiment, tmp_path):
     experiment = small_experiment(structure_factors={"kind": "file", "file": tmp_path / "gone.hkl"})
     with pytest.raises(ExperimentError, match=r"^structure_factors\.file: .*gone\.hkl cannot be read"):
         _ = experiment.fingerprint
-    with pytest.raises(ExperimentError, match=r"^structure_factors\.file: .* cannot be read: embedded null byte"):
+    with pytest.raises(ExperimentError, match=r"^structure_factors\.file: .* cannot be read: .*embedded null"):
         _ = small_experiment(structure_factors={"kind": "file", "file": "a\0b"}).fingerprint
 
 
