@@ -126,8 +126,7 @@ def test_coordinates_of_many_frames_lie_in_chunks(experiment, location, tmp_path
 
 
 HEIGHT = """
-import gc, sys, tracemalloc, json
-import zarr
+import sys, tracemalloc, json
 from nbdist.experiment import validate
 from nbdist.planning import Cut, make_plan
 from nbdist.scene import resolve
@@ -135,23 +134,23 @@ from nbdist.scene.amplitudes import load_reflections
 from nbdist.store import SeriesContent, contents, create_store
 
 contents.FRAMES_PER_CHUNK = 100
-zarr.config.set({"async.concurrency": 1, "threading.max_workers": 1})
-gc.set_threshold(100)
 folder, experiment = sys.argv[1], json.loads(sys.argv[2])
 
 def height(frames):
     scene = resolve(validate({**experiment, "scan": {"frames": frames, "osc_range_deg": 0.1}}))
     content = SeriesContent(scene, make_plan(scene, cut=Cut(frames_per_shard=100)), load_reflections(scene))
     create_store(f"{folder}/{frames}.zarr", content)
-    tracemalloc.start()
-    create_store(f"{folder}/{frames}-again.zarr", content)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak
+    peaks = []
+    for again in range(8):
+        tracemalloc.start()
+        create_store(f"{folder}/{frames}-{again}.zarr", content)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    return min(peaks)
 
 print((height(5_000) - height(1_000)) / 4_000)
 """
-"""In a process of its own, one chunk at a time: else how many wait for a thread, and garbage for its collection, is the machine's."""
+"""In a process of its own, and the least of several: threads that hand over late, and garbage, add 150 kB to one in four."""
 
 
 def test_making_a_long_series_holds_the_coordinates_of_a_few_frames(small_experiment, tmp_path):
@@ -159,7 +158,7 @@ def test_making_a_long_series_holds_the_coordinates_of_a_few_frames(small_experi
     command = [sys.executable, "-c", HEIGHT, str(tmp_path), json.dumps(content)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     # the coordinates of a frame are 96 bytes: its number, where it starts and ends, and three axes
-    assert float(ran.stdout) < 48
+    assert float(ran.stdout) < 24
 
 
 def test_mask_is_zero_where_a_pixel_is_usable(group):
