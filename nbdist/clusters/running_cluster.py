@@ -13,7 +13,7 @@ import logging
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,8 @@ WAIT_S, FILE_WAIT_S = 60.0, 300.0
 """How long to wait for a first worker; longer where a job writes the scheduler file, whose programs all start at once."""
 ANSWER_S = 20.0
 """How long a scheduler that does not answer is waited for, at the beginning and when it is gone later."""
+NAMED = 5
+"""Workers that one line names."""
 STILL_S, JOINING_S = 3.0, 30.0
 """The run is planned for the workers that are there when none joined or left for so long, or after `JOINING_S` at the latest."""
 
@@ -155,7 +157,8 @@ def _read_scheduler_file(path: Path, deadline: float, report: Callable[[str], No
 def check_versions(client: Client) -> list[str]:
     """Compare the versions of the scheduler and the workers with those here; returns a line for each difference that may be lived with.
 
-    A worker with versions that must not differ is left out of every run; it is an error where there is no other.
+    A worker with versions that must not differ is left out of every run; it is an error where there is no other. One that stands still,
+    as in a job that was suspended, is not waited for.
 
     Raises
     ------
@@ -175,7 +178,13 @@ def check_versions(client: Client) -> list[str]:
             )
     asked = set(client.nthreads())
     for name in names:
-        for version, workers in sorted(_versions_there(client, name).items()):
+        try:
+            there = _versions_there(client, name)
+        except TimeoutError:
+            silent = client.run_on_scheduler(_silent_workers(), ANSWER_S / 2)
+            named = few_of(silent) or "all workers"
+            return [f"note: no answer of {named} in {ANSWER_S:g} s: versions are compared when they answer"]
+        for version, workers in sorted(there.items()):
             if version == here[name]:
                 continue
             line = f"{name} {version} on {len(workers)} worker(s), {here[name]} here"
@@ -218,12 +227,29 @@ def _version_on_scheduler(client: Client, name: str) -> str:
 def _versions_there(client: Client, name: str) -> dict[str, list[str]]:
     """Addresses of workers by the version they have."""
     found: dict[str, list[str]] = defaultdict(list)
-    for worker, answer in client.run(*_asked(name), on_error="return").items():
+    answers = client.sync(client._run, *_asked(name), on_error="return", callback_timeout=ANSWER_S)
+    for worker, answer in answers.items():
         if isinstance(answer, importlib.metadata.PackageNotFoundError):
             found[NOT_INSTALLED].append(worker)
         elif not isinstance(answer, Exception):  # a worker that was lost meanwhile
             found[str(answer)].append(worker)
     return found
+
+
+def few_of(workers: Sequence[str]) -> str:
+    """The first of some workers, and how many others there are, for one line."""
+    return ", ".join(workers[:NAMED]) + (f" and {len(workers) - NAMED} more" if len(workers) > NAMED else "")
+
+
+def _silent_workers() -> Callable[..., list[str]]:
+    """What finds workers of which the scheduler has heard nothing for so many seconds; made here, it is sent as its code."""
+
+    def silent(seconds: float, dask_scheduler: Any) -> list[str]:
+        import time
+
+        return [address for address, its in dask_scheduler.workers.items() if time.time() - its.last_seen > seconds]
+
+    return silent
 
 
 def _leading(version: str, digits: int) -> list[str]:

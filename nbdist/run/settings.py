@@ -51,7 +51,7 @@ class Pacing:
     task_limit_s
         After so many seconds a task gives back the units that it has not begun.
     stuck_after_s
-        A task hangs that is in flight for so many seconds, and for far longer than any other.
+        A task hangs that is at a worker for so many seconds, and for far longer than any other.
     paused_s
         For so many seconds a worker that Dask has paused keeps its units.
     """

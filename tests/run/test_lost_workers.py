@@ -9,6 +9,8 @@ import pytest
 from injected import run
 from waiting import LIMIT_S, until
 
+from nbdist.clusters import running_cluster
+from nbdist.run.executors import dask, roster
 from nbdist.run.settings import Pacing
 from nbdist.store import summarize
 
@@ -112,6 +114,24 @@ def test_a_worker_that_stands_still_is_given_up(
     assert (progress.frames_done, progress.failed) == (60, {})
     assert progress.retried > 0
     assert_same_bits(tmp_path / "a.zarr", undisturbed_series(60))
+
+
+def test_a_worker_that_stands_still_before_a_run_is_named_and_gets_none_of_it(
+    light_experiment, processes, connected, tmp_path, monkeypatch
+):
+    cluster = processes(workers=2)
+    client = connected(cluster)
+    stopped = next(its for its, pid in client.run(os.getpid).items() if pid == cluster.workers[0].pid)
+    os.kill(cluster.workers[0].pid, signal.SIGSTOP)
+    monkeypatch.setattr(running_cluster, "ANSWER_S", 4.0)
+    monkeypatch.setattr(roster, "LATE_S", 0.5)
+    monkeypatch.setattr(dask, "JOINING_S", 1.0)
+    (note,) = running_cluster.check_versions(client)
+    assert note.startswith("note: no answer of ")
+    assert stopped in note
+    progress = run(light_experiment(20), tmp_path / "a.zarr", client, pacing=SHORT)
+    assert (progress.frames_done, progress.failed) == (20, {})
+    assert progress.kinds == {"cpu": 1, "starting": 1}
 
 
 HANGS = """

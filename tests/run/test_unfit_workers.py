@@ -216,7 +216,7 @@ def test_a_unit_that_hangs_by_the_clock_that_is_handed_in_is_rendered_elsewhere(
 
     def report(progress):
         if hung.is_set() and progress.frames_done == 7 and not progress.retried:
-            now[0] += Pacing.stuck_after_s + 1
+            now[0] += Pacing.stuck_after_s / 2
 
     def executor(job, progress, units):
         return contextlib.closing(DaskExecutor(job, client, progress, clock=lambda: now[0]))
@@ -231,6 +231,37 @@ def test_a_unit_that_hangs_by_the_clock_that_is_handed_in_is_rendered_elsewhere(
     assert now[0] >= Pacing.stuck_after_s
     assert (progress.frames_done, progress.failed) == (8, {})
     assert progress.retried >= 1
+
+
+@pytest.mark.integration
+def test_a_worker_is_not_restarted_for_a_unit_that_hung_at_another(light_experiment, threaded, tmp_path):
+    client, _ = threaded(1, 1)
+    now, hung_at, released = [0.0], [], threading.Event()
+
+    def hanging(context, frame):
+        if frame == 3:
+            hung_at.append(get_worker().address)
+            released.wait(LIMIT_S if len(hung_at) == 1 else 2.5)  # at the other worker for some looks at the workers
+        return rendering.render_frame(context, frame)
+
+    async def remove(address, dask_scheduler):
+        await dask_scheduler.remove_worker(address, stimulus_id="it is lost")
+
+    def report(progress):
+        if hung_at and progress.frames_done == 7 and not now[0]:
+            now[0] += Pacing.stuck_after_s + 1
+            client.run_on_scheduler(remove, hung_at[0])
+
+    def executor(job, progress, units):
+        return contextlib.closing(DaskExecutor(job, client, progress, clock=lambda: now[0]))
+
+    workers, told = Workers(2, "cpu", executor), {"render_frame": Here(hanging), "report": report}
+    try:
+        progress = run(light_experiment(8), tmp_path / "a.zarr", workers=workers, **told)
+    finally:
+        released.set()
+    assert len(set(hung_at)) == 2
+    assert (progress.frames_done, progress.failed, progress.retried) == (8, {}, 0)
 
 
 # ---- paused

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from distributed import Client, Future, KilledWorker
 from distributed.client import FutureCancelledError
@@ -31,6 +31,7 @@ from nbdist.run.executors import Outcome, Room
 from nbdist.run.executors.dask_workers import DaskWorkers, in_background
 from nbdist.run.executors.roster import ANY, TASKS_PER_WORKER, Places
 from nbdist.run.executors.submitting import Submitter, Task
+from nbdist.run.executors.tasks import tasks_at_workers
 from nbdist.run.executors.worker_run import Answer, PieceError
 from nbdist.run.failures import ErrorLine
 from nbdist.run.jobs import Job
@@ -41,13 +42,20 @@ logger = logging.getLogger(__name__)
 TICK_S = 1.0
 """Seconds between two looks at the workers."""
 STUCK_FACTOR = 10.0
-"""A task hangs that is in flight for so many times what another took, or what was expected."""
+"""A task hangs that is at a worker for so many times what another was in flight, or what was expected."""
 JOINING_S = 30.0
 """How long a run waits at its beginning until the workers that are there have been prepared for it."""
 RESULT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 10.0
 RECONNECT_TIMEOUT_S = 20.0
 """How long a scheduler that is gone is waited for."""
+
+
+class Arrival(NamedTuple):
+    """When a task was first seen at a worker; seconds of the clock."""
+
+    worker: str
+    since: float
 
 
 class DaskExecutor:
@@ -75,7 +83,7 @@ class DaskExecutor:
         pacing: Pacing = Pacing(),  # noqa: B008  (it is frozen)
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        name = uuid.uuid4().hex[:8]
+        self._name = name = uuid.uuid4().hex[:8]
         self._job, self._client, self._progress, self._pacing, self._clock = job, client, progress, pacing, clock
         plan = job.context.plan
         self._submitter = Submitter(client, name, job, pacing, clock)
@@ -90,6 +98,7 @@ class DaskExecutor:
         self._connected = False
         self._connection_doubtful = False
         self._looked = -math.inf
+        self._arrivals: dict[str, Arrival] = {}
 
     @property
     def workers(self) -> Collection[str]:
@@ -318,21 +327,21 @@ class DaskExecutor:
         )
 
     def _taken_from_stuck_workers(self) -> Iterator[Outcome]:
-        """Tasks that are in flight for far too long; their workers are restarted."""
-        now, stuck = self._clock(), []
-        overdue = [task for task in self._running.values() if now - task.since > self._patience_s(task)]
-        processing = self._client.processing() if overdue else {}
-        starting = self._roster.starting  # tasks that came too early wait there
+        """Tasks that are at one worker for far too long; it is restarted, and not the one to which Dask moves a task that was there."""
+        now, before = self._clock(), self._arrivals
+        at_workers = self._client.run_on_scheduler(tasks_at_workers, self._name)
+        self._arrivals = {
+            key: before[key] if key in before and before[key].worker == worker else Arrival(worker, now)
+            for key, worker in at_workers.items()
+            if worker not in self._roster.starting  # tasks that came too early wait there
+        }
         hanging: set[str] = set()
-        for task in overdue:
-            task.since = now
-            if at := {
-                address
-                for address, keys in processing.items()
-                if address not in starting and not task.keys.isdisjoint(keys)
-            }:
+        stuck = []
+        for task in self._running.values():
+            patience_s, arrivals = self._patience_s(task), [self._arrivals.get(key) for key in task.keys]
+            if at := {arrival.worker for arrival in arrivals if arrival and now - arrival.since > patience_s}:
                 hanging |= at
-                stuck.append(task)  # the others wait for workers
+                stuck.append(task)
         if not stuck:
             return
         logger.warning("a task is in flight for too long; its worker is restarted: %s", ", ".join(sorted(hanging)))

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
@@ -18,7 +18,7 @@ from distributed import Client
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
-from nbdist.clusters.running_cluster import required_versions
+from nbdist.clusters.running_cluster import NAMED, few_of, required_versions
 from nbdist.errors import UnfinishedError, one_line
 from nbdist.run.executors.roster import Roster, WorkerThere
 from nbdist.run.executors.tasks import RUNS, clients_there, drop_runs, held_runs, prepare, restart, workers_there
@@ -37,8 +37,6 @@ LISTEN_S = 5.0
 DEATHS = 2
 """A worker that dies so often while it is prepared is left out."""
 DIED = "it died while it was prepared for the run (killed, out of memory, or crashed)"
-NAMED = 5
-"""Workers that one line names."""
 
 
 class DaskWorkers:
@@ -244,7 +242,10 @@ class DaskWorkers:
                 self._exclude(address, reason)
 
     def _check_paused(self) -> None:
-        """Name workers that Dask paused for their memory, take back the units of those that stay so, and end a run that has no others."""
+        """Name workers that Dask paused for their memory, take back the units of those that stay so, and end a run that has no others.
+
+        Units of workers that are late are taken back, too.
+        """
         paused, limit = self.roster.paused_since, min(self._pacing.paused_s, self._pacing.stuck_after_s)
         lines = {
             address: f"worker {self.roster.named(address)} is paused by Dask: {self._memory(address)}"
@@ -260,7 +261,6 @@ class DaskWorkers:
         self._paused = set(paused)
         now, fit = self._clock(), self.roster.fit
         for_long = {address for address, since in paused.items() if now - since > limit}
-        self._vacated &= for_long
         if fit and fit <= for_long:
             reasons = {
                 **{self.roster.named(address): self._memory(address) for address in fit},
@@ -270,8 +270,9 @@ class DaskWorkers:
                 f"Dask has paused every worker for its memory, for more than {limit:g} s: {_listed(reasons)}; "
                 "give them more (dask worker --memory-limit)"
             )
-        self.to_vacate |= (for_long & fit) - self._vacated
-        self._vacated |= for_long
+        idle = (for_long & fit) | self.roster.late
+        self.to_vacate |= idle - self._vacated
+        self._vacated = idle
 
     def _memory(self, address: str) -> str:
         there = self.roster.there[address]
@@ -307,9 +308,4 @@ def _listed(reasons: dict[str, str]) -> str:
     by_reason: dict[str, list[str]] = {}
     for worker, reason in reasons.items():
         by_reason.setdefault(reason, []).append(worker)
-    return "; ".join(f"{_few(workers)}: {reason}" for reason, workers in list(by_reason.items())[:NAMED])
-
-
-def _few(workers: Iterable[str]) -> str:
-    named = list(workers)
-    return ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "")
+    return "; ".join(f"{few_of(workers)}: {reason}" for reason, workers in list(by_reason.items())[:NAMED])

@@ -18,6 +18,8 @@ TASKS_PER_WORKER = 3
 """Tasks in flight for each worker thread: one running, the next ones on their way."""
 CANDIDATES = 8
 """Workers of a kind that a task may go to; the scheduler takes the least busy of them."""
+LATE_S = 25.0
+"""A worker that is not prepared for a run by then, where others are, may stand still, as in a job that was suspended."""
 ANY = ""
 """Stands for the kind of worker where there is no more than one."""
 
@@ -172,9 +174,16 @@ class Roster:
         return self.there.keys() - self.unfit
 
     @property
+    def late(self) -> set[str]:
+        """Workers that are not prepared after `LATE_S` where others are: they might keep for ever what they are given."""
+        if self.fit <= self.starting:
+            return set()
+        return {address for address in self.starting if self.clock() - self.since[address] > LATE_S}
+
+    @property
     def able(self) -> set[str]:
         """Workers that may be given tasks now."""
-        return self.fit - self.paused_since.keys()
+        return self.fit - self.paused_since.keys() - self.late
 
     @property
     def windows(self) -> dict[str, int]:

@@ -119,6 +119,15 @@ def _sent_whole() -> tuple[Callable[..., Any], ...]:
             for address, state in dask_scheduler.workers.items()
         }
 
+    def tasks_at_workers(run: str, dask_scheduler: Any) -> dict[str, str]:
+        of_run = f"-{run}-"
+        return {
+            task.key: address
+            for address, state in dask_scheduler.workers.items()
+            for task in state.processing
+            if of_run in str(task.key)
+        }
+
     def clients_there(dask_scheduler: Any) -> list[str]:
         return list(dask_scheduler.clients)
 
@@ -130,11 +139,11 @@ def _sent_whole() -> tuple[Callable[..., Any], ...]:
             workers, timeout=timeout_s, wait_for_workers=False, on_error="return", stimulus_id=stimulus
         )
 
-    return assemble, prepare, drop_runs, held_runs, workers_there, clients_there, restart
+    return assemble, prepare, drop_runs, held_runs, workers_there, tasks_at_workers, clients_there, restart
 
 
-assemble_task, prepare, drop_runs, held_runs, workers_there, clients_there, restart = _sent_whole()
+assemble_task, prepare, drop_runs, held_runs, workers_there, tasks_at_workers, clients_there, restart = _sent_whole()
 """On a worker: make a unit of its pieces (see `worker_tasks.assemble_unit`), prepare for a run, forget runs, and name those that are held
 with their clients. On the scheduler: its name and its workers by address, with their threads, nanny, whether they are paused, and the
-bytes they use and may use; the names of its clients; and restart workers, or remove those that nobody restarts (`Client.restart_workers`
-refuses them)."""
+bytes they use and may use; where the tasks of a run are, by key; the names of its clients; and restart workers, or remove those that
+nobody restarts (`Client.restart_workers` refuses them)."""
