@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import nbdist
+from nbdist.experiment.files import experiment_schema
+from nbdist.experiment.recipe import recipe_schema
 
 PACKAGE = Path(__file__).parent.parent / "nbdist"
 END_OF_A_SENTENCE = re.compile(
@@ -41,3 +43,16 @@ def test_a_public_function_tells_each_parameter_what_it_returns_and_what_it_rais
     told = {word.strip() for line in re.findall(r"^\S.*$", parts, re.MULTILINE) for word in line.split(",")}
     assert set(inspect.signature(function).parameters) - told == set()
     assert {"Returns", "Raises"} <= told
+
+
+def test_no_description_of_a_field_is_the_end_of_a_sentence_that_its_name_began():
+    sections = (experiment_schema()["$defs"] | recipe_schema()["$defs"]).items()
+    told = {
+        f"{name}.{field}": its["description"]
+        for name, section in sections
+        for field, its in section.get("properties", {}).items()
+        if "description" in its
+    }
+    assert len(told) > 200
+    begun = r"(across|along|at|by|from|in|of|on|the (same|convention's|detector's)|which|with)\b"
+    assert [place for place, text in told.items() if re.match(begun, text)] == []

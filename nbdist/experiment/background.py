@@ -25,23 +25,25 @@ class Amorphous(Section):
         None,
         description="sin(theta)/lambda (1/A) and the incoherent scattering function S (electrons a molecule) a line",
     )
-    thickness_um: Positive = Field(description="along the beam")
+    thickness_um: Positive = Field(description="thickness of the slab along the beam")
     width_um: BeamWidth = None
-    density_g_per_cm3: Positive = Field(description="of the material")
-    molecular_weight_g_per_mol: Positive = Field(description="of the molecule whose F the file holds")
+    density_g_per_cm3: Positive = Field(description="density of the material")
+    molecular_weight_g_per_mol: Positive = Field(description="weight of the molecule whose F the file holds")
 
 
 class Air(Section):
     """Air along the beam: nitrogen, oxygen and argon, each point of the path seen under its own angle and distance."""
 
-    before_mm: NotNegative = Field(0.0, description="from the collimator to the sample")
+    before_mm: NotNegative = Field(0.0, description="path of the beam through air, from the collimator to the sample")
     after_mm: NotNegative | None = Field(
         None,
-        description="from the sample to where the beam ends: at the beam stop when left out, or at the detector where there is none",
+        description="path through air from the sample to the beam's end: the beam stop when left out, or the detector where there is none",
     )
     width_um: BeamWidth = None
-    pressure_kPa: Positive = Field(101.325, description="with the temperature, says how many molecules there are")
-    temperature_K: Positive = Field(295.0, description="of the air")
+    pressure_kPa: Positive = Field(
+        101.325, description="pressure of the air, which says with the temperature how many molecules there are"
+    )
+    temperature_K: Positive = Field(295.0, description="temperature of the air")
 
 
 class Ring(Section):
@@ -57,7 +59,7 @@ class Powder(Section):
     preset: Preset | None = Field(None, description="hexagonal ice, sodium chloride, or silver behenate; or give rings")
     rings: tuple[Ring, ...] | None = Field(None, min_length=1)
     photons: Positive = Field(
-        description="of the strongest ring in a frame, over all azimuths, before polarization, absorption and shadows"
+        description="photons of the strongest ring in a frame, over all azimuths, before polarization, absorption and shadows"
     )
     width_deg: Positive = Field(0.1, description="full width at half maximum in two theta, the same for all rings")
     d_spread: Annotated[float, Field(ge=0, le=0.1)] = Field(
@@ -67,7 +69,9 @@ class Powder(Section):
     texture: Annotated[float, Field(ge=0, le=3)] = Field(
         0.0, description="rms of the logarithm of what multiplies a ring along its azimuth; 0 is an even ring"
     )
-    texture_seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(0, description="which texture")
+    texture_seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(
+        0, description="seed of the texture: another one gives another texture"
+    )
 
     @model_validator(mode="after")
     def _preset_or_rings(self) -> Powder:

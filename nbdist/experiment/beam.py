@@ -33,7 +33,9 @@ class Divergence(Section):
 class Dispersion(Section):
     """A flat spectrum: equally spaced wavelengths over `percent` of the mean."""
 
-    percent: float = Field(0.0, ge=0, lt=200, description="full width, of the mean wavelength")
+    percent: float = Field(
+        0.0, ge=0, lt=200, description="full width of the spectrum, in percent of the mean wavelength"
+    )
     steps: Count = Field(1, description="wavelengths over that width")
 
 
@@ -41,30 +43,34 @@ class Source(Section):
     """One direction and wavelength of the beam."""
 
     direction: Direction = Field(description="the way the photons travel, lab frame")
-    wavelength_A: Positive | None = Field(None, description="the beam's wavelength when left out")
+    wavelength_A: Positive | None = Field(None, description="Angstrom; the beam's wavelength when left out")
     weight: NotNegative = Field(1.0, description="relative; weights are normalised to mean 1")
 
 
 class Flicker(Section):
     """Relative changes of the fluence from frame to frame: normal, but never below none at all."""
 
-    sigma: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="rms, relative to the mean")
+    sigma: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="rms of the fluence from frame to frame, relative to its mean"
+    )
     spectrum: Literal["white", "pink"] = Field(
         "white", description="white: every frame by itself; pink: slow changes as well, of power 1/f"
     )
-    seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(0, description="of the flicker and of exposure_jitter_sigma")
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(
+        0, description="seed of the flicker and of exposure_jitter_sigma"
+    )
 
 
 class Beam(Section):
     """The incident beam. Give `wavelength_A` or `energy_eV`, and a fluence or a flux with exposure and beam size."""
 
     wavelength_A: Positive | None = Field(None, description="Angstrom; 1.0 when neither it nor energy_eV is given")
-    energy_eV: Positive | None = Field(None, description="of a photon, instead of wavelength_A")
+    energy_eV: Positive | None = Field(None, description="energy of a photon, instead of wavelength_A")
     fluence_photons_per_m2: Positive | None = Field(
         None, description="photons/m^2; nanoBragg's default when no flux is given"
     )
     flux_photons_per_s: Positive | None = Field(
-        None, description="with exposure_s and beam_size_mm: fluence = flux exposure / size^2"
+        None, description="photons a second; with exposure_s and beam_size_mm: fluence = flux exposure / size^2"
     )
     exposure_s: Positive | None = Field(None, description="seconds a frame; 1.0 when a flux is given")
     beam_size_mm: Positive | None = Field(None, description="side of the square beam; 0.1 when a flux is given")
@@ -104,7 +110,7 @@ class Beam(Section):
         "100 when left out",
     )
     spread_seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(
-        0, description="which of them: another seed shifts all of them"
+        0, description="seed of these sources: another one shifts all of them"
     )
 
     @model_validator(mode="after")

@@ -36,7 +36,7 @@ class Mosaicity(Section):
         None, description="rotations that stand for the distribution in method sum; 100 when left out"
     )
     seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(
-        0, description="which rotations: another seed shifts all of them"
+        0, description="seed of these rotations: another one shifts all of them"
     )
 
     @property
@@ -94,7 +94,9 @@ class Crystal(Section):
     decay: Decay | None = Field(None, description="fading with dose; none when left out")
     diffuse: Diffuse | None = Field(None, description="scattering of its disorder; none when left out")
     weight: Positive = Field(1.0, description="what its photons are multiplied with, where there are several crystals")
-    structure_factors: StructureFactors | None = Field(None, description="the experiment's when left out")
+    structure_factors: StructureFactors | None = Field(
+        None, description="amplitudes of this crystal; the experiment's when left out"
+    )
 
     @field_validator("cell")
     @classmethod

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 class Decay(Section):
     """Fading with dose: reflections of a spacing d keep the share that `nbdist.scene.specimen.Lattice.left_by_dose` states."""
 
-    dose_MGy_per_frame: Positive = Field(description="at the mean fluence: flicker and jitter are not added up")
-    dose_MGy_at_start: NotNegative = Field(0.0, description="what it had absorbed before the first frame")
+    dose_MGy_per_frame: Positive = Field(
+        description="dose of a frame at the mean fluence: flicker and jitter are not added up"
+    )
+    dose_MGy_at_start: NotNegative = Field(0.0, description="dose that the crystal had absorbed before the first frame")
     half_dose_MGy_per_A: Positive | None = Field(
         10.0, description="H: a dose of H d halves the intensity at a spacing of d Angstrom; null: none"
     )

@@ -34,7 +34,7 @@ class Sensor(Section):
 
     model_config = ConfigDict(json_schema_extra=_depth_or_material)
 
-    thickness_um: Positive = Field(description="along the normal of the panel")
+    thickness_um: Positive = Field(description="thickness along the normal of the panel")
     material: Material | None = Field(
         None, description="attenuates as its table says at the beam's wavelength, from 1 to 200 keV"
     )
@@ -65,7 +65,10 @@ class Modules(Section):
         0,
         description="pixels along slow between a module and the next; several numbers are taken in turn, again and again",
     )
-    fast_gap_pixels: Gaps = Field(0, description="the same along fast")
+    fast_gap_pixels: Gaps = Field(
+        0,
+        description="pixels along fast between a module and the next; several numbers are taken in turn, again and again",
+    )
 
     def slow_spans(self, spixels: int) -> list[tuple[int, int]]:
         """First row of each module and the row after its last, on a panel of so many rows."""
@@ -106,16 +109,16 @@ class Panel(Section):
     )
     rotation_deg: Vector = Field((0.0, 0.0, 0.0), description="detector rotations about lab x, then y, then z")
     two_theta_deg: float = Field(0.0, description="swing about two_theta_axis, after rotation_deg")
-    two_theta_axis: Direction | None = Field(None, description="the convention's when left out")
-    fast_axis: Direction | None = Field(None, description="the convention's when left out")
-    slow_axis: Direction | None = Field(None, description="the convention's when left out")
+    two_theta_axis: Direction | None = Field(None, description="axis of two_theta_deg; the convention's when left out")
+    fast_axis: Direction | None = Field(None, description="direction along a row; the convention's when left out")
+    slow_axis: Direction | None = Field(None, description="direction along a column; the convention's when left out")
     normal_axis: Direction | None = Field(
         None, description="away from the sample; worked out from fast and slow unless it is a unit vector"
     )
     origin_mm: Vector | None = Field(
         None, description="lab position of the first pixel's outer corner; overrides centres and distances"
     )
-    sensor: Sensor | None = Field(None, description="the detector's when left out")
+    sensor: Sensor | None = Field(None, description="sensor of this panel; the detector's when left out")
     mask_file: FilePath | None = Field(
         None,
         description="dead pixels of this panel, (spixels, fpixels), as in the detector's mask_file; either makes one dead",
@@ -191,10 +194,16 @@ class Detector(Section):
         "`nbdist detectors` lists them",
         examples=list(NAMED_DETECTORS),
     )
-    distance_mm: Positive | None = Field(None, description="of a detector by name, as a panel's")
-    beam_center_mm: Pair | None = Field(None, description="of a detector by name, as a panel's")
-    near_point_pixels: Pair | None = Field(None, description="of a detector by name, as a panel's")
-    two_theta_deg: float = Field(0.0, description="of a detector by name, as a panel's")
+    distance_mm: Positive | None = Field(
+        None, description="sample to detector along the beam of a detector by name, as a panel's"
+    )
+    beam_center_mm: Pair | None = Field(
+        None, description="Xbeam, Ybeam of the convention of a detector by name, as a panel's"
+    )
+    near_point_pixels: Pair | None = Field(None, description="ORGX, ORGY of a detector by name, as a panel's")
+    two_theta_deg: float = Field(
+        0.0, description="swing about the convention's axis of a detector by name, as a panel's"
+    )
     binning: Count | None = Field(
         None, description="pixels of a CCD by name along a side that are read as one; its usual ones when left out"
     )
@@ -205,7 +214,7 @@ class Detector(Section):
         None, description="what stays put when the detector is rotated; the convention's when left out"
     )
     panels: tuple[Panel, ...] = Field((Panel(),), min_length=1)
-    sensor: Sensor | None = Field(None, description="of every panel that has none of its own")
+    sensor: Sensor | None = Field(None, description="sensor of every panel that has none of its own")
     curved: bool = Field(
         False, description="panels wrapped around the sample, every pixel at `distance`; they may not be tilted"
     )

@@ -38,11 +38,11 @@ class AbsorbingCrystal(Section):
 class Capillary(Section):
     """A tube about the sample, whose axis is the spindle; the sample is on its axis."""
 
-    inner_radius_um: Positive = Field(description="from the axis to the wall")
+    inner_radius_um: Positive = Field(description="radius from the axis to the wall")
     wall_um: Positive = Field(description="thickness of the wall")
-    attenuation_length_um: Positive = Field(description="of the wall")
+    attenuation_length_um: Positive = Field(description="path in the wall after which 1/e of the photons are left")
     contents_attenuation_length_um: Positive | None = Field(
-        None, description="of what fills it; null for nothing that absorbs"
+        None, description="path in what fills it after which 1/e of the photons are left; null for nothing that absorbs"
     )
 
 
@@ -56,7 +56,7 @@ class Absorption(Section):
 class Holder(Section):
     """A strip that holds the beam stop, from its middle outwards, in its plane."""
 
-    width_mm: Positive = Field(description="across the strip")
+    width_mm: Positive = Field(description="width of the strip")
     direction_deg: Direction = Field(0.0)
     transmission: Transmission = Field(0.0)
 
@@ -67,7 +67,7 @@ class BeamStop(Section):
     size_mm: Positive | tuple[Positive, Positive] = Field(
         description="diameter of a disc; two numbers are the sides of a rectangle, along the spindle axis and across it"
     )
-    distance_mm: Positive = Field(description="from the sample along the beam")
+    distance_mm: Positive = Field(description="distance of its plane from the sample along the beam")
     center_mm: Pair = Field((0.0, 0.0), description="offset along the spindle axis, and along beam x spindle axis")
     transmission: Transmission = Field(0.0)
     edge_mm: NotNegative = Field(0.0, description="width of the penumbra, in its plane")
@@ -77,9 +77,9 @@ class BeamStop(Section):
 class Pin(Section):
     """The goniometer's pin: a strip or a wedge in a plane across the beam, that begins at a distance from it and goes on outwards."""
 
-    distance_mm: Positive = Field(description="of its plane, from the sample along the beam")
-    start_mm: NotNegative = Field(description="from the beam to its tip, in that plane")
-    width_mm: Positive = Field(description="at its tip")
+    distance_mm: Positive = Field(description="distance of its plane from the sample along the beam")
+    start_mm: NotNegative = Field(description="distance of its tip from the beam, in that plane")
+    width_mm: Positive = Field(description="width at its tip")
     wedge_deg: Annotated[float, Field(ge=0, lt=180)] = Field(0.0, description="angle between its sides")
     direction_deg: Direction = Field(0.0)
     transmission: Transmission = Field(0.0)

@@ -29,13 +29,14 @@ class PointSpread(Section):
         description="fibre: g/(2 pi (g^2 + r^2)^(3/2)), of CCDs behind tapers of fibres; moffat: (1 + r^2/a^2)^-beta; image: of a file"
     )
     fwhm_mm: Positive | None = Field(None, description="full width at half maximum; a fibre's is 1.5328 g")
-    beta: Annotated[float, Field(gt=1, le=100)] | None = Field(None, description="of moffat; 1.5 is a fibre")
+    beta: Annotated[float, Field(gt=1, le=100)] | None = Field(None, description="exponent of moffat; 1.5 is a fibre")
     reach_mm: Positive | None = Field(
         None,
         description="light that falls further along fast or slow is lost; when left out, what holds all light but 1e-6 (gaussian) or 3e-3",
     )
     file: FilePath | None = Field(
-        None, description="of image: .npy (slow, fast), odd numbers of pixels around the photon's; its sum is made 1"
+        None,
+        description="image of the spread: .npy (slow, fast), odd numbers of pixels around the photon's; its sum is made 1",
     )
     pixel_size_mm: Positive | None = Field(None, description="side of a pixel of the file")
 
@@ -60,7 +61,8 @@ class Readout(Section):
         0.0, description="share of a pixel's photons that its eight neighbours count, four of them by their edges"
     )
     dead_time_ns: NotNegative = Field(
-        0.0, description="of a pixel after a photon, spread over the exposure; needs flux_photons_per_s"
+        0.0,
+        description="time after a photon in which a pixel counts no other; needs flux_photons_per_s, of photons even over the exposure",
     )
     paralysable: bool = Field(False, description="whether photons within the dead time make it last longer")
     point_spread: PointSpread | None = None
@@ -68,7 +70,7 @@ class Readout(Section):
     calibration_sigma: UpToHalf = Field(
         0.0, description="rms of what the gain of a pixel differs from the mean, relative; the same in all frames"
     )
-    read_noise_electrons: NotNegative = Field(0.0, description="rms of a pixel in a frame")
+    read_noise_electrons: NotNegative = Field(0.0, description="rms of the noise of reading a pixel in a frame")
     adu_per_electron: Positive = Field(1.0, description="gain of the amplifier")
     offset_adu: NotNegative = Field(0.0, description="what is read without a photon; a reading below 0 is 0")
     dead_pixel_fraction: UpToHalf = Field(0.0, description="share of the pixels that read 0")
@@ -80,7 +82,8 @@ class Readout(Section):
     )
     rolls_over: bool = Field(False, description="readings past saturation_adu begin at 0 again; false: they are held")
     integers: Integers = Field(
-        "int32", description="of counts; gaps and masked pixels are -1, bad ones -2, of unsigned types the same bits"
+        "int32",
+        description="type of counts; gaps and masked pixels are -1, bad ones -2, of unsigned types the same bits",
     )
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ class Sampling(Section):
     )
     tolerance: Annotated[float, Field(gt=0, lt=0.1)] = Field(
         1e-4,
-        description="of an integrated spot, relative to its peak: where it is cut off, and how many subpixels it takes",
+        description="tolerance of an integrated spot, relative to its peak: where it is cut off, and how many subpixels it takes",
     )
     oversample: Annotated[int, Field(ge=1, le=MOST_OVERSAMPLE)] | Literal["auto"] = Field(
         "auto",
@@ -40,7 +40,7 @@ class Sampling(Section):
         "auto",
         description="tricubic interpolation of amplitudes between reflections; auto: when a crystal axis has 2 cells or fewer",
     )
-    precision: Literal["float32", "float64"] = Field("float32", description="of the sum over orientations")
+    precision: Literal["float32", "float64"] = Field("float32", description="precision of the sum over orientations")
 
     @property
     def integrated(self) -> bool:
@@ -54,5 +54,5 @@ class Noise(Section):
 
     photon_noise: bool = Field(False, description="write `counts`: Poisson deviates of the expected photons")
     seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(
-        0, description="which deviates: frames of another seed have others"
+        0, description="seed of the deviates: frames of another seed have others"
     )

@@ -15,7 +15,7 @@ MOST_AUTOMATIC_PHI_STEPS = 100_000
 class Scan(Section):
     """A rotation series: frame n covers phi_start + n osc to phi_start + (n + 1) osc. An oscillation of 0 is a series of stills."""
 
-    frames: Count = Field(1, description="how many there are")
+    frames: Count = Field(1, description="frames of the series")
     phi_start_deg: float = Field(0.0, description="phi at the beginning of frame 0")
     osc_range_deg: float = Field(0.0, description="degrees a frame")
     phi_steps: Annotated[int, Field(ge=1, le=10_000_000)] | Literal["auto"] = Field(
@@ -25,7 +25,9 @@ class Scan(Section):
     phi_rule: Literal["midpoint", "left"] = Field(
         "midpoint", description="midpoint samples the middle of each phi step; left, its start, as nanoBragg does"
     )
-    spindle_axis: Direction | None = Field(None, description="the detector convention's when left out")
+    spindle_axis: Direction | None = Field(
+        None, description="axis of the rotation; the detector convention's when left out"
+    )
     phi_zero_carryover: bool = Field(
         False,
         description="for `nbdist trace` only: reproduce a defect of nanoBragg.c, whose step at phi == 0 keeps the orientation "

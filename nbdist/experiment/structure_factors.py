@@ -30,7 +30,9 @@ class FromFile(Section):
         description="what reflections to the detector's corner have that the file does not hold: default_F, or a random amplitude after "
         "Wilson, with <F^2> as the file has it at that resolution",
     )
-    missing_seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(0, description="for missing: wilson")
+    missing_seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(
+        0, description="seed of the amplitudes of missing: wilson"
+    )
 
     @model_validator(mode="after")
     def _one_rule_for_what_is_missing(self) -> FromFile:
@@ -53,7 +55,7 @@ class Uniform(Section):
     """The same amplitude for every reflection."""
 
     kind: Literal["uniform"] = Field("uniform", description="one amplitude")
-    F: Positive = Field(description="electrons")
+    F: Positive = Field(description="amplitude, electrons")
 
 
 class Wilson(Section):
@@ -69,7 +71,9 @@ class Wilson(Section):
     d_min_A: Positive = Field(description="amplitudes to this resolution, Angstrom; 0 beyond")
     mean_F2: Positive = Field(1e4, description="electrons^2: <F^2> before the B factor, the sum of f^2 of a cell")
     B_factor_A2: NotNegative = Field(20.0, description="Angstrom^2")
-    seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(0, description="which amplitudes")
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(
+        0, description="seed of the amplitudes: another one gives other amplitudes"
+    )
 
 
 class AnomalousScatterer(Section):

@@ -72,4 +72,4 @@ class Twin(Section):
     law: Annotated[str, AfterValidator(_canonical)] = Field(
         description="h', k', l' by h, k, l, as in k,h,-l or 1/2*h+1/2*k,3/2*h-1/2*k,-l; its determinant is 1"
     )
-    fraction: float = Field(gt=0, lt=1, description="of the crystal; what the laws leave is as the crystal lies")
+    fraction: float = Field(gt=0, lt=1, description="share of the crystal; what the laws leave is as the crystal lies")
