@@ -29,6 +29,7 @@ from nbdist.run.context import RunContext, make_context
 from nbdist.run.executors import worker_run
 from nbdist.run.executors.choice import Workers, chosen_workers
 from nbdist.run.executors.dask import DaskExecutor
+from nbdist.run.executors.dask_workers import DaskWorkers
 from nbdist.run.executors.roster import CANDIDATES, Roster, WorkerThere
 from nbdist.run.failures import ErrorLine
 from nbdist.run.generate import run_series
@@ -233,6 +234,30 @@ def test_a_unit_that_hangs_by_the_clock_that_is_handed_in_is_rendered_elsewhere(
     assert progress.retried >= 1
 
 
+async def _remove(address, dask_scheduler):
+    await dask_scheduler.remove_worker(address, stimulus_id="it is lost")
+
+
+@pytest.mark.integration
+def test_a_worker_may_be_lost_while_its_units_are_taken_back(light_experiment, threaded, monkeypatch, tmp_path):
+    client, (bad, _) = threaded(1, 1)
+    done, lost = threading.Event(), []
+
+    def updating(workers, original=DaskWorkers.update):
+        original(workers)
+        if done.is_set() and not lost:
+            lost.append(bad.address)
+            workers.to_vacate.add(bad.address)
+            client.run_on_scheduler(_remove, bad.address)
+
+    monkeypatch.setattr(DaskWorkers, "update", updating)
+    slow = Here(lambda *a, f=rendering.render_frame: threading.Event().wait(0.1) or f(*a))
+    told = {"render_frame": slow, "report": lambda progress: progress.frames_done and done.set()}
+    progress = run(light_experiment(40), tmp_path / "a.zarr", client, pacing=Pacing(task_s=0.1), **told)
+    assert lost
+    assert (progress.frames_done, progress.failed) == (40, {})
+
+
 @pytest.mark.integration
 def test_a_worker_is_not_restarted_for_a_unit_that_hung_at_another(light_experiment, threaded, tmp_path):
     client, _ = threaded(1, 1)
@@ -244,13 +269,10 @@ def test_a_worker_is_not_restarted_for_a_unit_that_hung_at_another(light_experim
             released.wait(LIMIT_S if len(hung_at) == 1 else 2.5)  # at the other worker for some looks at the workers
         return rendering.render_frame(context, frame)
 
-    async def remove(address, dask_scheduler):
-        await dask_scheduler.remove_worker(address, stimulus_id="it is lost")
-
     def report(progress):
         if hung_at and progress.frames_done == 7 and not now[0]:
             now[0] += Pacing.stuck_after_s + 1
-            client.run_on_scheduler(remove, hung_at[0])
+            client.run_on_scheduler(_remove, hung_at[0])
 
     def executor(job, progress, units):
         return contextlib.closing(DaskExecutor(job, client, progress, clock=lambda: now[0]))

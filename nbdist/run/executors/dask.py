@@ -308,14 +308,13 @@ class DaskExecutor:
             return
         self._looked = self._clock()
         self._workers.update()
-        yield from self._taken_from_unfit_workers()
-        yield from self._taken_from_stuck_workers()
+        at_workers = self._client.run_on_scheduler(tasks_at_workers, self._name)
+        yield from self._taken_from_unfit_workers(at_workers)
+        yield from self._taken_from_stuck_workers(at_workers)
 
-    def _taken_from_unfit_workers(self) -> Iterator[Outcome]:
+    def _taken_from_unfit_workers(self, at_workers: dict[str, str]) -> Iterator[Outcome]:
         """Tasks of workers that get none any more, and those that only such workers might take."""
-        keys: set[str] = set()
-        if vacated := sorted(self._workers.to_vacate & self._roster.there.keys()):
-            keys.update(*self._client.processing(vacated).values())
+        keys = {key for key, worker in at_workers.items() if worker in self._workers.to_vacate}
         self._workers.to_vacate.clear()
         fit = self._roster.fit
         yield from self._taken_back(
@@ -326,10 +325,9 @@ class DaskExecutor:
             ]
         )
 
-    def _taken_from_stuck_workers(self) -> Iterator[Outcome]:
+    def _taken_from_stuck_workers(self, at_workers: dict[str, str]) -> Iterator[Outcome]:
         """Tasks that are at one worker for far too long; it is restarted, and not the one to which Dask moves a task that was there."""
         now, before = self._clock(), self._arrivals
-        at_workers = self._client.run_on_scheduler(tasks_at_workers, self._name)
         self._arrivals = {
             key: before[key] if key in before and before[key].worker == worker else Arrival(worker, now)
             for key, worker in at_workers.items()
