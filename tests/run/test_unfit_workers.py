@@ -530,6 +530,16 @@ def test_what_a_worker_that_is_gone_has_said_does_not_count():
     assert roster.starting == {"tcp://here"}
 
 
+def test_a_worker_that_its_nanny_started_again_is_named_with_its_host_before_it_tells_it():
+    roster = Roster("run", Progress())
+    roster.update({"tcp://first": WorkerThere(1, "tcp://nanny", False, 0, 0)})
+    roster.note_event((1.0, {"run": "run", "worker": "tcp://first", "host": "node7", "error": "OSError"}))
+    roster.update({"tcp://first": WorkerThere(1, "tcp://nanny", False, 0, 0)})
+    roster.update({"tcp://again": WorkerThere(1, "tcp://nanny", False, 0, 0)})
+    assert roster.named("tcp://again") == "tcp://again on node7"
+    assert roster.named("tcp://gone") == "tcp://gone"
+
+
 def test_a_context_travels_with_locks_of_its_own(light_experiment):
     context = make_context(light_experiment(1))
     again: RunContext = pickle.loads(pickle.dumps(context))

@@ -82,7 +82,7 @@ class Roster:
     unfit
         Those that get no tasks: they are restarted, or left out.
     hosts
-        Names of hosts, as far as workers told them.
+        Names of hosts, as far as workers told them, by nanny where there is one: a worker that it starts again is at the same host.
     changed
         Set when a worker told something.
     """
@@ -123,7 +123,7 @@ class Roster:
             if address not in there:
                 continue
             if "host" in message:
-                self.hosts[address] = message["host"]
+                self.hosts[there[address].nanny or address] = message["host"]
             if "error" in message:
                 failed.append(message)
             elif address not in self.prepared:
@@ -133,7 +133,7 @@ class Roster:
         for address in lost:
             self.progress.worker_lost(address)
             self.unfit.discard(address)
-            for known in (self.prepared, self.since, self.paused_since, self.hosts):
+            for known in (self.prepared, self.since, self.paused_since):
                 known.pop(address, None)
         self.there = dict(there)
         for address, worker in there.items():
@@ -160,7 +160,7 @@ class Roster:
 
     def named(self, address: str) -> str:
         """A worker as a person knows it, with its host."""
-        host = self.hosts.get(address)
+        host = self.hosts.get(self.there[address].nanny or address if address in self.there else address)
         return f"{address} on {host}" if host else address
 
     @property
