@@ -159,8 +159,8 @@ class Roster:
         return str(self.prepared[address]["kind"]) if address in self.prepared else "starting"
 
     def named(self, address: str) -> str:
-        """A worker as a person knows it, with its host."""
-        host = self.hosts.get(self.there[address].nanny or address if address in self.there else address)
+        """A worker that is there as a person knows it, with its host."""
+        host = self.hosts.get(self.there[address].nanny or address)
         return f"{address} on {host}" if host else address
 
     @property
